@@ -1,0 +1,175 @@
+"""Every reason for which a run fails or waits: a closed list, each with its hint and retry decision.
+
+A retry is decided by the reason, never by a count in a Job.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Retry(StrEnum):
+    """What the operator does after a failure for this reason."""
+
+    NEVER = "never"
+    """The same input fails again: the run has failed until a person edits something."""
+    BACKOFF = "backoff"
+    """May pass by itself: tried again with growing pauses, up to `maxRetries`."""
+    FREE = "free"
+    """Not the run's fault: tried again at once, and not counted."""
+    WAIT = "wait"
+    """A person must mend something in the cluster; the run goes on by itself afterwards."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """When a reason is used, what a person can do, and whether it is tried again."""
+
+    when: str
+    hint: str
+    retry: Retry
+
+
+class Reason(StrEnum):
+    """Names of the reasons, as they stand in conditions, events and exit messages."""
+
+    DATASET_INVALID = "DatasetInvalid"
+    DATASET_NOT_FOUND = "DatasetNotFound"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_GATED = "ModelGated"
+    MODEL_UNSUPPORTED = "ModelUnsupported"
+    TEMPLATE_MISMATCH = "TemplateMismatch"
+    CONFIG_INVALID = "ConfigInvalid"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    STORAGE_DENIED = "StorageDenied"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    STORAGE_FULL = "StorageFull"
+    HUB_UNAVAILABLE = "HubUnavailable"
+    DISK_FULL = "DiskFull"
+    HOST_OUT_OF_MEMORY = "HostOutOfMemory"
+    CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
+    GPU_UNAVAILABLE = "GpuUnavailable"
+    LOSS_DIVERGED = "LossDiverged"
+    PREEMPTED = "Preempted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CHECKPOINT_CORRUPT = "CheckpointCorrupt"
+    ARTIFACT_CORRUPT = "ArtifactCorrupt"
+    INTERNAL = "Internal"
+
+    @property
+    def facts(self) -> Facts:
+        return FACTS[self]
+
+
+FACTS: Final = {
+    Reason.DATASET_INVALID: Facts(
+        "A dataset has no rows, or rows that can't be learned from.",
+        "Mend the rows named in the message, or set `onBadRow: skip` on the dataset.",
+        Retry.NEVER,
+    ),
+    Reason.DATASET_NOT_FOUND: Facts(
+        "A dataset's source does not exist.",
+        "Check `spec.datasets[].source` and the connection's endpoint.",
+        Retry.NEVER,
+    ),
+    Reason.MODEL_NOT_FOUND: Facts(
+        "The model or its revision does not exist.",
+        "Check `spec.model.source` and `spec.model.revision`.",
+        Retry.NEVER,
+    ),
+    Reason.MODEL_GATED: Facts(
+        "The hub asks for an accepted licence or a token with more rights.",
+        "Accept the model's licence on the hub, and name a Secret with a token in the connection.",
+        Retry.NEVER,
+    ),
+    Reason.MODEL_UNSUPPORTED: Facts(
+        "The model needs remote code, has no safetensors weights, or is of an unknown architecture.",
+        "Use a variant that transformers supports natively, with safetensors weights.",
+        Retry.NEVER,
+    ),
+    Reason.TEMPLATE_MISMATCH: Facts(
+        "The chat template is unknown, can't be inferred, or does not fit the model.",
+        "Set `spec.model.template` to the template that the model was trained with.",
+        Retry.NEVER,
+    ),
+    Reason.CONFIG_INVALID: Facts(
+        "A field of the resource has a value that can't work.",
+        "Edit the field named in the message.",
+        Retry.NEVER,
+    ),
+    Reason.CREDENTIALS_INVALID: Facts(
+        "The store or hub does not accept the credentials.",
+        "Check the Secret that the connection names.",
+        Retry.NEVER,
+    ),
+    Reason.STORAGE_DENIED: Facts(
+        "The credentials are good, but may not read or write this bucket or prefix.",
+        "Grant read, write and list on the prefix of `spec.storage.uri`.",
+        Retry.NEVER,
+    ),
+    Reason.STORAGE_UNAVAILABLE: Facts(
+        "The store does not answer, or answers with an error of its own.",
+        "Check the connection's endpoint and the state of the store.",
+        Retry.BACKOFF,
+    ),
+    Reason.STORAGE_FULL: Facts(
+        "The store or its quota is full.",
+        "Free space in the store, or raise the quota.",
+        Retry.NEVER,
+    ),
+    Reason.HUB_UNAVAILABLE: Facts(
+        "The hub does not answer, limits the rate, or answers with an error of its own.",
+        "Nothing needs to be done if the hub recovers; a mirror can be set as the connection's endpoint.",
+        Retry.BACKOFF,
+    ),
+    Reason.DISK_FULL: Facts(
+        "The scratch directory is full.",
+        "Raise `spec.resources.<stage>.scratch`, or free space on the disk.",
+        Retry.NEVER,
+    ),
+    Reason.HOST_OUT_OF_MEMORY: Facts(
+        "The stage used more memory than it may.",
+        "Raise the memory limit in `spec.resources.<stage>.limits`.",
+        Retry.NEVER,
+    ),
+    Reason.CUDA_OUT_OF_MEMORY: Facts(
+        "The GPU's memory is too small for the training.",
+        "Lower `training.cutoffLength` or `training.lora.rank`, or use a larger card.",
+        Retry.NEVER,
+    ),
+    Reason.GPU_UNAVAILABLE: Facts(
+        "A GPU was asked for, but the stage sees none.",
+        "Set `spec.resources.train.gpu.count: 0` to train on the CPU, or run where there is a GPU.",
+        Retry.NEVER,
+    ),
+    Reason.LOSS_DIVERGED: Facts(
+        "The loss became infinite or not a number.",
+        "Lower `training.learningRate`; with fp16, use bf16 or fp32.",
+        Retry.NEVER,
+    ),
+    Reason.PREEMPTED: Facts(
+        "The stage was asked to leave, and left after a checkpoint.",
+        "Nothing needs to be done: the run goes on from the checkpoint.",
+        Retry.FREE,
+    ),
+    Reason.DEADLINE_EXCEEDED: Facts(
+        "An attempt took longer than `activeDeadlineSeconds`.",
+        "Raise `spec.activeDeadlineSeconds`.",
+        Retry.NEVER,
+    ),
+    Reason.CHECKPOINT_CORRUPT: Facts(
+        "A checkpoint in the store does not match its digest, or belongs to another training.",
+        "Nothing needs to be done: the run goes on from an older checkpoint.",
+        Retry.BACKOFF,
+    ),
+    Reason.ARTIFACT_CORRUPT: Facts(
+        "A file in the store does not match the digest in its manifest.",
+        "Delete the directory named in the message: the stage that made it runs again.",
+        Retry.NEVER,
+    ),
+    Reason.INTERNAL: Facts(
+        "The program has a bug, or was killed without a word.",
+        "Report it with the message and the log of the stage.",
+        Retry.BACKOFF,
+    ),
+}

@@ -1,0 +1,40 @@
+"""The resource as a whole: metadata, spec and status."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.api.status import LoRAFineTuneStatus
+from lorafinetune.api.types import Count, Label, Line, Model, Rule, Subdomain
+
+REFRESH_ANNOTATION = "lorafinetune.dev/refresh"
+"""A new value resolves the floating revisions of model and datasets anew."""
+
+
+class Metadata(Model):
+    """The parts of Kubernetes' metadata that are read; the rest passes by."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Subdomain
+    namespace: Label = "default"
+    uid: Line = ""
+    generation: Count = 1
+    resource_version: Line = ""
+    annotations: Annotated[dict[str, str], Field(max_length=1000)] = {}
+    deletion_timestamp: Line | None = None
+
+
+class LoRAFineTune(Model):
+    """One fine-tuning of a language model, from download to export."""
+
+    rules: ClassVar = (Rule("size(self.metadata.name) <= 40", "the name has more than 40 characters"),)
+
+    api_version: Literal["lorafinetune.dev/v1alpha1"]
+    kind: Literal["LoRAFineTune"]
+    metadata: Metadata
+    spec: LoRAFineTuneSpec
+    """What is wanted."""
+    status: LoRAFineTuneStatus | None = None
+    """What was observed."""

@@ -1,0 +1,431 @@
+"""What a person writes: the `spec` of a LoRAFineTune.
+
+One declaration per field yields the CRD, the decoder and the reference page. A default that shapes
+a result stands here, so it is fixed when the resource is admitted.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lorafinetune.api.types import (
+    INT_OR_STRING,
+    DecimalString,
+    Fraction,
+    Label,
+    Line,
+    Model,
+    Quantity,
+    Rule,
+    Seconds,
+    Subdomain,
+    keyed_by,
+    list_map,
+)
+
+MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
+DATASET_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+|file://[^\x00-\x1f]+)$"
+STORAGE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*|file://[^\x00-\x1f]+)$"
+PUBLISH_TARGET = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*)$"
+
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)]
+Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
+RESOURCE_NAME = r"^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$"
+ResourceName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=128)]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
+
+
+class SecretReference(Model):
+    """A Secret of the resource's own namespace. There is no `namespace` field, on purpose."""
+
+    name: Subdomain
+    """Name of the Secret."""
+
+
+class Connection(Model):
+    """How to reach a store or a hub, and with whose credentials."""
+
+    name: Label
+    """Name by which sources, storage and publish targets refer to this connection."""
+    endpoint: (
+        Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=253)]
+        | None
+    ) = None
+    """URL of an S3-compatible server or of a hub's mirror. Absent: the public one."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=32)] = "us-east-1"
+    """Region of the S3 bucket."""
+    addressing: Literal["path", "virtual"] = "path"
+    """Where the bucket's name stands in an S3 URL."""
+    secret_ref: SecretReference | None = None
+    """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optional AWS_SESSION_TOKEN for S3, or
+    with `token` for a hub. Absent: the identity of the pod's service account, or anonymous."""
+
+
+class BaseModelSource(Model):
+    """The pretrained model that is tuned."""
+
+    source: Annotated[str, Field(pattern=MODEL_SOURCE, max_length=512)]
+    """`hf://OWNER/NAME`, `modelscope://OWNER/NAME`, `s3://BUCKET/PREFIX`, or, in local runs only,
+    `file://PATH`."""
+    revision: Revision | None = None
+    """Branch, tag or commit of a hub's repository; resolved to a commit once, which is kept."""
+    template: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$", max_length=64)] | None = None
+    """LLaMA-Factory's name of the chat template. Absent: inferred from the model, and refused when it
+    can't be."""
+    connection: Label | None = None
+    """Connection used to fetch the model."""
+
+
+class Columns(Model):
+    """Names of the columns, where they differ from the format's own."""
+
+    prompt: Column | None = None
+    """The human turn (`instruction` in alpaca, `prompt` in singleTurn, `input` in multiTurn)."""
+    query: Column | None = None
+    """Text appended to the human turn (`input` in alpaca)."""
+    response: Column | None = None
+    """The answer (`output` in alpaca and multiTurn, `completion` in singleTurn)."""
+    history: Column | None = None
+    """Earlier turns as pairs (`history` in alpaca)."""
+    messages: Column | None = None
+    """The list of turns (`conversations`, `messages`, `conversation`)."""
+    system: Column | None = None
+    """The row's own system prompt (`system`)."""
+    tools: Column | None = None
+    """Tool descriptions (`tools` in sharegpt and openai)."""
+
+
+class Clean(Model):
+    """Cleaning of the answers, in this order. Prompts are never touched."""
+
+    remove: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=32)
+    ] = ()
+    """Texts that are removed wherever they occur."""
+    drop_intro_line: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """An answer that contains this text is stripped, loses its first line, and is stripped again."""
+
+
+class Dataset(Model):
+    """One dataset; datasets are merged in the order of the list."""
+
+    rules: ClassVar = (
+        Rule("self.onBadRow == 'skip' || !has(self.maxBadFraction)", "maxBadFraction needs onBadRow: skip"),
+    )
+
+    source: Annotated[str, Field(pattern=DATASET_SOURCE, max_length=1024)]
+    """`s3://BUCKET/KEY` (a file, or a prefix that ends in `/`), `hf://OWNER/NAME[/FILE]`,
+    `modelscope://OWNER/NAME[/FILE]`, or, in local runs only, `file://PATH`."""
+    revision: Revision | None = None
+    """Branch, tag or commit of a hub's repository."""
+    connection: Label | None = None
+    """Connection used to fetch the dataset."""
+    format: Literal["auto", "alpaca", "sharegpt", "openai", "singleTurn", "multiTurn"] = "auto"
+    """Shape of the rows. `auto` recognises it, or refuses and says what it saw."""
+    columns: Columns = Columns()
+    """Names of the columns, where they differ from the format's own."""
+    system: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    """System prompt that replaces the rows' own. Absent: a row's own is kept."""
+    clean: Clean = Clean()
+    """Cleaning of the answers."""
+    max_samples: Samples | None = None
+    """Only the first N rows are used."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """What a row that can't be learned from does: fails the run, or is left out and counted."""
+    max_bad_fraction: Fraction | None = None
+    """With `onBadRow: skip`: the run fails when more than this share of the rows is bad."""
+
+
+class Lora(Model):
+    """The low-rank adapter."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank of the adapter's matrices."""
+    alpha: Annotated[int, Field(ge=1, le=8192)] = 16
+    """Scale: the update is multiplied by alpha / rank (alpha / sqrt(rank) with rslora)."""
+    dropout: Fraction = "0"
+    """Dropout on the adapter's input."""
+    targets: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64)], ...],
+        Field(min_length=1, max_length=32),
+    ] = ("all",)
+    """Names of the linear layers that get an adapter; `all` means every one but the output head."""
+    variant: Literal["lora", "rslora", "dora"] = "lora"
+    """Plain LoRA, rank-stabilised LoRA, or weight-decomposed LoRA."""
+
+
+class Evaluation(Model):
+    """Evaluation on rows that are held out of training."""
+
+    fraction: Fraction
+    """Share of the rows that is held out."""
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Optimizer steps between two evaluations."""
+
+
+class Checkpoint(Model):
+    """When the state of a training is saved to the store, and how many states are kept there."""
+
+    every: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | Literal["epoch"], INT_OR_STRING] = "epoch"
+    """Optimizer steps between two checkpoints, or `epoch`."""
+    keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
+    """How many of the newest checkpoints are kept, or `all`."""
+
+
+class Training(Model):
+    """Hyperparameters. Batch size and learning rate mean the same on any number of GPUs."""
+
+    rules: ClassVar = (
+        Rule("!(has(self.epochs) && has(self.maxSteps))", "give epochs or maxSteps, not both"),
+        Rule("has(self.epochs) || has(self.maxSteps)", "give epochs or maxSteps"),
+        Rule(
+            "double(self.learningRate) > 0.0 && double(self.learningRate) <= 1.0",
+            "learningRate must be above 0, and at most 1",
+            ".learningRate",
+        ),
+        Rule("!has(self.epochs) || double(self.epochs) > 0.0", "epochs must be above 0", ".epochs"),
+        keyed_by("^[a-z0-9_]+$", 64, "self.extraArgs", ".extraArgs"),
+    )
+
+    lora: Lora = Lora()
+    """The low-rank adapter."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Arithmetic of the forward and backward pass. `auto` is bf16, decided without looking at the
+    card. Adapter and optimizer are fp32 always."""
+    epochs: DecimalString | None = None
+    """Passes over the training rows, as a string: `"3"`, `"0.5"`."""
+    max_steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Optimizer steps, in place of epochs."""
+    learning_rate: DecimalString = "1e-4"
+    """Peak learning rate, as a string: `"1e-4"`."""
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_ratio: Fraction = "0"
+    """Share of the steps in which the learning rate rises from 0 to its peak."""
+    weight_decay: Fraction = "0"
+    """Weight decay of AdamW."""
+    max_grad_norm: DecimalString = "1"
+    """Gradients are scaled down to this norm."""
+    cutoff_length: Annotated[int, Field(ge=16, le=1_048_576)] = 2048
+    """Longest conversation in tokens."""
+    max_samples: Samples | None = None
+    """Rows used after merging."""
+    sampling: Literal["head", "shuffle", "proportional"] = "head"
+    """Which rows `maxSamples` takes: the first of the merged list, a random choice, or a share of every
+    dataset by its size."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
+    """Conversations in one optimizer step, over all GPUs."""
+    learn_from: Literal["allTurns", "lastTurn"] = "allTurns"
+    """Which answers of a conversation are learned."""
+    train_on_prompt: bool = False
+    """Whether prompts are learned too."""
+    evaluation: Evaluation | None = None
+    """Evaluation on held-out rows. Absent: none."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Checkpoints in the store."""
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
+    """Seed of the split, of sampling, of the order of the rows, of the adapter's start and of dropout."""
+    extra_args: Annotated[dict[str, Line], Field(max_length=32)] = {}
+    """Further arguments by LLaMA-Factory's own names, from an allow-list."""
+
+
+class Merged(Model):
+    """The adapter merged into the base model."""
+
+    max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}(MB|GB)$", max_length=7)] = "2GB"
+    """Largest safetensors file."""
+
+
+class Publish(Model):
+    """One place to publish the merged model to."""
+
+    to: Annotated[str, Field(pattern=PUBLISH_TARGET, max_length=512)]
+    """`hf://OWNER/NAME`, `modelscope://OWNER/NAME` or `s3://BUCKET/PREFIX`."""
+    connection: Label | None = None
+    """Connection with the credentials of the target."""
+    visibility: Literal["private", "public"] = "private"
+    """Visibility of a hub's repository that is created."""
+
+
+class Export(Model):
+    """What is made of the adapter, which is always kept."""
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.publish) || size(self.publish) == 0 || has(self.merged)",
+            "publish needs merged",
+            ".publish",
+        ),
+    )
+
+    merged: Merged | None = None
+    """Merge the adapter into the base model. Absent: the adapter alone."""
+    publish: Annotated[tuple[Publish, ...], list_map("to"), Field(max_length=8)] = ()
+    """Where the merged model is published to."""
+
+
+class Storage(Model):
+    """Where every stage leaves its output."""
+
+    uri: Annotated[str, Field(pattern=STORAGE_URI, max_length=512)]
+    """`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. It belongs to this namespace."""
+    connection: Label | None = None
+    """Connection of the store."""
+
+
+class StageResources(Model):
+    """Compute resources of one stage's pod."""
+
+    rules: ClassVar = (
+        keyed_by(RESOURCE_NAME, 128, "self.requests", ".requests"),
+        keyed_by(RESOURCE_NAME, 128, "self.limits", ".limits"),
+    )
+
+    requests: Quantities = {}
+    """What the pod asks for, like `{cpu: "8", memory: 64Gi}`."""
+    limits: Quantities = {}
+    """What the pod may not exceed."""
+    scratch: Quantity = "50Gi"
+    """Largest size of the pod's scratch directory."""
+
+
+class Gpu(Model):
+    """GPUs of the training."""
+
+    count: Annotated[int, Field(ge=0, le=1024)] = 1
+    """Number of GPUs; 0 trains on the CPU."""
+    resource_name: ResourceName = "nvidia.com/gpu"
+    """Name of the extended resource."""
+    memory: Quantity | None = None
+    """Memory of one card, to prove before the run that the training fits."""
+
+
+class TrainResources(StageResources):
+    """Compute resources of the training's pod, which alone asks for GPUs."""
+
+    gpu: Gpu = Gpu()
+    """GPUs of the training."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
+    """Time to save a checkpoint when the pod is asked to leave."""
+
+
+class Resources(Model):
+    """Compute resources by stage."""
+
+    download: StageResources = StageResources()
+    """Resources of the download."""
+    prepare: StageResources = StageResources()
+    """Resources of the preparation."""
+    train: TrainResources = TrainResources()
+    """Resources of the training."""
+    export: StageResources = StageResources()
+    """Resources of the export."""
+
+
+class Toleration(Model):
+    """A taint that the pods tolerate."""
+
+    key: Annotated[str, Field(max_length=316)] | None = None
+    """Key of the taint. Absent, with `Exists`: every taint."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """How the taint's value is compared."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """Value of the taint, with `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. Absent: every effect."""
+    toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """How long a `NoExecute` taint is tolerated."""
+
+
+class ImagePullSecret(SecretReference):
+    """A Secret to pull images with."""
+
+
+class Scheduling(Model):
+    """Where and with what standing the pods run."""
+
+    rules: ClassVar = (
+        keyed_by(
+            r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$",
+            316,
+            "self.nodeSelector",
+            ".nodeSelector",
+        ),
+    )
+
+    queue_name: Label | None = None
+    """Kueue's LocalQueue for the training."""
+    priority_class_name: Subdomain | None = None
+    """PriorityClass of the training's pod."""
+    node_selector: Annotated[
+        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63)]],
+        Field(max_length=16),
+    ] = {}
+    """Labels of the nodes that the training's pod may run on."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
+    """Taints that the training's pod tolerates."""
+    service_account_name: Subdomain | None = None
+    """ServiceAccount of every pod. Absent: the namespace's default."""
+    image_pull_secrets: Annotated[tuple[ImagePullSecret, ...], list_map("name"), Field(max_length=8)] = ()
+    """Secrets to pull the images with."""
+
+
+def _known_connection(holder: str, path: str) -> Rule:
+    known = "self.connections.exists(c, c.name == {})"
+    return Rule(
+        f"!has({holder}.connection) || " + known.format(f"{holder}.connection"),
+        "names a connection that is not in spec.connections",
+        path,
+    )
+
+
+class LoRAFineTuneSpec(Model):
+    """The desired fine-tuning."""
+
+    rules: ClassVar = (
+        _known_connection("self.model", ".model.connection"),
+        _known_connection("self.storage", ".storage.connection"),
+        Rule(
+            "self.datasets.all(d, !has(d.connection) || self.connections.exists(c, c.name == d.connection))",
+            "a dataset names a connection that is not in spec.connections",
+            ".datasets",
+        ),
+        Rule(
+            "self.export.publish.all(p, !has(p.connection) || "
+            "self.connections.exists(c, c.name == p.connection))",
+            "a publish target names a connection that is not in spec.connections",
+            ".export.publish",
+        ),
+        Rule(
+            "self.resources.train.gpu.count == 0 || "
+            "self.training.batchSize % self.resources.train.gpu.count == 0",
+            "resources.train.gpu.count must divide training.batchSize",
+            ".training.batchSize",
+        ),
+    )
+
+    connections: Annotated[tuple[Connection, ...], list_map("name"), Field(max_length=8)] = ()
+    """Stores and hubs; the only place where Secrets are named."""
+    model: BaseModelSource
+    """The pretrained model that is tuned."""
+    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1, max_length=32)]
+    """Datasets, merged in this order."""
+    training: Training
+    """Hyperparameters."""
+    export: Export = Export()
+    """What is made of the adapter, which is always kept."""
+    storage: Storage
+    """Where every stage leaves its output."""
+    resources: Resources = Resources()
+    """Compute resources by stage."""
+    scheduling: Scheduling = Scheduling()
+    """Where and with what standing the pods run."""
+    active_deadline_seconds: Seconds | None = None
+    """Longest time that one stage's attempt may take."""
+    suspend: bool = False
+    """Stop after a checkpoint, and stay stopped."""
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often one stage is tried again after a failure that may pass. Preemptions don't count."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """Removes Jobs this long after the end, never the resource itself."""

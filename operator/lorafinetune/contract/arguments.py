@@ -1,0 +1,124 @@
+"""The arguments of the four stages, passed as JSON in one environment variable.
+
+A stage gets the parts of the spec that it reads and the results of the stages before it, and nothing
+else: what is not here can't shape its output, and an edit of it does not run the stage again.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from lorafinetune.api.spec import (
+    BaseModelSource,
+    Connection,
+    Dataset,
+    Export,
+    Revision,
+    Storage,
+    Training,
+)
+from lorafinetune.api.status import ModelStatus, StageName
+from lorafinetune.api.types import Digest, Line, Model
+
+STAGES: Final[tuple[StageName, ...]] = ("download", "prepare", "train", "export")
+
+ARGUMENTS_VARIABLE: Final = "LORAFINETUNE_ARGUMENTS"
+"""Holds the stage's arguments as JSON."""
+MAX_ARGUMENTS_BYTES: Final = 100 * 1024
+"""More than this in one variable can make exec fail."""
+PROGRESS_VARIABLE: Final = "LORAFINETUNE_PROGRESS"
+"""Path of the file in which a stage keeps its latest progress. Absent: progress is not reported."""
+MESSAGE_VARIABLE: Final = "LORAFINETUNE_TERMINATION_MESSAGE"
+"""Path of the termination message; by default Kubernetes' own."""
+DEFAULT_MESSAGE_PATH: Final = "/dev/termination-log"
+WORKDIR_VARIABLE: Final = "LORAFINETUNE_WORKDIR"
+"""Scratch directory of the stage, empty at its start."""
+STORE_DIRECTORY_VARIABLE: Final = "LORAFINETUNE_STORE_DIRECTORY"
+"""Directory that stands in for every S3 server in local runs: `DIR/BUCKET/KEY`."""
+
+
+def credential_variable(connection: str, key: str) -> str:
+    """Name of the variable that holds one credential of a connection, like
+    `CONNECTION_STORE_AWS_ACCESS_KEY_ID`. Labels have no underscore, so two never collide."""
+    return f"CONNECTION_{connection.replace('-', '_')}_{key}".upper()
+
+
+CREDENTIAL_KEYS: Final = {
+    "AWS_ACCESS_KEY_ID": True,
+    "AWS_SECRET_ACCESS_KEY": True,
+    "AWS_SESSION_TOKEN": False,
+}
+"""Keys of an S3 connection's Secret, and whether each must be there."""
+TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key, not a token
+"""Key of a hub connection's Secret."""
+
+
+class DatasetOrigin(Model):
+    """Where one dataset comes from: the part of `Dataset` that shapes its bytes."""
+
+    source: str
+    revision: Revision | None = None
+    connection: str | None = None
+
+
+class StageArguments(Model):
+    """What every stage gets."""
+
+    storage: Storage
+    connections: tuple[Connection, ...] = ()
+
+    def connection(self, name: str | None) -> Connection | None:
+        """The connection of that name, or None where none is named."""
+        return next((c for c in self.connections if c.name == name), None)
+
+
+class DownloadArguments(StageArguments):
+    model: BaseModelSource
+    datasets: tuple[DatasetOrigin, ...]
+    refresh: Line = ""
+    """Value of the annotation that asks for floating revisions to be resolved anew."""
+
+
+class PrepareArguments(StageArguments):
+    model: ModelStatus
+    template: Line | None = None
+    datasets: tuple[Dataset, ...]
+    dataset_keys: tuple[Digest, ...]
+    """Keys of the downloaded datasets, in the order of `datasets`."""
+    training: Training
+    config: dict[str, Any]
+    """LLaMA-Factory arguments as rendered by the operator, without template, paths and device."""
+
+
+class TrainArguments(StageArguments):
+    model: ModelStatus
+    key: Digest
+    """Content address of the training, from prepare's result."""
+    prepared: Digest
+    """Key of the prepared dataset."""
+    training: Training
+    config: dict[str, Any]
+    """LLaMA-Factory arguments as rendered by the operator, without paths and device."""
+    gpus: Annotated[int, Field(ge=0, le=1024)]
+
+
+class ExportArguments(StageArguments):
+    model: ModelStatus
+    trained: Digest
+    """Key of the training whose adapter is exported."""
+    export: Export
+
+
+ARGUMENTS: Final[dict[StageName, type[StageArguments]]] = {
+    "download": DownloadArguments,
+    "prepare": PrepareArguments,
+    "train": TrainArguments,
+    "export": ExportArguments,
+}
+
+Kind = Literal["models", "datasets", "prepared", "trainings", "exports", "refs"]
+
+
+def place(kind: Kind, key: str) -> str:
+    """Where an output lies, relative to `storage.uri`."""
+    return f"{kind}/{key}"

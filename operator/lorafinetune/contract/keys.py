@@ -1,0 +1,149 @@
+"""Content addresses: every stage is a function of its inputs, and its output lives at a key of them.
+
+`FIELDS` is the one declaration of which field of the resource shapes the output of which stage. A
+field that maps to None shapes no output: changing it recomputes nothing.
+"""
+
+import decimal
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from lorafinetune.api.fields import is_marked, walk
+from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.api.status import StageName
+from lorafinetune.api.types import Decimal
+from lorafinetune.contract.extra_args import shaping
+
+SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 1, "export": 1}
+"""Raised only when a stage's output for the same inputs changes."""
+
+DATASET_FIELDS: Final[dict[str, StageName | None]] = {
+    "source": "download",
+    "revision": "download",
+    "connection": None,
+    "format": "prepare",
+    "columns.prompt": "prepare",
+    "columns.query": "prepare",
+    "columns.response": "prepare",
+    "columns.history": "prepare",
+    "columns.messages": "prepare",
+    "columns.system": "prepare",
+    "columns.tools": "prepare",
+    "system": "prepare",
+    "clean.remove": "prepare",
+    "clean.dropIntroLine": "prepare",
+    "maxSamples": "prepare",
+    "onBadRow": "prepare",
+    "maxBadFraction": "prepare",
+}
+
+FIELDS: Final[dict[str, StageName | None]] = {
+    "connections": None,
+    "model.source": "download",
+    "model.revision": "download",
+    "model.template": "prepare",
+    "model.connection": None,
+    **{f"datasets[].{path}": stage for path, stage in DATASET_FIELDS.items()},
+    "training.lora.rank": "train",
+    "training.lora.alpha": "train",
+    "training.lora.dropout": "train",
+    "training.lora.targets": "train",
+    "training.lora.variant": "train",
+    "training.precision": "train",
+    "training.epochs": "train",
+    "training.maxSteps": "train",
+    "training.learningRate": "train",
+    "training.scheduler": "train",
+    "training.warmupRatio": "train",
+    "training.weightDecay": "train",
+    "training.maxGradNorm": "train",
+    "training.cutoffLength": "prepare",
+    "training.maxSamples": "prepare",
+    "training.sampling": "prepare",
+    "training.batchSize": "train",
+    "training.learnFrom": "prepare",
+    "training.trainOnPrompt": "prepare",
+    "training.evaluation.fraction": "prepare",
+    "training.evaluation.everySteps": "train",
+    "training.checkpoint.every": None,
+    "training.checkpoint.keep": None,
+    "training.seed": "prepare",
+    "training.extraArgs": "train",
+    "export.merged.maxShardSize": "export",
+    "export.publish": "export",
+    "storage": None,
+    "resources": None,
+    "scheduling": None,
+    "activeDeadlineSeconds": None,
+    "suspend": None,
+    "maxRetries": None,
+    "ttlSecondsAfterFinished": None,
+}
+
+DECIMALS: Final = frozenset(path for path, field in walk(LoRAFineTuneSpec) if is_marked(field, Decimal))
+"""Fields whose value is a number in a string: `1e-4` and `0.0001` make the same key."""
+
+
+def key(
+    stage: StageName, spec: Mapping[str, Any], reads: Mapping[str, Any], resolved: Mapping[str, Any] = {}
+) -> str:
+    """The content address of a stage's output, 64 hexadecimal digits.
+
+    spec: the encoded spec, or the part of it that the stage's fields are in. reads: digests and keys
+    of what the stage reads, and versions of what it reads with. resolved: values that replace an
+    `auto` or an absent field, by path.
+    """
+    return digest(
+        {
+            "stage": stage,
+            "semantics": SEMANTICS[stage],
+            "reads": dict(reads),
+            "fields": shaping_fields(stage, spec) | dict(resolved),
+        }
+    )
+
+
+def source_key(source: str, revision: str) -> str:
+    """Where the files of a source at a resolved revision lie: known before they are fetched, so that
+    an interrupted download goes on."""
+    return key("download", {}, {"source": source, "revision": revision})
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of a value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shaping_fields(stage: StageName, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that shape the stage's output, by path; absent ones are left out."""
+    paths = (path for path, owner in FIELDS.items() if owner == stage)
+    return {
+        at: _canonical(path, value)
+        for path in paths
+        for at, value in _select(spec, path.split("."), "")
+        if value is not None
+    }
+
+
+def _select(value: Any, parts: list[str], at: str) -> Iterator[tuple[str, Any]]:
+    if not parts:
+        yield at, value
+        return
+    name, many, _ = parts[0].partition("[]")
+    if not isinstance(value, Mapping) or name not in value:
+        return
+    here = f"{at}.{name}" if at else name
+    if not many:
+        yield from _select(value[name], parts[1:], here)
+        return
+    for index, item in enumerate(value[name]):
+        yield from _select(item, parts[1:], f"{here}[{index}]")
+
+
+def _canonical(path: str, value: Any) -> Any:
+    if path in DECIMALS:
+        return format(decimal.Decimal(value).normalize(), "e")
+    return shaping(value) if path == "training.extraArgs" else value

@@ -1,0 +1,158 @@
+"""How a stage ends: its exit code and its termination message.
+
+The message holds digests and numbers; details are in the store. The kubelet keeps the last 4,096
+bytes of it, so it is kept well below that.
+"""
+
+from enum import IntEnum
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import (
+    Artifact,
+    DatasetStatus,
+    GpuSeconds,
+    ModelStatus,
+    StageName,
+    TrainingStatus,
+)
+from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
+
+MAX_MESSAGE_BYTES: Final = 3500
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the stage programs."""
+
+    DONE = 0
+    BUG = 1
+    BAD_INPUT = 64
+    TEMPORARY = 75
+    STOPPED = 85
+    """Stopped early, after a checkpoint."""
+
+
+class StageError(Exception):
+    """A failure that a person can understand: it ends the stage, and becomes its termination message.
+
+    message: what happened, with field, or file and line. hint: replaces the reason's own hint.
+    """
+
+    def __init__(self, reason: Reason, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.hint = hint or reason.facts.hint
+
+
+class Result(Model):
+    """Base of the results."""
+
+    cache_hit: bool = False
+    """Whether the output was found in the store."""
+
+
+class DownloadResult(Result):
+    model: ModelStatus
+    datasets: tuple[Digest, ...]
+    """Key of each dataset, in the order of the arguments."""
+
+
+class TrainResult(Result):
+    key: Digest
+    adapter: Artifact
+    training: TrainingStatus
+    gpu_seconds: GpuSeconds = GpuSeconds()
+
+
+class PrepareResult(Result):
+    key: Digest
+    template: Line
+    """LLaMA-Factory's name of the template, resolved."""
+    train_key: Digest
+    """Content address that the training will have."""
+    dataset: DatasetStatus
+    warnings: tuple[Annotated[str, Field(max_length=300)], ...] = ()
+    trained: TrainResult | None = None
+    """The finished training, where the store has one under `train_key`."""
+
+
+class ExportResult(Result):
+    key: Digest
+    merged: Artifact | None = None
+
+
+RESULTS: Final[dict[StageName, type[Result]]] = {
+    "download": DownloadResult,
+    "prepare": PrepareResult,
+    "train": TrainResult,
+    "export": ExportResult,
+}
+
+
+class ErrorMessage(Model):
+    """A failure as it travels."""
+
+    reason: Reason
+    message: Annotated[str, Field(max_length=4096)]
+    hint: Annotated[str, Field(max_length=1024)] = ""
+
+
+class TerminationMessage(Model):
+    """What a stage leaves behind; exactly one of the two is there."""
+
+    result: dict[str, Any] | None = None
+    error: ErrorMessage | None = None
+
+
+class Progress(Model):
+    """The latest progress of a running stage, as its progress file holds it."""
+
+    stage: StageName
+    activity: Line = ""
+    """What it is doing, like `tokenising`."""
+    done: Count = 0
+    total: Count | None = None
+    unit: Line = "steps"
+    """What is counted: bytes, rows, steps or files."""
+    rate: DecimalString | None = None
+    """Units a second."""
+    eta_seconds: Count | None = None
+    training: TrainingStatus | None = None
+    checkpoint_step: Count | None = None
+    """Step of the newest complete checkpoint."""
+    resumed_from: Count | None = None
+    """Step of the checkpoint that this attempt went on from."""
+
+
+def encode_result(result: Result) -> str:
+    """The termination message of a stage that is done. Raises ValueError over the size limit."""
+    text = TerminationMessage(result=result.encode()).model_dump_json(by_alias=True, exclude_none=True)
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a result of {len(text.encode())} bytes does not fit a termination message")
+    return text
+
+
+def encode_error(error: StageError) -> str:
+    """The termination message of a stage that failed, shortened to fit."""
+    size = len(error.message)
+    while True:
+        message = error.message if size == len(error.message) else error.message[:size] + "…"
+        body = ErrorMessage(reason=error.reason, message=message, hint=error.hint[:1024])
+        text = TerminationMessage(error=body).model_dump_json(by_alias=True, exclude_none=True)
+        if len(text.encode()) <= MAX_MESSAGE_BYTES:
+            return text
+        size = size * 3 // 4
+
+
+def decode_message(stage: StageName, text: str) -> Result | StageError | None:
+    """What a stage left behind, or None where it can't be read."""
+    try:
+        message = TerminationMessage.model_validate_json(text)
+        if message.error:
+            return StageError(message.error.reason, message.error.message, message.error.hint)
+        return RESULTS[stage].decode(message.result or {})
+    except ValueError:
+        return None
