@@ -1,0 +1,81 @@
+"""What must hold before any Job is created, in order; the first violated check is reported.
+
+The list is the specification. What the CRD can refuse is refused there and never gets here.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
+from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, REFUSED_ARGUMENTS
+from lorafinetune.contract.outcome import StageError
+from lorafinetune.core.jobs import Settings
+
+Check = Callable[[LoRAFineTune, Settings], StageError | None]
+
+
+def first_violation(resource: LoRAFineTune, settings: Settings) -> StageError | None:
+    """The first check that the resource does not pass, or None."""
+    return next((error for check in CHECKS if (error := check(resource, settings))), None)
+
+
+def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageError | None:
+    """`file://` names a path of the machine that runs the stages: it means something in local runs only."""
+    spec = resource.spec
+    places = {"spec.model.source": spec.model.source, "spec.storage.uri": spec.storage.uri}
+    places |= {f"spec.datasets[{i}].source": dataset.source for i, dataset in enumerate(spec.datasets)}
+    for field, uri in places.items():
+        if uri.startswith("file://") and not settings.local:
+            return _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
+    return None
+
+
+def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """Only arguments that can neither run code, nor reach another place, nor contradict a typed field."""
+    for name, value in resource.spec.training.extra_args.items():
+        field = f"spec.training.extraArgs.{name}"
+        if name in REFUSED_ARGUMENTS:
+            return _invalid(f"{field}: is not allowed", REFUSED_ARGUMENTS[name])
+        if name not in EXTRA_ARGUMENTS:
+            return _invalid(f"{field}: is not in the list of allowed arguments", _allowed())
+        try:
+            EXTRA_ARGUMENTS[name].parse(value)
+        except ValueError:
+            kind = EXTRA_ARGUMENTS[name].type.__name__
+            return _invalid(f"{field}: {value!r} is not of the type {kind}", "Mend the value.")
+    return None
+
+
+def publish_targets_are_supported(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """Hubs are published to in a later version."""
+    for index, target in enumerate(resource.spec.export.publish):
+        if not target.to.startswith("s3://"):
+            message = f"spec.export.publish[{index}].to: publishing to {target.to} is not supported yet"
+            return _invalid(message, "Publish to s3://, or leave `publish` out and upload the merged model.")
+    return None
+
+
+def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """A longer variable can make exec fail, with no word to the user."""
+    size = len(resource.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
+    if size > MAX_ARGUMENTS_BYTES * 3 // 4:
+        return _invalid(f"spec: is {size} bytes long; 75 KiB are the limit", "Shorten the system prompts.")
+    return None
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    sources_are_reachable,
+    extra_arguments_are_allowed,
+    publish_targets_are_supported,
+    arguments_fit,
+)
+
+
+def _invalid(message: str, hint: str) -> StageError:
+    return StageError(Reason.CONFIG_INVALID, message, hint)
+
+
+def _allowed() -> str:
+    return f"Allowed are {', '.join(sorted(EXTRA_ARGUMENTS))}."

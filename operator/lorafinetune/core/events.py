@@ -1,0 +1,59 @@
+"""What a person would want to know, as Events: the difference between two statuses.
+
+They come from the difference alone, so nothing is said twice.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.core.conditions import Situation
+from lorafinetune.core.steps import stage_status
+
+
+@dataclass(frozen=True)
+class Event:
+    """One Event on the resource."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def events_between(
+    before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation
+) -> tuple[Event, ...]:
+    """The events of one step from one status to the next."""
+    changed = [
+        event for stage in after.stages if (event := _of_stage(stage_status(before, stage.name), stage))
+    ]
+    return (*changed, *_of_run(before, after, situation))
+
+
+def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
+    if after.state == before.state and after.inputs == before.inputs and after.attempts == before.attempts:
+        return None
+    match after.state:
+        case "Running":
+            return Event("Normal", "StageStarted", f"{after.name} began as Job {after.job}")
+        case "Complete":
+            how = "was found in the store" if after.cache_hit else "is complete"
+            return Event("Normal", "StageComplete", f"{after.name} {how}")
+        case "Waiting" if after.attempts > before.attempts:
+            return Event(
+                "Warning", "StageRetried", f"{after.name} failed and is tried again: {after.message}"
+            )
+        case _:
+            return None
+
+
+def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation) -> tuple[Event, ...]:
+    if before.stage == after.stage and before.observed_generation == after.observed_generation:
+        return ()
+    match situation.kind:
+        case "Failed":
+            return (Event("Warning", situation.reason, situation.message),)
+        case "Complete" | "Suspended":
+            return (Event("Normal", situation.kind, situation.message),)
+        case _:
+            return ()

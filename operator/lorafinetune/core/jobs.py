@@ -1,0 +1,223 @@
+"""One step of one resource → the Job object that runs it.
+
+The local executor runs the same object as a child process, so nothing about a stage is said twice.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.spec import StageResources
+from lorafinetune.api.status import StageName
+from lorafinetune.contract.arguments import (
+    ARGUMENTS_VARIABLE,
+    CREDENTIAL_KEYS,
+    TOKEN_KEY,
+    WORKDIR_VARIABLE,
+    StageArguments,
+    credential_variable,
+)
+from lorafinetune.contract.keys import digest
+from lorafinetune.core.observed import (
+    ATTEMPT_ANNOTATION,
+    GENERATION_ANNOTATION,
+    INPUTS_ANNOTATION,
+    NAME_LABEL,
+    SHAPE_ANNOTATION,
+    STAGE_LABEL,
+    TEMPLATE_ANNOTATION,
+)
+from lorafinetune.core.steps import Step, shape
+
+Object = dict[str, Any]
+
+SCRATCH: Final = "/scratch"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+HUB_SCHEMES: Final = ("hf://", "modelscope://")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the installation decides. images: by stage. local: the plan is run by `lorafinetune run`."""
+
+    images: Mapping[StageName, str] = field(default_factory=dict)
+    local: bool = False
+    first_retry_after: timedelta = timedelta(seconds=10)
+    longest_retry_after: timedelta = timedelta(minutes=10)
+
+
+def job(step: Step, resource: LoRAFineTune, attempt: int, settings: Settings) -> Object:
+    """The Job of a step's attempt. The template's digest stands in an annotation."""
+    template = _pod_template(step, resource, settings)
+    meta = resource.metadata
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": step.job,
+            "namespace": meta.namespace,
+            "labels": _labels(step.stage, resource) | _queue_label(step.stage, resource),
+            "annotations": {
+                INPUTS_ANNOTATION: step.inputs,
+                SHAPE_ANNOTATION: shape(step.stage, resource),
+                ATTEMPT_ANNOTATION: str(attempt),
+                GENERATION_ANNOTATION: str(meta.generation),
+                TEMPLATE_ANNOTATION: digest(template),
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": KIND,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": _job_spec(step.stage, resource) | {"template": template},
+    }
+
+
+def _job_spec(stage: StageName, resource: LoRAFineTune) -> Object:
+    return {
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+            ]
+        },
+        **_given(
+            activeDeadlineSeconds=resource.spec.active_deadline_seconds,
+            suspend=bool(_queue_label(stage, resource)),
+        ),
+    }
+
+
+def _labels(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/managed-by": "lorafinetune",
+        "app.kubernetes.io/component": stage,
+        NAME_LABEL: resource.metadata.name,
+        STAGE_LABEL: stage,
+    }
+
+
+def _queue_label(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
+    queue = resource.spec.scheduling.queue_name
+    return {QUEUE_LABEL: queue} if queue and stage == "train" else {}
+
+
+def _pod_template(step: Step, resource: LoRAFineTune, settings: Settings) -> Object:
+    scheduling = resource.spec.scheduling
+    resources: StageResources = getattr(resource.spec.resources, step.stage)
+    return {
+        "metadata": {"labels": _labels(step.stage, resource)},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            **_given(
+                serviceAccountName=scheduling.service_account_name,
+                imagePullSecrets=[secret.encode() for secret in scheduling.image_pull_secrets],
+            ),
+            **(_placement(resource) if step.stage == "train" else {}),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(step, resource, resources, settings)],
+            "volumes": [
+                {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
+                {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            ],
+        },
+    }
+
+
+def _placement(resource: LoRAFineTune) -> Object:
+    scheduling = resource.spec.scheduling
+    return _given(
+        terminationGracePeriodSeconds=resource.spec.resources.train.termination_grace_period_seconds,
+        priorityClassName=scheduling.priority_class_name,
+        nodeSelector=dict(scheduling.node_selector),
+        tolerations=[toleration.encode() for toleration in scheduling.tolerations],
+    )
+
+
+def _given(**fields: Any) -> Object:
+    """The fields that are set."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _container(step: Step, resource: LoRAFineTune, resources: StageResources, settings: Settings) -> Object:
+    return {
+        "name": step.stage,
+        "image": settings.images.get(step.stage, ""),
+        "args": [step.stage],
+        "env": list(_environment(step.arguments, step.stage, resource)),
+        "resources": _compute(step.stage, resource, resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": SCRATCH},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own shared memory
+        ],
+    }
+
+
+def _compute(stage: StageName, resource: LoRAFineTune, resources: StageResources) -> Object:
+    gpu = resource.spec.resources.train.gpu
+    gpus = {gpu.resource_name: gpu.count} if stage == "train" and gpu.count else {}
+    return {"requests": dict(resources.requests) | gpus, "limits": dict(resources.limits) | gpus}
+
+
+def encode_arguments(arguments: StageArguments) -> str:
+    """The JSON that the stage decodes with the same class."""
+    return arguments.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def _environment(arguments: StageArguments, stage: StageName, resource: LoRAFineTune) -> Iterator[Object]:
+    yield {"name": ARGUMENTS_VARIABLE, "value": encode_arguments(arguments)}
+    yield {"name": WORKDIR_VARIABLE, "value": SCRATCH}
+    yield {"name": "HOME", "value": SCRATCH}
+    if stage != "download":
+        yield {"name": "HF_HUB_OFFLINE", "value": "1"}
+    for name, keys in sorted(_credentials(stage, resource).items()):
+        connection = arguments.connection(name)
+        if connection and connection.secret_ref:
+            yield from (_secret(name, key, connection.secret_ref.name, keys[key]) for key in keys)
+
+
+def _secret(connection: str, key: str, secret: str, required: bool) -> Object:
+    reference = {"name": secret, "key": key} | ({} if required else {"optional": True})
+    return {"name": credential_variable(connection, key), "valueFrom": {"secretKeyRef": reference}}
+
+
+def _credentials(stage: StageName, resource: LoRAFineTune) -> dict[str, dict[str, bool]]:
+    """Which keys of which connections a stage gets: the store's always, the sources' for the download,
+    the publish targets' for the export."""
+    spec = resource.spec
+    uses = [(spec.storage.uri, spec.storage.connection)]
+    if stage == "download":
+        uses += [(spec.model.source, spec.model.connection)]
+        uses += [(dataset.source, dataset.connection) for dataset in spec.datasets]
+    if stage == "export":
+        uses += [(target.to, target.connection) for target in spec.export.publish]
+    keys: dict[str, dict[str, bool]] = {}
+    for uri, connection in uses:
+        if connection:
+            wanted = {TOKEN_KEY: True} if uri.startswith(HUB_SCHEMES) else CREDENTIAL_KEYS
+            keys.setdefault(connection, {}).update(wanted)
+    return keys

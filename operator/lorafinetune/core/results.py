@@ -1,0 +1,82 @@
+"""Writes what a stage reported into the status, which is the memory of the results."""
+
+from datetime import datetime
+
+from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, StageName, StageStatus
+from lorafinetune.contract.arguments import STAGES
+from lorafinetune.contract.outcome import (
+    DownloadResult,
+    ExportResult,
+    PrepareResult,
+    Result,
+    TrainResult,
+)
+from lorafinetune.core.steps import stage_status
+
+
+def rfc3339(moment: datetime) -> str:
+    """Kubernetes' form of a time: UTC, whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_stage(status: LoRAFineTuneStatus, changed: StageStatus) -> LoRAFineTuneStatus:
+    """The status with one stage replaced; all four are there, in order."""
+    stages = tuple(changed if name == changed.name else stage_status(status, name) for name in STAGES)
+    return status.model_copy(update={"stages": stages})
+
+
+def record(
+    status: LoRAFineTuneStatus, stage: StageName, inputs: str, result: Result, now: datetime
+) -> LoRAFineTuneStatus:
+    """The status after a stage has its result: the stage is Complete, and its numbers are kept."""
+    done = stage_status(status, stage).model_copy(
+        update={
+            "state": "Complete",
+            "inputs": inputs,
+            "completion_time": rfc3339(now),
+            "cache_hit": result.cache_hit,
+            "progress": None,
+            "message": None,
+        }
+    )
+    status = with_stage(status, done)
+    match result:
+        case DownloadResult():
+            return status.model_copy(update={"model": result.model, "datasets": result.datasets})
+        case PrepareResult():
+            return _prepared(status, result, now)
+        case TrainResult():
+            return _trained(status, result)
+        case ExportResult():
+            status = with_stage(status, done.model_copy(update={"key": result.key}))
+            return _artifacts(status, merged=result.merged)
+        case _:
+            return status
+
+
+def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) -> LoRAFineTuneStatus:
+    prepare = stage_status(status, "prepare").model_copy(update={"key": result.key})
+    status = with_stage(status, prepare).model_copy(update={"dataset": result.dataset})
+    train = stage_status(status, "train")
+    if train.key != result.train_key:
+        status = with_stage(status, StageStatus(name="train", key=result.train_key))
+        status = _artifacts(status, adapter=None).model_copy(update={"training": None, "checkpoint": None})
+    if result.trained is None:
+        return status
+    found = result.trained.model_copy(update={"cache_hit": True})
+    return record(status, "train", result.train_key, found, now)
+
+
+def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneStatus:
+    status = with_stage(status, stage_status(status, "train").model_copy(update={"key": result.key}))
+    numbers = {
+        "training": result.training,
+        "loss": result.training.loss,
+        "gpu_seconds": result.gpu_seconds,
+    }
+    return _artifacts(status, adapter=result.adapter).model_copy(update=numbers)
+
+
+def _artifacts(status: LoRAFineTuneStatus, **changes: object) -> LoRAFineTuneStatus:
+    artifacts = (status.artifacts or Artifacts()).model_copy(update=changes)
+    return status.model_copy(update={"artifacts": artifacts if artifacts != Artifacts() else None})

@@ -1,0 +1,167 @@
+"""One stage of one resource: its arguments, the digest of its inputs, and the name of its Job.
+
+A result belongs to the inputs that it was made from. An edit that leaves a stage's inputs alone leaves
+its result standing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, StageName, StageStatus
+from lorafinetune.contract.arguments import (
+    STAGES,
+    DatasetOrigin,
+    DownloadArguments,
+    ExportArguments,
+    PrepareArguments,
+    StageArguments,
+    TrainArguments,
+)
+from lorafinetune.contract.keys import digest, shaping_fields
+from lorafinetune.core.training import render
+
+T = TypeVar("T")
+
+READS_FIELDS_OF: Final[dict[StageName, tuple[StageName, ...]]] = {
+    "download": ("download",),
+    "prepare": ("prepare", "train"),
+    "train": (),
+    "export": ("export",),
+}
+"""Whose shaping fields are in a stage's inputs. Prepare makes train's key, so it reads train's too;
+train's inputs are that key."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be run for one stage, once the stages before it have their results."""
+
+    stage: StageName
+    inputs: str
+    job: str
+    arguments: StageArguments
+
+
+def stage_status(status: LoRAFineTuneStatus, stage: StageName) -> StageStatus:
+    """The recorded state of a stage; a blank one where nothing is recorded."""
+    return next((s for s in status.stages if s.name == stage), StageStatus(name=stage))
+
+
+def step(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> Step:
+    """The step of a stage whose predecessors' results are in the status."""
+    inputs = _inputs(stage, resource, status)
+    return Step(
+        stage, inputs, job_name(stage, resource.metadata.name, inputs), ARGUMENTS[stage](resource, status)
+    )
+
+
+def job_name(stage: StageName, resource_name: str, inputs: str) -> str:
+    """At most 63 characters. The training's names neither resource nor attempt: the API server is the
+    lock by which two resources with the same key train once."""
+    if stage == "train":
+        return f"lft-train-{inputs[:16]}"
+    return f"{resource_name[:30].rstrip('-.')}-{stage}-{inputs[:8]}".replace(".", "-")
+
+
+def shape(stage: StageName, resource: LoRAFineTune) -> str:
+    """Digest of every field that shapes the output of a stage or of one before it: a running Job with
+    another shape works for a spec that is gone."""
+    until = STAGES.index(stage) + 1
+    spec = resource.spec.encode()
+    return digest([shaping_fields(earlier, spec) for earlier in STAGES[:until]])
+
+
+def _inputs(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> str:
+    if stage == "train":
+        return _need(stage_status(status, "train").key)
+    spec = resource.spec.encode()
+    return digest(
+        {
+            "stage": stage,
+            "fields": [shaping_fields(owner, spec) for owner in READS_FIELDS_OF[stage]],
+            "reads": _reads(stage, resource, status),
+        }
+    )
+
+
+def _reads(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[str]:
+    match stage:
+        case "download":
+            return [resource.metadata.annotations.get(REFRESH_ANNOTATION, "")]
+        case "prepare":
+            return [_model(status).digest, *status.datasets]
+        case _:
+            return [_need(stage_status(status, "train").key)]
+
+
+def _download(resource: LoRAFineTune, _: LoRAFineTuneStatus) -> StageArguments:
+    spec = resource.spec
+    return DownloadArguments(
+        storage=spec.storage,
+        connections=spec.connections,
+        model=spec.model,
+        datasets=tuple(
+            DatasetOrigin(source=d.source, revision=d.revision, connection=d.connection)
+            for d in spec.datasets
+        ),
+        refresh=resource.metadata.annotations.get(REFRESH_ANNOTATION, ""),
+    )
+
+
+def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments:
+    spec = resource.spec
+    return PrepareArguments(
+        storage=spec.storage,
+        connections=spec.connections,
+        model=_model(status),
+        template=spec.model.template,
+        datasets=spec.datasets,
+        dataset_keys=status.datasets,
+        training=spec.training,
+        config=render(spec),
+    )
+
+
+def _train(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments:
+    spec = resource.spec
+    return TrainArguments(
+        storage=spec.storage,
+        connections=spec.connections,
+        model=_model(status),
+        key=_need(stage_status(status, "train").key),
+        prepared=_need(stage_status(status, "prepare").key),
+        training=spec.training,
+        config=render(spec),
+        gpus=spec.resources.train.gpu.count,
+    )
+
+
+def _export(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments:
+    spec = resource.spec
+    return ExportArguments(
+        storage=spec.storage,
+        connections=spec.connections,
+        model=_model(status),
+        trained=_need(stage_status(status, "train").key),
+        export=spec.export,
+    )
+
+
+ARGUMENTS: Final[dict[StageName, Callable[[LoRAFineTune, LoRAFineTuneStatus], StageArguments]]] = {
+    "download": _download,
+    "prepare": _prepare,
+    "train": _train,
+    "export": _export,
+}
+
+
+def _model(status: LoRAFineTuneStatus) -> ModelStatus:
+    return _need(status.model)
+
+
+def _need(value: T | None) -> T:
+    if value is None:
+        raise ValueError("a stage was planned before the result that it reads")
+    return value

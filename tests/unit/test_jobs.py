@@ -1,0 +1,174 @@
+"""The Job of a step: what every one of them must be, and what a field of the resource does to it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from builders import resource, sha
+from lorafinetune.api.status import StageName
+from lorafinetune.contract.arguments import ARGUMENTS, ARGUMENTS_VARIABLE, STAGES
+from lorafinetune.core.jobs import Settings, job
+from lorafinetune.core.steps import job_name, step
+from unit.world import World
+
+SETTINGS = Settings(images=dict.fromkeys(STAGES, "registry.example/image@sha256:1"))
+
+
+def make(stage: StageName, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The Job of a stage whose predecessors are complete."""
+    world = World(spec)
+    world.run_to_end()
+    return job(step(stage, world.resource, world.status), world.resource, 1, SETTINGS)
+
+
+def pod(made: dict[str, Any]) -> dict[str, Any]:
+    return dict(made["spec"]["template"]["spec"])
+
+
+def container(made: dict[str, Any]) -> dict[str, Any]:
+    return dict(pod(made)["containers"][0])
+
+
+def environment(made: dict[str, Any]) -> dict[str, Any]:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container(made)["env"]}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_job_passes_pod_security_restricted_and_never_retries_itself(stage: StageName) -> None:
+    made = make(stage)
+    security = container(made)["securityContext"]
+    assert pod(made)["securityContext"]["runAsNonRoot"] is True
+    assert pod(made)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(made)["automountServiceAccountToken"] is False
+    assert (made["spec"]["backoffLimit"], made["spec"]["podReplacementPolicy"]) == (0, "Failed")
+    rules = made["spec"]["podFailurePolicy"]["rules"]
+    assert rules == [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    ]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_decodes_the_arguments_that_its_job_carries(stage: StageName) -> None:
+    text = environment(make(stage))[ARGUMENTS_VARIABLE]
+    assert ARGUMENTS[stage].model_validate_json(text).encode() == json.loads(text)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_job_belongs_to_its_resource(stage: StageName) -> None:
+    owner = make(stage)["metadata"]["ownerReferences"]
+    assert [(o["kind"], o["name"], o["uid"], o["controller"]) for o in owner] == [
+        ("LoRAFineTune", "tune", "uid-1", True)
+    ]
+
+
+def test_only_the_training_asks_for_a_gpu() -> None:
+    asked = {stage: "nvidia.com/gpu" in container(make(stage))["resources"]["limits"] for stage in STAGES}
+    assert asked == {"download": False, "prepare": False, "train": True, "export": False}
+
+
+def test_only_the_training_is_queued_and_it_is_born_suspended() -> None:
+    made = {s: make(s, {"scheduling": {"queueName": "gpus"}}) for s in ("prepare", "train")}
+    queue = {s: m["metadata"]["labels"].get("kueue.x-k8s.io/queue-name") for s, m in made.items()}
+    assert queue == {"prepare": None, "train": "gpus"}
+    assert {s: m["spec"].get("suspend", False) for s, m in made.items()} == {"prepare": False, "train": True}
+
+
+CREDENTIALS: dict[str, tuple[dict[str, Any], dict[StageName, set[str]]]] = {
+    "the store's keys reach every stage": (
+        {},
+        {stage: {"CONNECTION_STORE_AWS_ACCESS_KEY_ID"} for stage in STAGES},
+    ),
+    "a hub's token reaches the download alone": (
+        {
+            "connections": [
+                {"name": "store", "secretRef": {"name": "s3"}},
+                {"name": "hub", "secretRef": {"name": "hub"}},
+            ],
+            "model": {"connection": "hub"},
+        },
+        {
+            stage: {"CONNECTION_STORE_AWS_ACCESS_KEY_ID"}
+            | ({"CONNECTION_HUB_TOKEN"} if stage == "download" else set())
+            for stage in STAGES
+        },
+    ),
+    "a connection with no Secret brings no variable": (
+        {"connections": [{"name": "store"}]},
+        {stage: set() for stage in STAGES},
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", CREDENTIALS)
+def test_credentials(sentence: str) -> None:
+    spec, expected = CREDENTIALS[sentence]
+    spec = {"model": {"connection": None}} | spec
+    found = {stage: set(environment(make(stage, spec))) for stage in STAGES}
+    assert {
+        s: {n for n in names if n.endswith(("KEY_ID", "TOKEN")) and "SESSION" not in n}
+        for s, names in found.items()
+    } == expected
+
+
+def test_no_secret_is_optional_but_the_session_token() -> None:
+    references = [v["secretKeyRef"] for v in environment(make("prepare")).values() if isinstance(v, dict)]
+    assert {r["key"]: r.get("optional", False) for r in references} == {
+        "AWS_ACCESS_KEY_ID": False,
+        "AWS_SECRET_ACCESS_KEY": False,
+        "AWS_SESSION_TOKEN": True,
+    }
+
+
+NAMES: dict[str, tuple[StageName, str, str]] = {
+    "names neither resource nor attempt in a training": ("train", "tune", f"lft-train-{sha('x')[:16]}"),
+    "names resource, stage and inputs elsewhere": ("prepare", "tune", f"tune-prepare-{sha('x')[:8]}"),
+    "cuts a long name": ("download", "a" * 40, f"{'a' * 30}-download-{sha('x')[:8]}"),
+    "leaves no dot in a Job's name": ("export", "glm4.v2", f"glm4-v2-export-{sha('x')[:8]}"),
+    "leaves no dash at the cut": ("export", "a" * 29 + "-b", f"{'a' * 29}-export-{sha('x')[:8]}"),
+}
+
+
+@pytest.mark.parametrize("sentence", NAMES)
+def test_a_job_name(sentence: str) -> None:
+    stage, name, expected = NAMES[sentence]
+    assert job_name(stage, name, sha("x")) == expected
+
+
+SCHEDULING = {
+    "a node selector": ({"nodeSelector": {"gpu": "a100"}}, "nodeSelector", {"gpu": "a100"}),
+    "a priority": ({"priorityClassName": "batch"}, "priorityClassName", "batch"),
+    "a service account": ({"serviceAccountName": "tuner"}, "serviceAccountName", "tuner"),
+    "pull secrets": ({"imagePullSecrets": [{"name": "p"}]}, "imagePullSecrets", [{"name": "p"}]),
+    "tolerations": (
+        {"tolerations": [{"key": "gpu", "operator": "Exists"}]},
+        "tolerations",
+        [{"key": "gpu", "operator": "Exists"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", SCHEDULING)
+def test_the_training_pod_gets(sentence: str) -> None:
+    scheduling, field, expected = SCHEDULING[sentence]
+    assert pod(make("train", {"scheduling": scheduling}))[field] == expected
+
+
+def test_a_deadline_is_the_jobs() -> None:
+    assert make("download", {"activeDeadlineSeconds": 60})["spec"]["activeDeadlineSeconds"] == 60
+
+
+def test_an_edit_that_shapes_nothing_keeps_the_name_and_changes_the_template() -> None:
+    one, other = make("train"), make("train", {"scheduling": {"nodeSelector": {"a": "b"}}})
+    assert one["metadata"]["name"] == other["metadata"]["name"]
+    templates = {m["metadata"]["annotations"]["lorafinetune.dev/template"] for m in (one, other)}
+    assert len(templates) == 2
+
+
+def test_two_resources_with_the_same_key_have_the_same_training_job() -> None:
+    assert resource().metadata.name not in make("train")["metadata"]["name"]

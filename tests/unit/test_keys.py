@@ -1,0 +1,206 @@
+"""Which field shapes the output of which stage: every field of the resource, one by one."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import SPEC, merged
+from lorafinetune.api.fields import walk
+from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.contract.keys import FIELDS, key, source_key
+from unit.world import World
+
+DATASET = {"source": "s3://data/rows.json", "connection": "store"}
+
+
+def dataset(**changes: Any) -> dict[str, Any]:
+    return {"datasets": [DATASET | changes]}
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    return {"training": changes}
+
+
+def stage(name: str, **changes: Any) -> dict[str, Any]:
+    return {"resources": {name: changes}}
+
+
+def scheduling(**changes: Any) -> dict[str, Any]:
+    return {"scheduling": changes}
+
+
+def connection(**changes: Any) -> dict[str, Any]:
+    return {"connections": [{"name": "store", "secretRef": {"name": "s3"}} | changes]}
+
+
+TOLERATION = {"key": "gpu", "operator": "Equal", "value": "a", "effect": "NoExecute"}
+
+EDITS: dict[str, dict[str, Any]] = {
+    "connections[].name": {
+        **connection(name="other"),
+        "model": {"connection": "other"},
+        **dataset(connection="other"),
+        "storage": {"connection": "other"},
+    },
+    "connections[].endpoint": connection(endpoint="http://mirror:1"),
+    "connections[].region": connection(region="eu-west-1"),
+    "connections[].addressing": connection(addressing="virtual"),
+    "connections[].secretRef.name": connection(secretRef={"name": "rotated"}),
+    "model.source": {"model": {"source": "hf://owner/other"}},
+    "model.revision": {"model": {"revision": "v2"}},
+    "model.template": {"model": {"template": "glm4"}},
+    "model.connection": {"model": {"connection": None}},
+    "datasets[].source": dataset(source="s3://data/other.json"),
+    "datasets[].revision": dataset(revision="v2"),
+    "datasets[].connection": {"datasets": [{"source": DATASET["source"]}]},
+    "datasets[].format": dataset(format="alpaca"),
+    **{
+        f"datasets[].columns.{name}": dataset(columns={name: "other"})
+        for name in ("prompt", "query", "response", "history", "messages", "system", "tools")
+    },
+    "datasets[].system": dataset(system="be kind"),
+    "datasets[].clean.remove": dataset(clean={"remove": ["x"]}),
+    "datasets[].clean.dropIntroLine": dataset(clean={"dropIntroLine": "x"}),
+    "datasets[].maxSamples": dataset(maxSamples=5),
+    "datasets[].onBadRow": dataset(onBadRow="skip"),
+    "datasets[].maxBadFraction": dataset(onBadRow="skip", maxBadFraction="0.1"),
+    "training.lora.rank": training(lora={"rank": 16}),
+    "training.lora.alpha": training(lora={"alpha": 32}),
+    "training.lora.dropout": training(lora={"dropout": "0.1"}),
+    "training.lora.targets": training(lora={"targets": ["q_proj"]}),
+    "training.lora.variant": training(lora={"variant": "dora"}),
+    "training.precision": training(precision="fp32"),
+    "training.epochs": training(epochs="4"),
+    "training.maxSteps": training(epochs=None, maxSteps=10),
+    "training.learningRate": training(learningRate="2e-4"),
+    "training.scheduler": training(scheduler="linear"),
+    "training.warmupRatio": training(warmupRatio="0.2"),
+    "training.weightDecay": training(weightDecay="0.2"),
+    "training.maxGradNorm": training(maxGradNorm="2"),
+    "training.cutoffLength": training(cutoffLength=512),
+    "training.maxSamples": training(maxSamples=5),
+    "training.sampling": training(sampling="shuffle"),
+    "training.batchSize": training(batchSize=4),
+    "training.learnFrom": training(learnFrom="lastTurn"),
+    "training.trainOnPrompt": training(trainOnPrompt=True),
+    "training.evaluation.fraction": training(evaluation={"fraction": "0.2"}),
+    "training.evaluation.everySteps": training(evaluation={"fraction": "0.1", "everySteps": 7}),
+    "training.checkpoint.every": training(checkpoint={"every": 5}),
+    "training.checkpoint.keep": training(checkpoint={"keep": "all"}),
+    "training.seed": training(seed=1),
+    "training.extraArgs": training(extraArgs={"neftune_noise_alpha": "5"}),
+    "export.merged.maxShardSize": {"export": {"merged": {"maxShardSize": "1GB"}}},
+    "export.publish[].to": {"export": {"merged": {}, "publish": [{"to": "s3://models/a"}]}},
+    "export.publish[].connection": {
+        "export": {"merged": {}, "publish": [{"to": "s3://models/a", "connection": "store"}]}
+    },
+    "export.publish[].visibility": {
+        "export": {"merged": {}, "publish": [{"to": "s3://models/a", "visibility": "public"}]}
+    },
+    "storage.uri": {"storage": {"uri": "s3://bucket/elsewhere"}},
+    "storage.connection": {"storage": {"connection": None}},
+    **{
+        f"resources.{name}.{field}": stage(name, **{field: value})
+        for name in ("download", "prepare", "train", "export")
+        for field, value in {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}, "scratch": "1Gi"}.items()
+    },
+    "resources.train.gpu.count": stage("train", gpu={"count": 2}),
+    "resources.train.gpu.resourceName": stage("train", gpu={"resourceName": "amd.com/gpu"}),
+    "resources.train.gpu.memory": stage("train", gpu={"memory": "80Gi"}),
+    "resources.train.terminationGracePeriodSeconds": stage("train", terminationGracePeriodSeconds=60),
+    "scheduling.queueName": scheduling(queueName="gpus"),
+    "scheduling.priorityClassName": scheduling(priorityClassName="batch"),
+    "scheduling.nodeSelector": scheduling(nodeSelector={"a": "b"}),
+    **{f"scheduling.tolerations[].{field}": scheduling(tolerations=[TOLERATION]) for field in TOLERATION},
+    "scheduling.tolerations[].tolerationSeconds": scheduling(
+        tolerations=[TOLERATION | {"tolerationSeconds": 5}]
+    ),
+    "scheduling.serviceAccountName": scheduling(serviceAccountName="tuner"),
+    "scheduling.imagePullSecrets[].name": scheduling(imagePullSecrets=[{"name": "pull"}]),
+    "activeDeadlineSeconds": {"activeDeadlineSeconds": 60},
+    "suspend": {"suspend": False},
+    "maxRetries": {"maxRetries": 5},
+    "ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
+}
+
+RERUN = {
+    "download": ["download", "prepare", "train", "export"],
+    "prepare": ["prepare", "train", "export"],
+    "train": ["prepare", "train", "export"],
+    "export": ["export"],
+    None: [],
+}
+"""What runs again after an edit of a field that shapes this stage. Prepare makes the training's key, so
+it runs again for it, and hits."""
+
+
+def owner(path: str) -> str | None:
+    """The stage of a field, by the longest declared path that it lies in."""
+    declared = [known for known in FIELDS if path == known or path.startswith((f"{known}.", f"{known}["))]
+    assert declared, f"{path} is in no key and not declared to be in none"
+    return FIELDS[max(declared, key=len)]
+
+
+def test_every_field_of_the_resource_is_edited_here() -> None:
+    assert set(EDITS) == {path for path, _ in walk(LoRAFineTuneSpec)}
+
+
+def test_every_declared_field_exists() -> None:
+    paths = [path for path, _ in walk(LoRAFineTuneSpec)]
+    missing = [known for known in FIELDS if not any(path.startswith(known) for path in paths)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", EDITS)
+def test_an_edit_re_runs_exactly_the_stages_that_it_touches(path: str) -> None:
+    world = World()
+    world.run_to_end()
+    before = len(world.created)
+    world.edit(EDITS[path])
+    world.run_to_end()
+    assert world.stages_run()[before:] == RERUN[owner(path)]
+
+
+SAME_KEY = {
+    "a learning rate in another spelling": (training(learningRate="1e-4"), training(learningRate="0.0001")),
+    "epochs with a trailing zero": (training(epochs="3"), training(epochs="3.0")),
+    "an extra argument that changes no result": (
+        training(),
+        training(extraArgs={"logging_steps": "5"}),
+    ),
+    "another number of GPUs": (stage("train", gpu={"count": 1}), stage("train", gpu={"count": 4})),
+}
+
+
+@pytest.mark.parametrize("sentence", SAME_KEY)
+def test_the_key_is_the_same_for(sentence: str) -> None:
+    one, other = (LoRAFineTuneSpec.decode(merged(SPEC, c)).encode() for c in SAME_KEY[sentence])
+    assert key("train", one, {}) == key("train", other, {})
+
+
+def test_a_resolved_value_replaces_auto() -> None:
+    auto, fixed = ({"training": {"precision": p}} for p in ("auto", "bf16"))
+    resolved = {"training.precision": "bf16"}
+    assert key("train", auto, {}, resolved) == key("train", fixed, {}, resolved)
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text() -> None:
+    one, other = ({"datasets": [{"system": s}]} for s in ("1.0", "1"))
+    assert key("prepare", one, {}) != key("prepare", other, {})
+
+
+def test_the_order_of_datasets_is_in_the_key() -> None:
+    one, other = ({"datasets": [{"format": f} for f in order]} for order in (["a", "b"], ["b", "a"]))
+    assert key("prepare", one, {}) != key("prepare", other, {})
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4))
+def test_a_key_does_not_depend_on_the_order_of_what_is_read(reads: dict[str, str]) -> None:
+    assert key("train", {}, reads) == key("train", {}, dict(reversed(reads.items())))
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_two_sources_never_share_a_key(a: str, b: str, c: str, d: str) -> None:
+    assert (source_key(a, b) == source_key(c, d)) == ((a, b) == (c, d))

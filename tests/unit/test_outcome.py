@@ -1,0 +1,68 @@
+"""Termination messages: they fit, and they say the same on both sides."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import result, sha
+from lorafinetune.api.reasons import FACTS, Reason
+from lorafinetune.api.status import StageName
+from lorafinetune.contract.arguments import STAGES, credential_variable
+from lorafinetune.contract.outcome import (
+    MAX_MESSAGE_BYTES,
+    StageError,
+    decode_message,
+    encode_error,
+    encode_result,
+)
+
+UNREADABLE = {
+    "nothing": "",
+    "half a message": '{"result": {"mod',
+    "another stage's result": encode_result(result("export")),
+    "neither result nor error": "{}",
+    "an unknown reason": '{"error": {"reason": "Gremlins", "message": "x"}}',
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_result_comes_back_as_it_was(stage: StageName) -> None:
+    made = result(stage)
+    assert decode_message(stage, encode_result(made)) == made
+
+
+@pytest.mark.parametrize("sentence", UNREADABLE)
+def test_unreadable_is_none(sentence: str) -> None:
+    assert decode_message("download", UNREADABLE[sentence]) is None
+
+
+def test_the_largest_download_fits() -> None:
+    largest = result("download", datasets=tuple(sha(str(n)) for n in range(32)))
+    assert len(encode_result(largest).encode()) <= MAX_MESSAGE_BYTES
+
+
+def test_a_result_that_does_not_fit_is_a_bug_and_said_so() -> None:
+    with pytest.raises(ValueError, match="does not fit a termination message"):
+        encode_result(result("prepare", warnings=("x" * 300,) * 20))
+
+
+@given(st.sampled_from(Reason), st.text(max_size=6000), st.text(max_size=1500))
+def test_an_error_always_fits_and_keeps_its_reason(reason: Reason, message: str, hint: str) -> None:
+    text = encode_error(StageError(reason, message, hint))
+    assert len(text.encode()) <= MAX_MESSAGE_BYTES
+    read = decode_message("train", text)
+    assert isinstance(read, StageError)
+    assert read.reason is reason
+    assert message.startswith(read.message.removesuffix("…"))
+
+
+def test_every_reason_has_when_hint_and_retry() -> None:
+    assert {reason: bool(f.when and f.hint and f.retry) for reason, f in FACTS.items()} == dict.fromkeys(
+        Reason, True
+    )
+
+
+@given(*[st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)] * 2)
+def test_two_connections_never_share_a_variable(one: str, other: str) -> None:
+    same = credential_variable(one, "token") == credential_variable(other, "token")
+    assert same == (one == other)

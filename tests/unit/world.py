@@ -1,0 +1,155 @@
+"""A cluster in memory: applies plans, and lets a test say what happens to the Jobs.
+
+It stands for the API server and the kubelet, so that thousands of histories take milliseconds; the same
+plan meets the real ones in the tests of the executors.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from builders import NOW, document, merged, model, resource, result
+from lorafinetune.api.codec import decode
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus, StageName
+from lorafinetune.contract.keys import digest, key, shaping_fields
+from lorafinetune.contract.outcome import Progress, StageError
+from lorafinetune.core.events import Event
+from lorafinetune.core.jobs import Settings
+from lorafinetune.core.observed import (
+    ATTEMPT_ANNOTATION,
+    GENERATION_ANNOTATION,
+    INPUTS_ANNOTATION,
+    SHAPE_ANNOTATION,
+    STAGE_LABEL,
+    Observed,
+    ObservedJob,
+    Outcome,
+)
+from lorafinetune.core.plan import Input, Plan, plan
+
+SETTINGS = Settings(first_retry_after=timedelta(seconds=10))
+
+
+class World:
+    """One resource, its Jobs and the clock."""
+
+    def __init__(self, spec: dict[str, Any] | None = None) -> None:
+        self.resource = resource(spec)
+        self.jobs: dict[str, ObservedJob] = {}
+        self.created: list[dict[str, Any]] = []
+        self.events: list[Event] = []
+        self.now = NOW
+        self.progress: dict[str, Progress] = {}
+        self.trained: set[str] = set()
+
+    @property
+    def status(self) -> LoRAFineTuneStatus:
+        return self.resource.status or LoRAFineTuneStatus()
+
+    def reconcile(self) -> Plan:
+        """One step: plan, then apply as the shell does."""
+        made = plan(Input(self.resource, Observed(self.jobs), SETTINGS, self.now, self.progress))
+        for name in made.delete:
+            self.jobs[name] = replace(self.jobs[name], state="leaving")
+        for job in made.create:
+            self._create(job)
+        self.resource = self.resource.model_copy(update={"status": made.status})
+        self.events += made.events
+        return made
+
+    def settle(self) -> LoRAFineTuneStatus:
+        """Reconciles, with leaving Jobs gone and time passing, until nothing changes any more."""
+        for _ in range(50):
+            before = (self.resource, dict(self.jobs))
+            self.leave()
+            made = self.reconcile()
+            if made.check_again:
+                self.now += made.check_again
+            elif (self.resource, self.jobs) == before:
+                return self.status
+        raise AssertionError("the plan does not come to rest")
+
+    def leave(self) -> None:
+        """Leaving Jobs are gone."""
+        self.jobs = {name: job for name, job in self.jobs.items() if job.state != "leaving"}
+
+    def active(self) -> ObservedJob | None:
+        return next((job for job in self.jobs.values() if job.state == "active"), None)
+
+    def end(self, outcome: Outcome | None = None, good: bool = True) -> None:
+        """The active Job ends: with its stage's result, with a failure, or with no word (None)."""
+        job = self.active()
+        assert job is not None
+        failed = isinstance(outcome, StageError) or not good
+        self.jobs[job.name] = replace(
+            job, state="failed" if failed else "complete", outcome=outcome, ended=self.now
+        )
+
+    def succeed(self) -> None:
+        """The active Job ends with the result that a real stage would give."""
+        job = self.active()
+        assert job is not None
+        self.end(self._result(job.stage))
+
+    def fail(self, reason: Reason, message: str = "it went wrong") -> None:
+        self.end(StageError(reason, message))
+
+    def run_to_end(self) -> LoRAFineTuneStatus:
+        """Every stage succeeds until the resource is finished."""
+        for _ in range(30):
+            self.settle()
+            if self.active() is None:
+                return self.status
+            self.succeed()
+        raise AssertionError("the run does not end")
+
+    def edit(self, changes: dict[str, Any], **metadata: Any) -> None:
+        """A person changes the spec: a new generation."""
+        meta = self.resource.metadata
+        spec = merged(self.resource.spec.encode(), changes)
+        generation = meta.generation + 1
+        edited = decode(document(None, generation=generation, **metadata) | {"spec": spec})
+        self.resource = edited.model_copy(update={"status": self.resource.status})
+
+    def stages_run(self) -> list[str]:
+        """Stage of every Job that was ever created."""
+        return [job["metadata"]["labels"][STAGE_LABEL] for job in self.created]
+
+    def _create(self, job: dict[str, Any]) -> None:
+        metadata = job["metadata"]
+        notes = metadata["annotations"]
+        assert metadata["name"] not in self.jobs, "a Job is created while one of that name exists"
+        self.created.append(job)
+        self.jobs[metadata["name"]] = ObservedJob(
+            name=metadata["name"],
+            stage=metadata["labels"][STAGE_LABEL],
+            inputs=notes[INPUTS_ANNOTATION],
+            shape=notes[SHAPE_ANNOTATION],
+            attempt=int(notes[ATTEMPT_ANNOTATION]),
+            generation=int(notes[GENERATION_ANNOTATION]),
+            state="queued" if job["spec"].get("suspend") else "active",
+            started=self.now,
+        )
+
+    def _result(self, stage: StageName) -> Outcome:
+        """Results whose keys follow the spec, as the stages make them."""
+        spec = self.resource.spec.encode()
+        sources = digest(shaping_fields("download", spec))
+        prepared = key("prepare", spec, {"sources": sources})
+        training = key("train", spec, {"prepared": prepared})
+        if stage == "prepare":
+            found = result("train", key=training) if training in self.trained else None
+            return result("prepare", key=prepared, train_key=training, trained=found)
+        if stage == "train":
+            self.trained.add(training)
+            return result("train", key=training)
+        if stage == "download":
+            return result("download", model=model(digest=sources), datasets=(sources,))
+        return result("export", key=key("export", spec, {"trained": training}))
+
+
+def status_of(run: LoRAFineTune) -> LoRAFineTuneStatus:
+    assert run.status is not None
+    return run.status
