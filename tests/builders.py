@@ -64,7 +64,12 @@ def sha(name: str) -> str:
 
 
 def model(**changes: Any) -> ModelStatus:
-    fields: dict[str, Any] = {"source": "hf://owner/model", "revision": "c0ffee", "digest": sha("model"), "bytes": 100}
+    fields: dict[str, Any] = {
+        "source": "hf://owner/model",
+        "revision": "c0ffee",
+        "digest": sha("model"),
+        "bytes": 100,
+    }
     return ModelStatus(**(fields | changes))
 
 

@@ -1,7 +1,7 @@
 """Termination messages: they fit, and they say the same on both sides."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builders import result, sha
@@ -46,6 +46,8 @@ def test_a_result_that_does_not_fit_is_a_bug_and_said_so() -> None:
         encode_result(result("prepare", warnings=("x" * 300,) * 20))
 
 
+@example(Reason.INTERNAL, "x" * 9000, "y" * 9000)
+@example(Reason.INTERNAL, "\x00字" * 4000, "")
 @given(st.sampled_from(Reason), st.text(max_size=6000), st.text(max_size=1500))
 def test_an_error_always_fits_and_keeps_its_reason(reason: Reason, message: str, hint: str) -> None:
     text = encode_error(StageError(reason, message, hint))

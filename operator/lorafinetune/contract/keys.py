@@ -111,6 +111,11 @@ def source_key(source: str, revision: str) -> str:
     return key("download", {}, {"source": source, "revision": revision})
 
 
+def resolved_precision(precision: str) -> str:
+    """`auto` is bf16 on every machine: a result must not depend on the card that was free."""
+    return "bf16" if precision == "auto" else precision
+
+
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON of a value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -137,7 +137,7 @@ def encode_result(result: Result) -> str:
 
 def encode_error(error: StageError) -> str:
     """The termination message of a stage that failed, shortened to fit."""
-    size = len(error.message)
+    size = min(len(error.message), MAX_MESSAGE_BYTES)
     while True:
         message = error.message if size == len(error.message) else error.message[:size] + "…"
         body = ErrorMessage(reason=error.reason, message=message, hint=error.hint[:1024])

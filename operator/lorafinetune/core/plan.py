@@ -26,7 +26,7 @@ from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between
 from lorafinetune.core.jobs import Settings, job
 from lorafinetune.core.observed import Observed, ObservedJob
-from lorafinetune.core.results import record, rfc3339, with_stage
+from lorafinetune.core.results import duration, record, rfc3339, with_stage
 from lorafinetune.core.steps import Step, shape, stage_status, step
 
 
@@ -141,6 +141,9 @@ def _follow(
 ) -> _Turn:
     """What the Job of the current step says, or that there is none yet."""
     stage = current.stage
+    if (progress := given.progress.get(current.job)) and (observed is None or observed.outcome is None):
+        moved = _with_progress(turn.status, given.resource, recorded, progress, given.now)
+        turn, recorded = replace(turn, status=moved), stage_status(moved, stage)
     if observed is None:
         return _create(given, turn, current, recorded)
     if observed.state == "leaving" or observed.name in turn.delete:
@@ -166,6 +169,7 @@ def _create(given: Input, turn: _Turn, current: Step, recorded: StageStatus) -> 
             "state": "Running",
             "job": current.job,
             "start_time": recorded.start_time or rfc3339(given.now),
+            "progress": None,
             "message": None,
         }
     )
@@ -184,12 +188,9 @@ def _run(given: Input, turn: _Turn, recorded: StageStatus, observed: ObservedJob
         waiting = recorded.model_copy(update={"state": "Waiting", "job": observed.name})
         situation = Situation("Waiting", "Queued", "the training waits in its queue", stage)
         return replace(turn, status=with_stage(turn.status, waiting), situation=situation)
-    running = recorded.model_copy(update={"state": "Running", "job": observed.name, "message": None})
-    status = with_stage(turn.status, running)
-    if progress := given.progress.get(observed.name):
-        status = _with_progress(status, given.resource, running, progress, given.now)
+    running = recorded.model_copy(update={"state": "Running", "job": observed.name})
     situation = Situation("Running", stage.capitalize(), f"{stage} is running", stage)
-    return replace(turn, status=status, situation=situation)
+    return replace(turn, status=with_stage(turn.status, running), situation=situation)
 
 
 def _with_progress(
@@ -205,7 +206,8 @@ def _with_progress(
         {"done": progress.done, "unit": unit} | ({"total": progress.total} if progress.total else {})
     )
     moved = running.model_copy(update={"progress": counted, "message": progress.activity or None})
-    changes: dict[str, Any] = {"progress": share, "eta": _eta(progress.eta_seconds)}
+    eta = None if progress.eta_seconds is None else duration(progress.eta_seconds)
+    changes: dict[str, Any] = {"progress": share, "eta": eta}
     if progress.training:
         changes |= {"training": progress.training, "loss": progress.training.loss}
     if progress.checkpoint_step is not None and running.key:
@@ -216,14 +218,6 @@ def _with_progress(
                 step=progress.checkpoint_step, uri=uri, time=rfc3339(now)
             )
     return with_stage(status, moved).model_copy(update=changes)
-
-
-def _eta(seconds: int | None) -> str | None:
-    if seconds is None:
-        return None
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}h{minutes}m" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
 def _stop(turn: _Turn, stage: StageName, jobs: list[ObservedJob], message: str) -> _Turn:

@@ -19,6 +19,13 @@ def rfc3339(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def duration(seconds: int) -> str:
+    """A time as a person says it: `1h30m`, `3m7s`, `12s`."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
 def with_stage(status: LoRAFineTuneStatus, changed: StageStatus) -> LoRAFineTuneStatus:
     """The status with one stage replaced; all four are there, in order."""
     stages = tuple(changed if name == changed.name else stage_status(status, name) for name in STAGES)

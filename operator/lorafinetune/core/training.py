@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lorafinetune.api.spec import LoRAFineTuneSpec, Training
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
+from lorafinetune.contract.keys import resolved_precision
 
 Config = dict[str, Any]
 
@@ -41,11 +42,6 @@ def render(spec: LoRAFineTuneSpec) -> Config:
     }
 
 
-def resolved_precision(training: Training) -> str:
-    """`auto` is bf16 on every machine: a result must not depend on the card that was free."""
-    return "bf16" if training.precision == "auto" else training.precision
-
-
 def _lora(training: Training) -> Config:
     lora = training.lora
     return {
@@ -59,7 +55,7 @@ def _lora(training: Training) -> Config:
 
 
 def _precision(training: Training) -> Config:
-    precision = resolved_precision(training)
+    precision = resolved_precision(training.precision)
     return {"bf16": precision == "bf16", "fp16": precision == "fp16"}
 
 

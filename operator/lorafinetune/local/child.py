@@ -1,0 +1,18 @@
+"""Starts a stage that does not outlive its runner: it is asked to stop when the runner dies."""
+
+import ctypes
+import runpy
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    runpy.run_module("lorafinetune_stages", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

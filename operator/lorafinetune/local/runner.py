@@ -1,0 +1,58 @@
+"""The local control loop: observe, plan, apply, show; until the resource is finished or suspended."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.events import Event
+from lorafinetune.core.jobs import Settings
+from lorafinetune.core.observed import observe
+from lorafinetune.core.plan import Input, Plan, is_finished, plan
+from lorafinetune.local.executor import Executor
+
+TICK_SECONDS: Final = 0.2
+
+Show = Callable[[LoRAFineTune, dict[str, Progress], tuple[Event, ...]], None]
+
+
+def run(
+    resource: LoRAFineTune, executor: Executor, settings: Settings, show: Show, stop: threading.Event
+) -> LoRAFineTune:
+    """Runs a resource to its end and returns it with its last status.
+
+    stop: once set, the running stage is stopped after a checkpoint, as if `suspend` had been set.
+    """
+    while True:
+        if stop.is_set():
+            resource = suspended(resource)
+        progress = executor.progress()
+        made = _plan(resource, executor, settings, progress)
+        _apply(made, executor)
+        resource = resource.model_copy(update={"status": made.status})
+        show(resource, progress, made.events)
+        if is_finished(resource) or made.status.stage == "Suspended":
+            return resource
+        pause = made.check_again.total_seconds() if made.check_again else TICK_SECONDS
+        executor.wait(min(pause, TICK_SECONDS))
+
+
+def suspended(resource: LoRAFineTune) -> LoRAFineTune:
+    """The resource with `spec.suspend` set."""
+    return resource.model_copy(update={"spec": resource.spec.model_copy(update={"suspend": True})})
+
+
+def _plan(
+    resource: LoRAFineTune, executor: Executor, settings: Settings, progress: dict[str, Progress]
+) -> Plan:
+    observed = observe(*executor.objects())
+    return plan(Input(resource, observed, settings, datetime.now(UTC), progress))
+
+
+def _apply(made: Plan, executor: Executor) -> None:
+    for name in made.delete:
+        executor.delete(name)
+    for job in made.create:
+        executor.create(job)
