@@ -1,0 +1,1 @@
+"""The stage programs: they know the contract and the store, and nothing of Kubernetes."""

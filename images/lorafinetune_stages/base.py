@@ -1,0 +1,60 @@
+"""The base model as train and export see it: its files in the store, and its name for the world.
+
+What leaves the stage names the base by hub id and commit, never by a path of the machine that ran it.
+"""
+
+import os
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract import keys
+from lorafinetune.contract.arguments import place
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import Manifest, find_output
+
+HUBS: Final = ("hf", "modelscope")
+
+
+def model_place(model: ModelStatus) -> str:
+    """Where the files of the base model are in the store."""
+    return place("models", keys.source_key(model.source, model.revision))
+
+
+def base_name(model: ModelStatus) -> str:
+    """`OWNER/NAME` for a hub, the URI for S3, and the directory's bare name for a local path."""
+    scheme, _, path = model.source.partition("://")
+    if scheme in HUBS:
+        return path
+    return PurePosixPath(path).name if scheme == "file" else model.source
+
+
+def base_revision(model: ModelStatus) -> str | None:
+    """The commit, where the source has commits."""
+    return model.revision if model.source.partition("://")[0] in HUBS else None
+
+
+def base_lineage(model: ModelStatus) -> dict[str, Any]:
+    """What a manifest says of the base model."""
+    return {"source": base_name(model), "commit": model.revision, "digest": model.digest}
+
+
+def require(store: Store, where: str, what: str) -> Manifest:
+    """The manifest of an output that an earlier stage has made.
+
+    Raises StageError(ArtifactCorrupt) where it is not complete. what: the output, for the message.
+    """
+    if manifest := find_output(store, where):
+        return manifest
+    raise StageError(
+        Reason.ARTIFACT_CORRUPT,
+        f"{store.uri}/{where}: {what} is not complete: files were removed after the stage that made it",
+        "Run again: the stages whose output is not complete are repeated.",
+    )
+
+
+def forbid_hubs() -> None:
+    """No library may ask a hub. To be called before the first import of one that could."""
+    os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,71 @@
+"""The store: where stages leave their outputs. One Protocol, two implementations.
+
+Keys are relative POSIX paths below the store's root (`storage.uri`). What has no manifest does not
+exist: a manifest is written last, by `create`, which has one winner.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+Advance = Callable[[int], None]
+"""Called with a number of bytes that have moved."""
+
+
+def ignore_progress(_: int) -> None:
+    """An `Advance` for when nobody looks."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object. version: changes whenever the content does (an ETag, or size and mtime)."""
+
+    key: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was written: size in bytes and sha256 in hexadecimal, both taken while it streamed."""
+
+    size: int
+    sha256: str
+
+
+class Store(Protocol):
+    """A directory of objects. Every method raises StageError for a reason that a person can mend."""
+
+    uri: str
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Objects whose key is `prefix` or lies below it, in the order of their keys."""
+
+    def find(self, key: str) -> Entry | None:
+        """The object, or None where there is none."""
+
+    def read(self, key: str, limit: int = 64 * 2**20) -> bytes | None:
+        """A small object whole, or None where there is none. ArtifactCorrupt over `limit` bytes."""
+
+    def open(self, key: str, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """A stream of the object from `offset` on."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes a small object only if there is none. False: somebody else was first."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Writes a small object, replacing any."""
+
+    def put(self, key: str, chunks: Iterable[bytes], advance: Advance = ignore_progress) -> Stored:
+        """Writes a large object from a stream, hashing it on the way. It appears whole or not at all."""
+
+    def upload(self, path: Path, key: str, advance: Advance = ignore_progress) -> Stored:
+        """Writes a large object from a file, in parallel parts, hashing it on the way."""
+
+    def download(self, key: str, path: Path, advance: Advance = ignore_progress) -> Stored:
+        """Reads an object into a file, in parallel parts. The caller compares with the manifest."""
+
+    def delete(self, prefix: str) -> None:
+        """Removes what lies at or below `prefix`; nothing there is no error."""

@@ -1,0 +1,196 @@
+"""Bulk data of S3, through obstore: in parts, in parallel, in bounded memory.
+
+An object is read in parts of one version: one that is replaced meanwhile is an error, not a mixture.
+"""
+
+import io
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import obstore
+from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import BaseError, PreconditionError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store.s3_access import Access
+from lorafinetune_stages.store.s3_errors import Refusal, explain, refusal_of
+from lorafinetune_stages.store.streams import Chunk
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+PART_BYTES: Final = 8 * 2**20
+PARTS_AT_ONCE: Final = 4
+MAX_PARTS: Final = 9_000
+"""S3 allows 10,000 parts in an upload."""
+UNKNOWN_SIZE: Final = 16 * 2**20 * MAX_PARTS
+"""What a stream of unknown length may have: 141 GiB."""
+RANGE_NOT_SATISFIABLE: Final = 416
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an object, and what the object is. size: of the object in bytes."""
+
+    data: memoryview
+    size: int
+    version: str | None
+
+
+class Bulk:
+    """Reads and writes the objects below one prefix of a bucket. root: like `models/`, or empty."""
+
+    def __init__(self, access: Access, root: str, uri: str) -> None:
+        self._access = access
+        self._root = root
+        self._uri = uri
+
+    def read(self, key: str, limit: int) -> Part | None:
+        """The first `limit` bytes of an object, or None where there is none."""
+        try:
+            return self._get(key, 0, limit, None)
+        except (BaseError, FileNotFoundError) as problem:
+            if refusal_of(problem).is_missing_key:
+                return None
+            raise self._explain(problem, key) from None
+
+    def parts(self, key: str, offset: int = 0) -> Generator[memoryview]:
+        """The object's bytes from `offset` on, in order, while the next parts are on their way."""
+        first = self._part(key, offset, None)
+        yield first.data
+        starts = range(offset + len(first.data), first.size, PART_BYTES)
+        yield from _in_order(lambda start: self._part(key, start, first.version).data, starts)
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._errors(key):
+            obstore.put(self._access.bulk, self._root + key, data, use_multipart=False)
+
+    def put(self, key: str, chunks: Iterable[Chunk], size: int = UNKNOWN_SIZE) -> None:
+        """Writes a stream of at most `size` bytes. Where it breaks, the upload is aborted."""
+        part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
+        source = _Source(chunks)
+        head = source.take(part_bytes)
+        if len(head) < part_bytes:
+            self.write(key, head)
+            return
+        with self._errors(key, source):
+            obstore.put(
+                self._access.bulk,
+                self._root + key,
+                chain((head,), source),
+                chunk_size=part_bytes,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+    def _part(self, key: str, start: int, version: str | None) -> Part:
+        with self._errors(key):
+            return self._get(key, start, start + PART_BYTES, version)
+
+    def _get(self, key: str, start: int, end: int, version: str | None) -> Part:
+        options: GetOptions = {"range": (start, end)}
+        if version:
+            options["if_match"] = version
+        try:
+            got = obstore.get(self._access.bulk, self._root + key, options=options)
+            return Part(memoryview(got.bytes()), got.meta["size"], got.meta["e_tag"])
+        except BaseError as problem:
+            if refusal_of(problem).status == RANGE_NOT_SATISFIABLE:
+                return Part(memoryview(b""), start, version)
+            raise
+
+    @contextmanager
+    def _errors(self, key: str, source: "_Source | None" = None) -> Iterator[None]:
+        try:
+            yield
+        except PreconditionError:
+            raise StageError(
+                Reason.STORAGE_UNAVAILABLE, f"{self._uri}/{key} was replaced while it was read"
+            ) from None
+        except (BaseError, FileNotFoundError) as problem:
+            if source and source.broke:
+                raise
+            raise self._explain(problem, key) from None
+
+    def _explain(self, problem: Exception, key: str) -> StageError:
+        refusal = refusal_of(problem)
+        if refusal.status is None:
+            refusal = self._refused_identity() or refusal
+        return explain(refusal, f"{self._uri}/{key}", self._access)
+
+    def _refused_identity(self) -> Refusal | None:
+        """Why boto3 gave obstore no credentials, which obstore does not tell from a server that is away."""
+        try:
+            if self._access.credentials:
+                self._access.credentials.get_frozen_credentials()
+        except (ClientError, BotoCoreError) as problem:
+            return refusal_of(problem)
+        return None
+
+
+class PartsReader(io.RawIOBase):
+    """A stream over parts."""
+
+    def __init__(self, parts: Iterator[memoryview]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is wider
+        while not self._rest:
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._rest = part
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+class _Source:
+    """A stream that is written. broke: it raised an error of its own, which is not the store's."""
+
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._chunks = iter(chunks)
+        self.broke = False
+
+    def __iter__(self) -> "_Source":
+        return self
+
+    def __next__(self) -> Chunk:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException:
+            self.broke = True
+            raise
+
+    def take(self, size: int) -> bytes:
+        """At least `size` bytes, or all that there are."""
+        taken = bytearray()
+        while len(taken) < size and (chunk := next(self, None)) is not None:
+            taken += chunk
+        return bytes(taken)
+
+
+def _in_order(fetch: Callable[[int], memoryview], starts: Iterable[int]) -> Iterator[memoryview]:
+    pool = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="parts")
+    ahead: deque[Future[memoryview]] = deque()
+    try:
+        for start in starts:
+            ahead.append(pool.submit(fetch, start))
+            if len(ahead) == PARTS_AT_ONCE:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

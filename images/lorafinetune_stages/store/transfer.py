@@ -1,0 +1,126 @@
+"""Whole directories between scratch and store: in parallel, in bounded memory, verified."""
+
+import stat
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Final, TypeVar
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
+from lorafinetune_stages.store.manifest import MANIFEST, Manifest, ManifestFile
+
+WORKERS: Final = 8
+"""Files that move at once."""
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+class _CancelledError(Exception):
+    """Another file has failed: this one need not go on."""
+
+
+def upload_tree(
+    store: Store, root: Path, place: str, advance: Advance = ignore_progress, workers: int = WORKERS
+) -> tuple[ManifestFile, ...]:
+    """Uploads all files below `root` to the same paths below `place`, and says what they are, in the
+    order of their paths.
+
+    Raises ValueError for a symbolic link, or anything that is no file; StageError(ConfigInvalid) for a
+    file that would stand in the manifest's place.
+    """
+
+    def upload(path: Path, advance: Advance) -> ManifestFile:
+        name = path.relative_to(root).as_posix()
+        stored = store.upload(path, f"{place}/{name}", advance)
+        return ManifestFile(path=name, size=stored.size, sha256=stored.sha256)
+
+    files = sorted(_files(root), key=lambda path: path.stat().st_size, reverse=True)
+    return tuple(sorted(_in_parallel(upload, files, advance, workers), key=lambda file: file.path))
+
+
+def download_tree(
+    store: Store,
+    place: str,
+    manifest: Manifest,
+    root: Path,
+    advance: Advance = ignore_progress,
+    workers: int = WORKERS,
+) -> None:
+    """Downloads the files of an output to the same paths below `root`.
+
+    Raises StageError(ArtifactCorrupt) for a file whose size or content is not the manifest's.
+    """
+
+    def download(file: ManifestFile, advance: Advance) -> None:
+        path = root / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored = store.download(f"{place}/{file.path}", path, advance)
+        if stored != Stored(file.size, file.sha256):
+            path.unlink()
+            raise _corrupt(store, place, file, stored)
+
+    files = sorted(manifest.files, key=lambda file: file.size, reverse=True)
+    _in_parallel(download, files, advance, workers)
+
+
+def _files(root: Path) -> Iterable[Path]:
+    for path in root.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            yield _not_a_manifest(root, path)
+        elif not stat.S_ISDIR(mode):
+            raise ValueError(f"{path} is neither a file nor a directory")
+
+
+def _not_a_manifest(root: Path, path: Path) -> Path:
+    if path == root / MANIFEST:
+        raise StageError(Reason.CONFIG_INVALID, f"a file can't be named {MANIFEST}: the store needs the name")
+    return path
+
+
+def _in_parallel(
+    move: Callable[[Item, Advance], Done], items: Iterable[Item], advance: Advance, workers: int
+) -> list[Done]:
+    """Moves all items. The first failure stops the others at their next chunk, and is raised."""
+    stopped = threading.Event()
+    failures: list[BaseException] = []
+
+    def go_on() -> None:
+        if stopped.is_set():
+            raise _CancelledError
+
+    def advance_or_stop(count: int) -> None:
+        go_on()
+        advance(count)
+
+    def run(item: Item) -> Done:
+        try:
+            go_on()
+            return move(item, advance_or_stop)
+        except BaseException as problem:
+            failures.append(problem)
+            stopped.set()
+            raise
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="transfer") as pool:
+        futures = [pool.submit(run, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    if failures:
+        raise failures[0]
+    return [future.result() for future in futures]
+
+
+def _corrupt(store: Store, place: str, file: ManifestFile, stored: Stored) -> StageError:
+    return StageError(
+        Reason.ARTIFACT_CORRUPT,
+        f"{store.uri}/{place}: the file {file.path} does not match {MANIFEST}: "
+        f"{stored.size} bytes with sha256 {stored.sha256} in place of {file.size} with {file.sha256}",
+    )
