@@ -1,0 +1,136 @@
+"""One HTTP client for all hubs: timeouts, redirects, ranges, and what a failure means.
+
+The clients of the hubs write files into a cache of their own. Here files are streamed into the store,
+so only their API calls are made by the client of the hub, through the connections made here.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.hubs import RemoteFile, TransientError
+from lorafinetune_stages.hubs.guard import RedirectGuard
+from lorafinetune_stages.hubs.origin import Origin
+
+TIMEOUT: Final = httpx.Timeout(30, connect=10)
+USER_AGENT: Final = "lorafinetune"
+MAX_REDIRECTS: Final = 5
+MAX_ANSWER_BYTES: Final = 64 * 2**20
+"""Largest answer of an API."""
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
+RATE_LIMIT: Final = re.compile(r"r=0;\s*t=([0-9]{1,6})")
+"""The window's reset in seconds, as the draft of the `RateLimit` header has it."""
+
+Explain = Callable[[httpx.Response], StageError]
+"""What a refusal means, in the hub's own dialect."""
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and signed URLs are credentials
+
+
+class Http:
+    """One hub over HTTP. headers: sent with every request; `Authorization` and `Cookie` don't follow a
+    redirect to another host."""
+
+    def __init__(self, origin: Origin, headers: Mapping[str, str], explain: Explain) -> None:
+        self._origin = origin
+        self._guard = RedirectGuard(origin)
+        self._headers = {**headers, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        self._explain = explain
+        self._client = self.new_client()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def new_client(self) -> httpx.Client:
+        """A client with our timeouts and our rules for redirects, without credentials."""
+        return httpx.Client(
+            follow_redirects=True,
+            max_redirects=MAX_REDIRECTS,
+            timeout=TIMEOUT,
+            event_hooks={"request": [self._guard]},
+        )
+
+    def get(self, url: str, params: Mapping[str, str | int]) -> bytes:
+        """A small answer whole. Raises TransientError, or StageError for a refusal."""
+        body = bytearray()
+        with self.failures(), self._client.stream("GET", url, params=params, headers=self._headers) as answer:
+            self.check(answer)
+            for chunk in answer.iter_raw():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise self.unavailable("answers with more than any listing needs")
+        return bytes(body)
+
+    def stream(
+        self, url: str, file: RemoteFile, offset: int, params: Mapping[str, str] | None = None
+    ) -> Iterator[bytes]:
+        """The content of a file from `offset` on, as it comes in."""
+        headers = self._headers | ({"Range": f"bytes={offset}-"} if offset else {})
+        with self.failures(), self._client.stream("GET", url, params=params, headers=headers) as answer:
+            self.check(answer)
+            skip = offset - self._start(answer, file, offset)
+            for chunk in answer.iter_raw():
+                if len(chunk) > skip:
+                    yield chunk[skip:]
+                skip = max(skip - len(chunk), 0)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turns a failed connection into a TransientError."""
+        try:
+            yield
+        except httpx.TooManyRedirects as problem:
+            raise self.unavailable("redirects in a circle") from problem
+        except httpx.TransportError as problem:
+            raise TransientError(self.unavailable(f"can't be reached: {problem}")) from problem
+
+    def check(self, answer: httpx.Response) -> None:
+        """Raises TransientError or StageError where the answer is not the thing that was asked for."""
+        status = answer.status_code
+        if status in (200, 206):
+            return
+        foreign = answer.url.netloc != self._guard.endpoint.netloc
+        if status in TRANSIENT_STATUSES or foreign:
+            error = self.unavailable(f"answers {status}", answer.url.netloc.decode() if foreign else "")
+            raise TransientError(error, _wait_asked_for(answer.headers))
+        raise self._explain(answer)
+
+    def unavailable(self, what: str, host: str = "") -> StageError:
+        return self._origin.error(
+            Reason.HUB_UNAVAILABLE, f"can't be fetched: {host or self._origin.host} {what}"
+        )
+
+    def _start(self, answer: httpx.Response, file: RemoteFile, offset: int) -> int:
+        """Where the answer's first byte stands in the file: at its start where ranges are ignored."""
+        if answer.status_code == 200:
+            start, total = 0, answer.headers.get("Content-Length", str(file.size))
+        else:
+            found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+            start, total = (int(found[1]), found[2]) if found else (-1, "something else")
+        if total != str(file.size):
+            raise self._origin.corrupt(f"has {file.size} bytes in {file.path}, and sends {total}")
+        if start > offset:
+            raise self._origin.corrupt(f"sends {file.path} from byte {start} on, not from {offset}")
+        return start
+
+
+def _wait_asked_for(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to be left alone."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isdigit():
+        return float(asked)
+    if limit := RATE_LIMIT.search(headers.get("RateLimit", "")):
+        return float(limit[1]) + 1
+    try:
+        return max((parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds(), 0)
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,46 @@
+"""Which source an origin means. The clients of the hubs are imported only where one is used."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune_stages.hubs import Pause, Source
+from lorafinetune_stages.hubs.origin import Origin
+from lorafinetune_stages.store.naming import key_fault
+
+
+@contextmanager
+def open_source(origin: Origin, wanted: Callable[[str], bool], pause: Pause) -> Iterator[Source]:
+    """The source of an origin; nothing is read yet. wanted: whether a file of that path can be used.
+
+    Raises StageError(ConfigInvalid) for a source of another kind, StageError(CredentialsInvalid) where
+    the connection's Secret lacks a key.
+    """
+    match origin.scheme:
+        case "file":
+            from lorafinetune_stages.hubs.directory import DirectorySource
+
+            yield DirectorySource(origin, wanted)
+        case "s3":
+            from lorafinetune_stages.hubs.s3 import S3Source
+
+            yield S3Source(origin, wanted)
+        case "hf":
+            from lorafinetune_stages.hubs.huggingface import HuggingFaceSource
+
+            with closing(HuggingFaceSource(_repository(origin), pause)) as hub:
+                yield hub
+        case "modelscope":
+            from lorafinetune_stages.hubs.modelscope import ModelScopeSource
+
+            with closing(ModelScopeSource(_repository(origin), pause)) as modelscope:
+                yield modelscope
+        case _:
+            raise origin.error(Reason.CONFIG_INVALID, "is none of hf://, modelscope://, s3:// and file://")
+
+
+def _repository(origin: Origin) -> Origin:
+    """The origin itself, where it names a repository by owner and name."""
+    if origin.repository.count("/") != 1 or key_fault(origin.repository):
+        raise origin.error(Reason.CONFIG_INVALID, "does not name a repository as OWNER/NAME")
+    return origin

@@ -1,0 +1,96 @@
+"""What a resource asks to be fetched, and how a failure to fetch it is told.
+
+Every message names the field of the resource and its source. None holds text of a server's answer:
+a hostile server could put the credentials into it that it was sent.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Connection
+from lorafinetune.contract.arguments import TOKEN_KEY, credential_variable
+from lorafinetune.contract.outcome import StageError
+
+PUBLIC_ENDPOINTS: Final = {"hf": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One source of the resource. field: where it stands, like `spec.datasets[3]`."""
+
+    field: str
+    kind: Literal["models", "datasets"]
+    source: str
+    revision: str | None = None
+    connection: Connection | None = None
+
+    @property
+    def scheme(self) -> str:
+        return self.source.partition("://")[0]
+
+    @property
+    def path(self) -> str:
+        """What follows the scheme."""
+        return self.source.partition("://")[2]
+
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME of a hub's repository."""
+        return "/".join(self.path.split("/")[:2])
+
+    @property
+    def file(self) -> str:
+        """The file that is named inside a hub's repository, or an empty string."""
+        return "/".join(self.path.split("/")[2:]) if self.scheme in PUBLIC_ENDPOINTS else ""
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the server, without a slash at the end; an empty string where there is none."""
+        named = self.connection.endpoint if self.connection else None
+        return (named or PUBLIC_ENDPOINTS.get(self.scheme, "")).rstrip("/")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.endpoint).netloc
+
+    @property
+    def missing(self) -> Reason:
+        """The reason where it does not exist."""
+        return Reason.MODEL_NOT_FOUND if self.kind == "models" else Reason.DATASET_NOT_FOUND
+
+    @property
+    def unusable(self) -> Reason:
+        """The reason where it exists, and can't be used."""
+        return Reason.MODEL_UNSUPPORTED if self.kind == "models" else Reason.DATASET_INVALID
+
+    def error(self, reason: Reason, what: str, hint: str = "") -> StageError:
+        """A failure of this source. what: a predicate, like `has no config.json`."""
+        return StageError(reason, f"{self.field}.source: {self.source} {what}", hint)
+
+    def corrupt(self, what: str) -> StageError:
+        """A file whose content is not what the source announced."""
+        hint = "Run again; if it stays so, use another mirror or revision: nothing of it was kept."
+        return self.error(Reason.ARTIFACT_CORRUPT, what, hint)
+
+    def token(self) -> str | None:
+        """The token of the hub's connection. Raises StageError(CredentialsInvalid) where the connection
+        names a Secret and there is none, or where it can't be one."""
+        if self.connection is None:
+            return None
+        variable = credential_variable(self.connection.name, TOKEN_KEY)
+        token = os.environ.get(variable, "").strip()
+        if not token and self.connection.secret_ref:
+            raise self.error(
+                Reason.CREDENTIALS_INVALID,
+                f"needs the token of the connection {self.connection.name!r}: {variable} is not set",
+                f"Set {variable}, or remove `secretRef` from the connection where no token is needed.",
+            )
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise self.error(
+                Reason.CREDENTIALS_INVALID,
+                f"can't be fetched: {variable} holds a character that no token has",
+            )
+        return token or None

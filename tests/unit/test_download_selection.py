@@ -1,0 +1,78 @@
+"""Which files are taken, by their names."""
+
+import pytest
+
+from lorafinetune_stages.download.selection import is_data_file, is_licence_file, is_model_file
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "model-00001-of-00004.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+        "chat_template.json",
+        "LICENSE",
+        "license.txt",
+        "LICENCE",
+        "NOTICE.md",
+        "README.md",
+        "README_en.md",
+    ],
+)
+def test_belongs_to_a_model(path: str) -> None:
+    assert is_model_file(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "pytorch_model.bin",
+        "model.safetensors.py",
+        "modeling_chatglm.py",
+        "tokenization_chatglm.py",
+        "model.pt",
+        "model.gguf",
+        "optimizer.pt",
+        "training_args.bin",
+        "consolidated/model.safetensors",
+        "original/config.json",
+        "docs/README.md",
+        ".gitattributes",
+        "CONFIG.JSON",
+        "",
+    ],
+)
+def test_does_not_belong_to_a_model(path: str) -> None:
+    assert not is_model_file(path)
+
+
+@pytest.mark.parametrize("path", ["a.json", "a.jsonl", "a.ndjson", "b/c.parquet", "d.CSV", "e/manifest.json"])
+def test_may_hold_rows(path: str) -> None:
+    assert is_data_file(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a.py", "json", "a.json.gz", "README.md", "manifest.json", "a.pkl", ".json"]
+)
+def test_holds_no_rows(path: str) -> None:
+    assert not is_data_file(path)
+
+
+def test_a_readme_is_no_licence() -> None:
+    assert [is_licence_file(path) for path in ("LICENSE", "Notice.txt", "README.md", "docs/LICENSE")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
