@@ -1,0 +1,131 @@
+"""What is wrong with rows: kinds, places, counts, and the verdict over every dataset."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Dataset
+from lorafinetune.contract.outcome import StageError
+
+KEPT_PLACES: Final = 20
+SHOWN_PLACES: Final = 5
+MAX_SHOWN: Final = 300
+"""Characters of one place: names come from outside."""
+MAX_MESSAGE: Final = 2800
+"""Bytes of a message: with the hint it must fit a termination message."""
+
+
+class Kind(StrEnum):
+    """Kinds of bad rows, as they are counted."""
+
+    BROKEN_JSON = "broken JSON"
+    INVALID_UTF8 = "invalid UTF-8"
+    TOO_LARGE = "too large"
+    NESTED_TOO_DEEP = "nested too deep"
+    NOT_AN_OBJECT = "not an object"
+    MISSING_FIELD = "missing field"
+    WRONG_TYPE = "wrong type"
+    NO_ANSWER = "no answer"
+    EMPTY_ANSWER = "empty answer"
+    EMPTY_PROMPT = "empty prompt"
+    ROLES = "roles out of order"
+    CONTROL_CHARACTER = "control character"
+    LONE_SURROGATE = "lone surrogate"
+    SPECIAL_TOKEN = "special token in text"  # noqa: S105
+    TOOLS = "unusable tools"
+    CUT_OFF = "answer cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row is. line counts from 1. index counts from 0, and is given in a list of rows alone;
+    column (from 1) and byte (from 0) are given where the text itself is broken."""
+
+    file: str
+    line: int
+    index: int | None = None
+    column: int | None = None
+    byte: int | None = None
+
+    def __str__(self) -> str:
+        file = self.file if self.file.isprintable() else ascii(self.file)
+        if self.column is not None:
+            return f"{file}:{self.line}:{self.column} (byte {self.byte})"
+        return f"{file}:{self.line}" if self.index is None else f"{file}[{self.index}] (line {self.line})"
+
+
+class RowError(Exception):
+    """A row that can't be learned from. field: where in the row, like `history[2]`; empty for the whole."""
+
+    def __init__(self, kind: Kind, field: str, what: str) -> None:
+        super().__init__(f"{field}: {what}" if field else what)
+        self.kind = kind
+
+
+class Findings:
+    """Counts the rows and the bad ones of every dataset, and keeps the first places."""
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self.datasets = datasets
+        self.rows = [0] * len(datasets)
+        self.kinds: list[Counter[Kind]] = [Counter() for _ in datasets]
+        self._places: list[list[str]] = [[] for _ in datasets]
+
+    def count_row(self, dataset: int) -> None:
+        """One more row was read."""
+        self.rows[dataset] += 1
+
+    def add(self, dataset: int, place: str, problem: RowError) -> None:
+        """A row that was counted is bad."""
+        self.kinds[dataset][problem.kind] += 1
+        if len(self._places[dataset]) < KEPT_PLACES:
+            self._places[dataset].append(f"{place}: {problem}"[:MAX_SHOWN])
+
+    @property
+    def bad(self) -> int:
+        return sum(kinds.total() for kinds in self.kinds)
+
+    @property
+    def places(self) -> list[str]:
+        """The first places over all datasets."""
+        return [place for places in self._places for place in places][:KEPT_PLACES]
+
+    def judge(self) -> None:
+        """Raises StageError(DatasetInvalid) over the datasets that have more bad rows than they may."""
+        offending = [text for index in range(len(self.datasets)) for text in (self._verdict(index),) if text]
+        if offending:
+            raise StageError(Reason.DATASET_INVALID, _fitting("\n".join(offending)))
+
+    def _verdict(self, index: int) -> str:
+        bad, rows, dataset = self.kinds[index].total(), self.rows[index], self.datasets[index]
+        if not bad:
+            return ""
+        if dataset.on_bad_row == "fail":
+            return self._describe(index, "can't be learned from")
+        if bad == rows:
+            return self._describe(index, "can't be learned from, so none is left")
+        if dataset.max_bad_fraction is not None and bad > float(dataset.max_bad_fraction) * rows:
+            limit = f"more than datasets[{index}].maxBadFraction {dataset.max_bad_fraction}"
+            return self._describe(index, f"can't be learned from, {limit}")
+        return ""
+
+    def _describe(self, index: int, verdict: str) -> str:
+        kinds, places = self.kinds[index], self._places[index]
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        shown = "".join(f"\n  {place}" for place in places[:SHOWN_PLACES])
+        left = kinds.total() - min(len(places), SHOWN_PLACES)
+        more = f"\n  and {left} more" if left else ""
+        rows = self.rows[index]
+        return f"datasets[{index}]: {kinds.total()} of {rows} rows {verdict} ({counts}){shown}{more}"
+
+
+def _fitting(text: str) -> str:
+    """As many lines as fit a message."""
+    lines = text.split("\n")
+    sizes = itertools.accumulate(len(line.encode()) + 1 for line in lines)
+    kept = sum(size <= MAX_MESSAGE for size in sizes)
+    return "\n".join(lines[:kept] + (["  and more, in the log"] if kept < len(lines) else []))

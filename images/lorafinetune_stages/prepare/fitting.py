@@ -1,0 +1,166 @@
+"""Whether a template fits the model: LLaMA-Factory's rendering is compared with the model's own."""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.preflight import Toolkit
+from lorafinetune_stages.prepare.tokenising import Tokeniser
+
+SYSTEM: Final = "Answer in one word."
+ONE_TURN: Final = (Turn("user", "What is the capital of France?"), Turn("assistant", "Paris."))
+TWO_TURNS: Final = (*ONE_TURN, Turn("user", "And of Japan?"), Turn("assistant", "Tokyo."))
+SAMPLES: Final = (
+    Conversation(ONE_TURN, SYSTEM),
+    Conversation(TWO_TURNS, SYSTEM),
+    Conversation(ONE_TURN),
+    Conversation(TWO_TURNS),
+)
+EMPTY_THOUGHT: Final = re.compile(r"<think>\s*</think>\s*")
+SHOWN_AROUND: Final = 40
+MAX_SHOWN: Final = 600
+
+
+@dataclass(frozen=True)
+class Fit:
+    """tokeniser: ready to use. differences: of the renderings, for the report. default_system: what is to
+    be said of rows without a system prompt; empty where the defaults agree."""
+
+    tokeniser: Tokeniser
+    warnings: Sequence[str] = ()
+    differences: dict[str, str] = field(default_factory=dict)
+    default_system: str = ""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One conversation as both render it. own: None where the model's template refuses it."""
+
+    own: str | None
+    ours: str
+
+    @property
+    def differs(self) -> bool:
+        return self.own is not None and self.own != self.ours
+
+
+def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> Fit:
+    """Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
+    where the template was inferred, since a person may know better."""
+    _check_tokens(name, toolkit.tokenizer)
+    own = [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES]  # before the tokenizer is changed
+    tokeniser = _tokeniser(name, toolkit)
+    if not toolkit.tokenizer.chat_template or not any(own):
+        return Fit(tokeniser, ["the model has no chat template of its own to compare the template with"])
+    rendered = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=True)]
+    with_system, plain = rendered[:2], rendered[2:]
+    compared = with_system if own[0] is not None else plain  # some know no system prompt
+    if different := next((sample for sample in compared if sample.differs), None):
+        if inferred:
+            raise _mismatch(name, different)
+        warning = f"template {name} differs from the model's own: {_around_difference(different)}"
+        return Fit(tokeniser, [warning], {"model": different.own or "", "template": different.ours})
+    return Fit(tokeniser, default_system=_default_system(name, plain[0]))
+
+
+def _default_system(name: str, plain: Rendered) -> str:
+    if not plain.differs:
+        return ""
+    return f"have no system prompt: {name} gives them another than the model's own template: " + (
+        _around_difference(plain)
+    )
+
+
+def _check_tokens(name: str, tokenizer: Any) -> None:
+    """Every stop word that the template writes must be one token of the tokenizer."""
+    template = TEMPLATES[name]
+    formatters = (
+        template.format_prefix,
+        template.format_system,
+        template.format_user,
+        template.format_assistant,
+    )
+    slots = [slot for formatter in formatters for slot in formatter.slots]
+    written = "".join(slot for slot in slots if isinstance(slot, str))
+    needed = [word for word in template.stop_words if word in written]
+    needed += [slot["token"] for slot in slots if isinstance(slot, dict)]
+    vocabulary = tokenizer.get_vocab()
+    if missing := [token for token in needed if token not in vocabulary]:
+        raise StageError(
+            Reason.TEMPLATE_MISMATCH,
+            f"model.template: {name} needs {', '.join(map(repr, missing))}, "
+            "which is no token of the model's tokenizer",
+        )
+
+
+def _tokeniser(name: str, toolkit: Toolkit) -> Tokeniser:
+    try:
+        template = get_template_and_fix_tokenizer(toolkit.tokenizer, toolkit.data_args)
+    except ValueError as problem:
+        raise StageError(Reason.CONFIG_INVALID, f"model.template: {name}: {problem}") from problem
+    return Tokeniser(copy.copy(template), toolkit.tokenizer, toolkit.processor, toolkit.data_args)
+
+
+def _own_text(sample: Conversation, tokenizer: Any) -> str | None:
+    """As the model's own chat template renders it; None where it refuses to, or there is none."""
+    messages = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
+    if sample.system:
+        messages.insert(0, {"role": "system", "content": sample.system})
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    except Exception:  # a template is a program of the model's author, and may raise anything
+        return None
+    return text
+
+
+def _render(sample: Conversation, own: str | None, name: str, tokeniser: Tokeniser) -> Rendered:
+    tokenizer = tokeniser.tokenizer
+    try:
+        ids = tokeniser.whole(sample)
+    except (ValueError, AttributeError) as problem:
+        raise StageError(
+            Reason.TEMPLATE_MISMATCH, f"model.template: {name} can't be used with the model: {problem}"
+        ) from problem
+    expected = None if own is None else _comparable(_ids(tokenizer, own), tokenizer)
+    return Rendered(expected, _comparable(ids, tokenizer))
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _comparable(ids: list[int], tokenizer: Any) -> str:
+    """The text of the tokens without empty thoughts and without the end of the last turn."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text = EMPTY_THOUGHT.sub("", text).rstrip()
+    ends = sorted(filter(None, {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}))
+    while ending := next((end for end in ends if text.endswith(end)), ""):
+        text = text.removesuffix(ending).rstrip()
+    return text
+
+
+def _mismatch(name: str, rendered: Rendered) -> StageError:
+    return StageError(
+        Reason.TEMPLATE_MISMATCH,
+        f"model.template: {name} was inferred, but does not fit the model: {_around_difference(rendered)}\n"
+        f"  the model's own template: {(rendered.own or '')[:MAX_SHOWN]!r}\n"
+        f"  {name}: {rendered.ours[:MAX_SHOWN]!r}",
+        "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
+    )
+
+
+def _around_difference(rendered: Rendered) -> str:
+    own, ours = rendered.own or "", rendered.ours
+    first = next((i for i, (a, b) in enumerate(zip(own, ours, strict=False)) if a != b), None)
+    position = min(len(own), len(ours)) if first is None else first
+    start = max(position - SHOWN_AROUND, 0)
+    end = position + SHOWN_AROUND
+    return f"{ours[start:end]!r} in place of {own[start:end]!r}"

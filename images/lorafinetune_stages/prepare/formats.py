@@ -1,0 +1,170 @@
+"""The formats: how each is recognised, and how its rows become conversations.
+
+alpaca and sharegpt become what LLaMA-Factory's own converters make of them with the columns named.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare import messages, pairs
+from lorafinetune_stages.prepare.conversation import Conversation
+from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.texts import Texts, type_name
+
+FormatName = Literal["alpaca", "sharegpt", "openai", "singleTurn", "multiTurn"]
+Convert = Callable[[Mapping[str, Any], Columns, Texts], Conversation]
+MAX_SHOWN_FIELDS: Final = 12
+
+
+@dataclass(frozen=True)
+class Format:
+    """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
+    formats with a list of turns are told apart; empty for a format without."""
+
+    columns: Columns
+    convert: Convert
+    turn: tuple[str, ...] = ()
+
+
+FORMATS: Final[dict[FormatName, Format]] = {
+    "alpaca": Format(
+        Columns(prompt="instruction", query="input", response="output", history="history", system="system"),
+        pairs.alpaca,
+    ),
+    "sharegpt": Format(
+        Columns(messages="conversations", system="system", tools="tools"),
+        messages.sharegpt,
+        ("from", "value"),
+    ),
+    "openai": Format(
+        Columns(messages="messages", system="system", tools="tools"), messages.openai, ("role", "content")
+    ),
+    "singleTurn": Format(Columns(prompt="prompt", response="completion", system="system"), pairs.alpaca),
+    "multiTurn": Format(
+        Columns(messages="conversation", prompt="input", response="output", system="system"),
+        pairs.multi_turn,
+        ("prompt", "response"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns the rows of one file into conversations. recognised: whether the format was not declared."""
+
+    format: FormatName
+    columns: Columns
+    recognised: bool
+
+    def convert(self, row: Any, texts: Texts) -> Conversation:
+        """Raises RowError."""
+        if not isinstance(row, dict):
+            raise RowError(Kind.NOT_AN_OBJECT, "", f"the row is {type_name(row)}, not an object")
+        return FORMATS[self.format].convert(row, self.columns, texts)
+
+
+def columns_of(name: FormatName, own: Columns) -> Columns:
+    """The names of a format's columns: the dataset's own where it names them."""
+    return FORMATS[name].columns.model_copy(update=own.model_dump(exclude_none=True))
+
+
+def find_reader(dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]]) -> Reader:
+    """The reader of a file whose first rows are given; index: of the dataset, for messages.
+
+    Raises StageError(DatasetInvalid) where they are not of the declared format, or of none.
+    """
+    seen = [(place, row) for place, row in rows if isinstance(row, dict)]
+    declared = dataset.format
+    if declared != "auto":
+        if seen and not any(_fits(declared, row, dataset.columns) for _, row in seen):
+            raise _not_as_declared(declared, dataset.columns, index, *seen[0])
+        return Reader(declared, columns_of(declared, dataset.columns), recognised=False)
+    for _, row in seen:
+        if len(names := recognise(row, dataset.columns)) == 1:
+            return Reader(names[0], columns_of(names[0], dataset.columns), recognised=True)
+    raise _not_recognised(dataset.columns, index, rows, seen)
+
+
+def recognise(row: Mapping[str, Any], columns: Columns) -> list[FormatName]:
+    """Every format that the row is a whole row of."""
+    names = [name for name in FORMATS if _is_whole(name, row, columns)]
+    if columns.prompt and columns.response and {"alpaca", "singleTurn"} <= set(names):
+        names.remove("singleTurn")  # with both columns named, alpaca reads all that singleTurn does
+    return names
+
+
+def _is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
+    columns = columns_of(name, own)
+    if not FORMATS[name].turn:
+        return own.messages is None and columns.prompt in row and columns.response in row
+    turns = row.get(columns.messages or "")
+    if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
+        return False
+    return all(key in turns[0] for key in _turn_keys(name, columns))
+
+
+def _turn_keys(name: FormatName, columns: Columns) -> tuple[str, ...]:
+    if name == "multiTurn":
+        return (columns.prompt or "", columns.response or "")
+    return FORMATS[name].turn
+
+
+def _fits(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
+    """Whether the row may be one of the format, even if a bad one."""
+    columns = columns_of(name, own)
+    if not FORMATS[name].turn:
+        return columns.prompt in row or columns.response in row
+    turns = row.get(columns.messages or "")
+    if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
+        return columns.messages in row
+    return any(key in turns[0] for key in _turn_keys(name, columns))
+
+
+def _not_as_declared(
+    name: FormatName, own: Columns, index: int, place: Place, row: Mapping[str, Any]
+) -> StageError:
+    looks = " or ".join(recognise(row, own))
+    verdict = f"looks like {looks}" if looks else f"{name} needs {_needs(name, own)}"
+    return StageError(
+        Reason.DATASET_INVALID,
+        f"datasets[{index}].format: declared {name}, but {place} has {_fields(row)}: {verdict}",
+        f"Set datasets[{index}].format{' to ' + looks if looks else ', or name the columns in its columns'}.",
+    )
+
+
+def _not_recognised(
+    own: Columns, index: int, rows: Sequence[tuple[Place, Any]], seen: Sequence[tuple[Place, Any]]
+) -> StageError:
+    place, row = (seen or rows)[0]
+    evidence = f"{place} has {_fields(row)}" if seen else _first_problem(place, row)
+    names = recognise(row, own) if seen else []
+    verdict = f"could be {' or '.join(names)}" if names else "fits no format"
+    needs = "; ".join(f"{name} needs {_needs(name, own)}" for name in FORMATS)
+    return StageError(
+        Reason.DATASET_INVALID,
+        f"datasets[{index}].format: auto can't tell the format: {evidence}: {verdict}"
+        + ("" if names else f" ({needs})"),
+        f"Set datasets[{index}].format, and name the columns in its columns where they differ.",
+    )
+
+
+def _first_problem(place: Place, row: Any) -> str:
+    return f"{place}: {row}" if isinstance(row, RowError) else f"{place} is {type_name(row)}, not an object"
+
+
+def _needs(name: FormatName, own: Columns) -> str:
+    columns = columns_of(name, own)
+    if not FORMATS[name].turn:
+        return f"{columns.prompt} and {columns.response}"
+    return f"{columns.messages}, a list of objects with {' and '.join(_turn_keys(name, columns))}"
+
+
+def _fields(row: Mapping[str, Any]) -> str:
+    names = [name if name.isprintable() else ascii(name) for name in row]
+    shown = ", ".join(name[:40] for name in names[:MAX_SHOWN_FIELDS])
+    more = ", …" if len(names) > MAX_SHOWN_FIELDS else ""
+    return f"the fields {shown}{more}" if names else "no fields"

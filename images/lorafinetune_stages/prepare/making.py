@@ -1,0 +1,135 @@
+"""The part of prepare that needs LLaMA-Factory: the model and the template are tried, tokens are made.
+
+Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import DatasetStatus
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.building import HELD_OUT, TRAIN, Builder
+from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.fitting import Fit, fit_template
+from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.prepare.output import Prepared, commit_prepared, lineage, shortened
+from lorafinetune_stages.prepare.preflight import prove
+from lorafinetune_stages.prepare.report import Report, SplitSummary
+from lorafinetune_stages.prepare.selection import Rows
+from lorafinetune_stages.prepare.tokenising import segments
+from lorafinetune_stages.runtime import Context
+
+log = logging.getLogger("lorafinetune")
+
+DATASET: Final = "dataset"
+"""Directory of the tokenised dataset in the output."""
+FINGERPRINT_LENGTH: Final = 16
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the prepared dataset out of rows that were read."""
+
+    arguments: PrepareArguments
+    inputs: Inputs
+    corpus: Corpus
+    findings: Findings
+    rows: Rows
+    context: Context
+
+    def make(self, model: Path) -> Prepared:
+        """model: directory of the model's small files. Raises StageError."""
+        toolkit = prove(self.arguments, self.inputs, model)
+        fit = fit_template(self.inputs.template, self.arguments.template is None, toolkit)
+        output = self.context.workdir / "output"
+        output.mkdir()
+        train, held_out = self._tokenise(fit, output)
+        report = self._report(fit, train, held_out)
+        report.write(output)
+        for warning in report.warnings:
+            log.warning("%s", warning)
+        prepared = self._prepared(fit, train, held_out, report.warnings)
+        return commit_prepared(
+            output, prepared, self.inputs, lineage(self.inputs, self.arguments), self.context
+        )
+
+    def _tokenise(self, fit: Fit, output: Path) -> tuple[SplitSummary, SplitSummary]:
+        progress = self.context.progress
+        progress.begin("tokenising", len(self.rows.train) + len(self.rows.held_out), "rows")
+        builder = Builder(self.corpus, fit.tokeniser, self.findings, self.context.workdir, progress.advance)
+        train = builder.write_split(TRAIN, self.rows.train)
+        held_out = builder.write_split(HELD_OUT, self.rows.held_out)
+        self.findings.judge()
+        self._check_rows(train, held_out)
+        names = (TRAIN, HELD_OUT) if held_out.rows else (TRAIN,)
+        builder.save(names, output / DATASET, self.inputs.key[:FINGERPRINT_LENGTH])
+        return train, held_out
+
+    def _check_rows(self, train: SplitSummary, held_out: SplitSummary) -> None:
+        if not train.rows:
+            raise StageError(Reason.DATASET_INVALID, "datasets: no row is left to train on")
+        if self.arguments.training.evaluation and not held_out.rows:
+            raise StageError(Reason.DATASET_INVALID, "datasets: no row is left to evaluate on")
+
+    def _prepared(
+        self, fit: Fit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
+    ) -> Prepared:
+        status = DatasetStatus(
+            rows=train.rows,
+            eval_rows=held_out.rows,
+            dropped=self.findings.bad,
+            tokens=train.tokens,
+            learned_tokens=train.learned_tokens,
+            digest=self.inputs.key,
+            report="",
+        )
+        return Prepared(
+            template=self.inputs.template,
+            dataset=status,
+            warnings=shortened(warnings),
+            template_differs=bool(fit.differences),
+        )
+
+    def _report(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Report:
+        return Report(
+            template=self.inputs.template,
+            cutoff=self.arguments.training.cutoff_length,
+            sources=[dataset.source for dataset in self.arguments.datasets],
+            formats=self.corpus.formats,
+            findings=self.findings,
+            training=train,
+            held_out=held_out,
+            warnings=list(self._warnings(fit, train, held_out)),
+            differences=fit.differences,
+            samples=self._samples(fit),
+        )
+
+    def _samples(self, fit: Fit) -> list[list[tuple[str, bool]]]:
+        """The first, the middle and the last row that is trained on."""
+        rows = self.rows.train
+        chosen = sorted({0, len(rows) // 2, len(rows) - 1})
+        conversations = [row for _, row in self.corpus.read([rows[index] for index in chosen])]
+        return [segments(row, fit.tokeniser.tokenizer) for row in fit.tokeniser.encode(conversations)]
+
+    def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
+        training = self.arguments.training
+        yield from fit.warnings
+        if fit.default_system and train.without_system:
+            yield f"{train.without_system} training rows {fit.default_system}"
+        if self.findings.bad:
+            yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad"
+        used = train.rows_by_dataset + held_out.rows_by_dataset
+        if unused := [f"datasets[{i}]" for i in range(len(self.corpus.counts)) if not used[i]]:
+            yield f"no row is used of {', '.join(unused)}: see training.maxSamples and training.sampling"
+        if truncated := train.truncated + held_out.truncated:
+            longest = max(*train.lengths, *held_out.lengths)
+            yield (
+                f"{truncated} of {train.rows + held_out.rows} rows are cut at training.cutoffLength "
+                f"{training.cutoff_length}; the longest has {longest} tokens"
+            )

@@ -1,0 +1,146 @@
+"""Formats whose turns are a list of messages with roles: sharegpt and openai."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from lorafinetune.api.spec import Columns
+from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
+from lorafinetune_stages.prepare.findings import Kind, RowError
+from lorafinetune_stages.prepare.texts import Texts, type_name
+from lorafinetune_stages.prepare.tools import tool_call, tool_list
+
+SHAREGPT_ROLES: Final[dict[str, Role]] = {
+    "human": "user",
+    "gpt": "assistant",
+    "function_call": "function",
+    "observation": "observation",
+}
+OPENAI_ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "tool": "observation"}
+ASKING: Final[tuple[Role, ...]] = ("user", "observation")
+TOOL_RESULTS_JOIN: Final = "\n</tool_response>\n<tool_response>\n"
+"""Between the results of tools that were called at once, as LLaMA-Factory joins them."""
+
+Row = Mapping[str, Any]
+Message = tuple[str, Row]
+"""Where a message is, like `messages[2]`, and the message."""
+
+
+def sharegpt(row: Row, columns: Columns, texts: Texts) -> Conversation:
+    """A sharegpt row: `{"from": human | gpt | system | function_call | observation, "value": …}`."""
+    system, rest = _split_system(row, columns, texts, "from", "value")
+    turns = [(at, _sharegpt_turn(at, message, texts)) for at, message in rest]
+    return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
+
+
+def openai(row: Row, columns: Columns, texts: Texts) -> Conversation:
+    """An openai row: `{"role": user | assistant | system | tool, "content": …, "tool_calls"?: …}`."""
+    system, rest = _split_system(row, columns, texts, "role", "content")
+    turns = list(_join_tool_results((at, _openai_turn(at, message, texts)) for at, message in rest))
+    return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
+
+
+def _split_system(
+    row: Row, columns: Columns, texts: Texts, role: str, content: str
+) -> tuple[str, Sequence[Message]]:
+    """The system prompt, from the first message or from its own column, and the other messages."""
+    found = _messages(row, columns.messages or "")
+    if found and found[0][1].get(role) == "system":
+        at, first = found[0]
+        return texts.text(first.get(content), f"{at}.{content}"), found[1:]
+    own = row.get(columns.system) if columns.system else None
+    return texts.text(own, columns.system or ""), found
+
+
+def _messages(row: Row, field: str) -> Sequence[Message]:
+    items = row.get(field)
+    if not isinstance(items, list):
+        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(items)}, not a list of messages")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise RowError(Kind.WRONG_TYPE, f"{field}[{index}]", f"is {type_name(item)}, not an object")
+    return [(f"{field}[{index}]", item) for index, item in enumerate(items)]
+
+
+def _sharegpt_turn(at: str, message: Row, texts: Texts) -> Turn:
+    role = _role(message.get("from"), f"{at}.from", SHAREGPT_ROLES)
+    return Turn(role, _content(role, message.get("value"), f"{at}.value", texts))
+
+
+def _openai_turn(at: str, message: Row, texts: Texts) -> Turn:
+    role = _role(message.get("role"), f"{at}.role", OPENAI_ROLES)
+    if role == "assistant" and message.get("tool_calls"):
+        calls = _tool_calls(message["tool_calls"], f"{at}.tool_calls")
+        return Turn("function", _content("function", calls, f"{at}.tool_calls", texts))
+    return Turn(role, _content(role, message.get("content"), f"{at}.content", texts))
+
+
+def _tool_calls(calls: Any, field: str) -> str:
+    """The calls as LLaMA-Factory keeps them; arguments that are JSON in a text become JSON."""
+    if not isinstance(calls, list):
+        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(calls)}, not a list of tool calls")
+    functions = []
+    for index, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            raise RowError(Kind.TOOLS, f"{field}[{index}]", "a tool call needs a function")
+        functions.append(_with_parsed_arguments(function))
+    return json.dumps(functions, ensure_ascii=False)
+
+
+def _with_parsed_arguments(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments")
+    try:
+        return function | {"arguments": json.loads(arguments)} if isinstance(arguments, str) else function
+    except (ValueError, RecursionError):
+        return function
+
+
+def _role(value: Any, field: str, roles: Mapping[str, Role]) -> Role:
+    if isinstance(value, str) and value in roles:
+        return roles[value]
+    if value == "system":
+        raise RowError(Kind.ROLES, field, "a system message may only come first")
+    shown = ascii(value[:32]) if isinstance(value, str) else type_name(value)
+    raise RowError(Kind.ROLES, field, f"the role is {shown}, not one of {', '.join(roles)}")
+
+
+def _content(role: Role, value: Any, field: str, texts: Texts) -> str:
+    match role:
+        case "assistant":
+            return texts.answer(value, field)
+        case "function":
+            return tool_call(texts.answer(value, field), field)
+        case "user":
+            return texts.prompt(value, field)
+        case "observation":
+            return texts.text(value, field)
+
+
+def _join_tool_results(turns: Iterator[tuple[str, Turn]]) -> Iterator[tuple[str, Turn]]:
+    """Results of tools that follow each other become one turn."""
+    waiting: tuple[str, Turn] | None = None
+    for at, turn in turns:
+        if turn.role == "observation":
+            joined = f"{waiting[1].content}{TOOL_RESULTS_JOIN}{turn.content}" if waiting else turn.content
+            waiting = (at, Turn("observation", joined))
+            continue
+        if waiting:
+            yield waiting
+            waiting = None
+        yield at, turn
+    if waiting:
+        yield waiting
+
+
+def _in_order(turns: Sequence[tuple[str, Turn]], columns: Columns) -> tuple[Turn, ...]:
+    """The turns, of which every other one must ask, and every other one answer."""
+    for index, (at, turn) in enumerate(turns):
+        if (turn.role in ASKING) != (index % 2 == 0):
+            expected = "a prompt or a tool's result" if index % 2 == 0 else "an answer or a tool call"
+            raise RowError(Kind.ROLES, at, f"{expected} is expected, not {turn.role}")
+    if not turns:
+        raise RowError(Kind.NO_ANSWER, columns.messages or "", "has no turns")
+    if len(turns) % 2:
+        raise RowError(Kind.NO_ANSWER, turns[-1][0], "the last turn has no answer")
+    return tuple(turn for _, turn in turns)

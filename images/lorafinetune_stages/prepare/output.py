@@ -1,0 +1,159 @@
+"""The prepared dataset in the store, and the result that is answered from it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import Field, ValidationError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
+from lorafinetune.api.status import DatasetStatus
+from lorafinetune.api.types import Line, Model
+from lorafinetune.contract.arguments import PrepareArguments, place
+from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
+from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
+from lorafinetune_stages.prepare.report import REPORT
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
+from lorafinetune_stages.store.transfer import upload_tree
+
+MAX_WARNING: Final = 300
+MAX_WARNINGS_BYTES: Final = 900
+"""All warnings together: the termination message also carries the loss curve of a finished training."""
+
+Kind = TypeVar("Kind", bound=Model)
+
+
+class Prepared(Model):
+    """What the manifest keeps of the result: all that follows from the key."""
+
+    template: Line
+    dataset: DatasetStatus
+    warnings: tuple[Annotated[str, Field(max_length=MAX_WARNING)], ...] = ()
+    template_differs: bool = False
+    """Whether the template renders conversations otherwise than the model's own: good only if declared."""
+
+
+def find_prepared(key: str, store: Store) -> Prepared | None:
+    """The prepared dataset, where the store has it. Raises StageError(ArtifactCorrupt)."""
+    where = place("prepared", key)
+    manifest = find_output(store, where)
+    if manifest is None:
+        return None
+    return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
+
+
+def is_proven(prepared: str, training: str, store: Store) -> bool:
+    """Whether the config of a training was tried with a prepared dataset, both given by their keys.
+
+    The key of the prepared dataset holds nothing of what only the training is shaped by.
+    """
+    return store.find(_proof(prepared, training)) is not None
+
+
+def note_proven(prepared: str, training: str, store: Store) -> None:
+    """Remembers that the config of a training was tried with a prepared dataset."""
+    store.write(_proof(prepared, training), b"{}\n")
+
+
+def commit_prepared(
+    directory: Path, prepared: Prepared, inputs: Inputs, lineage: Mapping[str, Any], context: Context
+) -> Prepared:
+    """Uploads the directory, and makes it the output. Returns what counts: another writer's if that was
+    first. prepared: complete but for digest and address of the report."""
+    where = place("prepared", inputs.key)
+    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    context.progress.begin("uploading", size, "bytes")
+    files = upload_tree(context.store, directory, where, context.progress.advance)
+    manifest = commit_manifest(
+        context.store,
+        where,
+        "prepared",
+        inputs.key,
+        files,
+        lineage,
+        _located(prepared, files_digest(files), inputs.key, context.store).encode(),
+    )
+    return _decode(Prepared, manifest, f"{context.store.uri}/{where}")
+
+
+def result(
+    prepared: Prepared, trained: TrainResult | None, inputs: Inputs, training: Training, cache_hit: bool
+) -> PrepareResult:
+    """The stage's result. trained: the finished training, where the store has it."""
+    few = f"{prepared.dataset.rows} training rows are fewer than training.batchSize {training.batch_size}"
+    warnings = [*prepared.warnings, *([few] if prepared.dataset.rows < training.batch_size else [])]
+    return PrepareResult(
+        cache_hit=cache_hit,
+        key=inputs.key,
+        template=prepared.template,
+        train_key=train_key(inputs, training),
+        dataset=prepared.dataset,
+        warnings=tuple(warnings),
+        trained=trained,
+    )
+
+
+def lineage(inputs: Inputs, arguments: PrepareArguments) -> dict[str, Any]:
+    """Everything that shaped the prepared dataset."""
+    return {
+        "model": arguments.model.encode(),
+        "datasets": [
+            {
+                "source": files.dataset.source,
+                "digest": files.manifest.digest,
+                "origin": files.manifest.lineage,
+            }
+            for files in inputs.datasets
+        ],
+        "template": inputs.template,
+        "fields": shaping_fields(arguments),
+        "versions": inputs.versions,
+    }
+
+
+def shortened(warnings: Sequence[str]) -> tuple[str, ...]:
+    """As many warnings as fit a termination message, and how many more the report has."""
+    kept: list[str] = []
+    for warning in (_cut(warning) for warning in warnings):
+        if sum(len(text.encode()) for text in (*kept, warning)) > MAX_WARNINGS_BYTES:
+            break
+        kept.append(warning)
+    left = len(warnings) - len(kept)
+    return (*kept, f"and {left} more, in the report") if left else tuple(kept)
+
+
+def _cut(warning: str) -> str:
+    return warning if len(warning) <= MAX_WARNING else warning[: MAX_WARNING - 1] + "…"
+
+
+def find_trained(key: str, store: Store) -> TrainResult | None:
+    """The finished training at a key, where the store has it. Raises StageError(ArtifactCorrupt)."""
+    where = place("trainings", key)
+    manifest = find_output(store, where)
+    return _decode(TrainResult, manifest, f"{store.uri}/{where}") if manifest else None
+
+
+def _located(prepared: Prepared, digest: str, key: str, store: Store) -> Prepared:
+    """With digest and address of this store, which may have been copied from another."""
+    report = f"{store.uri}/{place('prepared', key)}/{REPORT}"
+    status = prepared.dataset.model_copy(update={"digest": digest, "report": report})
+    return prepared.model_copy(update={"dataset": status})
+
+
+def _proof(prepared: str, training: str) -> str:
+    return f"{place('prepared', prepared)}/proven/{training}.json"
+
+
+def _decode(kind: type[Kind], manifest: Manifest, uri: str) -> Kind:
+    try:
+        return kind.decode(manifest.result or {})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StageError(
+            Reason.ARTIFACT_CORRUPT,
+            f"{uri}: the result in its manifest can't be read: {where}: {first['msg']}",
+        ) from problem

@@ -1,0 +1,136 @@
+"""What the training will need of LLaMA-Factory and of the model, tried here before a GPU is asked for.
+
+Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from llamafactory.hparams import get_train_args
+from llamafactory.model import load_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.pytorch_utils import Conv1D
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.inputs import Inputs
+
+ADAPTABLE: Final = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
+"""Layers that PEFT can give an adapter."""
+MAX_LAYERS: Final = 1024
+"""More than any model has: a larger number is a trap for the memory."""
+ALL_LINEAR: Final = "all"
+SHOWN_LAYERS: Final = 16
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """LLaMA-Factory's parsed arguments, and the tokenizer as its training will load it."""
+
+    data_args: Any
+    tokenizer: Any
+    processor: Any
+
+
+def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Toolkit:
+    """model: directory of the model's small files. Raises StageError where a training can't begin."""
+    training = arguments.training
+    toolkit = load_toolkit(arguments.config, inputs.template, model, training)
+    check_architecture(inputs.model.config, model, training.lora.targets)
+    return toolkit
+
+
+def load_toolkit(config: Mapping[str, Any], template: str, model: Path, training: Training) -> Toolkit:
+    """config: LLaMA-Factory's arguments as the operator rendered them. model: directory of its files.
+
+    Raises StageError where LLaMA-Factory refuses the arguments, or the tokenizer can't be loaded.
+    """
+    arguments = _complete(config, template, model, training)
+    try:
+        model_args, data_args, *_ = get_train_args(arguments)
+    except (ValueError, TypeError, ImportError) as problem:
+        raise StageError(
+            Reason.CONFIG_INVALID, f"training: LLaMA-Factory refuses its arguments: {str(problem)[:600]}"
+        ) from problem
+    try:
+        loaded = load_tokenizer(model_args)
+    except Exception as problem:
+        why = str(problem.__cause__ or problem)[:600]
+        raise StageError(
+            Reason.MODEL_UNSUPPORTED, f"model.source: its tokenizer can't be loaded: {why}"
+        ) from problem
+    return Toolkit(data_args, loaded["tokenizer"], loaded["processor"])
+
+
+def _complete(config: Mapping[str, Any], template: str, model: Path, training: Training) -> dict[str, Any]:
+    """The arguments with what the train stage adds, as far as the parser looks at it."""
+    held_out = {"val_size": 0.1} if training.evaluation else {}
+    return {
+        **config,
+        **held_out,
+        "template": template,
+        "model_name_or_path": str(model),
+        "dataset": "prepared",
+        "output_dir": str(model.parent / "output"),
+        "use_cpu": True,  # the parser refuses bf16 where it sees no card that can do it
+    }
+
+
+def check_architecture(config: Mapping[str, Any], model: Path, targets: Iterable[str]) -> None:
+    """Builds the model without its weights. targets: the layers that shall get an adapter.
+
+    Raises StageError(ModelUnsupported), or StageError(ConfigInvalid) for a target that is not there.
+    """
+    _check_supported(config)
+    try:
+        parsed = AutoConfig.from_pretrained(model)
+        if getattr(parsed, "num_hidden_layers", 0) > MAX_LAYERS:
+            raise ValueError(f"num_hidden_layers is more than {MAX_LAYERS}")
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(parsed)
+    except Exception as problem:
+        raise StageError(
+            Reason.MODEL_UNSUPPORTED,
+            f"model.source: no model can be built from its config.json: {str(problem)[:600]}",
+        ) from problem
+    layers = [name for name, module in network.named_modules() if isinstance(module, ADAPTABLE)]
+    check_targets(targets, layers)
+
+
+def check_targets(targets: Iterable[str], layers: Iterable[str]) -> None:
+    """layers: full names of all layers that can get an adapter. A target is the end of such a name.
+
+    Raises StageError(ConfigInvalid) for a target that is none.
+    """
+    dotted = [f".{layer}" for layer in layers]
+    names = sorted({layer.rpartition(".")[2] for layer in dotted} - {""})
+    for index, target in enumerate(targets):
+        if target == ALL_LINEAR or any(layer.endswith(f".{target}") for layer in dotted):
+            continue
+        close = difflib.get_close_matches(target, names, n=1)
+        meant = f": did you mean {close[0]}?" if close else ""
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"training.lora.targets[{index}]: the model has no layer {target!r}{meant} "
+            f"(it has {', '.join(names[:SHOWN_LAYERS])})",
+        )
+
+
+def _check_supported(config: Mapping[str, Any]) -> None:
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        what = f"transformers {version('transformers')} does not know"
+    elif model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        what = "is no causal language model"
+    else:
+        return
+    raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: model_type {str(model_type)[:64]!r} {what}")

@@ -1,0 +1,128 @@
+"""Rows out of a JSON list or out of JSON Lines, each with its place, in bounded memory.
+
+A broken line spoils one row; what is broken in a list spoils all that follows, so it ends the reading.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.window import MAX_ROW_BYTES, Window
+from lorafinetune_stages.store import Advance
+
+Row = tuple[Place, Any]
+"""A place with the row's value, or with the RowError that took its place."""
+
+BOM: Final = b"\xef\xbb\xbf"
+FOREIGN: Final = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"BZh": "a bzip2 archive",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+CHUNK_BYTES: Final = 2**20
+SPACE: Final = b" \t\r\n"
+
+
+def read_rows(path: Path, name: str, advance: Advance) -> Iterator[Row]:
+    """Every row of a file. name: the file's name in messages.
+
+    Raises StageError(DatasetInvalid) where the file is neither a list nor lines of JSON.
+    """
+    with path.open("rb") as file:
+        first, start = _first_byte(file, name)
+        file.seek(start)
+        advance(start)
+        yield from (_list_rows if first == b"[" else _line_rows)(file, name, start, advance)
+
+
+def _first_byte(file: BinaryIO, name: str) -> tuple[bytes, int]:
+    """The first byte that is no white space, and where the text begins, after any byte order mark."""
+    head = file.read(CHUNK_BYTES)
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            raise _unreadable(name, f"is {what}")
+    start = len(BOM) if head.startswith(BOM) else 0
+    text = head[start:].lstrip()
+    if text and text[:1] not in b"[{":
+        raise _unreadable(name, f"begins with {text[:12].decode('latin-1')!a}")
+    return text[:1], start
+
+
+def _unreadable(name: str, what: str) -> StageError:
+    return StageError(
+        Reason.DATASET_INVALID,
+        f"{Place(name, 1)}: the file {what}; a dataset is a JSON list of rows, or JSON Lines, in UTF-8",
+        "Convert the file to JSON or JSON Lines in UTF-8.",
+    )
+
+
+def _list_rows(file: BinaryIO, name: str, start: int, advance: Advance) -> Iterator[Row]:
+    window = Window(file, name, start, advance)
+    window.take("[")
+    if window.peek() != "]":
+        for index in _indexes():
+            window.skip_space()
+            line = window.line
+            yield Place(name, line, index), window.value(index)
+            if window.take(",]") == "]":
+                break
+    else:
+        window.take("]")
+    window.expect_end()
+
+
+def _indexes() -> Iterator[int]:
+    index = 0
+    while True:
+        yield index
+        index += 1
+
+
+def _line_rows(file: BinaryIO, name: str, start: int, advance: Advance) -> Iterator[Row]:
+    for number, offset, line in _lines(file, start):
+        advance(len(line))
+        place = Place(name, number)
+        if len(line) > MAX_ROW_BYTES:
+            yield place, RowError(Kind.TOO_LARGE, "", f"the row has more than {MAX_ROW_BYTES} bytes")
+        elif line.strip():
+            yield _parse_line(place, offset, line)
+
+
+def _lines(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
+    """Number, offset and bytes of every line; of a line over the limit, the first part alone."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        yield number, offset, line
+        offset += len(line)
+        while not line.endswith(b"\n") and (line := file.readline(CHUNK_BYTES)):
+            offset += len(line)
+
+
+def _parse_line(place: Place, offset: int, line: bytes) -> Row:
+    try:
+        return place, json.loads(line.rstrip(SPACE).decode())
+    except UnicodeDecodeError as problem:
+        at = Place(place.file, place.line, None, problem.start + 1, offset + problem.start)
+        return at, RowError(Kind.INVALID_UTF8, "", "not valid UTF-8")
+    except json.JSONDecodeError as problem:
+        byte = offset + len(problem.doc[: problem.pos].encode())
+        at = Place(place.file, place.line, None, problem.pos + 1, byte)
+        return at, RowError(Kind.BROKEN_JSON, "", _why_broken(problem))
+    except RecursionError:
+        return place, RowError(Kind.NESTED_TOO_DEEP, "", "the row is nested too deep")
+    except ValueError:
+        return place, RowError(Kind.BROKEN_JSON, "", "a number has more digits than can be read")
+
+
+def _why_broken(problem: json.JSONDecodeError) -> str:
+    ends = problem.pos >= len(problem.doc) or problem.msg.startswith("Unterminated")
+    return f"broken JSON: {problem.msg}" + (", and the line ends inside of the row" if ends else "")

@@ -1,0 +1,120 @@
+"""The order in which prepare does its work: a hit, then the data, then what needs LLaMA-Factory."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.outcome import PrepareResult, StageError
+from lorafinetune_stages.prepare.basemodel import special_tokens
+from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.inputs import Inputs, read_inputs, train_key
+from lorafinetune_stages.prepare.output import (
+    Prepared,
+    find_prepared,
+    find_trained,
+    is_proven,
+    note_proven,
+    result,
+)
+from lorafinetune_stages.prepare.selection import Rows, select, split
+from lorafinetune_stages.prepare.templates import known_templates
+from lorafinetune_stages.prepare.texts import Texts
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store.transfer import download_tree
+
+log = logging.getLogger("lorafinetune")
+
+MODEL: Final = "model"
+"""Directory of the model's files on the scratch disk, beside those of the datasets by number."""
+
+
+def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
+    """The prepared dataset, found or made, and proof that a training on it can begin. Raises StageError."""
+    inputs = read_inputs(arguments, context.store)
+    training_key = train_key(inputs, arguments.training)
+    found = find_prepared(inputs.key, context.store)
+    if found and found.template_differs and arguments.template is None:
+        raise _differs(inputs)
+    prepared = found or _prepare(arguments, inputs, context)
+    trained = find_trained(training_key, context.store)
+    if not trained and not is_proven(inputs.key, training_key, context.store):
+        if found:
+            _prove(arguments, inputs, context)
+        note_proven(inputs.key, training_key, context.store)
+    return result(prepared, trained, inputs, arguments.training, cache_hit=found is not None)
+
+
+def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> Prepared:
+    files = context.workdir / "files"
+    _fetch(inputs, files, context)
+    findings = Findings(arguments.datasets)
+    with Corpus(context.workdir / "rows") as corpus:
+        _read(inputs, files, corpus, findings, context)
+        rows = choose(corpus.counts, arguments.training)
+
+        # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
+        from lorafinetune_stages.prepare.making import Maker
+
+        return Maker(arguments, inputs, corpus, findings, rows, context).make(files / MODEL)
+
+
+def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> None:
+    """Tries what shapes the training alone, for rows that were prepared before."""
+    from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
+
+    model = context.workdir / MODEL
+    download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)
+    prove(arguments, inputs, model)
+
+
+def _differs(inputs: Inputs) -> StageError:
+    return StageError(
+        Reason.TEMPLATE_MISMATCH,
+        f"model.template: {inputs.template} was inferred, but renders conversations otherwise "
+        "than the model's own chat template",
+        "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
+    )
+
+
+def choose(counts: Sequence[int], training: Training) -> Rows:
+    """The rows that are used. counts: good rows of every dataset. Raises StageError(ConfigInvalid)."""
+    used = select(counts, training.max_samples, training.sampling, training.seed)
+    evaluation = training.evaluation
+    if evaluation is None:
+        return Rows(used, ())
+    train, held_out = split(used, float(evaluation.fraction), training.seed)
+    if not held_out:
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"training.evaluation.fraction: {evaluation.fraction} of {len(used)} rows holds none out",
+            "Raise the fraction, add rows, or leave out `training.evaluation`.",
+        )
+    return Rows(train, held_out)
+
+
+def _fetch(inputs: Inputs, root: Path, context: Context) -> None:
+    """The model's small files, and the files with rows, from the store below `root`."""
+    wanted = [(inputs.model.place, inputs.model.small_files(), root / MODEL)]
+    for index, dataset in enumerate(inputs.datasets):
+        rows = dataset.manifest.model_copy(update={"files": dataset.files})
+        wanted.append((dataset.place, rows, root / str(index)))
+    context.progress.begin("fetching", sum(manifest.bytes for _, manifest, _ in wanted), "bytes")
+    for place, manifest, target in wanted:
+        download_tree(context.store, place, manifest, target, context.progress.advance)
+
+
+def _read(inputs: Inputs, root: Path, corpus: Corpus, findings: Findings, context: Context) -> None:
+    """Every row into the corpus. Raises StageError(DatasetInvalid) where too many are bad."""
+    markers = known_templates()[inputs.template].markers
+    texts = Texts(special_tokens(context.store, inputs.model).union(markers))
+    total = sum(file.size for dataset in inputs.datasets for file in dataset.files)
+    context.progress.begin("reading", total, "bytes")
+    Merger(corpus, findings, texts, root, context.progress.advance).merge(inputs.datasets)
+    for place in findings.places:
+        log.warning("bad row: %s", place)
+    findings.judge()

@@ -1,0 +1,72 @@
+"""Checks of every single text: what can't be learned from, or would be learned as something else."""
+
+import re
+from collections.abc import Collection
+from typing import Any, Final
+
+from lorafinetune_stages.prepare.findings import Kind, RowError
+
+CONTROL: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+SURROGATES: Final = "\ud800-\udfff"
+TYPE_NAMES: Final = {
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    type(None): "null",
+}
+
+
+def type_name(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return "NaN" if value != value else TYPE_NAMES[type(value)]
+
+
+class Texts:
+    """Takes texts out of rows, and refuses what is none or has what no text may have.
+
+    special_tokens: texts that the tokenizer turns into a token of the template, like `<|im_end|>`: a
+    row that holds one could end its turn early, or speak for somebody else.
+    """
+
+    def __init__(self, special_tokens: Collection[str]) -> None:
+        longest_first = sorted(filter(None, special_tokens), key=lambda token: (-len(token), token))
+        alternatives = [f"[{CONTROL}{SURROGATES}]", *map(re.escape, longest_first)]
+        self._forbidden = re.compile("|".join(alternatives))
+
+    def text(self, value: Any, field: str) -> str:
+        """The text; empty for null. Raises RowError."""
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(value)}, not a text")
+        if found := self._forbidden.search(value):
+            raise _forbidden(found.group(), field, found.start())
+        return value
+
+    def answer(self, value: Any, field: str) -> str:
+        """An answer, which must be there and say something. Raises RowError."""
+        if value is None:
+            raise RowError(Kind.NO_ANSWER, field, "the answer is missing")
+        return said(self.text(value, field), Kind.EMPTY_ANSWER, field, "the answer is empty")
+
+    def prompt(self, value: Any, field: str) -> str:
+        """A human turn, which must say something. Raises RowError."""
+        return said(self.text(value, field), Kind.EMPTY_PROMPT, field, "the prompt is empty")
+
+
+def said(text: str, kind: Kind, field: str, what: str) -> str:
+    """The text. Raises RowError where it is nothing but white space."""
+    if not text or text.isspace():
+        raise RowError(kind, field, what)
+    return text
+
+
+def _forbidden(found: str, field: str, position: int) -> RowError:
+    if len(found) > 1 or found.isprintable():
+        return RowError(Kind.SPECIAL_TOKEN, field, f"the text has the special token {found!a}")
+    if "\ud800" <= found <= "\udfff":
+        return RowError(Kind.LONE_SURROGATE, field, f"character {position} is a lone surrogate")
+    return RowError(Kind.CONTROL_CHARACTER, field, f"character {position} is U+{ord(found):04X}")

@@ -1,0 +1,53 @@
+"""Descriptions of tools, and calls of them: JSON in a text, as LLaMA-Factory's templates read it.
+
+Its templates raise on what they don't expect, so the shape that all of them can take is asked for here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lorafinetune_stages.prepare.findings import Kind, RowError
+from lorafinetune_stages.prepare.texts import Texts, type_name
+
+
+def tool_list(row: Mapping[str, Any], column: str | None, texts: Texts) -> str:
+    """The row's tool descriptions as JSON; empty where it has none. Raises RowError."""
+    value = row.get(column) if column else None
+    if value is None or value == "":
+        return ""
+    field = column or ""
+    text = texts.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), field)
+    tools = _parse(text, field)
+    if not isinstance(tools, list):
+        raise RowError(Kind.TOOLS, field, f"is {type_name(tools)}, not a list of tools")
+    for index, tool in enumerate(tools):
+        _check_tool(tool, f"{field}[{index}]")
+    return text
+
+
+def tool_call(text: str, field: str) -> str:
+    """The text of a tool call. Raises RowError where it is no JSON with name and arguments."""
+    calls = _parse(text, field)
+    for call in calls if isinstance(calls, list) and calls else [calls]:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
+            raise RowError(Kind.TOOLS, field, "a tool call needs name and arguments")
+    return text
+
+
+def _check_tool(tool: Any, field: str) -> None:
+    if isinstance(tool, dict) and tool.get("type") == "function":
+        tool, field = tool.get("function"), f"{field}.function"
+    if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+        raise RowError(Kind.TOOLS, field, "a tool needs a name")
+    parameters = tool.get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    if not isinstance(properties, dict) or not all(isinstance(value, dict) for value in properties.values()):
+        raise RowError(Kind.TOOLS, field, "a tool needs parameters.properties, an object of objects")
+
+
+def _parse(text: str, field: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise RowError(Kind.TOOLS, field, "is not JSON") from problem

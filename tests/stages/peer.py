@@ -1,0 +1,126 @@
+"""LLaMA-Factory's own way from a file of rows to tokens, to hold ours against, and real tokenizers."""
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+GLM_CHAT_TEMPLATE = (
+    "[gMASK]<sop>{% for item in messages %}<|{{ item['role'] }}|>\n{{ item['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+GLM_TOKENS = (
+    "<|endoftext|>",
+    "[gMASK]",
+    "<sop>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+)
+GLM_CONFIG = {
+    "model_type": "glm",
+    "architectures": ["GlmForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 1024,
+    "pad_token_id": 0,
+    "eos_token_id": [0],
+}
+
+Tokens = tuple[list[int], list[int]]
+"""Token ids and labels of one row."""
+
+
+def smollm2() -> dict[str, bytes]:
+    """The real small model; its weights, which prepare never reads, stand as one byte."""
+    spec = importlib.util.spec_from_file_location("smollm2", REPOSITORY / "samples" / "smollm2.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    directory: Path = module.converted()
+    return {name: (directory / name).read_bytes() for name in SMALL_FILES} | {"model.safetensors": b"x"}
+
+
+def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:
+    """A model with GLM-4's special tokens, and a small vocabulary made of these texts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024, special_tokens=list(GLM_TOKENS), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=GLM_TOKENS[0], pad_token=GLM_TOKENS[0]
+    ).save_pretrained(str(directory))
+    return {
+        "config.json": json.dumps(GLM_CONFIG).encode(),
+        "tokenizer.json": (directory / "tokenizer.json").read_bytes(),
+        "tokenizer_config.json": (directory / "tokenizer_config.json").read_bytes(),
+        "chat_template.jinja": GLM_CHAT_TEMPLATE.encode(),
+        "model.safetensors": b"x",
+    }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """LLaMA-Factory with the small files of a model. scratch: an empty directory."""
+
+    scratch: Path
+    model: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        (self.scratch / "model").mkdir(parents=True)
+        for name, data in self.model.items():
+            (self.scratch / "model" / name).write_bytes(data)
+
+    def tokenise(self, rows: Sequence[Any], info: Mapping[str, Any], **arguments: Any) -> list[Tokens]:
+        """What it makes of rows. info: the entry of its `dataset_info.json` without the file."""
+        data = self.scratch / "data"
+        data.mkdir()
+        (data / "rows.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        (data / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", **info}}))
+        return list(self._tokens("train_dataset", dataset="rows", dataset_dir=str(data), **arguments))
+
+    def load(self, prepared: Path, split: str) -> list[Tokens]:
+        """What it finds in a prepared dataset. split: train_dataset or eval_dataset."""
+        arguments = {"dataset": "prepared", "tokenized_path": str(prepared), "template": "empty"}
+        return list(self._tokens(split, **arguments))
+
+    def _tokens(self, split: str, **arguments: Any) -> Iterator[Tokens]:
+        from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+        from llamafactory.hparams import get_train_args
+        from llamafactory.model import load_tokenizer
+
+        model_args, data_args, training_args, *_ = get_train_args(
+            {
+                "stage": "sft",
+                "do_train": True,
+                "finetuning_type": "lora",
+                "model_name_or_path": str(self.scratch / "model"),
+                "cache_dir": str(self.scratch / "cache"),
+                "output_dir": str(self.scratch / "output"),
+                "report_to": "none",
+                "use_cpu": True,
+                **arguments,
+            }
+        )
+        tokenizer = load_tokenizer(model_args)["tokenizer"]
+        template = get_template_and_fix_tokenizer(tokenizer, data_args)
+        found = get_dataset(template, model_args, data_args, training_args, stage="sft", tokenizer=tokenizer)
+        for row in found[split]:
+            yield row["input_ids"], row["labels"]

@@ -1,0 +1,118 @@
+"""A store with a base model and datasets in it, as the download leaves them, and prepare's arguments."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorafinetune.api.spec import BaseModelSource, Dataset, LoRAFineTuneSpec, Storage, Training
+from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract import keys
+from lorafinetune.contract.arguments import Kind, PrepareArguments, place
+from lorafinetune.contract.outcome import PrepareResult
+from lorafinetune.core.training import render
+from lorafinetune_stages.prepare import run
+from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest
+from lorafinetune_stages.store.transfer import upload_tree
+
+EMOLLM = Path(__file__).parents[2] / "samples" / "data" / "emollm"
+MODEL = "hf://example/tiny"
+COMMIT = "c0ffee"
+CHAT_TEMPLATE = "<|im_start|>user named SmolLM"
+"""Enough for the template to be inferred."""
+TINY_MODEL = {
+    "config.json": json.dumps({"model_type": "llama"}).encode(),
+    "tokenizer.json": json.dumps(
+        {"added_tokens": [{"content": "<|im_end|>", "special": True}, {"content": "<b>", "special": False}]}
+    ).encode(),
+    "tokenizer_config.json": b"{}",
+    "chat_template.jinja": CHAT_TEMPLATE.encode(),
+    "model.safetensors": b"weights",
+}
+"""What prepare reads before it needs the tokenizer itself."""
+
+Rows = Sequence[Any]
+
+
+def json_lines(rows: Rows) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def alpaca(instruction: str, output: str, **more: Any) -> dict[str, Any]:
+    return {"instruction": instruction, "input": "", "output": output, **more}
+
+
+@dataclass
+class Bench:
+    """One store, and what was put into it."""
+
+    root: Path
+    files: Mapping[str, bytes] = field(default_factory=lambda: TINY_MODEL)
+    datasets: list[Dataset] = field(default_factory=list)
+    dataset_keys: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(exist_ok=True)
+        self.store = DirectoryStore(self.root / "store")
+        manifest = self.put("models", keys.source_key(MODEL, COMMIT), self.files)
+        self.model = ModelStatus(source=MODEL, revision=COMMIT, digest=manifest.digest, bytes=manifest.bytes)
+
+    def put(
+        self, kind: Kind, key: str, files: Mapping[str, bytes], result: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Makes a complete output of these files."""
+        with tempfile.TemporaryDirectory(dir=self.root) as directory:
+            for name, content in files.items():
+                path = Path(directory, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            uploaded = upload_tree(self.store, Path(directory), place(kind, key))
+        return commit_manifest(self.store, place(kind, key), kind, key, uploaded, {}, result)
+
+    def add(self, files: bytes | Mapping[str, bytes], name: str = "rows.jsonl", **fields: Any) -> "Bench":
+        """Adds a dataset: one file of that name, or several. fields: of the Dataset, by Python names."""
+        source = f"s3://raw/{len(self.datasets)}/{name}"
+        key = keys.source_key(source, COMMIT)
+        self.put("datasets", key, files if isinstance(files, Mapping) else {name: files})
+        self.datasets.append(Dataset(source=source, **fields))
+        self.dataset_keys.append(key)
+        return self
+
+    def arguments(self, template: str | None = None, **training: Any) -> PrepareArguments:
+        """training: fields by their Python names; one epoch by default."""
+        fields = training if "max_steps" in training else {"epochs": "1"} | training
+        spec = LoRAFineTuneSpec(
+            model=BaseModelSource(source=MODEL, template=template),
+            datasets=tuple(self.datasets),
+            training=Training(**fields),
+            storage=Storage(uri=self.store.uri),
+        )
+        return PrepareArguments(
+            storage=spec.storage,
+            model=self.model,
+            template=template,
+            datasets=spec.datasets,
+            dataset_keys=tuple(self.dataset_keys),
+            training=spec.training,
+            config=render(spec),
+        )
+
+    def run(self, template: str | None = None, **training: Any) -> PrepareResult:
+        with tempfile.TemporaryDirectory(dir=self.root) as workdir:
+            context = Context(self.store, Path(workdir), Reporter("prepare", None))
+            return run(self.arguments(template, **training), context)
+
+    def manifest(self, key: str) -> Manifest:
+        """The manifest of a prepared dataset."""
+        manifest = read_manifest(self.store, place("prepared", key))
+        assert manifest is not None
+        return manifest
+
+    def report(self, key: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.store.read(f"{place('prepared', key)}/report.json") or b"")
+        return found

@@ -1,0 +1,285 @@
+"""What prepare proves with LLaMA-Factory before a GPU is asked for, and what it leaves behind."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from stages.peer import smollm2
+from stages.prepare_builders import EMOLLM, Bench, alpaca, json_lines
+
+pytestmark = pytest.mark.model
+
+IDENTITY = (EMOLLM / "self_cognition_EmoLLM.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def model() -> Mapping[str, bytes]:
+    return smollm2()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, model: Mapping[str, bytes]) -> Bench:
+    return Bench(tmp_path, model).add(IDENTITY, "self.json")
+
+
+def failure(bench: Bench, template: str | None = None, **training: Any) -> StageError:
+    with pytest.raises(StageError) as caught:
+        bench.run(template, **training)
+    return caught.value
+
+
+def with_chat_template(model: Mapping[str, bytes], text: str) -> Mapping[str, bytes]:
+    return {**model, "chat_template.jinja": text.encode()}
+
+
+OTHER_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}: {{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{# named SmolLM #}"
+)
+
+
+def test_an_inferred_template_that_renders_otherwise_than_the_model_is_an_error_that_shows_both(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    error = failure(Bench(tmp_path, with_chat_template(model, OTHER_CHAT)).add(IDENTITY))
+    assert error.reason is Reason.TEMPLATE_MISMATCH
+    assert error.message.splitlines() == [
+        "model.template: smollm2 was inferred, but does not fit the model: "
+        r"'<|im_start|>system\nAnswer in one word.<|im_end|>\n<|im_star' in place of "
+        r"'<|im_start|>system: Answer in one word.<|im_end|>\n<|im_sta'",
+        r"  the model's own template: '<|im_start|>system: Answer in one word.<|im_end|>\n"
+        r"<|im_start|>user: What is the capital of France?<|im_end|>\n<|im_start|>assistant: Paris.'",
+        r"  smollm2: '<|im_start|>system\nAnswer in one word.<|im_end|>\n"
+        r"<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nParis.'",
+    ]
+
+
+def test_a_declared_template_that_renders_otherwise_is_a_warning(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    bench = Bench(tmp_path, with_chat_template(model, OTHER_CHAT)).add(IDENTITY)
+    result = bench.run("smollm2")
+    assert result.warnings[0] == (
+        "template smollm2 differs from the model's own: "
+        r"'<|im_start|>system\nAnswer in one word.<|im_end|>\n<|im_star' in place of "
+        r"'<|im_start|>system: Answer in one word.<|im_end|>\n<|im_sta'"
+    )
+    assert set(bench.report(result.key)["templateDifferences"]) == {"model", "template"}
+
+
+def test_a_template_whose_tokens_the_model_lacks_is_an_error_even_if_declared(bench: Bench) -> None:
+    error = failure(bench, "glm4")
+    assert error.reason is Reason.TEMPLATE_MISMATCH
+    assert error.message == (
+        "model.template: glm4 needs '<|user|>', which is no token of the model's tokenizer"
+    )
+
+
+def test_a_template_for_images_is_an_error(bench: Bench) -> None:
+    error = failure(bench, "qwen2_vl")
+    assert error.reason is Reason.TEMPLATE_MISMATCH
+    assert error.message == (
+        "model.template: qwen2_vl can't be used with the model: "
+        "Processor was not found, please check and update your model file."
+    )
+
+
+def test_a_model_without_a_chat_template_is_a_warning(tmp_path: Path, model: Mapping[str, bytes]) -> None:
+    files = {name: data for name, data in model.items() if name != "chat_template.jinja"}
+    result = Bench(tmp_path, files).add(IDENTITY).run("smollm2")
+    assert result.warnings == ("the model has no chat template of its own to compare the template with",)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        pytest.param(
+            {"lora": {"targets": ("q_prj",)}},
+            "training.lora.targets[0]: the model has no layer 'q_prj': did you mean q_proj? "
+            "(it has down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj)",
+            id="a target that the model lacks",
+        ),
+        pytest.param(
+            {"learn_from": "lastTurn", "train_on_prompt": True},
+            "training: LLaMA-Factory refuses its arguments: "
+            "`mask_history` is incompatible with `train_on_prompt`.",
+            id="arguments that exclude each other",
+        ),
+    ],
+)
+def test_a_training_that_could_not_begin_is_refused(
+    bench: Bench, training: dict[str, Any], message: str
+) -> None:
+    error = failure(bench, **training)
+    assert (error.reason, error.message) == (Reason.CONFIG_INVALID, message)
+
+
+@pytest.mark.parametrize("targets", [("all",), ("q_proj", "v_proj"), ("self_attn.q_proj",)], ids=str)
+def test_targets_are_ends_of_the_names_of_layers(bench: Bench, targets: tuple[str, ...]) -> None:
+    assert bench.run(lora={"targets": targets}).dataset.rows == 85
+
+
+def test_an_edit_of_the_training_is_proven_even_if_the_data_is_there(bench: Bench) -> None:
+    first = bench.run()
+    error = failure(bench, lora={"targets": ("nowhere",)})
+    assert error.message.startswith("training.lora.targets[0]: the model has no layer 'nowhere'")
+    again = bench.run(lora={"rank": 4})
+    assert (first.cache_hit, again.cache_hit) == (False, True)
+    assert (again.key, again.dataset) == (first.key, first.dataset)
+    assert again.train_key != first.train_key
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param(
+            {"model_type": "nonsense"},
+            "model.source: model_type 'nonsense' transformers 5.6.0 does not know",
+            id="an unknown architecture",
+        ),
+        pytest.param(
+            {"model_type": "vit"},
+            "model.source: model_type 'vit' is no causal language model",
+            id="a model of images",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 10**9},
+            "model.source: no model can be built from its config.json: num_hidden_layers is more than 1024",
+            id="a config that would fill the memory",
+        ),
+    ],
+)
+def test_an_unsupported_architecture_is_refused(
+    tmp_path: Path, model: Mapping[str, bytes], config: dict[str, Any], message: str
+) -> None:
+    changed = json.dumps(json.loads(model["config.json"]) | config).encode()
+    error = failure(Bench(tmp_path, {**model, "config.json": changed}).add(IDENTITY))
+    assert (error.reason, error.message) == (Reason.MODEL_UNSUPPORTED, message)
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, model: Mapping[str, bytes]) -> None:
+    error = failure(Bench(tmp_path, {**model, "tokenizer.json": b"{}"}).add(IDENTITY))
+    assert error.reason is Reason.MODEL_UNSUPPORTED
+    assert error.message.startswith("model.source: its tokenizer can't be loaded: ")
+
+
+LONG = alpaca("why " * 4000, "because " * 20)
+
+
+def test_a_row_of_which_no_answer_is_left_is_bad(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl")
+    error = failure(bench, cutoff_length=16)
+    assert error.reason is Reason.DATASET_INVALID
+    assert error.message.splitlines() == [
+        "datasets[1]: 1 of 2 rows can't be learned from (1 answer cut off)",
+        "  long.jsonl:2: no token of an answer is left within training.cutoffLength (4055 tokens)",
+    ]
+
+
+def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl", on_bad_row="skip")
+    result = bench.run(cutoff_length=16)
+    assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
+    assert "1 of 87 rows were left out as bad" in result.warnings
+    report = bench.report(result.key)
+    assert report["datasets"][1]["dropped"] == {"answer cut off": 1}
+    assert report["badRows"] == [
+        "long.jsonl:2: no token of an answer is left within training.cutoffLength (4055 tokens)"
+    ]
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes]) -> None:
+    first, second = (Bench(tmp_path / name, model).add(IDENTITY, "self.json") for name in ("first", "second"))
+    training: dict[str, Any] = {"evaluation": {"fraction": "0.1"}, "max_samples": 50, "sampling": "shuffle"}
+    results = [bench.run(**training) for bench in (first, second)]
+    assert results[0].key == results[1].key
+    assert results[0].dataset.digest == results[1].dataset.digest
+    assert first.manifest(results[0].key).files == second.manifest(results[1].key).files
+
+
+def test_the_report_tells_what_became_of_the_rows(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 5), "more.jsonl")
+    result = bench.run(cutoff_length=32, max_samples=85, evaluation={"fraction": "0.1"})
+    report = bench.report(result.key)
+    assert report["datasets"] == [
+        {
+            "source": "s3://raw/0/self.json",
+            "formats": {"self.json": "alpaca"},
+            "rowsRead": 85,
+            "rows": 77,
+            "evalRows": 8,
+            "dropped": {},
+        },
+        {
+            "source": "s3://raw/1/more.jsonl",
+            "formats": {"more.jsonl": "alpaca"},
+            "rowsRead": 5,
+            "rows": 0,
+            "evalRows": 0,
+            "dropped": {},
+        },
+    ]
+    assert [entry["upTo"] for entry in report["rowsByLength"]] == [4, 8, 12, 16, 20, 24, 28, 32, None]
+    assert sum(entry["rows"] for entry in report["rowsByLength"]) == 85
+    assert report["rowsByLength"][-1]["rows"] == report["truncatedRows"] == 85
+    assert [report[name] for name in ("rows", "evalRows", "tokens", "learnedTokens")] == [
+        result.dataset.rows,
+        result.dataset.eval_rows,
+        result.dataset.tokens,
+        result.dataset.learned_tokens,
+    ]
+    assert "no row is used of datasets[1]: see training.maxSamples and training.sampling" in result.warnings
+    assert any(
+        text.startswith("85 of 85 rows are cut at training.cutoffLength 32") for text in result.warnings
+    )
+    assert len(report["samples"]) == 3
+
+
+def test_a_sample_shows_which_parts_are_learned(bench: Bench) -> None:
+    result = bench.run()
+    first, *_ = bench.report(result.key)["samples"]
+    assert [piece["learned"] for piece in first] == [False, True]
+    assert first[0]["text"].endswith("<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n")
+    assert first[1]["text"].startswith("您好，我是EmoLLM")
+    assert first[1]["text"].endswith("<|im_end|>\n")
+
+
+def test_another_default_system_prompt_than_the_models_is_a_warning(bench: Bench) -> None:
+    expected = (
+        "85 training rows have no system prompt: smollm2 gives them another than the model's own template: "
+        r"'nt named SmolLM, trained by Hugging Face.<|im_end|>\n<|im_start|>user\nWhat is the' in place of "
+        r"'nt named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nWhat is the '"
+    )
+    assert bench.run().warnings == (expected,)
+
+
+def test_with_a_system_prompt_in_every_row_the_default_is_no_concern(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    assert Bench(tmp_path, model).add(IDENTITY, system="You are EmoLLM.").run().warnings == ()
+
+
+def test_the_manifest_says_where_everything_came_from(bench: Bench) -> None:
+    result = bench.run(cutoff_length=256)
+    lineage = bench.manifest(result.key).lineage
+    assert lineage["model"] == bench.model.encode()
+    assert [dataset["source"] for dataset in lineage["datasets"]] == ["s3://raw/0/self.json"]
+    assert lineage["template"] == "smollm2"
+    assert lineage["fields"]["training.cutoffLength"] == 256
+    assert lineage["versions"] == {
+        "llamafactory": "0.9.5",
+        "transformers": "5.6.0",
+        "tokenizers": "0.22.2",
+    }
+
+
+def test_the_second_run_is_a_hit(bench: Bench) -> None:
+    first = bench.run()
+    second = bench.run()
+    assert (first.cache_hit, second.cache_hit) == (False, True)
+    assert second == first.model_copy(update={"cache_hit": True})

@@ -1,0 +1,38 @@
+"""Rows and their parts, for the tests of the formats."""
+
+from typing import Any
+
+from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.findings import Place
+from lorafinetune_stages.prepare.formats import find_reader
+from lorafinetune_stages.prepare.texts import Texts
+
+TEXTS = Texts({"<|im_end|>", "<s>"})
+ALPACA = {"instruction": "q", "input": "", "output": "a"}
+TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"x": {}}}}
+CALL = {"name": "f", "arguments": {"x": 1}}
+
+
+def convert(row: Any, name: str = "auto", **columns: str) -> Conversation:
+    """The row as a dataset of that format reads it."""
+    dataset = Dataset.decode({"source": "s3://raw/a", "format": name, "columns": Columns(**columns).encode()})
+    return find_reader(dataset, 0, [(Place("a", 1), row)]).convert(row, TEXTS)
+
+
+def talk(*turns: str, system: str = "", tools: str = "") -> Conversation:
+    """User and assistant in turn."""
+    spoken = [Turn("assistant" if index % 2 else "user", content) for index, content in enumerate(turns)]
+    return Conversation(tuple(spoken), system, tools)
+
+
+def human(value: Any) -> dict[str, Any]:
+    return {"from": "human", "value": value}
+
+
+def gpt(value: Any) -> dict[str, Any]:
+    return {"from": "gpt", "value": value}
+
+
+def say(role: str, content: Any, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **more}

@@ -1,0 +1,110 @@
+"""The verdict over bad rows: what is said, and when it is an error."""
+
+import pytest
+
+from lorafinetune.api.spec import Dataset
+from lorafinetune.contract.outcome import MAX_MESSAGE_BYTES, StageError, decode_message, encode_error
+from lorafinetune_stages.prepare.findings import KEPT_PLACES, Findings, Kind, Place, RowError
+
+
+def findings(rows: int, bad: int, **fields: str) -> Findings:
+    """Findings over one dataset of which the last rows have no answer."""
+    found = Findings([Dataset.decode({"source": "s3://raw/a"} | fields)])
+    for line in range(1, rows + 1):
+        found.count_row(0)
+        if line > rows - bad:
+            found.add(
+                0, str(Place("a.jsonl", line)), RowError(Kind.EMPTY_ANSWER, "output", "the answer is empty")
+            )
+    return found
+
+
+def test_bad_rows_fail_with_counts_kinds_and_the_first_places() -> None:
+    found = findings(85, 7)
+    found.add(0, "b.json[3] (line 9)", RowError(Kind.WRONG_TYPE, "output", "is a number, not a text"))
+    with pytest.raises(StageError) as caught:
+        found.judge()
+    assert caught.value.message == (
+        "datasets[0]: 8 of 85 rows can't be learned from (7 empty answer, 1 wrong type)\n"
+        "  a.jsonl:79: output: the answer is empty\n"
+        "  a.jsonl:80: output: the answer is empty\n"
+        "  a.jsonl:81: output: the answer is empty\n"
+        "  a.jsonl:82: output: the answer is empty\n"
+        "  a.jsonl:83: output: the answer is empty\n"
+        "  and 3 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad", "fields"),
+    [
+        pytest.param(10, 0, {}, id="no row is bad"),
+        pytest.param(10, 9, {"onBadRow": "skip"}, id="bad rows are skipped"),
+        pytest.param(10, 1, {"onBadRow": "skip", "maxBadFraction": "0.1"}, id="as many as may be are bad"),
+    ],
+)
+def test_there_is_nothing_to_object_to(rows: int, bad: int, fields: dict[str, str]) -> None:
+    found = findings(rows, bad, **fields)
+    found.judge()
+    assert found.bad == bad
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad", "fields", "message"),
+    [
+        pytest.param(
+            10,
+            2,
+            {"onBadRow": "skip", "maxBadFraction": "0.1"},
+            "datasets[0]: 2 of 10 rows can't be learned from, more than datasets[0].maxBadFraction 0.1 "
+            "(2 empty answer)",
+            id="more are bad than may be",
+        ),
+        pytest.param(
+            2,
+            2,
+            {"onBadRow": "skip"},
+            "datasets[0]: 2 of 2 rows can't be learned from, so none is left (2 empty answer)",
+            id="every row is bad",
+        ),
+    ],
+)
+def test_too_many_skipped_rows_are_an_error(
+    rows: int, bad: int, fields: dict[str, str], message: str
+) -> None:
+    with pytest.raises(StageError) as caught:
+        findings(rows, bad, **fields).judge()
+    assert caught.value.message.splitlines()[0] == message
+
+
+def test_places_are_bounded_and_fit_a_termination_message() -> None:
+    found = Findings([Dataset(source="s3://raw/a") for _ in range(32)])
+    for dataset in range(32):
+        for _ in range(50):
+            found.count_row(dataset)
+            found.add(dataset, "你" * 400, RowError(Kind.WRONG_TYPE, "你" * 400, "is a number"))
+    assert len(found.places) == KEPT_PLACES
+    with pytest.raises(StageError) as caught:
+        found.judge()
+    assert caught.value.message.endswith("\n  and more, in the log")
+    assert caught.value.message == decoded(encode_error(caught.value))
+
+
+def decoded(text: str) -> str:
+    assert len(text.encode()) <= MAX_MESSAGE_BYTES
+    error = decode_message("prepare", text)
+    assert isinstance(error, StageError)
+    return error.message
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        pytest.param(Place("a.jsonl", 3), "a.jsonl:3", id="a line"),
+        pytest.param(Place("a.json", 3, 1), "a.json[1] (line 3)", id="an item of a list"),
+        pytest.param(Place("a.json", 3, None, 7, 20), "a.json:3:7 (byte 20)", id="a character"),
+        pytest.param(Place("a\n\x1b[31m", 1), "'a\\n\\x1b[31m':1", id="a name with control characters"),
+    ],
+)
+def test_places_name_the_file_and_where_in_it(place: Place, expected: str) -> None:
+    assert str(place) == expected
