@@ -1,0 +1,57 @@
+"""The merged model's card: what it was made from. Nothing in it depends on the day."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract.outcome import TrainResult
+from lorafinetune_stages.base import base_name, base_revision
+
+CARD: Final = """---
+{head}---
+
+# {base}, fine-tuned
+
+The base model with a LoRA adapter merged into its weights. Each weight was summed in fp32 and rounded
+once, to the base's type. Tokenizer, chat template, generation settings and licence are the base's own.
+
+| | |
+|---|---|
+| base model | {base} |
+| commit | `{commit}` |
+| digest of the base's files | `{model_digest}` |
+| digest of the adapter | `{adapter_digest}` |
+| key of the training | `{trained}` |
+| optimizer steps | {steps} |
+{settings}
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS DIRECTORY")
+model = AutoModelForCausalLM.from_pretrained("PATH OF THIS DIRECTORY", dtype="auto")
+```
+"""
+SHOWN: Final = ("lora_rank", "lora_alpha", "learning_rate", "template")
+
+
+def merged_card(model: ModelStatus, trained: TrainResult, config: Mapping[str, Any]) -> str:
+    """The text of the README. config: LLaMA-Factory's arguments from the training's lineage."""
+    return CARD.format(
+        head=_front_matter(model),
+        base=base_name(model),
+        commit=model.revision,
+        model_digest=model.digest,
+        adapter_digest=trained.adapter.digest,
+        trained=trained.key,
+        steps=trained.training.step,
+        settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
+    )
+
+
+def _front_matter(model: ModelStatus) -> str:
+    hub = {"base_model": base_name(model), "base_model_relation": "finetune"} if base_revision(model) else {}
+    fields = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    return yaml.safe_dump(hub | fields, sort_keys=False)

@@ -1,0 +1,73 @@
+"""Copies of the merged model: files go from store to store, verified, and the manifest last."""
+
+import json
+from typing import Final
+
+from pydantic import ValidationError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import ExportArguments
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
+from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestFile
+from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.streams import chunks_of
+
+PUBLISHED_BY: Final = "s3://"
+
+
+def check_targets(arguments: ExportArguments) -> None:
+    """Raises StageError(ConfigInvalid) for a target that can't be published to."""
+    for index, target in enumerate(arguments.export.publish):
+        if not target.to.startswith(PUBLISHED_BY):
+            raise StageError(
+                Reason.CONFIG_INVALID,
+                f"export.publish[{index}].to: publishing to {target.to} is not supported yet",
+                "Publish to s3://, or leave `publish` out and upload the merged model.",
+            )
+
+
+def publish(arguments: ExportArguments, context: Context, manifest: Manifest, where: str) -> None:
+    """Brings every target to the state of the export at `where`; one that is there already is left."""
+    for target in arguments.export.publish:
+        store = open_store(target.to, arguments.connection(target.connection))
+        before = _published(store)
+        if before is None or before.digest != manifest.digest:
+            context.progress.begin(f"publishing to {target.to}"[:256], manifest.bytes, "bytes")
+            _replace(context, manifest, where, store, before)
+
+
+def copy_file(
+    source: Store, place: str, file: ManifestFile, target: Store, key: str, advance: Advance = ignore_progress
+) -> None:
+    """Raises StageError(ArtifactCorrupt) where the file is not the manifest's any more."""
+    with source.open(f"{place}/{file.path}") as stream:
+        stored = target.put(key, chunks_of(stream), advance)
+    if stored != Stored(file.size, file.sha256):
+        target.delete(key)
+        message = f"{source.uri}/{place}: the file {file.path} does not match {MANIFEST}"
+        raise StageError(Reason.ARTIFACT_CORRUPT, message)
+
+
+def _replace(
+    context: Context, manifest: Manifest, where: str, target: Store, before: Manifest | None
+) -> None:
+    """A file that only the model of before had is removed: loaders would mistake it for a part."""
+    target.delete(MANIFEST)
+    kept = {file.path for file in manifest.files}
+    for file in manifest.files:
+        copy_file(context.store, where, file, target, file.path, context.progress.advance)
+    for stale in before.files if before else ():
+        if stale.path not in kept:
+            target.delete(stale.path)
+    target.write(MANIFEST, json.dumps(manifest.encode(), indent=1, ensure_ascii=False).encode())
+
+
+def _published(store: Store) -> Manifest | None:
+    """What was published there last; None for nothing, and for what is none of ours."""
+    data = store.read(MANIFEST, MAX_MANIFEST_BYTES)
+    try:
+        return Manifest.model_validate_json(data) if data else None
+    except ValidationError:
+        return None

@@ -1,0 +1,123 @@
+"""What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from datasets import load_from_disk
+from transformers import TrainerCallback
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import TrainingStatus
+from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_due
+from lorafinetune_stages.train.evaluation import evaluate
+from lorafinetune_stages.train.history import History, evaluation_row, step_row
+from lorafinetune_stages.train.inputs import HELD_OUT
+from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.targets import check_targets
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """One training, watched from its first step to its last.
+
+    The trainer calls, in this order: a step's begin, its end, its log, and its save where one is asked
+    for; so a checkpoint holds the step's own row and evaluation.
+    """
+
+    def __init__(
+        self,
+        arguments: TrainArguments,
+        dataset: Path,
+        checkpoints: Checkpoints,
+        resumed: Checkpoint | None,
+        meter: Meter,
+        stop: Stop,
+        progress: Reporter,
+    ) -> None:
+        self.resumes = 1 + int(resumed.notes.get("resumes", 0)) if resumed else 0
+        self.steps = 0
+        """Optimizer steps that are done."""
+        self._training = arguments.training
+        self._every = int(arguments.config.get("logging_steps", 1))
+        self._held_out = dataset / HELD_OUT
+        self._checkpoints = checkpoints
+        self._resumed = resumed
+        self._meter = meter
+        self._stop = stop
+        self._progress = progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        check_targets(model, self._training.lora.targets)
+        self._stop.defer()
+        self.history = History(state.log_history, self._every)
+        self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
+        if self._resumed:
+            self._progress.update(resumed_from=self._resumed.step, checkpoint_step=self._resumed.step)
+            self._evaluate(model, state)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._meter.step_begins(state.num_input_tokens_seen)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._meter.step_ends(state.num_input_tokens_seen)
+        self.steps = state.global_step
+        is_last = state.global_step >= state.max_steps
+        due = is_due(self._training.checkpoint.every, state.global_step, state.epoch)
+        control.should_save = not is_last and (due or self._stop.requested)
+
+    def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        row = state.log_history[-1]
+        if "loss" not in row:
+            return
+        _check_finite(row["loss"], "the loss", state)
+        state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
+        self.history.add(state.log_history[-1])
+        self._report(state)
+        self._evaluate(model, state)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        step = state.global_step
+        notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
+        self._checkpoints.save(Path(args.output_dir) / f"checkpoint-{step}", step, notes)
+        self._progress.update(checkpoint_step=step)
+        if self._stop.requested:
+            raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.history.close()
+        self.status = self._status(state)
+
+    def _evaluate(self, model: Any, state: Any) -> None:
+        """Evaluates where it is due. An evaluation that is cut short is made up for after the resume."""
+        evaluation, step = self._training.evaluation, state.global_step
+        if evaluation is None or not self._held_out.is_dir():
+            return
+        done = self.history.evaluated is not None and self.history.evaluated["step"] == step
+        if done or (step % evaluation.every_steps and step < state.max_steps):
+            return
+        with self._meter.evaluating():
+            loss = evaluate(model, load_from_disk(str(self._held_out)), lambda: self._stop.requested)
+        if loss is not None:
+            _check_finite(loss, "the loss on the held-out rows", state)
+            state.log_history.append(evaluation_row(step, state.epoch, loss))
+            self.history.add(state.log_history[-1])
+            self._report(state)
+
+    def _report(self, state: Any) -> None:
+        self._progress.update(done=state.global_step, training=self._status(state))
+
+    def _status(self, state: Any) -> TrainingStatus:
+        return self.history.status(
+            state.global_step, state.max_steps, state.epoch, self._meter.tokens_per_second
+        )
+
+
+def _check_finite(loss: float, what: str, state: Any) -> None:
+    if not math.isfinite(loss):
+        raise StageError(
+            Reason.LOSS_DIVERGED, f"{what} is {loss} at step {state.global_step} of {state.max_steps}"
+        )

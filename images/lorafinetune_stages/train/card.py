@@ -1,0 +1,78 @@
+"""The adapter's model card: what it was made from, and how to load it. Nothing in it depends on the day."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from lorafinetune.api.status import DatasetStatus, ModelStatus
+from lorafinetune_stages.base import base_name, base_revision
+
+SHOWN: Final = (
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target",
+    "use_rslora",
+    "use_dora",
+    "learning_rate",
+    "lr_scheduler_type",
+    "num_train_epochs",
+    "max_steps",
+    "cutoff_len",
+    "template",
+    "seed",
+)
+
+CARD: Final = """---
+{head}---
+
+# LoRA adapter for {base}
+
+| | |
+|---|---|
+| base model | {base} |
+| commit | `{commit}` |
+| digest of the base's files | `{model_digest}` |
+| training rows | {rows} |
+| tokens in them, learned from | {tokens}, {learned} |
+| digest of the prepared dataset | `{dataset_digest}` |
+| conversations in one optimizer step | {batch_size} |
+{settings}
+
+`training.json` holds every setting.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({base!r}{revision})
+base = AutoModelForCausalLM.from_pretrained({base!r}{revision}, dtype="auto")
+model = PeftModel.from_pretrained(base, "PATH OF THIS DIRECTORY")
+```
+"""
+
+
+def adapter_card(
+    model: ModelStatus, dataset: DatasetStatus, config: Mapping[str, Any], batch_size: int
+) -> str:
+    """The text of the README. config: LLaMA-Factory's arguments, without paths."""
+    base, revision = base_name(model), base_revision(model)
+    return CARD.format(
+        head=_front_matter(base, revision is not None),
+        base=base,
+        revision=f", revision={revision!r}" if revision else "",
+        commit=model.revision,
+        model_digest=model.digest,
+        rows=dataset.rows,
+        tokens=dataset.tokens,
+        learned=dataset.learned_tokens,
+        dataset_digest=dataset.digest,
+        batch_size=batch_size,
+        settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
+    )
+
+
+def _front_matter(base: str, is_hub_id: bool) -> str:
+    fields = {"library_name": "peft", "pipeline_tag": "text-generation", "tags": ["lora"]}
+    return yaml.safe_dump(({"base_model": base} if is_hub_id else {}) | fields, sort_keys=False)

@@ -1,0 +1,76 @@
+"""The device that the training runs on, proven to be there before anything large is moved."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.outcome import StageError
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+def claim(arguments: TrainArguments) -> None:
+    """Makes the asked-for device the only one that the libraries can see.
+
+    To be called before torch is imported. Raises StageError(GpuUnavailable) where a GPU is asked for
+    and there is none, StageError(ConfigInvalid) for what the device can't do.
+    """
+    if arguments.gpus > 1:
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"resources.train.gpu.count: training on {arguments.gpus} GPUs is not supported yet",
+            "Set `spec.resources.train.gpu.count: 1`.",
+        )
+    if arguments.gpus == 0:
+        _claim_cpu(arguments)
+    else:
+        _claim_gpu()
+
+
+def free_bytes(gpus: int) -> int:
+    """Free memory of the claimed GPU; 0 on the CPU, where nothing depends on it."""
+    if gpus == 0:
+        return 0
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    return int(free)
+
+
+def hardware(gpus: int) -> dict[str, Any]:
+    """What the result may depend on to the bit."""
+    import torch
+
+    facts = {"cpu": _cpu_name(), "threads": torch.get_num_threads()}
+    return facts | ({"gpu": torch.cuda.get_device_name(), "gpus": gpus} if gpus else {})
+
+
+def _claim_cpu(arguments: TrainArguments) -> None:
+    if arguments.training.precision == "fp16":
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            "training.precision: fp16 needs a GPU, and resources.train.gpu.count is 0",
+            "Set `spec.training.precision` to bf16 or fp32.",
+        )
+    os.environ[VISIBLE_GPUS] = ""
+
+
+def _claim_gpu() -> None:
+    visible = os.environ.get(VISIBLE_GPUS)
+    os.environ[VISIBLE_GPUS] = "0" if visible is None else visible.split(",")[0]
+    import torch
+
+    if not torch.cuda.is_available():
+        raise StageError(
+            Reason.GPU_UNAVAILABLE, "resources.train.gpu.count: a GPU is asked for, and torch sees none"
+        )
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

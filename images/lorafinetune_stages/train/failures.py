@@ -1,0 +1,50 @@
+"""What an exception from inside the libraries means to a person."""
+
+import re
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+
+KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
+    (
+        "OutOfMemoryError",
+        r"",
+        Reason.CUDA_OUT_OF_MEMORY,
+        "the GPU's memory is too small for one conversation in a pass",
+    ),
+    (
+        "RuntimeError",
+        r"can't allocate memory",
+        Reason.HOST_OUT_OF_MEMORY,
+        "the training needs more memory than there is",
+    ),
+    (
+        "ValueError",
+        r"Target module",
+        Reason.CONFIG_INVALID,
+        "training.lora.targets: {}",
+    ),
+    (
+        "ValueError",
+        r"not used by the HfArgumentParser|Invalid (beta|epsilon)",
+        Reason.CONFIG_INVALID,
+        "training.extraArgs: {}",
+    ),
+    (
+        "ValueError",
+        r"support bf16",
+        Reason.CONFIG_INVALID,
+        "training.precision: the GPU does not compute in bf16",
+    ),
+)
+"""Name of the exception's class, a pattern in its text, the reason, and the message; {}: the text."""
+
+
+def explain(problem: Exception) -> Exception:
+    """The failure with its reason, or the exception itself where it is none that we know."""
+    text = " ".join(str(problem).split())
+    for name, pattern, reason, message in KNOWN:
+        if type(problem).__name__ == name and re.search(pattern, text):
+            return StageError(reason, message.format(text[:500]))
+    return problem

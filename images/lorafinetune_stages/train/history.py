@@ -1,0 +1,79 @@
+"""The log of a training: one row for every optimizer step, one for every evaluation.
+
+The trainer keeps the rows in its own state and so in every checkpoint: when a training goes on from
+one, the log goes on without a gap and without a double row.
+"""
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from lorafinetune.api.status import LossPoint, TrainingStatus
+
+Row = dict[str, Any]
+MAX_POINTS: Final = 32
+KEPT: Final = ("step", "epoch", "loss", "grad_norm", "learning_rate")
+
+
+def step_row(logged: Mapping[str, Any], tokens_per_second: int) -> Row:
+    """One optimizer step, from what the trainer logged; what is no number is left out."""
+    row = {name: logged[name] for name in KEPT if name in logged and math.isfinite(logged[name])}
+    return row | {"tokens": logged.get("num_input_tokens_seen", 0), "tokens_per_second": tokens_per_second}
+
+
+def evaluation_row(step: int, epoch: float, loss: float) -> Row:
+    return {"step": step, "epoch": epoch, "eval_loss": loss}
+
+
+def decimal(value: float) -> str:
+    """A number as the API writes it: six digits that count."""
+    return f"{value:.6g}".replace("e+", "e")
+
+
+class History:
+    """The rows to show: one for `every` optimizer steps with their mean loss, and all evaluations."""
+
+    def __init__(self, log: Iterable[Row], every: int) -> None:
+        self.rows: list[Row] = []
+        self.evaluated: Row | None = None
+        """The last evaluation."""
+        self._every = every
+        self._pending: list[Row] = []
+        self._points: deque[LossPoint] = deque(maxlen=MAX_POINTS)
+        for row in log:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """A row of the trainer's log; its closing summary is none of the curve."""
+        if "eval_loss" in row:
+            self.evaluated = row
+            self.rows.append(row)
+        elif "loss" in row:
+            self._pending.append(row)
+            if row["step"] % self._every == 0:
+                self.close()
+
+    def close(self) -> None:
+        """Makes a row of the steps since the last one."""
+        if self._pending:
+            loss = sum(row["loss"] for row in self._pending) / len(self._pending)
+            self.rows.append(self._pending[-1] | {"loss": loss})
+            self._points.append(LossPoint(step=self._pending[-1]["step"], loss=decimal(loss)))
+            self._pending.clear()
+
+    def status(self, step: int, total_steps: int, epoch: float, tokens_per_second: int) -> TrainingStatus:
+        """The numbers of the training after `step` optimizer steps of `total_steps`."""
+        return TrainingStatus(
+            step=step,
+            total_steps=total_steps,
+            epoch=decimal(epoch),
+            loss=self._points[-1].loss if self._points else None,
+            eval_loss=decimal(self.evaluated["eval_loss"]) if self.evaluated else None,
+            tokens_per_second=tokens_per_second or None,
+            recent=tuple(self._points),
+        )
+
+    def to_json_lines(self) -> str:
+        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)

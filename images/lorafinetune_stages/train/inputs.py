@@ -1,0 +1,81 @@
+"""What the training reads: the base model and the prepared dataset, downloaded and verified."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import TrainArguments, place
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import model_place, require
+from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Advance
+from lorafinetune_stages.store.manifest import Manifest
+from lorafinetune_stages.store.transfer import download_tree
+
+DATASET: Final = "dataset"
+"""Directory of the tokenised rows in the prepared output."""
+HELD_OUT: Final = "validation"
+"""Directory in it of the rows to evaluate on."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The two inputs, complete in the store. model, prepared: of their files. facts: of the dataset."""
+
+    model: Manifest
+    prepared: Manifest
+    facts: Prepared
+    workdir: Path
+
+    @property
+    def model_directory(self) -> Path:
+        return self.workdir / "model"
+
+    @property
+    def dataset_directory(self) -> Path:
+        return self.workdir / DATASET
+
+    @property
+    def rows(self) -> Manifest:
+        """The prepared dataset without its report."""
+        files = tuple(file for file in self.prepared.files if file.path.startswith(f"{DATASET}/"))
+        return self.prepared.model_copy(update={"files": files})
+
+    @property
+    def bytes(self) -> int:
+        return self.model.bytes + self.rows.bytes
+
+
+def find_inputs(arguments: TrainArguments, context: Context) -> Inputs:
+    """Raises StageError(ArtifactCorrupt) where an input is not complete. Nothing is downloaded yet."""
+    where = place("prepared", arguments.prepared)
+    model = require(context.store, model_place(arguments.model), "the base model")
+    prepared = require(context.store, where, "the prepared dataset")
+    try:
+        facts = Prepared.decode(prepared.result or {})
+    except ValidationError as problem:
+        message = f"{context.store.uri}/{where}: the result in its manifest can't be read"
+        raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
+    return Inputs(model, prepared, facts, context.workdir)
+
+
+def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, advance: Advance) -> None:
+    """Downloads both. Raises StageError(ArtifactCorrupt) for a file that is not the manifest's."""
+    store, model = context.store, inputs.model_directory
+    download_tree(store, model_place(arguments.model), inputs.model, model, advance)
+    download_tree(store, place("prepared", arguments.prepared), inputs.rows, inputs.workdir, advance)
+    if arguments.training.precision == "fp32":
+        _compute_in_fp32(model / "config.json")
+
+
+def _compute_in_fp32(config: Path) -> None:
+    """LLaMA-Factory loads weights in the type that the model's configuration names, and computes in it
+    unless told to mix precisions; there is no argument for it."""
+    value = json.loads(config.read_text())
+    value.pop("torch_dtype", None)
+    config.write_text(json.dumps(value | {"dtype": "float32"}))

@@ -1,0 +1,34 @@
+"""Everything that shaped a training, so that it can be repeated bit for bit on equal hardware."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune_stages.base import base_lineage
+from lorafinetune_stages.train.fit import Fit
+from lorafinetune_stages.train.inputs import Inputs
+
+DISTRIBUTIONS: Final = ("torch", "transformers", "peft", "llamafactory", "accelerate", "tokenizers")
+
+
+def lineage(
+    arguments: TrainArguments,
+    inputs: Inputs,
+    config: Mapping[str, Any],
+    fit: Fit,
+    hardware: Mapping[str, Any],
+    resumes: int,
+) -> dict[str, Any]:
+    """For the manifest. config: LLaMA-Factory's arguments, without paths."""
+    return {
+        "model": base_lineage(arguments.model),
+        "prepared": {"key": arguments.prepared, "digest": inputs.prepared.digest},
+        "config": dict(config),
+        "batchSize": arguments.training.batch_size,
+        "microBatch": fit.micro_batch,
+        "seed": arguments.training.seed,
+        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "hardware": dict(hardware),
+        "resumes": resumes,
+    }
