@@ -1,0 +1,5 @@
+"""The command `lorafinetune`."""
+
+from lorafinetune.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,72 @@
+"""Reads the one resource of a YAML file, or says all that is wrong with it, line by line."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.api.problem import Problem, shown
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.kubeyaml import Document, YamlError, parse
+
+MAX_BYTES: Final = 1_500_000
+"""etcd takes no larger object either."""
+
+
+class DocumentError(Exception):
+    """A file that holds no valid resource; `lines` say why, each with file and line."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def read_resource(path: Path) -> LoRAFineTune:
+    """The resource in a file. Raises DocumentError with every problem, each with file and line."""
+    document = _only_document(path)
+    try:
+        resource = decode(document.value)
+    except InvalidResourceError as invalid:
+        raise _error(path, document, invalid.problems) from None
+    if document.problems:
+        raise _error(path, document)
+    return resource
+
+
+def _only_document(path: Path) -> Document:
+    try:
+        documents = parse(_read(path))
+    except YamlError as problem:
+        where = f"{path}:{problem.line}:{problem.column}"
+        raise DocumentError([f"{where}: {problem}"]) from None
+    if not documents:
+        raise DocumentError([f"{path}: is empty; a LoRAFineTune is expected"])
+    if len(documents) > 1:
+        where = f"{path}:{documents[1].line(())}"
+        raise DocumentError([f"{where}: holds {len(documents)} documents; one is expected"])
+    if not isinstance(documents[0].value, dict):
+        where = f"{path}:{documents[0].line(())}"
+        raise DocumentError([f"{where}: holds {shown(documents[0].value)}; a LoRAFineTune is expected"])
+    return documents[0]
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise DocumentError([f"{path}: {(problem.strerror or 'unreadable').lower()}"]) from None
+    if len(content) > MAX_BYTES:
+        raise DocumentError([f"{path}: is larger than {MAX_BYTES} bytes"])
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as problem:
+        raise DocumentError([f"{path}: is not UTF-8 text (byte {problem.start})"]) from None
+
+
+def _error(path: Path, document: Document, more: Iterable[Problem] = ()) -> DocumentError:
+    """Every problem in the order of the file; what is wrong with a field's YAML hides the rest of it."""
+    hidden = {problem.path for problem in document.problems}
+    problems = [*document.problems, *(problem for problem in more if problem.path not in hidden)]
+    problems.sort(key=lambda problem: document.line(problem.path))
+    return DocumentError([f"{path}:{document.line(problem.path)}: {problem}" for problem in problems])

@@ -1,0 +1,123 @@
+"""`lorafinetune run`: wires the local runner to the terminal."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import yaml
+
+from lorafinetune.api.reasons import Reason, Retry
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import Failure
+from lorafinetune.cli.view import View, make_view
+from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
+from lorafinetune.contract.outcome import ExitCode
+from lorafinetune.core.jobs import Settings
+from lorafinetune.core.steps import stage_status
+from lorafinetune.local.executor import Executor
+from lorafinetune.local.lock import AlreadyRunningError, run_lock
+from lorafinetune.local.runner import run
+from lorafinetune.local.secrets import SecretMissingError, Secrets
+
+RESOURCE_FILE: Final = "resource.yaml"
+SETTINGS: Final = Settings(local=True, first_retry_after=timedelta(seconds=2))
+
+
+def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets: Path) -> int:
+    """Runs a resource and shows it; returns the exit code.
+
+    store: directory in place of every S3 server; None for the real ones.
+    """
+    folder = (runs / resource.metadata.namespace / resource.metadata.name).absolute()
+    view = make_view(resource, store)
+    try:
+        with run_lock(folder / "lock", view.waiting_for_orphan) as lock, view:
+            executor = Executor(folder, Secrets(secrets), _environment(resource, store), (lock,))
+            return _run(resource, executor, view)
+    except AlreadyRunningError as problem:
+        view.refuse(f"{resource.metadata.name} is running already: {problem}")
+        return ExitCode.TEMPORARY
+    except SecretMissingError as problem:
+        view.refuse(f"{Reason.CREDENTIALS_INVALID}: {problem}. Put the value there, or give --secrets DIR.")
+        return ExitCode.BAD_INPUT
+
+
+def _run(resource: LoRAFineTune, executor: Executor, view: View) -> int:
+    stop = threading.Event()
+    with _interrupts(stop, executor, view):
+        try:
+            ended = run(resource, executor, SETTINGS, view.show, stop)
+        except BaseException:
+            executor.kill()
+            raise
+    _keep(ended, executor.folder / RESOURCE_FILE)
+    view.conclude(ended, _failed_log(ended, executor))
+    return exit_code(ended)
+
+
+def _keep(resource: LoRAFineTune, path: Path) -> None:
+    """Leaves the resource with its status, as `kubectl get -o yaml` would show it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(resource.encode(), sort_keys=False, allow_unicode=True))
+    partial.replace(path)
+
+
+def exit_code(resource: LoRAFineTune) -> ExitCode:
+    """The exit code of a run that has ended."""
+    status = resource.status
+    if status and status.stage == "Complete":
+        return ExitCode.DONE
+    if status and status.failure:
+        return _failure_code(status.failure)
+    return ExitCode.STOPPED
+
+
+def _failure_code(failure: Failure) -> ExitCode:
+    reason = Reason(failure.reason)
+    if reason is Reason.INTERNAL:
+        return ExitCode.BUG
+    return ExitCode.BAD_INPUT if reason.facts.retry is Retry.NEVER else ExitCode.TEMPORARY
+
+
+def _failed_log(resource: LoRAFineTune, executor: Executor) -> Path | None:
+    status = resource.status
+    if status is None or status.failure is None or status.failure.stage is None:
+        return None
+    job = stage_status(status, status.failure.stage).job
+    return executor.log_file(job) if job else None
+
+
+def _environment(resource: LoRAFineTune, store: Path | None) -> dict[str, str]:
+    """The user's own environment; a bucket of the stand-in store is a directory that is made here."""
+    environment = dict(os.environ)
+    if store is None:
+        return environment
+    uri = resource.spec.storage.uri
+    if uri.startswith("s3://"):
+        (store / uri.removeprefix("s3://").partition("/")[0]).mkdir(parents=True, exist_ok=True)
+    return environment | {STORE_DIRECTORY_VARIABLE: str(store.absolute())}
+
+
+@contextmanager
+def _interrupts(stop: threading.Event, executor: Executor, view: View) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops after a checkpoint; the second ends at once."""
+
+    def handle(_: int, __: FrameType | None) -> None:
+        if stop.is_set():
+            executor.kill()
+            raise KeyboardInterrupt
+        stop.set()
+        view.stopping()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

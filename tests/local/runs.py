@@ -1,0 +1,127 @@
+"""Local runs of a tiny model, as a person starts them: the real command in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from builders import document
+from stages.train_builders import tiny_model
+
+BOUND_SECONDS: Final = 240
+ROWS: Final = 24
+CHAT_TEMPLATE: Final = (
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+)
+SPEC: Final[Mapping[str, Any]] = {
+    "connections": None,
+    "model": {"source": "s3://samples/tiny", "connection": None, "template": "smollm2"},
+    "datasets": [{"source": "s3://samples/rows.jsonl", "format": "alpaca"}],
+    "training": {
+        "epochs": None,
+        "maxSteps": 300,
+        "batchSize": 4,
+        "cutoffLength": 128,
+        "precision": "fp32",
+        "lora": {"rank": 4, "dropout": "0.1"},
+        "evaluation": {"fraction": "0.2", "everySteps": 50},
+        "checkpoint": {"every": 25},
+    },
+    "export": {"merged": {}},
+    "storage": {"uri": "s3://runs/test", "connection": None},
+    "resources": {"train": {"gpu": {"count": 0}}},
+}
+
+
+@dataclass
+class Desk:
+    """A folder with a store, a resource and the command."""
+
+    folder: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        """Starts the run; its output goes to a pipe."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from lorafinetune.cli import main; main()", "run", "tune.yaml"],
+            cwd=self.folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> tuple[int, str]:
+        """Runs to the end: exit code and output."""
+        process = self.start()
+        out, _ = process.communicate(timeout=BOUND_SECONDS)
+        return process.returncode, out
+
+    def edit(self, spec: Mapping[str, Any]) -> None:
+        resource = document({**SPEC, **spec})
+        (self.folder / "tune.yaml").write_text(yaml.safe_dump(resource, allow_unicode=True))
+
+    def status(self) -> dict[str, Any]:
+        """The status that the last complete run left."""
+        kept = yaml.safe_load((self.folder / "lorafinetune-runs/team-a/tune/resource.yaml").read_text())
+        return dict(kept["status"])
+
+    def digests(self) -> dict[str, str]:
+        """What must be the same, whatever happened on the way."""
+        status = self.status()
+        artifacts = {name: artifact["digest"] for name, artifact in status["artifacts"].items()}
+        return artifacts | {"model": status["model"]["digest"], "dataset": status["dataset"]["digest"]}
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "lorafinetune-store" / "samples"
+
+
+def like(other: Desk, folder: Path) -> Desk:
+    """A desk with the same model and rows, to the time of their last change, and nothing made yet."""
+    made = Desk(folder)
+    shutil.copytree(other.samples, made.samples)
+    made.edit({})
+    return made
+
+
+def desk(folder: Path) -> Desk:
+    """A store with a tiny model and a few rows, and a resource that tunes it."""
+    made = Desk(folder)
+    tiny_model(made.samples / "tiny")
+    (made.samples / "tiny" / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    rows = [{"instruction": f"What is {n}?", "input": "", "output": f"It is {n * n}."} for n in range(ROWS)]
+    (made.samples / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made.edit({})
+    return made
+
+
+def stage_of(runner: int) -> int | None:
+    """The process of the running stage, a child of the runner."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and _parent(entry) == runner:
+            return int(entry.name)
+    return None
+
+
+def _parent(entry: Path) -> int | None:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def kill(pid: int) -> None:
+    """Ends a process as the kernel does when memory is short: at once, with no word."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,128 @@
+"""What a person sees of a run."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import TrainingStatus
+from lorafinetune.cli.view import LiveView, PlainView, describe, places, summary
+from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.events import Event
+from unit.world import World
+
+DESCRIPTIONS = {
+    "many bytes are shown in MB": (
+        Progress(
+            stage="download",
+            activity="downloading",
+            done=5_000_000,
+            total=9_500_000,
+            unit="bytes",
+            rate="2500000.00",
+            eta_seconds=2,
+        ),
+        "downloading 5.0/9.5 MB, 2.5 MB/s, 2s left",
+    ),
+    "rows have thousands": (
+        Progress(stage="prepare", activity="tokenising", done=1500, total=2500, unit="rows", rate="700.00"),
+        "tokenising 1,500/2,500 rows, 700 rows/s",
+    ),
+    "few bytes are shown in kB": (
+        Progress(stage="prepare", activity="reading", done=20_600, total=20_600, unit="bytes"),
+        "reading 20.6/20.6 kB",
+    ),
+    "a total that is not known is left out": (
+        Progress(stage="download", activity="checking", done=7, unit="files", rate="7.00"),
+        "checking 7 files, 7.0 files/s",
+    ),
+    "slow steps are seconds a step": (
+        Progress(stage="train", activity="training", done=3, total=100, rate="0.52", eta_seconds=187),
+        "training 3/100 steps, 1.9 s/step, 3m7s left",
+    ),
+    "the loss stands at the end": (
+        Progress(
+            stage="train",
+            activity="training",
+            done=3,
+            total=100,
+            training=TrainingStatus(step=3, total_steps=100, loss="1.25"),
+        ),
+        "training 3/100 steps, loss 1.25",
+    ),
+    "an activity that counts nothing is its name": (
+        Progress(stage="train", activity="loading the model"),
+        "loading the model",
+    ),
+    "nothing is said of a stage that has said nothing": (Progress(stage="train"), ""),
+}
+
+
+@pytest.mark.parametrize("sentence", DESCRIPTIONS)
+def test_description(sentence: str) -> None:
+    progress, expected = DESCRIPTIONS[sentence]
+    assert describe(progress) == expected
+
+
+def test_a_finished_run_says_where_everything_is() -> None:
+    world = World({"export": {"merged": {}}})
+    world.run_to_end()
+    lines = summary(world.resource, places(Path("/store")), None)
+    assert [line.split()[0] for line in lines] == ["adapter", "merged", "loss", "manifest", "data"]
+    assert lines[0] == "adapter      /store/bucket/runs/adapter"
+
+
+def test_a_failed_run_says_why_and_what_to_do_and_where_the_log_is() -> None:
+    world = World()
+    world.settle()
+    world.fail(Reason.MODEL_NOT_FOUND, "spec.model.source: there is no repository owner/model")
+    world.settle()
+    assert summary(world.resource, places(None), Path("/logs/download")) == [
+        "download failed: ModelNotFound: spec.model.source: there is no repository owner/model",
+        "hint: Check `spec.model.source` and `spec.model.revision`.",
+        "log: /logs/download",
+    ]
+
+
+def test_a_stopped_run_says_how_to_go_on() -> None:
+    world = World()
+    world.settle()
+    world.edit({"suspend": True})
+    world.settle()
+    assert summary(world.resource, places(None), None) == ["stopped; the same command goes on from there"]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_without_a_terminal_there_is_a_line_for_every_event_and_one_for_news_every_ten_seconds() -> None:
+    world = World()
+    made = world.reconcile()
+    job = world.active()
+    assert job is not None
+    out, clock = StringIO(), Clock()
+    view = PlainView(Console(file=out), places(None), clock)
+    progress = {job.name: Progress(stage="download", activity="downloading", done=1, total=4, unit="files")}
+    view.show(world.resource, progress, made.events)
+    view.show(world.resource, progress, ())
+    for clock.now in (11, 22, 33):
+        progress = {job.name: progress[job.name].model_copy(update={"done": clock.now // 11})}
+        view.show(world.resource, progress, ())
+    lines = [f"download: downloading {done}/4 files" for done in (1, 2, 3)]
+    assert out.getvalue().splitlines() == [made.events[0].message, *lines]
+
+
+def test_text_from_outside_brings_no_markup_and_no_terminal_codes() -> None:
+    out = StringIO()
+    view = LiveView(Console(file=out, force_terminal=True, width=100), places(None))
+    evil = Event("Warning", "StageRetried", "[bold]x[/] \x1b]0;owned\x07 \x1b[2J")
+    view.show(World().resource, {}, (evil,))
+    assert "[bold]x[/]" in out.getvalue()
+    assert "\x1b]0;" not in out.getvalue()
+    assert "\x1b[2J" not in out.getvalue()
