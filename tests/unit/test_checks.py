@@ -46,6 +46,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"export": {"merged": {}, "publish": [{"to": "hf://team/model"}]}},
         "spec.export.publish[0].to: publishing to hf://team/model is not supported yet",
     ),
+    "more than one GPU": (
+        {"resources": {"train": {"gpu": {"count": 2}}}},
+        "spec.resources.train.gpu.count: 2 GPUs are not supported yet",
+    ),
     "more text than one variable can carry": (
         {"datasets": [{"source": "s3://data/a.json", "system": "x" * 8000}] * 12},
         "spec: is 98426 bytes long; 75 KiB are the limit",

@@ -106,7 +106,7 @@ EDITS: dict[str, dict[str, Any]] = {
         for name in ("download", "prepare", "train", "export")
         for field, value in {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}, "scratch": "1Gi"}.items()
     },
-    "resources.train.gpu.count": stage("train", gpu={"count": 2}),
+    "resources.train.gpu.count": stage("train", gpu={"count": 0}),
     "resources.train.gpu.resourceName": stage("train", gpu={"resourceName": "amd.com/gpu"}),
     "resources.train.gpu.memory": stage("train", gpu={"memory": "80Gi"}),
     "resources.train.terminationGracePeriodSeconds": stage("train", terminationGracePeriodSeconds=60),

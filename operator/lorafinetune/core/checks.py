@@ -57,6 +57,14 @@ def publish_targets_are_supported(resource: LoRAFineTune, _: Settings) -> StageE
     return None
 
 
+def one_gpu_at_most(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """Training on several GPUs comes in a later version."""
+    count = resource.spec.resources.train.gpu.count
+    if count > 1:
+        return _invalid(f"spec.resources.train.gpu.count: {count} GPUs are not supported yet", "Set it to 1.")
+    return None
+
+
 def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """A longer variable can make exec fail, with no word to the user."""
     size = len(resource.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
@@ -69,6 +77,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
     extra_arguments_are_allowed,
     publish_targets_are_supported,
+    one_gpu_at_most,
     arguments_fit,
 )
 
