@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from builders import document
+from builders import document, merged
 from stages.train_builders import tiny_model
 
 BOUND_SECONDS: Final = 240
@@ -50,10 +50,11 @@ class Desk:
 
     folder: Path
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         """Starts the run; its output goes to a pipe."""
+        program = "from lorafinetune.cli import main; main()"
         return subprocess.Popen(
-            [sys.executable, "-c", "from lorafinetune.cli import main; main()", "run", "tune.yaml"],
+            [sys.executable, "-c", program, "run", "tune.yaml", *options],
             cwd=self.folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -61,14 +62,20 @@ class Desk:
             text=True,
         )
 
-    def finish(self) -> tuple[int, str]:
+    def put_secret(self, name: str, access_key: str, secret_key: str) -> None:
+        secret = self.folder / "secrets" / name
+        secret.mkdir(parents=True)
+        (secret / "AWS_ACCESS_KEY_ID").write_text(access_key)
+        (secret / "AWS_SECRET_ACCESS_KEY").write_text(secret_key)
+
+    def finish(self, *options: str) -> tuple[int, str]:
         """Runs to the end: exit code and output."""
-        process = self.start()
+        process = self.start(*options)
         out, _ = process.communicate(timeout=BOUND_SECONDS)
         return process.returncode, out
 
     def edit(self, spec: Mapping[str, Any]) -> None:
-        resource = document({**SPEC, **spec})
+        resource = document(merged(SPEC, spec))
         (self.folder / "tune.yaml").write_text(yaml.safe_dump(resource, allow_unicode=True))
 
     def status(self) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def main() -> None:
         for line in problem.lines:
             errors.print(line, style="red")
         sys.exit(ExitCode.BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)

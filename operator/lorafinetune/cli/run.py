@@ -1,5 +1,6 @@
 """`lorafinetune run`: wires the local runner to the terminal."""
 
+import errno
 import os
 import signal
 import threading
@@ -43,6 +44,11 @@ def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets
     except AlreadyRunningError as problem:
         view.refuse(f"{resource.metadata.name} is running already: {problem}")
         return ExitCode.TEMPORARY
+    except OSError as problem:
+        reason = Reason.DISK_FULL if problem.errno == errno.ENOSPC else Reason.STORAGE_DENIED
+        what = f"{problem.filename}: {(problem.strerror or 'unusable').lower()}"
+        view.refuse(f"{reason}: {what}. Give another directory with --store or --runs.")
+        return ExitCode.BAD_INPUT
     except SecretMissingError as problem:
         view.refuse(f"{Reason.CREDENTIALS_INVALID}: {problem}. Put the value there, or give --secrets DIR.")
         return ExitCode.BAD_INPUT

@@ -78,7 +78,7 @@ class PlainView:
         return None
 
     def show(self, resource: LoRAFineTune, progress: dict[str, Progress], events: tuple[Event, ...]) -> None:
-        for event in events:
+        for event in _news(resource, events):
             self._line(event.message if event.type == "Normal" else f"{event.reason}: {event.message}")
         if events or self._clock() - self._last >= PLAIN_EVERY_SECONDS:
             self._last = self._clock()
@@ -124,7 +124,7 @@ class LiveView(PlainView):
         self._live.__exit__(kind, error, trace)
 
     def show(self, resource: LoRAFineTune, progress: dict[str, Progress], events: tuple[Event, ...]) -> None:
-        for event in events:
+        for event in _news(resource, events):
             if event.type == "Warning":
                 self._console.print(Text(printable(f"{event.reason}: {event.message}"), style="yellow"))
         self._live.update(Group(_table(resource, progress), Text(self._note, style="yellow")), refresh=True)
@@ -202,6 +202,12 @@ def _speed(rate: float, unit: str) -> str:
     if rate < 1:
         return f"{1 / max(rate, 0.01):.1f} s/{unit.removesuffix('s')}"
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
+
+
+def _news(resource: LoRAFineTune, events: tuple[Event, ...]) -> list[Event]:
+    """The events but for the one that ends the run: the summary says that with a hint."""
+    ended = resource.status is not None and resource.status.stage in ("Complete", "Failed", "Suspended")
+    return [event for event in events if not (ended and event is events[-1])]
 
 
 def printable(text: str) -> str:
