@@ -8,6 +8,7 @@ from typing import Any
 
 from lorafinetune.api import GROUP, KIND, PLURAL, VERSION
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.types import FORM, UNREAD
 
 COLUMNS = (
     ("Stage", "string", ".status.stage", 0),
@@ -45,12 +46,10 @@ def crd() -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The structural schema of the whole resource."""
+    """The structural schema of the whole resource, with keywords of our own that help the decoder."""
     whole = LoRAFineTune.model_json_schema(by_alias=True, mode="validation")
     root: dict[str, Any] = _structural(whole, whole["$defs"])
-    root["properties"] |= {name: {"type": "string"} for name in ("apiVersion", "kind")}
-    root["properties"]["metadata"] = {"type": "object"}
-    return root | {"required": ["spec"]}
+    return root
 
 
 def _version() -> dict[str, Any]:
@@ -63,11 +62,24 @@ def _version() -> dict[str, Any]:
             {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
             for name, kind, path, priority in COLUMNS
         ],
-        "schema": {"openAPIV3Schema": schema()},
+        "schema": {"openAPIV3Schema": _published()},
     }
 
 
-DROPPED = frozenset({"title", "$defs", "const", "propertyNames"})
+def _published() -> dict[str, Any]:
+    """The schema as the API server takes it: metadata is checked by its own types."""
+    root: dict[str, Any] = _without_own_keywords(schema())
+    root["properties"]["metadata"] = {"type": "object"}
+    return root | {"required": ["spec"]}
+
+
+def _without_own_keywords(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_own_keywords(value) for key, value in node.items() if key not in (FORM, UNREAD)}
+    return node
+
+
+DROPPED = frozenset({"title", "$defs", "propertyNames"})
 
 
 def _structural(node: Any, definitions: dict[str, Any]) -> Any:
@@ -81,20 +93,26 @@ def _structural(node: Any, definitions: dict[str, Any]) -> Any:
         return _structural(target | {k: v for k, v in node.items() if k != "$ref"}, definitions)
     if "anyOf" in node:
         return _structural(_union(node), definitions)
-    return {
-        keyword: _keyword(keyword, value, definitions)
+    return dict(
+        _keyword(keyword, value, definitions)
         for keyword, value in node.items()
         if keyword not in DROPPED
         and (keyword, value) not in (("additionalProperties", False), ("default", None))
-    }
+    )
 
 
-def _keyword(keyword: str, value: Any, definitions: dict[str, Any]) -> Any:
-    if keyword == "properties":
-        return {name: _structural(schema, definitions) for name, schema in value.items()}
-    if keyword == "default":
-        return _without_nulls(value)
-    return _structural(value, definitions)
+def _keyword(keyword: str, value: Any, definitions: dict[str, Any]) -> tuple[str, Any]:
+    match keyword:
+        case "properties":
+            return keyword, {name: _structural(schema, definitions) for name, schema in value.items()}
+        case "const":
+            return "enum", [value]
+        case "default":
+            return keyword, _without_nulls(value)
+        case "description":
+            return keyword, " ".join(value.split())
+        case _:
+            return keyword, _structural(value, definitions)
 
 
 def _union(node: dict[str, Any]) -> dict[str, Any]:
@@ -105,10 +123,13 @@ def _union(node: dict[str, Any]) -> dict[str, Any]:
         return dict(members[0] | outer)
     bounds: dict[str, Any] = {}
     for member in members:
-        if "const" in member:
-            bounds["pattern"] = f"^{member['const']}$"
-        bounds |= {k: v for k, v in member.items() if k not in ("type", "const")}
-    return bounds | outer
+        bounds |= _word(member["const"]) if "const" in member else member
+    return {keyword: value for keyword, value in bounds.items() if keyword != "type"} | outer
+
+
+def _word(word: str) -> dict[str, Any]:
+    """The only string that an int-or-string may be."""
+    return {"pattern": f"^{word}$", "maxLength": len(word), FORM: f"a whole number or {word}"}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The reference page of the API, made from the typed models: `python -m lorafinetune.api.reference`."""
 
+import json
 import sys
 import typing
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import Any
 
 from lorafinetune.api.crd import schema
 from lorafinetune.api.reasons import FACTS
+from lorafinetune.api.types import FORM
 
 INTRODUCTION = """# API reference
 
@@ -22,10 +24,10 @@ HEADER = "| field | type | default | |\n|---|---|---|---|\n"
 def page() -> str:
     """The page as Markdown."""
     properties = schema()["properties"]
-    parts = [INTRODUCTION]
-    for name in ("spec", "status"):
-        parts.append(f"## {name}\n\n{HEADER}" + "".join(_rows(properties[name], name)))
-    return "\n".join([*parts, _reasons()])
+    tables = [
+        f"## {name}\n\n{HEADER}" + "".join(_rows(properties[name], name)) for name in ("spec", "status")
+    ]
+    return "\n".join([INTRODUCTION, *tables, _reasons()])
 
 
 def _rows(node: dict[str, Any], path: str) -> Iterator[str]:
@@ -42,7 +44,7 @@ def _type(node: dict[str, Any]) -> str:
     if "enum" in node:
         return " \\| ".join(f"`{option}`" for option in node["enum"])
     if node.get("x-kubernetes-int-or-string"):
-        return "number or string"
+        return str(node[FORM])
     if node.get("type") == "array":
         return f"list of {_type(node['items'])}"
     if "additionalProperties" in node:
@@ -59,7 +61,9 @@ def _default(name: str, node: dict[str, Any], required: list[str]) -> str:
     if name in required:
         return "**required**"
     default = node.get("default")
-    return "–" if default in (None, [], {}) or isinstance(default, dict) else f"`{default}`"
+    if default in (None, [], {}) or isinstance(default, dict):
+        return "–"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
 def _text(node: dict[str, Any]) -> str:

@@ -6,16 +6,28 @@ from pydantic import ConfigDict, Field
 
 from lorafinetune.api.spec import LoRAFineTuneSpec
 from lorafinetune.api.status import LoRAFineTuneStatus
-from lorafinetune.api.types import Count, Label, Line, Model, Rule, Subdomain
+from lorafinetune.api.types import UNREAD, Count, Label, Line, Model, Rule, Subdomain
 
 REFRESH_ANNOTATION = "lorafinetune.dev/refresh"
 """A new value resolves the floating revisions of model and datasets anew."""
 
 
+UNREAD_METADATA = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "finalizers",
+    "generateName",
+    "labels",
+    "managedFields",
+    "ownerReferences",
+    "selfLink",
+)
+
+
 class Metadata(Model):
     """The parts of Kubernetes' metadata that are read; the rest passes by."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={UNREAD: list(UNREAD_METADATA)})
 
     name: Subdomain
     namespace: Label = "default"
@@ -29,11 +41,16 @@ class Metadata(Model):
 class LoRAFineTune(Model):
     """One fine-tuning of a language model, from download to export."""
 
-    rules: ClassVar = (Rule("size(self.metadata.name) <= 40", "the name has more than 40 characters"),)
+    rules: ClassVar = (
+        Rule("size(self.metadata.name) <= 40", "metadata.name must have at most 40 characters"),
+    )
 
     api_version: Literal["lorafinetune.dev/v1alpha1"]
+    """Version of this schema."""
     kind: Literal["LoRAFineTune"]
+    """Name of this schema."""
     metadata: Metadata
+    """Name, namespace, labels and annotations."""
     spec: LoRAFineTuneSpec
     """What is wanted."""
     status: LoRAFineTuneStatus | None = None

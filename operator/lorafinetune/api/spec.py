@@ -19,20 +19,26 @@ from lorafinetune.api.types import (
     Rule,
     Seconds,
     Subdomain,
+    form,
     keyed_by,
     list_map,
 )
 
 MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
-DATASET_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+|file://[^\x00-\x1f]+)$"
+DATASET_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+/?|file://[^\x00-\x1f]+)$"
 STORAGE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*|file://[^\x00-\x1f]+)$"
 PUBLISH_TARGET = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*)$"
 
 Column = Annotated[str, Field(min_length=1, max_length=128)]
-Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)]
+Revision = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128),
+    form("the name of a branch or tag, or a commit"),
+]
 Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
 RESOURCE_NAME = r"^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$"
-ResourceName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=128)]
+RESOURCE_NAME_FORM = "the name of a resource, like cpu or nvidia.com/gpu"
+ResourceName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=128), form(RESOURCE_NAME_FORM)]
 Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
 
 
@@ -49,11 +55,17 @@ class Connection(Model):
     name: Label
     """Name by which sources, storage and publish targets refer to this connection."""
     endpoint: (
-        Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=253)]
+        Annotated[
+            str,
+            Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=253),
+            form("an http:// or https:// URL without user, query or fragment"),
+        ]
         | None
     ) = None
     """URL of an S3-compatible server or of a hub's mirror. Absent: the public one."""
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=32)] = "us-east-1"
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=32), form("a region like us-east-1")] = (
+        "us-east-1"
+    )
     """Region of the S3 bucket."""
     addressing: Literal["path", "virtual"] = "path"
     """Where the bucket's name stands in an S3 URL."""
@@ -65,12 +77,21 @@ class Connection(Model):
 class BaseModelSource(Model):
     """The pretrained model that is tuned."""
 
-    source: Annotated[str, Field(pattern=MODEL_SOURCE, max_length=512)]
+    source: Annotated[
+        str,
+        Field(pattern=MODEL_SOURCE, max_length=512),
+        form("hf://OWNER/NAME, modelscope://OWNER/NAME, s3://BUCKET/PREFIX or file://PATH"),
+    ]
     """`hf://OWNER/NAME`, `modelscope://OWNER/NAME`, `s3://BUCKET/PREFIX`, or, in local runs only,
     `file://PATH`."""
     revision: Revision | None = None
     """Branch, tag or commit of a hub's repository; resolved to a commit once, which is kept."""
-    template: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$", max_length=64)] | None = None
+    template: (
+        Annotated[
+            str, Field(pattern=r"^[a-z0-9_.-]+$", max_length=64), form("a template's name, like glm4 or qwen")
+        ]
+        | None
+    ) = None
     """LLaMA-Factory's name of the chat template. Absent: inferred from the model, and refused when it
     can't be."""
     connection: Label | None = None
@@ -114,7 +135,13 @@ class Dataset(Model):
         Rule("self.onBadRow == 'skip' || !has(self.maxBadFraction)", "maxBadFraction needs onBadRow: skip"),
     )
 
-    source: Annotated[str, Field(pattern=DATASET_SOURCE, max_length=1024)]
+    source: Annotated[
+        str,
+        Field(pattern=DATASET_SOURCE, max_length=1024),
+        form(
+            "s3://BUCKET/KEY, s3://BUCKET/PREFIX/, hf://OWNER/NAME[/FILE], modelscope://OWNER/NAME[/FILE] or file://PATH"
+        ),
+    ]
     """`s3://BUCKET/KEY` (a file, or a prefix that ends in `/`), `hf://OWNER/NAME[/FILE]`,
     `modelscope://OWNER/NAME[/FILE]`, or, in local runs only, `file://PATH`."""
     revision: Revision | None = None
@@ -147,7 +174,14 @@ class Lora(Model):
     dropout: Fraction = "0"
     """Dropout on the adapter's input."""
     targets: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64)], ...],
+        tuple[
+            Annotated[
+                str,
+                Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64),
+                form("the name of a layer, like q_proj, or all"),
+            ],
+            ...,
+        ],
         Field(min_length=1, max_length=32),
     ] = ("all",)
     """Names of the linear layers that get an adapter; `all` means every one but the output head."""
@@ -157,6 +191,14 @@ class Lora(Model):
 
 class Evaluation(Model):
     """Evaluation on rows that are held out of training."""
+
+    rules: ClassVar = (
+        Rule(
+            "double(self.fraction) > 0.0 && double(self.fraction) < 1.0",
+            "fraction must be above 0, and below 1",
+            ".fraction",
+        ),
+    )
 
     fraction: Fraction
     """Share of the rows that is held out."""
@@ -184,8 +226,14 @@ class Training(Model):
             "learningRate must be above 0, and at most 1",
             ".learningRate",
         ),
-        Rule("!has(self.epochs) || double(self.epochs) > 0.0", "epochs must be above 0", ".epochs"),
-        keyed_by("^[a-z0-9_]+$", 64, "self.extraArgs", ".extraArgs"),
+        Rule(
+            "!has(self.epochs) || (double(self.epochs) > 0.0 && double(self.epochs) <= 1000000.0)",
+            "epochs must be above 0, and at most 1000000",
+            ".epochs",
+        ),
+        keyed_by(
+            "^[a-z0-9_]+$", 64, "an argument's name, like neftune_noise_alpha", "self.extraArgs", ".extraArgs"
+        ),
     )
 
     lora: Lora = Lora()
@@ -233,14 +281,20 @@ class Training(Model):
 class Merged(Model):
     """The adapter merged into the base model."""
 
-    max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}(MB|GB)$", max_length=7)] = "2GB"
+    max_shard_size: Annotated[
+        str, Field(pattern=r"^[1-9][0-9]{0,4}(MB|GB)$", max_length=7), form("a size like 500MB or 2GB")
+    ] = "2GB"
     """Largest safetensors file."""
 
 
 class Publish(Model):
     """One place to publish the merged model to."""
 
-    to: Annotated[str, Field(pattern=PUBLISH_TARGET, max_length=512)]
+    to: Annotated[
+        str,
+        Field(pattern=PUBLISH_TARGET, max_length=512),
+        form("hf://OWNER/NAME, modelscope://OWNER/NAME or s3://BUCKET/PREFIX"),
+    ]
     """`hf://OWNER/NAME`, `modelscope://OWNER/NAME` or `s3://BUCKET/PREFIX`."""
     connection: Label | None = None
     """Connection with the credentials of the target."""
@@ -268,7 +322,7 @@ class Export(Model):
 class Storage(Model):
     """Where every stage leaves its output."""
 
-    uri: Annotated[str, Field(pattern=STORAGE_URI, max_length=512)]
+    uri: Annotated[str, Field(pattern=STORAGE_URI, max_length=512), form("s3://BUCKET/PREFIX or file://PATH")]
     """`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. It belongs to this namespace."""
     connection: Label | None = None
     """Connection of the store."""
@@ -278,8 +332,8 @@ class StageResources(Model):
     """Compute resources of one stage's pod."""
 
     rules: ClassVar = (
-        keyed_by(RESOURCE_NAME, 128, "self.requests", ".requests"),
-        keyed_by(RESOURCE_NAME, 128, "self.limits", ".limits"),
+        keyed_by(RESOURCE_NAME, 128, RESOURCE_NAME_FORM, "self.requests", ".requests"),
+        keyed_by(RESOURCE_NAME, 128, RESOURCE_NAME_FORM, "self.limits", ".limits"),
     )
 
     requests: Quantities = {}
@@ -349,6 +403,7 @@ class Scheduling(Model):
         keyed_by(
             r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$",
             316,
+            "the name of a label, like kubernetes.io/arch",
             "self.nodeSelector",
             ".nodeSelector",
         ),

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorafinetune.api.types import Count, DecimalString, Digest, Label, Line, Model, Text, Time, list_map
+from lorafinetune.api.types import (
+    Count,
+    DecimalString,
+    Digest,
+    Label,
+    Line,
+    Model,
+    Text,
+    Time,
+    form,
+    list_map,
+)
 
 StageName = Literal["download", "prepare", "train", "export"]
 Steps = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -17,7 +28,7 @@ Uri = Annotated[str, Field(max_length=1024)]
 class Condition(Model):
     """One observation in Kubernetes' usual form."""
 
-    type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=63)]
+    type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=63), form("a word like Ready")]
     """Ready, Reconciling, Stalled, Validated, Suspended, Complete or Failed."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
@@ -25,7 +36,9 @@ class Condition(Model):
     """Generation of the spec that it speaks of."""
     last_transition_time: Time
     """When `status` changed last."""
-    reason: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=63)]
+    reason: Annotated[
+        str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=63), form("a word like DatasetInvalid")
+    ]
     """Why, in one word."""
     message: Text = ""
     """Why, in a sentence."""

@@ -1,0 +1,59 @@
+"""One thing that is wrong with a resource, in words a person can act on."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+Path = tuple[str | int, ...]
+
+LONGEST_QUOTE: Final = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Where something is wrong, what, and what to do about it."""
+
+    path: Path
+    message: str
+    hint: str = ""
+
+    @property
+    def where(self) -> str:
+        """The path as a person writes it: `spec.datasets[0].source`."""
+        parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in self.path)
+        return "".join(parts).lstrip(".")
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.path else ""
+        return f"{where}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+def suggestion(given: str, options: list[str]) -> str:
+    """The option that was probably meant, or nothing."""
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.7)
+    return f"did you mean {lowered[close[0]]}?" if close else ""
+
+
+def shown(value: Any) -> str:
+    """A value as YAML would give it, on one line and not too long; containers by their kind."""
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case str():
+            return f'"{printable(value)}"'
+        case _:
+            return json.dumps(value)
+
+
+def printable(text: str) -> str:
+    """The start of a text, without anything that a terminal would obey."""
+    short = text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+    return "".join(char if char.isprintable() else _escaped(char) for char in short)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -1,0 +1,163 @@
+"""Every CEL rule is one declaration, run by the API server and by the decoder with one wording."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apiserver.kube import tried
+from builders import SPEC, document
+from cluster.apiserver import ApiServer
+from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.api.crd import schema
+
+DATA = {"source": "s3://data/rows.json", "connection": "store"}
+HUB = {"to": "hf://owner/tuned", "connection": "nobody"}
+
+Change = dict[str, Any]
+Case = tuple[Change, Change, str, str]
+"""A change that is accepted, one that is refused, where, and the rule's message."""
+
+RULES: dict[str, Case] = {
+    "a model's connection is one of the list": (
+        {"model": {"connection": "store"}},
+        {"model": {"connection": "nobody"}},
+        "spec.model.connection",
+        "names a connection that is not in spec.connections",
+    ),
+    "the storage's connection is one of the list": (
+        {"storage": {"connection": None}},
+        {"storage": {"connection": "nobody"}},
+        "spec.storage.connection",
+        "names a connection that is not in spec.connections",
+    ),
+    "a dataset's connection is one of the list": (
+        {"datasets": [DATA, DATA]},
+        {"datasets": [DATA, DATA | {"connection": "nobody"}]},
+        "spec.datasets",
+        "a dataset names a connection that is not in spec.connections",
+    ),
+    "a publish target's connection is one of the list": (
+        {"export": {"merged": {}, "publish": [HUB | {"connection": "store"}]}},
+        {"export": {"merged": {}, "publish": [HUB]}},
+        "spec.export.publish",
+        "a publish target names a connection that is not in spec.connections",
+    ),
+    "what is published is merged": (
+        {"export": {"publish": []}},
+        {"export": {"publish": [{"to": "hf://owner/tuned"}]}},
+        "spec.export.publish",
+        "publish needs merged",
+    ),
+    "the GPUs divide the batch": (
+        {"training": {"batchSize": 12}, "resources": {"train": {"gpu": {"count": 4}}}},
+        {"training": {"batchSize": 10}, "resources": {"train": {"gpu": {"count": 4}}}},
+        "spec.training.batchSize",
+        "resources.train.gpu.count must divide training.batchSize",
+    ),
+    "a share of bad rows needs that they are skipped": (
+        {"datasets": [DATA | {"onBadRow": "skip", "maxBadFraction": "0.1"}]},
+        {"datasets": [DATA | {"maxBadFraction": "0.1"}]},
+        "spec.datasets[0]",
+        "maxBadFraction needs onBadRow: skip",
+    ),
+    "epochs exclude steps": (
+        {"training": {"epochs": None, "maxSteps": 10}},
+        {"training": {"maxSteps": 10}},
+        "spec.training",
+        "give epochs or maxSteps, not both",
+    ),
+    "epochs or steps are given": (
+        {"training": {"epochs": "0.5"}},
+        {"training": {"epochs": None}},
+        "spec.training",
+        "give epochs or maxSteps",
+    ),
+    "the learning rate is above 0, and at most 1": (
+        {"training": {"learningRate": "1"}},
+        {"training": {"learningRate": "1.1"}},
+        "spec.training.learningRate",
+        "learningRate must be above 0, and at most 1",
+    ),
+    "there is more than no epoch": (
+        {"training": {"epochs": "1e-9"}},
+        {"training": {"epochs": "0e5"}},
+        "spec.training.epochs",
+        "epochs must be above 0, and at most 1000000",
+    ),
+    "there are not too many epochs": (
+        {"training": {"epochs": "1e6"}},
+        {"training": {"epochs": "1e99"}},
+        "spec.training.epochs",
+        "epochs must be above 0, and at most 1000000",
+    ),
+    "some rows are held out, and some are trained on": (
+        {"training": {"evaluation": {"fraction": "0.5"}}},
+        {"training": {"evaluation": {"fraction": "1"}}},
+        "spec.training.evaluation.fraction",
+        "fraction must be above 0, and below 1",
+    ),
+    "extra arguments have names": (
+        {"training": {"extraArgs": {"neftune_noise_alpha": "5"}}},
+        {"training": {"extraArgs": {"--neftune": "5"}}},
+        "spec.training.extraArgs",
+        "every key must be an argument's name, like neftune_noise_alpha, of at most 64 characters",
+    ),
+    "requests are of resources": (
+        {"resources": {"train": {"requests": {"nvidia.com/gpu": 1}}}},
+        {"resources": {"train": {"requests": {"CPU": 1}}}},
+        "spec.resources.train.requests",
+        "every key must be the name of a resource, like cpu or nvidia.com/gpu, of at most 128 characters",
+    ),
+    "limits are of resources": (
+        {"resources": {"export": {"limits": {"memory": "8Gi"}}}},
+        {"resources": {"export": {"limits": {"": "8Gi"}}}},
+        "spec.resources.export.limits",
+        "every key must be the name of a resource, like cpu or nvidia.com/gpu, of at most 128 characters",
+    ),
+    "nodes are selected by labels": (
+        {"scheduling": {"nodeSelector": {"kubernetes.io/arch": "amd64"}}},
+        {"scheduling": {"nodeSelector": {"a" * 317: "amd64"}}},
+        "spec.scheduling.nodeSelector",
+        "every key must be the name of a label, like kubernetes.io/arch, of at most 316 characters",
+    ),
+}
+LONG_NAME = "metadata.name must have at most 40 characters"
+
+
+def refusal(value: Any) -> list[str]:
+    """What the decoder says."""
+    with pytest.raises(InvalidResourceError) as refused:
+        decode(value)
+    return [str(problem) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule(rule: str, served: ApiServer) -> None:
+    good, bad, where, message = RULES[rule]
+    accepted, refused = (document(change, namespace="default") for change in (good, bad))
+    decode(accepted)
+    assert tried(served, accepted).accepted
+    assert refusal(refused) == [f"{where}: {message}"]
+    assert tried(served, refused).message.endswith(f'{where}: Invalid value: "object": {message}')
+
+
+def test_rule_for_the_name(served: ApiServer) -> None:
+    accepted, refused = (document(name="n" * length, namespace="default") for length in (40, 41))
+    decode(accepted)
+    assert tried(served, accepted).accepted
+    assert refusal(refused) == [LONG_NAME]
+    assert tried(served, refused).message.endswith(LONG_NAME)
+
+
+def test_every_rule_is_in_the_table() -> None:
+    assert set(declared(schema())) == {message for *_, message in RULES.values()} | {LONG_NAME}
+    assert "connections" in SPEC
+
+
+def declared(node: Any) -> Iterator[str]:
+    """The messages of all rules in a schema."""
+    if isinstance(node, dict):
+        yield from (rule["message"] for rule in node.get("x-kubernetes-validations", ()))
+        for child in node.values():
+            yield from declared(child)

@@ -1,0 +1,239 @@
+"""Hypothesis strategies: valid resources, made from the schema, and ways to spoil one.
+
+What the schema can't say, the rules across fields, is put right after drawing.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.crd import schema
+
+Json = Any
+Node = Mapping[str, Any]
+Site = tuple[str | int, ...]
+
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+NAMES = ("store", "hub", "a-1")
+SHORT = 12
+TOLERANT = 10**8
+"""From about here the API server takes a number and a half for whole, and keeps the half."""
+FEW = 3
+
+KEYS = {
+    "extraArgs": r"[a-z0-9_]{1,64}",
+    "requests": r"[a-z0-9]([a-z0-9./-]{0,20}[a-z0-9])?",
+    "limits": r"[a-z0-9]([a-z0-9./-]{0,20}[a-z0-9])?",
+    "nodeSelector": r"([a-z0-9.-]{1,20}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,20}[A-Za-z0-9])?",
+}
+"""Keys of the maps: rules bound them, not the schema."""
+
+
+@st.composite
+def specs(draw: DrawFn, whole: bool = False) -> Json:
+    """A valid spec; with `whole`, one in which every field is set."""
+    spec = draw(_by_schema("spec", whole))
+    for dataset in spec["datasets"]:
+        if "maxBadFraction" in dataset:
+            dataset["onBadRow"] = "skip"
+    if spec.get("export", {}).get("publish"):
+        spec["export"].setdefault("merged", {})
+    _obey_training(draw, spec, whole)
+    _obey_connections(draw, spec)
+    return spec
+
+
+@st.composite
+def statuses(draw: DrawFn, whole: bool = False) -> Json:
+    """A valid status; with `whole`, one in which every field is set."""
+    return draw(_by_schema("status", whole))
+
+
+@cache
+def _by_schema(name: str, whole: bool) -> SearchStrategy[Json]:
+    """Built once: to build it costs more than to draw from it."""
+    return _values(schema()["properties"][name], name, whole)
+
+
+def documents(spec: SearchStrategy[Json], status: SearchStrategy[Json] | None = None) -> SearchStrategy[Json]:
+    """Whole resources around a spec."""
+    fields = {
+        "apiVersion": st.just(API_VERSION),
+        "kind": st.just(KIND),
+        "metadata": st.just({"name": "tune", "namespace": "default"}),
+        "spec": spec,
+    }
+    return st.fixed_dictionaries(fields | ({} if status is None else {"status": status}))
+
+
+@st.composite
+def spoiled(draw: DrawFn, values: SearchStrategy[Json]) -> Json:
+    """A valid value with one change somewhere, which may or may not make it invalid."""
+    value = copy.deepcopy(draw(values.filter(bool)))
+    *above, last = draw(st.sampled_from(list(_sites(value))))
+    holder = value
+    for part in above:
+        holder = holder[part]
+    if draw(st.integers(0, 5)) == 0:
+        del holder[last]
+    else:
+        holder[last] = draw(_other(holder[last]))
+    return value
+
+
+def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
+    training = spec["training"]
+    training.pop("epochs", None)
+    training.pop("maxSteps", None)
+    training |= draw(st.sampled_from([{"epochs": "0.5"}, {"epochs": "1e2"}, {"maxSteps": 100_000_000}]))
+    if "learningRate" in training or whole:
+        training["learningRate"] = draw(st.sampled_from(["1", "1e-4", "0.000001", "3E-05", "1e0"]))
+    if "evaluation" in training:
+        training["evaluation"]["fraction"] = draw(st.sampled_from(["0.1", "5e-1", "0.999"]))
+    count = spec.get("resources", {}).get("train", {}).get("gpu", {}).get("count", 1)
+    if count > 1:
+        training["batchSize"] = count * draw(st.integers(1, 64))
+
+
+def _obey_connections(draw: DrawFn, spec: Json) -> None:
+    known = [connection["name"] for connection in spec.get("connections", ())]
+    publish = spec.get("export", {}).get("publish", ())
+    for holder in (spec["model"], spec["storage"], *spec["datasets"], *publish):
+        if "connection" in holder and known:
+            holder["connection"] = draw(st.sampled_from(known))
+        else:
+            holder.pop("connection", None)
+
+
+def _values(node: Node, name: str, whole: bool) -> SearchStrategy[Json]:
+    if "enum" in node:
+        return st.sampled_from(node["enum"])
+    if node.get("x-kubernetes-int-or-string"):
+        return _integers(node) | _texts(node)
+    match node["type"]:
+        case "object" if "properties" in node:
+            return _objects(node, whole)
+        case "object":
+            keys = st.from_regex(KEYS[name], fullmatch=True)
+            items = _values(node["additionalProperties"], name, whole)
+            return st.dictionaries(keys, items, min_size=int(whole), max_size=FEW)
+        case "array":
+            return _lists(node, name, whole)
+        case "string":
+            return st.sampled_from(NAMES) if name == "name" and "enum" not in node else _texts(node)
+        case "integer":
+            return _integers(node)
+    return st.booleans()
+
+
+def _objects(node: Node, whole: bool) -> SearchStrategy[Json]:
+    fields = {name: _values(child, name, whole) for name, child in node["properties"].items()}
+    needed = {name: value for name, value in fields.items() if whole or name in node.get("required", ())}
+    return st.fixed_dictionaries(
+        needed, optional={name: value for name, value in fields.items() if name not in needed}
+    )
+
+
+def _lists(node: Node, name: str, whole: bool) -> SearchStrategy[Json]:
+    keys = node.get("x-kubernetes-list-map-keys")
+    return st.lists(
+        _values(node["items"], name, whole),
+        min_size=max(node.get("minItems", 0), int(whole)),
+        max_size=min(node["maxItems"], FEW),
+        unique_by=(lambda item: tuple(item[key] for key in keys)) if keys else None,
+    )
+
+
+def _texts(node: Node) -> SearchStrategy[str]:
+    if node.get("format") == "date-time":
+        return st.datetimes(min_value=datetime(1970, 1, 1)).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S}Z")
+    if "pattern" in node:
+        texts = st.from_regex(f"(?:{node['pattern'][1:-1]})", fullmatch=True, alphabet=CHARACTERS)
+        return texts.filter(lambda text: len(text) <= node["maxLength"])
+    shortest, longest = node.get("minLength", 0), node["maxLength"]
+    return st.text(CHARACTERS, min_size=shortest, max_size=min(longest, SHORT)) | st.just("é" * longest)
+
+
+def _integers(node: Node) -> SearchStrategy[int]:
+    least, most = node["minimum"], node["maximum"]
+    return st.integers(least, most) | st.sampled_from([least, most])
+
+
+def _sites(value: Json, at: Site = ()) -> Iterator[Site]:
+    """The paths of everything inside a value."""
+    children = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for part, child in children:
+        yield (*at, part)
+        yield from _sites(child, (*at, part))
+
+
+ANYTHING: tuple[Json, ...] = (
+    *(None, True, False, 0, 1, -1, 7, 10.0, 1.5, -0.0, 1e300, 2**53, 2**53 + 1, 2**63, 10**30),
+    *(
+        "",
+        " ",
+        "0",
+        "1",
+        "10",
+        "1e-4",
+        "true",
+        "null",
+        "auto",
+        "store",
+        "all",
+        "é",
+        "a\n",
+        "x" * 70,
+        "x" * 10_000,
+    ),
+    *(
+        [],
+        [None],
+        [{}],
+        ["a"],
+        [["a"]],
+        {},
+        {"name": "store"},
+        {"bogus": 1},
+        {"bogus": None},
+        {"a": {"b": 1}},
+    ),
+)
+
+
+def _other(value: Json) -> SearchStrategy[Json]:
+    """Something else in the place of a value: something near it, or anything."""
+    return (st.sampled_from(_near(value)) | st.sampled_from(ANYTHING)).map(copy.deepcopy)
+
+
+def _near(value: Json) -> list[Json]:
+    match value:
+        case bool():
+            return [not value, int(value), str(value).lower()]
+        case int():
+            near = [value + 1, value - 1, value * 1000, -value, float(value), str(value)]
+            return [*near, value + 0.5] if abs(value) < TOLERANT else near
+        case str():
+            return [
+                value + "\n",
+                value + " ",
+                value.upper(),
+                value * 40,
+                value + "é",
+                value[1:],
+                [value],
+                value + "0",
+            ]
+        case list():
+            return [value * 2, value * 40, [*value, None], value[1:], [value], dict.fromkeys(map(str, value))]
+        case dict():
+            return [value | {"bogus": 1}, value | {"bogus": None}, value | {"name": "store"}, [value], {}]
+    return [value]
