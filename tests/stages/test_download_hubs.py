@@ -34,6 +34,16 @@ def test_takes_weights_tokenizer_config_and_licence_and_nothing_that_can_run_cod
     assert not site.server.asked(".py")
 
 
+def test_files_are_asked_for_as_they_are_so_that_their_size_and_ranges_are_those_of_the_listing(
+    site: Site,
+) -> None:
+    site.bench.run(site.model)
+
+    assert [request.headers["Accept-Encoding"] for request in site.server.asked(".safetensors")] == [
+        "identity"
+    ]
+
+
 def test_says_what_it_took_at_which_commit(site: Site) -> None:
     result = site.bench.run(site.model)
 
@@ -162,3 +172,13 @@ def test_a_dataset_of_more_files_than_a_page_of_the_listing(tmp_path: Path) -> N
 
         assert bench.files(place("datasets", result.datasets[0])) == rows
         assert [request.query["PageNumber"] for request in server.asked("/repo/tree")] == ["1", "2", "3"]
+
+
+def test_a_folder_is_no_file_whatever_its_name(tmp_path: Path) -> None:
+    rows = {"rows.jsonl": b"{}", "old.json/readme.txt": b"text"}
+    with ModelScopeHub(REPOSITORIES | {"datasets/owner/data": Repository(rows)}) as server:
+        bench = Bench(tmp_path, hub(server.url))
+
+        result = bench.run("modelscope://owner/model", "modelscope://owner/data")
+
+        assert bench.files(place("datasets", result.datasets[0])) == {"rows.jsonl": b"{}"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hubs.repository import COMMIT
 from hubs.server import Answer, Fault, Request, cut_after, failing, sending
 from lorafinetune.api.reasons import Reason
 from stages.download_builders import hub
@@ -122,9 +123,19 @@ def test_a_server_that_is_not_there_is_unavailable(site: Site) -> None:
     assert site.bench.pauses == BACKOFF
 
 
-@pytest.mark.parametrize(
-    "body", [b"<html>", b"[]", b"null", b'{"Data": 7}', b"[" * 100_000], ids=lambda body: str(body[:12])
-)
+NO_LISTINGS = {
+    "HTML": b"<html>",
+    "a list": b"[]",
+    "nothing": b"null",
+    "a number": b'{"Data": 7}',
+    "lists without end": b"[" * 100_000,
+    "no commit": b'{"id": "owner/model", "sha": "../..", "siblings": [], "Data": {"Files": [{"Path": 7}]}}',
+    "no size": b'{"id": "owner/model", "sha": "%s", "siblings": [{"rfilename": "config.json"}], '
+    b'"Data": {"Files": [{"Path": "config.json", "Size": "many"}]}}' % COMMIT.encode(),
+}
+
+
+@pytest.mark.parametrize("body", NO_LISTINGS.values(), ids=NO_LISTINGS)
 def test_an_answer_that_is_no_listing_is_no_traceback(site: Site, body: bytes) -> None:
     site.server.fail(site.listing, sending(body))
 

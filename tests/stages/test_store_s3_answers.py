@@ -291,12 +291,16 @@ def test_an_identity_that_is_refused_is_no_denied_storage(
     operation: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     without_other_identity(monkeypatch, tmp_path)
-    with S3Answers(always(error(403, "AccessDenied"))) as server:
+    denied = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+    with S3Answers(always(Answer(403, denied))) as server:
         for variable, value in as_service_account(server, tmp_path).items():
             monkeypatch.setenv(variable, value)
         with pytest.raises(StageError) as refused:
             OPERATIONS[operation](store_at(server, secret_ref=None))
     assert refused.value.reason is Reason.CREDENTIALS_INVALID
+    assert (
+        "answered 401 AssumeRoleWithWebIdentity AccessDenied to this process's own" in refused.value.message
+    )
 
 
 def without_other_identity(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

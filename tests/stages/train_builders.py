@@ -95,8 +95,8 @@ class World:
 
     def copy(self, root: Path) -> "World":
         """The same store and arguments in another place, with no training finished."""
-        shutil.copytree(self.store.root, root / "store")
-        copied = replace(self, root=root, store=DirectoryStore(root / "store", STORE))
+        shutil.copytree(self.store.root, stand_in(root).root)
+        copied = replace(self, root=root, store=stand_in(root))
         (copied.place / "manifest.json").unlink(missing_ok=True)
         return copied
 
@@ -144,10 +144,15 @@ class World:
 
 def world(root: Path, model: Path | None = None, rows: Sequence[Row] = (), **fields: Any) -> World:
     """A store below `root`. model: directory of another base model. fields: over those of TRAINING."""
-    store = DirectoryStore(root / "store", STORE)
+    store = stand_in(root)
     base = put_model(store, model or tiny_model(root / "tiny"))
     put_dataset(store, root / "dataset", rows or random_rows(ROWS), random_rows(3, seed=1))
     return World(root, store, train_arguments(store, base, fields))
+
+
+def stand_in(root: Path) -> DirectoryStore:
+    """The directory below `root / "buckets"` that stands in for the store."""
+    return DirectoryStore(root / "buckets" / STORE.removeprefix("s3://"), STORE)
 
 
 def train_arguments(store: DirectoryStore, model: ModelStatus, fields: Mapping[str, Any]) -> TrainArguments:

@@ -40,8 +40,8 @@ class _Wire(BaseModel):
 
 
 class _Answer(_Wire, Generic[Data]):
-    success: bool = True
     data: Data | None = None
+    """None where the hub reports a failure."""
 
 
 class _File(_Wire):
@@ -144,10 +144,9 @@ class ModelScopeSource:
     def _get(self, path: str, params: Mapping[str, str | int], shape: type[_Answer[Data]]) -> Data | None:
         """The data of an answer, or None where the hub reports a failure in place of it."""
         try:
-            answer = shape.model_validate_json(self._http.get(f"{self._api}/{path}", params))
+            return shape.model_validate_json(self._http.get(f"{self._api}/{path}", params)).data
         except ValidationError as problem:
             raise self._http.unavailable("answers with something else than a repository") from problem
-        return answer.data if answer.success else None
 
     def _explain(self, answer: httpx.Response) -> StageError:
         path = answer.url.path

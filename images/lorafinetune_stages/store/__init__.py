@@ -36,12 +36,17 @@ class Stored:
 
 
 class Store(Protocol):
-    """A directory of objects. Every method raises StageError for a reason that a person can mend."""
+    """A directory of objects. Every method raises StageError for a reason that a person can mend.
+
+    A key that could lead out of the store is ConfigInvalid, an object that should be there and is not is
+    ArtifactCorrupt. Instances may be shared by threads.
+    """
 
     uri: str
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Objects whose key is `prefix` or lies below it, in the order of their keys."""
+        """Objects whose key is `prefix` or lies below it, in the byte order of their keys; all of them where
+        it is empty."""
 
     def find(self, key: str) -> Entry | None:
         """The object, or None where there is none."""
@@ -53,7 +58,11 @@ class Store(Protocol):
         """A stream of the object from `offset` on."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Writes a small object only if there is none. False: somebody else was first."""
+        """Writes a small object only if there is none. False: somebody else was first.
+
+        Of any number of concurrent calls one returns True. A server without conditional writes can't promise
+        that; it is named in a warning.
+        """
 
     def write(self, key: str, data: bytes) -> None:
         """Writes a small object, replacing any."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
+CREDENTIALS_TTL: Final = timedelta(minutes=10)
+"""How long obstore may keep credentials: boto3 renews those that have less than this left."""
 ANONYMOUS: Final = "nobody: no credentials were found"
 NO_IDENTITY: Final = (
     CredentialRetrievalError,
@@ -86,7 +88,7 @@ def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access
         fault = f"s3://{bucket}: this process gets no identity ({type(problem).__name__})"
         raise StageError(Reason.CREDENTIALS_INVALID, fault) from None
     control = _control(session, credentials, connection, bounds)
-    provider = Boto3CredentialProvider(session) if credentials else None
+    provider = Boto3CredentialProvider(session, ttl=CREDENTIALS_TTL) if credentials else None
     return Access(
         bucket=bucket,
         endpoint=control.meta.endpoint_url,

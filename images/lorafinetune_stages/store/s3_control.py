@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PROBE: Final = f"{RESERVED}/conditional-writes"
 WRITER: Final = "writer"
 STALE_UPLOAD: Final = timedelta(days=1)
+NOT_FOUND: Final = 404
 CONFLICT_ATTEMPTS: Final = 6
 Answer = Literal["written", "exists", "conflict", "unsupported"]
 ANSWERS: Final[Mapping[int | None, Answer]] = {412: "exists", 501: "unsupported"}
@@ -52,7 +53,7 @@ class Control:
             refusal = refusal_of(problem)
             if refusal.status is not None:
                 self._page(key, MaxKeys=1)  # an answer to HEAD has no body, and so no code
-            if refusal.is_missing_key:
+            if refusal.status == NOT_FOUND:
                 return None
             raise explain(refusal, f"{self._uri}/{key}", self._access) from None
         return Entry(key, head["ContentLength"], head["ETag"].strip('"'))

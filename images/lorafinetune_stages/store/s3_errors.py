@@ -36,6 +36,7 @@ CODES: Final = {
         ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"),
         Reason.STORAGE_FULL,
     ),
+    "NoSuchUpload": Reason.STORAGE_UNAVAILABLE,
     **dict.fromkeys(("InvalidBucketName", "KeyTooLongError", "ObjectParentIsFile"), Reason.CONFIG_INVALID),
 }
 WRONG_REGION: Final = frozenset(
@@ -46,7 +47,12 @@ WRONG_REGION: Final = frozenset(
         "IllegalLocationConstraintException",
     }
 )
-STATUSES: Final = {401: Reason.CREDENTIALS_INVALID, 403: Reason.STORAGE_DENIED, 507: Reason.STORAGE_FULL}
+STATUSES: Final = {
+    401: Reason.CREDENTIALS_INVALID,
+    403: Reason.STORAGE_DENIED,
+    404: Reason.CONFIG_INVALID,
+    507: Reason.STORAGE_FULL,
+}
 ANSWER: Final = re.compile(r"status code: (\d{3})")
 CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
@@ -60,7 +66,7 @@ class Refusal:
 
     @property
     def is_missing_key(self) -> bool:
-        return self.status == 404 and self.code != "NoSuchBucket"
+        return self.code == "NoSuchKey"
 
 
 def refusal_of(problem: Exception) -> Refusal:
@@ -91,6 +97,9 @@ def explain(refusal: Refusal, uri: str, access: Access) -> StageError:
         hint = "Set `region` of the connection to the region of the bucket."
         return StageError(Reason.CONFIG_INVALID, f"{uri}: {answer}: the bucket is in another region", hint)
     match _reason(refusal):
+        case Reason.CONFIG_INVALID as reason if refusal.status == 404:
+            hint = "Correct `endpoint` of the connection."
+            return StageError(reason, f"{uri}: {answer}: that is no answer of an S3 server", hint)
         case Reason.STORAGE_DENIED if access.identity == ANONYMOUS:
             hint = "Name a Secret in the connection, or give the process an identity."
             return StageError(Reason.CREDENTIALS_INVALID, f"{uri}: {answer} to {ANONYMOUS}", hint)
@@ -121,6 +130,7 @@ def _kind(refusal: Refusal) -> str:
 def _refusal_of_client_error(problem: ClientError) -> Refusal:
     status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     code = problem.response.get("Error", {}).get("Code", "")
-    known = re.fullmatch(r"[A-Za-z][A-Za-z0-9.]{0,63}", code)
-    refused_identity = problem.operation_name.startswith("AssumeRole")
-    return Refusal(401 if refused_identity else status, code if known else "")
+    known = code if re.fullmatch(r"[A-Za-z][A-Za-z0-9.]{0,63}", code) else ""
+    if problem.operation_name.startswith("AssumeRole") and (status or 0) < 500:
+        return Refusal(401, f"{problem.operation_name} {known}".strip())  # no answer of the store itself
+    return Refusal(status, known)

@@ -65,9 +65,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_ends(state.num_input_tokens_seen)
         self.steps = state.global_step
-        is_last = state.global_step >= state.max_steps
         due = is_due(self._training.checkpoint.every, state.global_step, state.epoch)
-        control.should_save = not is_last and (due or self._stop.requested)
+        control.should_save = due and state.global_step < state.max_steps
 
     def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         row = state.log_history[-1]
@@ -78,6 +77,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.history.add(state.log_history[-1])
         self._report(state)
         self._evaluate(model, state)
+        control.should_save |= self._must_leave(state)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
@@ -91,8 +91,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.history.close()
         self.status = self._status(state)
 
+    def _must_leave(self, state: Any) -> bool:
+        """Not after the last step: the result is as near as a checkpoint."""
+        return self._stop.requested and state.global_step < state.max_steps
+
     def _evaluate(self, model: Any, state: Any) -> None:
-        """Evaluates where it is due. An evaluation that is cut short is made up for after the resume."""
+        """Evaluates where it is due; one that is cut short is made up for after the resume."""
         evaluation, step = self._training.evaluation, state.global_step
         if evaluation is None or not self._held_out.is_dir():
             return
@@ -100,7 +104,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if done or (step % evaluation.every_steps and step < state.max_steps):
             return
         with self._meter.evaluating():
-            loss = evaluate(model, load_from_disk(str(self._held_out)), lambda: self._stop.requested)
+            rows = load_from_disk(str(self._held_out))
+            loss = evaluate(model, rows, lambda: self._must_leave(state))
         if loss is not None:
             _check_finite(loss, "the loss on the held-out rows", state)
             state.log_history.append(evaluation_row(step, state.epoch, loss))

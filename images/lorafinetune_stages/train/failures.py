@@ -11,7 +11,7 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
         "OutOfMemoryError",
         r"",
         Reason.CUDA_OUT_OF_MEMORY,
-        "the GPU's memory is too small for one conversation in a pass",
+        "the GPU's memory is too small for one micro-batch: {}",
     ),
     (
         "RuntimeError",

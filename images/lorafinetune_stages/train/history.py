@@ -28,8 +28,8 @@ def evaluation_row(step: int, epoch: float, loss: float) -> Row:
 
 
 def decimal(value: float) -> str:
-    """A number as the API writes it: six digits that count."""
-    return f"{value:.6g}".replace("e+", "e")
+    """A number as the API writes it: six digits that count, and none after the twelfth place."""
+    return f"{round(value, 12):.6g}".replace("e+", "e")
 
 
 class History:

@@ -2,22 +2,16 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorafinetune.api.status import Artifact, GpuSeconds
+from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune.contract.outcome import TrainResult
 from lorafinetune_stages.base import forbid_hubs
+from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.store.manifest import (
-    Manifest,
-    ManifestFile,
-    commit_manifest,
-    files_digest,
-    find_output,
-)
-from lorafinetune_stages.store.transfer import upload_tree
 from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.card import adapter_card
@@ -26,14 +20,12 @@ from lorafinetune_stages.train.fit import Fit, fit
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.output import ADAPTER, commit_trained
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.stopping import Stop
 
 if TYPE_CHECKING:
     from lorafinetune_stages.train.callback import Watch
-
-ADAPTER = "adapter"
-"""Directory of the adapter below the training's place. Beside it lie the metrics, which hold timings."""
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -42,71 +34,67 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
     Raises StageError(Preempted) after a checkpoint where it is asked to stop, and StageError for
     whatever a person can mend.
     """
-    if found := find_output(context.store, place("trainings", arguments.key)):
-        return _result(found, cache_hit=True)
+    if found := find_trained(arguments.key, context.store):
+        return found.model_copy(update={"cache_hit": True})
+    meter = Meter(arguments.gpus)
     with Stop() as stop:
-        return _Training(arguments, context, stop).run()
+        inputs = find_inputs(arguments, context)
+        forbid_hubs()
+        os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")
+        device.claim(arguments)
+        launch = _fetch_and_import(arguments, context, inputs, stop)
+        return _Attempt(arguments, context, inputs, launch, stop, meter).run()
 
 
-class _Training:
-    """One attempt at one training."""
+def _fetch_and_import(arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop) -> Any:
+    """Downloads the inputs while LLaMA-Factory is imported, which takes ten seconds and more.
 
-    def __init__(self, arguments: TrainArguments, context: Context, stop: Stop) -> None:
-        self.arguments = arguments
-        self.context = context
-        self.stop = stop
-        self.meter = Meter(arguments.gpus)
-        self.place = place("trainings", arguments.key)
-        self.output = context.workdir / "output"
+    Returns the module with everything heavy.
+    """
+    context.progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
+
+    def advance(count: int) -> None:
+        stop.check_before_first_step()
+        context.progress.advance(count)
+
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(fetch_inputs, arguments, context, inputs, advance)
+        launch = import_module("lorafinetune_stages.train.launch")
+        fetched.result()
+    return launch
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at one training, with its inputs on the disk. launch: the module of that name."""
+
+    arguments: TrainArguments
+    context: Context
+    inputs: Inputs
+    launch: Any
+    stop: Stop
+    meter: Meter
 
     def run(self) -> TrainResult:
-        inputs = find_inputs(self.arguments, self.context)
-        _quiet()
-        device.claim(self.arguments)
-        launch = self._fetch(inputs)
-        portable = config.portable(self.arguments.config, inputs.facts.template)
-        cut = self._fit(launch, inputs)
-        watch = self._train(launch, inputs, portable, cut)
-        facts = lineage(
-            self.arguments, inputs, portable, cut, device.hardware(self.arguments.gpus), watch.resumes
-        )
-        return self._finish(inputs, portable, facts, watch)
-
-    def _fetch(self, inputs: Inputs) -> Any:
-        """Downloads the inputs while LLaMA-Factory is imported, which takes ten seconds and more."""
-        progress = self.context.progress
-        progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
-
-        def advance(count: int) -> None:
-            self.stop.check_before_first_step()
-            progress.advance(count)
-
-        with ThreadPoolExecutor(1) as pool:
-            fetched = pool.submit(fetch_inputs, self.arguments, self.context, inputs, advance)
-            launch = import_module("lorafinetune_stages.train.launch")
-            fetched.result()
-        return launch
-
-    def _fit(self, launch: Any, inputs: Inputs) -> Fit:
-        arguments = self.arguments
-        shape = launch.read_shape(inputs.model_directory, arguments.model.bytes)
-        free = device.free_bytes(arguments.gpus)
-        return fit(
-            arguments.training.batch_size, arguments.gpus, arguments.training.cutoff_length, shape, free
+        portable = config.portable(self.arguments.config, self.inputs.facts.template)
+        cut = self._fit()
+        watch = self._train(portable, cut)
+        facts = device.hardware(self.arguments.gpus)
+        return self._finish(
+            portable, lineage(self.arguments, self.inputs, portable, cut, facts, watch.resumes), watch
         )
 
-    def _train(self, launch: Any, inputs: Inputs, portable: dict[str, Any], cut: Fit) -> "Watch":
-        arguments = self.arguments
-        checkpoints = Checkpoints(
-            self.context.store,
-            self.place,
-            arguments.key,
-            arguments.model,
-            arguments.training.checkpoint.keep,
-        )
+    def _fit(self) -> Fit:
+        training, gpus = self.arguments.training, self.arguments.gpus
+        shape = self.launch.read_shape(self.inputs.model_directory, self.arguments.model.bytes)
+        return fit(training.batch_size, gpus, training.cutoff_length, shape, device.free_bytes(gpus))
+
+    def _train(self, portable: dict[str, Any], cut: Fit) -> "Watch":
+        arguments, inputs = self.arguments, self.inputs
+        checkpoints = self._checkpoints()
         resumed = checkpoints.newest(self.context.workdir / "resume")
         self.meter.before = _cost_so_far(resumed)
-        watch: Watch = launch.Watch(
+        watch: Watch = self.launch.Watch(
             arguments,
             inputs.dataset_directory,
             checkpoints,
@@ -121,57 +109,29 @@ class _Training:
             arguments.gpus,
             inputs.model_directory,
             inputs.dataset_directory,
-            self.output,
+            self.context.workdir / "output",
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        launch.train(local, watch, self.stop)
+        self.launch.train(local, watch, self.stop)
         return watch
 
-    def _finish(
-        self, inputs: Inputs, portable: dict[str, Any], facts: dict[str, Any], watch: "Watch"
-    ) -> TrainResult:
-        """Uploads what the training came to; its manifest, written last, makes it exist."""
+    def _checkpoints(self) -> Checkpoints:
         arguments = self.arguments
-        kept = self.context.workdir / "kept"
-        card = adapter_card(arguments.model, inputs.facts.dataset, portable, arguments.training.batch_size)
-        write_adapter(self.output, kept / ADAPTER, arguments.model, portable, card)
+        where, keep = place("trainings", arguments.key), arguments.training.checkpoint.keep
+        return Checkpoints(self.context.store, where, arguments.key, arguments.model, keep)
+
+    def _finish(self, portable: dict[str, Any], facts: dict[str, Any], watch: "Watch") -> TrainResult:
+        arguments, kept = self.arguments, self.context.workdir / "kept"
+        dataset = self.inputs.facts.dataset
+        card = adapter_card(arguments.model, dataset, portable, arguments.training.batch_size)
+        trained = self.context.workdir / "output"
+        write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / "metrics.jsonl").write_text(watch.history.to_json_lines())
         draw_loss(watch.history.rows, kept / "loss.png")
-        files = upload_tree(self.context.store, kept, self.place)
-        result = TrainResult(
-            key=arguments.key,
-            adapter=self._adapter(files),
-            training=watch.status,
-            gpu_seconds=self.meter.gpu_seconds(),
-        )
-        manifest = commit_manifest(
-            self.context.store, self.place, "trainings", arguments.key, files, facts, result.encode()
-        )
-        return _result(manifest, cache_hit=False)
-
-    def _adapter(self, files: tuple[ManifestFile, ...]) -> Artifact:
-        inside = tuple(
-            file.model_copy(update={"path": file.path.removeprefix(f"{ADAPTER}/")})
-            for file in files
-            if file.path.startswith(f"{ADAPTER}/")
-        )
-        return Artifact(
-            uri=f"{self.context.store.uri}/{self.place}/{ADAPTER}",
-            digest=files_digest(inside),
-            bytes=sum(file.size for file in inside),
-        )
+        cost = self.meter.gpu_seconds()
+        return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost)
 
 
 def _cost_so_far(resumed: Checkpoint | None) -> GpuSeconds:
     return GpuSeconds.decode(resumed.notes.get("gpuSeconds", {})) if resumed else GpuSeconds()
-
-
-def _result(manifest: Manifest, cache_hit: bool) -> TrainResult:
-    return TrainResult.decode(manifest.result or {}).model_copy(update={"cache_hit": cache_hit})
-
-
-def _quiet() -> None:
-    """No hub, and no more than warnings from LLaMA-Factory; both are read when it is imported."""
-    forbid_hubs()
-    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")

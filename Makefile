@@ -1,0 +1,59 @@
+# Everything starts here, on a bare machine too: `make demo`, `make test`, `make check`.
+
+CACHE ?= $(or $(LORAFINETUNE_CACHE),$(HOME)/.cache/lorafinetune)
+UV ?= $(or $(shell command -v uv),.uv/bin/uv)
+BIN := .venv/bin
+STORE := lorafinetune-store
+SAMPLE := samples/smollm2-emollm.yaml
+
+.PHONY: help demo test check generate cluster-up cluster-down servers clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/ready ## fine-tune a real model on real data, and compare it with its base
+	@$(BIN)/python samples/smollm2.py $(STORE)/samples/SmolLM2-135M-Instruct
+	@mkdir -p $(STORE)/samples/emollm && cp -n samples/data/emollm/* $(STORE)/samples/emollm/
+	@$(BIN)/lorafinetune run $(SAMPLE) --store $(STORE)
+	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
+
+test: check servers ## run every test
+	$(BIN)/pytest -q -n 2 -m "not model and not e2e" --ignore tests/unit
+	$(BIN)/pytest -q -m model --ignore tests/unit
+
+check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache > .venv/lint-imports.log || (cat .venv/lint-imports.log; exit 1)
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+	$(MAKE) -s generate OUT=.venv/generated
+	@diff -r .venv/generated/crds crds && diff .venv/generated/docs/reference/api.md docs/reference/api.md \
+	  || (echo "generated files are out of date: run 'make generate'"; exit 1)
+
+OUT ?= .
+generate: .venv/ready ## write the CRD and the reference page from the typed models
+	@mkdir -p $(OUT)/crds $(OUT)/docs/reference
+	@$(BIN)/lorafinetune crd > $(OUT)/crds/lorafinetunes.yaml
+	@$(BIN)/python -m lorafinetune.api.reference > $(OUT)/docs/reference/api.md
+
+cluster-up: .venv/ready ## start a real Kubernetes on this machine, and print how to reach it
+	@PYTHONPATH=tests $(BIN)/python -m cluster.up
+
+cluster-down: .venv/ready ## end it, and leave nothing behind
+	@PYTHONPATH=tests $(BIN)/python -m cluster.down
+
+servers: .venv/ready ## build the servers that tests start (cached by content)
+	@PYTHONPATH=tests $(BIN)/python -m cluster.build etcd kube-apiserver versitygw
+
+clean: ## remove the environment and everything that runs leave behind
+	rm -rf .venv .uv $(STORE) lorafinetune-runs
+
+.venv/ready: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --frozen --quiet --all-extras --all-groups
+	@touch $@
+
+.uv/bin/uv:
+	@python3 -m venv .uv 2> /dev/null || (rm -rf .uv; apt-get install -y -q python3-venv && python3 -m venv .uv)
+	@.uv/bin/pip install --quiet uv==0.13.9

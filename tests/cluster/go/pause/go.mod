@@ -1,0 +1,3 @@
+module lorafinetune.dev/tests/pause
+
+go 1.26.0

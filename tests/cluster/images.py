@@ -1,0 +1,152 @@
+"""Container images without a registry and without a daemon, each built once for what is in it.
+
+buildah builds and remembers every step, so a second build of the same content ends in seconds with
+the same image. An image's tag is its content, so whoever names it can get no other. A cluster of
+our own takes images straight into containerd; any other one pulls them from the registry that
+`LORAFINETUNE_REGISTRY` names (`host:port/prefix`), where they are pushed first.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.build import binary, cache, one_at_a_time
+from cluster.process import run, say
+
+LOCAL = "localhost/lorafinetune"
+BASE_SUITE = "bookworm"
+BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
+BASE_DOCKERFILE = """FROM scratch
+ADD root.tar /
+RUN ln -s python3 /usr/bin/python
+"""
+PROGRAM_DOCKERFILE = """FROM scratch
+COPY program /program
+USER 65534:65534
+ENTRYPOINT ["/program"]
+"""
+STORAGE = """[storage]
+driver = "overlay"
+graphroot = "{folder}/storage"
+runroot = "{folder}/run"
+"""
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+LEFT_OUT = ["--exclude=./dev/*", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"]
+KEPT = 3
+CLEAN_UP = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+
+Importer = Callable[[str, Path], None]
+
+
+def build(
+    name: str, context: Path, dockerfile: Path | None = None, arguments: Mapping[str, str] | None = None
+) -> str:
+    """Build it and return its reference, `localhost/lorafinetune/NAME:CONTENT`.
+
+    `dockerfile` is the context's own unless given. A step that goes to the network sees the
+    certificate authorities of this machine.
+    """
+    command = [
+        "build",
+        "--layers",
+        "--quiet",
+        f"--file={dockerfile or context / 'Dockerfile'}",
+    ]
+    command += [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
+    if Path(AUTHORITIES).is_file():
+        command.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
+    with one_at_a_time("images"):
+        identity = _buildah(*command, str(context)).split()[-1]
+        reference = f"{LOCAL}/{name}:{identity[:16]}"
+        _buildah("tag", identity, reference)
+        _forget_old(name)
+    return reference
+
+
+@functools.cache
+def program(name: str) -> str:
+    """An image with one static program in it: one that `cluster.build` knows."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(binary(name), f"{folder}/program")
+        os.utime(f"{folder}/program", (0, 0))
+        Path(folder, "Dockerfile").write_text(PROGRAM_DOCKERFILE)
+        return build(name, Path(folder))
+
+
+@functools.cache
+def base() -> str:
+    """Debian with Python and nothing else: a stand-in for `python:3.11-slim` that needs no registry."""
+    recipe = repr((BASE_SUITE, BASE_PACKAGES, BASE_DOCKERFILE))
+    reference = f"{LOCAL}/base:{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    with _workshop() as folder:
+        if reference not in known():
+            say(f"making a base image of Debian {BASE_SUITE}, once (about 2 min on 2 cores) …")
+            _make_base(reference, folder)
+    return reference
+
+
+def export(reference: str, take: Importer) -> None:
+    """Hand the image to `take` as an archive, which is gone afterwards."""
+    with _workshop() as folder:
+        archive = folder / "image.tar"
+        _buildah("push", "--disable-compression", reference, f"docker-archive:{archive}:{reference}")
+        take(reference, archive)
+
+
+def push(reference: str, registry: str) -> str:
+    """Put the image into a registry; the name it has there."""
+    there = reference.replace(LOCAL, registry.rstrip("/"), 1)
+    verify = not there.startswith(("localhost:", "127.0.0.1:"))
+    _buildah("push", f"--tls-verify={str(verify).lower()}", reference, f"docker://{there}")
+    return there
+
+
+def known() -> list[str]:
+    """The references of what was built, the newest first."""
+    found = json.loads(_buildah("images", "--json"))
+    found.sort(key=lambda image: image["createdatraw"], reverse=True)
+    return [name for image in found for name in image["names"] or () if name.startswith(LOCAL)]
+
+
+@contextmanager
+def _workshop() -> Iterator[Path]:
+    """An empty folder for one at a time. What somebody left who was killed in it is removed."""
+    with one_at_a_time("images"):
+        folder = cache() / "images" / "work"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+        shutil.rmtree(folder)
+
+
+def _make_base(reference: str, folder: Path) -> None:
+    include = f"--include={','.join(BASE_PACKAGES)}"
+    root = str(folder / "root")
+    run(*CLEAN_UP, "debootstrap", "--variant=minbase", include, BASE_SUITE, root, within=900)
+    archive = ["--create", "--numeric-owner", f"--file={folder / 'root.tar'}", f"--directory={root}"]
+    run("tar", *archive, *LEFT_OUT, ".")
+    shutil.rmtree(root)
+    (folder / "Dockerfile").write_text(BASE_DOCKERFILE)
+    _buildah("build", f"--tag={reference}", str(folder))
+
+
+def _forget_old(name: str) -> None:
+    """Keep the newest few: layers that they share are there once."""
+    for reference in [it for it in known() if it.startswith(f"{LOCAL}/{name}:")][KEPT:]:
+        _buildah("rmi", reference)
+
+
+def _buildah(*arguments: str) -> str:
+    """Run it so that whatever it mounts goes with it, even if it is killed."""
+    folder = cache() / "buildah"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "storage.conf"
+    settings.write_text(STORAGE.format(folder=folder))
+    environment = {"BUILDAH_ISOLATION": "chroot", "CONTAINERS_STORAGE_CONF": str(settings)}
+    return run(*CLEAN_UP, "buildah", *arguments, within=3600, environment=environment)

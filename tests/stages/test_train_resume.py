@@ -1,0 +1,183 @@
+"""A training that is interrupted ends as if it had not been, to the bit, wherever it was cut."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError, TrainResult
+from stages.train_builders import World, world
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+STEPS = 6
+EVALUATION = {"fraction": "0.2", "everySteps": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, TrainResult]:
+    """A training that nobody interrupted, and that left a checkpoint after every step."""
+    made = world(
+        tmp_path_factory.mktemp("whole"), evaluation=EVALUATION, checkpoint={"every": 1, "keep": "all"}
+    )
+    return made, made.train()
+
+
+def cut(made: World, root: Path, step: int) -> World:
+    """The store as a machine that dies after this step leaves it."""
+    left = made.copy(root)
+    for later in range(step + 1, STEPS):
+        left.store.delete(f"trainings/{made.arguments.key}/checkpoints/{later}")
+    return left
+
+
+def same_end(left: World, whole: tuple[World, TrainResult], resumes: int = 1) -> None:
+    made, result = whole
+    resumed = left.train()
+    assert resumed.adapter.digest == result.adapter.digest
+    assert left.metrics() == made.metrics()
+    assert (left.place / "loss.png").read_bytes() == (made.place / "loss.png").read_bytes()
+    assert left.manifest().lineage["resumes"] == resumes
+
+
+def test_no_checkpoint_is_made_of_the_last_step(whole: tuple[World, TrainResult]) -> None:
+    assert whole[0].checkpoints() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("step", range(STEPS), ids="after step {}".format)
+def test_a_training_that_dies_goes_on_from_its_last_checkpoint(
+    whole: tuple[World, TrainResult], tmp_path: Path, step: int
+) -> None:
+    left = cut(whole[0], tmp_path, step)
+    same_end(left, whole, resumes=1 if step else 0)
+    assert left.progress().resumed_from == (step or None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"lora": {"variant": "dora"}}, id="DoRA"),
+        pytest.param({"extraArgs": {"neftune_noise_alpha": "5"}}, id="NEFTune"),
+        pytest.param({"precision": "fp32", "scheduler": "linear", "warmupRatio": "0.5"}, id="fp32, warm-up"),
+        pytest.param({"extraArgs": {"loraplus_lr_ratio": "4"}, "weightDecay": "0.1"}, id="LoRA+ and decay"),
+    ],
+)
+def test_a_training_of_each_kind_goes_on(
+    whole: tuple[World, TrainResult], tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    made = whole[0].training(epochs=None, maxSteps=4, checkpoint={"every": 2}, **fields)
+    result = made.train()
+    left = made.copy(tmp_path)
+    same_end(left, (made, result))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4], ids="asked after step {}".format)
+def test_a_request_to_stop_is_obeyed_at_the_end_of_the_step(
+    whole: tuple[World, TrainResult], tmp_path: Path, step: int
+) -> None:
+    """Step 3 ends an epoch; at steps 2 and 4 an evaluation is cut short, and made up for."""
+    left = cut(whole[0], tmp_path, 0).training(evaluation=EVALUATION)
+    with pytest.raises(StageError) as stopped:
+        left.interrupted_train(step)
+    assert stopped.value.reason is Reason.PREEMPTED
+    assert stopped.value.message == f"saved a checkpoint at step {step} of {STEPS}"
+    assert left.checkpoints()[-1] == step
+    assert not (left.place / "manifest.json").exists()
+    same_end(left, whole)
+
+
+def test_a_training_survives_several_stops(whole: tuple[World, TrainResult], tmp_path: Path) -> None:
+    left = cut(whole[0], tmp_path, 0)
+    for moment in (1, 3):
+        with pytest.raises(StageError):
+            left.interrupted_train(moment)
+    same_end(left, whole, resumes=2)
+
+
+def test_a_request_before_the_first_step_is_obeyed_at_once(
+    whole: tuple[World, TrainResult], tmp_path: Path
+) -> None:
+    left = cut(whole[0], tmp_path, 0)
+    with pytest.raises(StageError) as stopped:
+        left.interrupted_train("loading the model")
+    assert stopped.value.reason is Reason.PREEMPTED
+    assert stopped.value.message == "the training was asked to stop before its first step"
+    assert left.checkpoints() == []
+
+
+def test_a_request_in_the_last_step_lets_the_training_finish(
+    whole: tuple[World, TrainResult], tmp_path: Path
+) -> None:
+    left = cut(whole[0], tmp_path, 0)
+    assert left.interrupted_train(STEPS).adapter.digest == whole[1].adapter.digest
+    assert left.metrics() == whole[0].metrics()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(1, [5]), (2, [4, 5]), ("all", [1, 2, 3, 4, 5])])
+def test_the_newest_checkpoints_are_kept(
+    whole: tuple[World, TrainResult], tmp_path: Path, keep: Any, kept: list[int]
+) -> None:
+    left = cut(whole[0], tmp_path, 3).training(evaluation=EVALUATION, checkpoint={"every": 1, "keep": keep})
+    left.train()
+    assert left.checkpoints() == kept
+
+
+def _flip(left: World) -> None:
+    path = left.place / "checkpoints" / "4" / "optimizer.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _lose(left: World) -> None:
+    (left.place / "checkpoints" / "4" / "rng_state.pth").unlink()
+
+
+def _garble(left: World) -> None:
+    (left.place / "checkpoints" / "4" / "manifest.json").write_text("{}")
+
+
+def _leave_incomplete(left: World) -> None:
+    (left.place / "checkpoints" / "4" / "manifest.json").unlink()
+
+
+def _swap(left: World) -> None:
+    """The checkpoint of another step in this one's place."""
+    left.store.delete(f"trainings/{left.arguments.key}/checkpoints/4")
+    (left.place / "checkpoints" / "2").rename(left.place / "checkpoints" / "4")
+
+
+@pytest.mark.parametrize(
+    ("damage", "log"),
+    [
+        pytest.param(_flip, "the file optimizer.pt does not match manifest.json", id="a flipped bit"),
+        pytest.param(_lose, "rng_state.pth does not exist", id="a lost file"),
+        pytest.param(_garble, "manifest.json: kind: Field required", id="an unreadable manifest"),
+        pytest.param(_leave_incomplete, "", id="an upload that was cut"),
+        pytest.param(_swap, "checkpoints/4 belongs to another training", id="a checkpoint from elsewhere"),
+    ],
+)
+def test_a_bad_checkpoint_is_told_of_and_the_one_before_is_used(
+    whole: tuple[World, TrainResult],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Any,
+    log: str,
+) -> None:
+    left = cut(whole[0], tmp_path, 4)
+    damage(left)
+    with caplog.at_level(logging.WARNING, "lorafinetune_stages"):
+        same_end(left, whole)
+    assert log in caplog.text
+    assert left.progress().resumed_from == 3
+    assert left.checkpoints()[-2:] == [4, 5]
+
+
+def test_without_a_whole_checkpoint_the_training_begins_anew(
+    whole: tuple[World, TrainResult], tmp_path: Path
+) -> None:
+    left = cut(whole[0], tmp_path, 1)
+    (left.place / "checkpoints" / "1" / "trainer_state.json").write_text("{}")
+    same_end(left, whole, resumes=0)

@@ -1,0 +1,56 @@
+"""What exceptions of the libraries mean to a person; those that nobody knows stay what they are."""
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.train.failures import explain
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason", "message"),
+    [
+        pytest.param(
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            Reason.CUDA_OUT_OF_MEMORY,
+            "the GPU's memory is too small for one micro-batch: "
+            "CUDA out of memory. Tried to allocate 2.00 GiB.",
+            id="a full GPU",
+        ),
+        pytest.param(
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+            Reason.HOST_OUT_OF_MEMORY,
+            "the training needs more memory than there is",
+            id="a full host",
+        ),
+        pytest.param(
+            ValueError("Your setup doesn't support bf16/gpu."),
+            Reason.CONFIG_INVALID,
+            "training.precision: the GPU does not compute in bf16",
+            id="a card without bf16",
+        ),
+        pytest.param(
+            ValueError("Some keys are not used by the HfArgumentParser:\n ['nope']"),
+            Reason.CONFIG_INVALID,
+            "training.extraArgs: Some keys are not used by the HfArgumentParser: ['nope']",
+            id="an argument that LLaMA-Factory does not have",
+        ),
+    ],
+)
+def test_a_known_failure_has_a_reason(problem: Exception, reason: Reason, message: str) -> None:
+    explained = explain(problem)
+    assert isinstance(explained, StageError)
+    assert (explained.reason, explained.message) == (reason, message)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [KeyError("labels"), ValueError("something else"), StageError(Reason.PREEMPTED, "asked to stop")],
+    ids=repr,
+)
+def test_another_stays_what_it_is(problem: Exception) -> None:
+    assert explain(problem) is problem
