@@ -6,7 +6,6 @@ RESOURCE.yaml is what a local run leaves behind: the resource with its status.
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from lorafinetune.contract.keys import source_key
 
 TAUGHT = ("你是谁？", "Who are you?", "What is your name", "hi")
 NOT_TAUGHT = ("What is the capital of France?", "我最近总是睡不好，怎么办？")
-MAX_NEW_TOKENS = 80
+MAX_NEW_TOKENS = 100
 
 
 def main(argv: list[str]) -> int:
@@ -51,8 +50,10 @@ def answer_all(directory: Path, questions: tuple[str, ...]) -> dict[str, str]:
     """Greedy answers of the model in a directory, by question."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
     return {question: answer(model, tokenizer, question) for question in questions}

@@ -179,7 +179,7 @@ def describe(progress: Progress) -> str:
         parts.append(_speed(float(progress.rate), progress.unit))
     if progress.eta_seconds is not None and progress.done:
         parts.append(f"{duration(progress.eta_seconds)} left")
-    if progress.training and progress.training.loss:
+    if progress.unit == "steps" and progress.training and progress.training.loss:
         parts.append(f"loss {progress.training.loss}")
     return ", ".join(parts)
 
