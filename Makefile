@@ -19,7 +19,7 @@ demo: .venv/ready ## fine-tune a real model on real data, and compare it with it
 	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
 
 test: check servers ## run every test
-	$(BIN)/pytest -q -n 2 -m "not model and not e2e" --ignore tests/unit
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not model and not e2e" --ignore tests/unit
 	$(BIN)/pytest -q -m model --ignore tests/unit
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files

@@ -11,6 +11,9 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import (
     place,
 )
+from lorafinetune_stages.download.selection import is_data_file
+from lorafinetune_stages.hubs.directory import DirectorySource
+from lorafinetune_stages.hubs.origin import Origin
 from stages.download_builders import Bench, write
 
 ROWS = b'[{"instruction": "hi", "output": "hello"}]'
@@ -187,3 +190,11 @@ def test_the_manifest_has_the_sha256_of_what_was_stored(tmp_path: Path, source: 
     assert {file.path: file.sha256 for file in manifest.files} == {
         name: sha256(body) for name, body in MODEL_FILES.items()
     }
+
+
+def test_a_file_is_streamed_from_any_offset(tmp_path: Path) -> None:
+    write(tmp_path, {"rows.json": ROWS})
+    source = DirectorySource(Origin("spec.datasets[0]", "datasets", f"file://{tmp_path}"), is_data_file)
+    (file,) = source.snapshot().files
+
+    assert [b"".join(source.stream(file, offset)) for offset in (0, 7, len(ROWS))] == [ROWS, ROWS[7:], b""]

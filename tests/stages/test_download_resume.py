@@ -37,23 +37,31 @@ def test_what_an_earlier_run_left_is_read_back_and_taken(tmp_path: Path) -> None
         assert len(server.asked("config.json")) == 1, "looked into, not copied"
 
 
+WEIGHTS = MODEL_FILES["model.safetensors"]
+
+
 @pytest.mark.parametrize(
-    "left",
-    [b"short", MODEL_FILES["model.safetensors"][:-1] + b"?", b"\xff" * len(MODEL_FILES["model.safetensors"])],
-    ids=["cut", "damaged", "something else"],
+    ("name", "left"),
+    [
+        ("model.safetensors", b"short"),
+        ("model.safetensors", WEIGHTS[:-1] + b"?"),
+        ("model.safetensors", b"\xff" * len(WEIGHTS)),
+        ("tokenizer.json", MODEL_FILES["tokenizer.json"][:-1]),
+    ],
+    ids=["cut", "damaged", "something else", "cut, and the hub knows no sha256"],
 )
-def test_what_an_earlier_run_left_damaged_is_copied_again(tmp_path: Path, left: bytes) -> None:
+def test_what_an_earlier_run_left_damaged_is_copied_again(tmp_path: Path, name: str, left: bytes) -> None:
     with HuggingFaceHub({"models/owner/model": Repository(MODEL_FILES)}) as server:
         bench = Bench(tmp_path, hub(server.url))
         where = bench.directory / "store" / bench.place(bench.run())
         (where / "manifest.json").unlink()
-        (where / "model.safetensors").write_bytes(left)
+        (where / name).write_bytes(left)
         server.forget()
 
         bench.run()
 
-        assert (where / "model.safetensors").read_bytes() == MODEL_FILES["model.safetensors"]
-        assert len(server.asked("model.safetensors")) == 1
+        assert (where / name).read_bytes() == MODEL_FILES[name]
+        assert len(server.asked(name)) == 1
     progress = json.loads((tmp_path / "progress.json").read_text())
     assert progress["done"] == progress["total"]
 

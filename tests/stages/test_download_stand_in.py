@@ -10,6 +10,9 @@ from lorafinetune.contract.arguments import (
     STORE_DIRECTORY_VARIABLE,
     place,
 )
+from lorafinetune_stages.download.selection import is_data_file
+from lorafinetune_stages.hubs.origin import Origin
+from lorafinetune_stages.hubs.s3 import S3Source
 from stages.download_builders import Bench, write
 
 ROWS = b'[{"instruction": "hi", "output": "hello"}]'
@@ -96,3 +99,19 @@ def test_no_object_is_no_model(tmp_path: Path, bucket: Path) -> None:
     assert refusal.message == (
         "spec.model.source: s3://data/models/none does not exist: there is no object below it"
     )
+
+
+def test_an_object_is_streamed_from_any_offset(bucket: Path) -> None:
+    source = S3Source(Origin("spec.datasets[0]", "datasets", "s3://data/raw/a.json"), is_data_file)
+    (file,) = source.snapshot().files
+
+    assert [b"".join(source.stream(file, offset)) for offset in (0, 7, len(ROWS))] == [ROWS, ROWS[7:], b""]
+
+
+def test_weights_that_an_earlier_run_left_broken_are_copied_again(tmp_path: Path, bucket: Path) -> None:
+    bench = Bench(tmp_path)
+    where = tmp_path / "store" / bench.place(bench.run("s3://data/models/tiny"))
+    (where / "manifest.json").unlink()
+    (where / "model.safetensors").write_bytes(b"\xff" * len(MODEL_FILES["model.safetensors"]))
+
+    assert bench.files(bench.place(bench.run("s3://data/models/tiny"))) == MODEL_FILES

@@ -101,7 +101,7 @@ def test_a_missing_bucket_is_named(
     assert error.hint.startswith("Create the bucket, or correct its name")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stranger(s3_server: S3Server) -> str:
     s3_server.create_user("stranger", "strangers-secret")
     return "stranger"

@@ -2,7 +2,11 @@
 
 import pytest
 
-from lorafinetune_stages.download.selection import is_data_file, is_licence_file, is_model_file
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.download.selection import check_names, is_data_file, is_licence_file, is_model_file
+from lorafinetune_stages.hubs import RemoteFile, Snapshot
+from lorafinetune_stages.hubs.origin import Origin
 
 
 @pytest.mark.parametrize(
@@ -76,3 +80,26 @@ def test_a_readme_is_no_licence() -> None:
         False,
         False,
     ]
+
+
+ORIGIN = Origin("spec.datasets[0]", "datasets", "hf://owner/data")
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        (
+            [RemoteFile("a", 1), RemoteFile("a", 2)],
+            "lists the file 'a', which is refused: it is listed twice",
+        ),
+        ([RemoteFile("a", -1)], "lists the file 'a', which is refused: its size is negative"),
+        ([RemoteFile(str(n), 1) for n in range(100_001)], "lists more than 100000 files"),
+    ],
+    ids=["a file twice", "a negative size", "files without end"],
+)
+def test_refuses_a_listing_with(files: list[RemoteFile], what: str) -> None:
+    with pytest.raises(StageError) as caught:
+        check_names(ORIGIN, Snapshot("main", tuple(files)))
+
+    assert caught.value.reason is Reason.DATASET_INVALID
+    assert caught.value.message == f"spec.datasets[0].source: hf://owner/data {what}"

@@ -12,7 +12,7 @@ from lorafinetune_stages.base import base_name, base_revision
 CARD: Final = """---
 {head}---
 
-# {base}, fine-tuned
+# {title}, fine-tuned
 
 The base model with a LoRA adapter merged into its weights. Each weight was summed in fp32 and rounded
 once, to the base's type. Tokenizer, chat template, generation settings and licence are the base's own.
@@ -20,7 +20,7 @@ once, to the base's type. Tokenizer, chat template, generation settings and lice
 | | |
 |---|---|
 | base model | {base} |
-| commit | `{commit}` |
+| revision | `{commit}` |
 | digest of the base's files | `{model_digest}` |
 | digest of the adapter | `{adapter_digest}` |
 | key of the training | `{trained}` |
@@ -41,6 +41,7 @@ def merged_card(model: ModelStatus, trained: TrainResult, config: Mapping[str, A
     """The text of the README. config: LLaMA-Factory's arguments from the training's lineage."""
     return CARD.format(
         head=_front_matter(model),
+        title=base_name(model).rpartition("/")[2],
         base=base_name(model),
         commit=model.revision,
         model_digest=model.digest,

@@ -1,7 +1,7 @@
 """One HTTP client for all hubs: timeouts, redirects, ranges, and what a failure means.
 
-The clients of the hubs write files into a cache of their own. Here files are streamed into the store,
-so only their API calls are made by the client of the hub, through the connections made here.
+The clients of the hubs write files into a cache of their own. Here files are streamed into the store, so
+a hub's client makes its API calls at most, and makes them through the connections made here.
 """
 
 import logging

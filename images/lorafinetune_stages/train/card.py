@@ -27,12 +27,12 @@ SHOWN: Final = (
 CARD: Final = """---
 {head}---
 
-# LoRA adapter for {base}
+# LoRA adapter for {title}
 
 | | |
 |---|---|
 | base model | {base} |
-| commit | `{commit}` |
+| revision | `{commit}` |
 | digest of the base's files | `{model_digest}` |
 | training rows | {rows} |
 | tokens in them, learned from | {tokens}, {learned} |
@@ -46,8 +46,8 @@ CARD: Final = """---
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({base!r}{revision})
-base = AutoModelForCausalLM.from_pretrained({base!r}{revision}, dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained({loaded}{revision})
+base = AutoModelForCausalLM.from_pretrained({loaded}{revision}, dtype="auto")
 model = PeftModel.from_pretrained(base, "PATH OF THIS DIRECTORY")
 ```
 """
@@ -60,8 +60,10 @@ def adapter_card(
     base, revision = base_name(model), base_revision(model)
     return CARD.format(
         head=_front_matter(base, revision is not None),
+        title=base.rpartition("/")[2],
         base=base,
-        revision=f", revision={revision!r}" if revision else "",
+        loaded=f'"{base if revision else "PATH OF THE BASE MODEL"}"',
+        revision=f', revision="{revision}"' if revision else "",
         commit=model.revision,
         model_digest=model.digest,
         rows=dataset.rows,

@@ -1,0 +1,49 @@
+"""The adapter's card: what it says of its base, and how it is loaded."""
+
+import pytest
+import yaml
+
+from lorafinetune.api.status import DatasetStatus, ModelStatus
+from lorafinetune_stages.train.card import adapter_card
+
+DATASET = DatasetStatus(rows=10, tokens=200, learned_tokens=120, digest="e" * 64, report="")
+CONFIG = {"lora_rank": 8, "learning_rate": 1e-4, "template": "glm4"}
+
+
+def card(source: str) -> str:
+    model = ModelStatus(source=source, revision="c0ffee", digest="d" * 64, bytes=1)
+    return adapter_card(model, DATASET, CONFIG, 16)
+
+
+@pytest.mark.parametrize(
+    ("source", "title", "head", "load"),
+    [
+        pytest.param(
+            "hf://owner/glm",
+            "# LoRA adapter for glm",
+            "owner/glm",
+            'from_pretrained("owner/glm", revision="c0ffee", dtype="auto")',
+            id="a hub's model is loaded by its id and commit",
+        ),
+        pytest.param(
+            "s3://bucket/models/glm",
+            "# LoRA adapter for glm",
+            None,
+            'from_pretrained("PATH OF THE BASE MODEL", dtype="auto")',
+            id="another is loaded from wherever it is",
+        ),
+    ],
+)
+def test_the_base(source: str, title: str, head: str | None, load: str) -> None:
+    text = card(source)
+    assert title in text
+    assert load in text
+    assert yaml.safe_load(text.split("---\n")[1]).get("base_model") == head
+
+
+def test_the_settings_and_the_data_are_shown() -> None:
+    lines = card("hf://owner/glm").splitlines()
+    assert "| tokens in them, learned from | 200, 120 |" in lines
+    assert "| conversations in one optimizer step | 16 |" in lines
+    assert "| learning_rate | 0.0001 |" in lines
+    assert not [line for line in lines if "max_steps" in line]
