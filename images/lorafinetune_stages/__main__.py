@@ -97,7 +97,10 @@ def _run(stage: StageName) -> Result:
             workdir=Path(scratch),
             progress=Reporter.from_environment(stage),
         )
-        return program(arguments, context)
+        try:
+            return program(arguments, context)
+        finally:
+            context.progress.flush()
 
 
 def _arguments(stage: StageName) -> StageArguments:

@@ -62,6 +62,11 @@ class Reporter:
             self._latest = self._latest.model_copy(update=changes)
             self._set_done(self._latest.done)
 
+    def flush(self) -> None:
+        """Writes the latest progress, however short a time ago the last was written."""
+        with self._lock:
+            self._write()
+
     def _set_done(self, done: int) -> None:
         elapsed = max(self._clock() - self._began, 1e-9)
         rate, total = (done - self._before) / elapsed, self._latest.total

@@ -155,8 +155,8 @@ def test_wrong_credentials(
 def test_a_user_without_rights_is_told_to_ask_for_them(
     tmp_path: Path, s3_server: S3Server, connection: Connection, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3_server.create_user("stranger", "stranger-secret")
-    monkeypatch.setenv("CONNECTION_S3_AWS_ACCESS_KEY_ID", "stranger")
+    s3_server.create_user("newcomer", "stranger-secret")
+    monkeypatch.setenv("CONNECTION_S3_AWS_ACCESS_KEY_ID", "newcomer")
     monkeypatch.setenv("CONNECTION_S3_AWS_SECRET_ACCESS_KEY", "stranger-secret")
 
     refusal = Bench(tmp_path, connection).refusal(f"s3://{bucket}/raw/m")

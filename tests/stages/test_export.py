@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 MERGED = Export.decode({"merged": {}})
 IN_SHARDS = Export.decode({"merged": {"maxShardSize": "1MB"}})
 WIDE = {"hidden_size": 192, "intermediate_size": 512}
-"""Weights of 2.9 MB in bf16."""
+"""Weights of 1.7 MB in bf16."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_large_model_is_cut_into_shards_that_load_as_one(trained: World, tmp_p
     assert [path.name for path in shards] == [
         f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)
     ]
-    assert len(shards) > 2
+    assert len(shards) == 2
     assert all(path.stat().st_size < 1_010_000 for path in shards)
     theirs = peer_export(trained.root / "wide", trained.place / "adapter", tmp_path)
     assert_equal(load(merged), theirs)

@@ -11,7 +11,7 @@ from lorafinetune_stages.store import Advance, Entry, Stored, ignore_progress
 from lorafinetune_stages.store.errors import too_large
 from lorafinetune_stages.store.naming import check_key
 from lorafinetune_stages.store.s3_access import DEFAULT_BOUNDS, Bounds, access
-from lorafinetune_stages.store.s3_bulk import UNKNOWN_SIZE, Bulk, PartsReader
+from lorafinetune_stages.store.s3_bulk import UNKNOWN_SIZE, Bulk, ChunksReader
 from lorafinetune_stages.store.s3_control import Control
 from lorafinetune_stages.store.streams import CHUNK_BYTES, Measured, chunks_of, save
 
@@ -42,13 +42,13 @@ class S3Store:
         found = self._bulk.read(self._check(key), limit)
         if found and found.size > limit:
             raise too_large(f"{self.uri}/{key}", limit)
-        return bytes(found.data) if found else None
+        return b"".join(found.chunks) if found else None
 
     @contextmanager
     def open(self, key: str, offset: int = 0) -> Iterator[BinaryIO]:
         with (
-            closing(self._bulk.parts(self._check(key), offset)) as parts,
-            io.BufferedReader(PartsReader(parts), CHUNK_BYTES) as stream,
+            closing(self._bulk.chunks(self._check(key), offset)) as chunks,
+            io.BufferedReader(ChunksReader(chunks), CHUNK_BYTES) as stream,
         ):
             yield stream
 
@@ -66,8 +66,8 @@ class S3Store:
             return self._put(key, chunks_of(file), advance, path.stat().st_size)
 
     def download(self, key: str, path: Path, advance: Advance = ignore_progress) -> Stored:
-        with closing(self._bulk.parts(self._check(key))) as parts:
-            return save(parts, path, advance)
+        with closing(self._bulk.chunks(self._check(key))) as chunks:
+            return save(chunks, path, advance)
 
     def delete(self, prefix: str) -> None:
         for entry in self.list(self._check(prefix)):

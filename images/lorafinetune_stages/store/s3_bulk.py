@@ -20,13 +20,15 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.s3_access import Access
 from lorafinetune_stages.store.s3_errors import Refusal, explain, refusal_of
-from lorafinetune_stages.store.streams import Chunk
+from lorafinetune_stages.store.streams import CHUNK_BYTES, Chunk
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
 PART_BYTES: Final = 8 * 2**20
-PARTS_AT_ONCE: Final = 4
+READS_AT_ONCE: Final = 2
+"""Parts of one file; files are read in parallel too. More of them made reads slower, not faster."""
+WRITES_AT_ONCE: Final = 4
 MAX_PARTS: Final = 9_000
 """S3 allows 10,000 parts in an upload."""
 UNKNOWN_SIZE: Final = 16 * 2**20 * MAX_PARTS
@@ -36,11 +38,14 @@ RANGE_NOT_SATISFIABLE: Final = 416
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an object, and what the object is. size: of the object in bytes."""
+    """A part of an object in chunks, and what the object is. size: of the whole object in bytes."""
 
-    data: memoryview
+    chunks: tuple[bytes, ...]
     size: int
     version: str | None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.chunks))
 
 
 class Bulk:
@@ -60,12 +65,13 @@ class Bulk:
                 return None
             raise self._explain(problem, key) from None
 
-    def parts(self, key: str, offset: int = 0) -> Generator[memoryview]:
+    def chunks(self, key: str, offset: int = 0) -> Generator[bytes]:
         """The object's bytes from `offset` on, in order, while the next parts are on their way."""
         first = self._part(key, offset, None)
-        yield first.data
-        starts = range(offset + len(first.data), first.size, PART_BYTES)
-        yield from _in_order(lambda start: self._part(key, start, first.version).data, starts)
+        yield from first.chunks
+        starts = range(offset + len(first), first.size, PART_BYTES)
+        for part in _in_order(lambda start: self._part(key, start, first.version), starts):
+            yield from part.chunks
 
     def write(self, key: str, data: bytes) -> None:
         with self._errors(key):
@@ -85,7 +91,7 @@ class Bulk:
                 self._root + key,
                 chain((head,), source),
                 chunk_size=part_bytes,
-                max_concurrency=PARTS_AT_ONCE,
+                max_concurrency=WRITES_AT_ONCE,
             )
 
     def _part(self, key: str, start: int, version: str | None) -> Part:
@@ -98,10 +104,10 @@ class Bulk:
             options["if_match"] = version
         try:
             got = obstore.get(self._access.bulk, self._root + key, options=options)
-            return Part(memoryview(got.bytes()), got.meta["size"], got.meta["e_tag"])
+            return Part(tuple(got.stream(CHUNK_BYTES)), got.meta["size"], got.meta["e_tag"])
         except BaseError as problem:
             if refusal_of(problem).status == RANGE_NOT_SATISFIABLE:
-                return Part(memoryview(b""), start, version)
+                return Part((), start, version)
             raise
 
     @contextmanager
@@ -133,11 +139,11 @@ class Bulk:
         return None
 
 
-class PartsReader(io.RawIOBase):
-    """A stream over parts."""
+class ChunksReader(io.RawIOBase):
+    """A stream over chunks."""
 
-    def __init__(self, parts: Iterator[memoryview]) -> None:
-        self._parts = parts
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -145,10 +151,10 @@ class PartsReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is wider
         while not self._rest:
-            part = next(self._parts, None)
-            if part is None:
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 return 0
-            self._rest = part
+            self._rest = memoryview(chunk)
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
@@ -182,13 +188,13 @@ class _Source:
         return bytes(taken)
 
 
-def _in_order(fetch: Callable[[int], memoryview], starts: Iterable[int]) -> Iterator[memoryview]:
-    pool = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="parts")
-    ahead: deque[Future[memoryview]] = deque()
+def _in_order(fetch: Callable[[int], Part], starts: Iterable[int]) -> Iterator[Part]:
+    pool = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="parts")
+    ahead: deque[Future[Part]] = deque()
     try:
         for start in starts:
             ahead.append(pool.submit(fetch, start))
-            if len(ahead) == PARTS_AT_ONCE:
+            if len(ahead) == READS_AT_ONCE:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

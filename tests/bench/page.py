@@ -1,0 +1,44 @@
+"""Makes docs/performance.md of the results that the benchmarks left: `python -m bench.page`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "performance.md"
+TITLES: Final = {
+    "local_run": "A run of the sample",
+    "startup": "Start of the programs",
+    "store": "The store against a plain copy",
+}
+INTRODUCTION: Final = """# Performance
+
+<!-- Generated from docs/results/ by `PYTHONPATH=tests python -m bench.page`. -->
+
+Each table was printed by the command above it, on the machine named below it.
+"""
+
+
+def main() -> None:
+    parts = [section(title, ROOT / "docs" / "results" / f"{name}.json") for name, title in TITLES.items()]
+    PAGE.write_text("\n".join([INTRODUCTION, *parts]))
+
+
+def section(title: str, path: Path) -> str:
+    result: Mapping[str, Any] = json.loads(path.read_text())
+    hardware = ", ".join(f"{name} {value}" for name, value in result["hardware"].items())
+    return (
+        f"## {title}\n\n`{result['command']}`\n\n{table(result['rows'])}\n"
+        f"{result['date']}, commit {result['commit']}; {hardware}.\n"
+    )
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([str(row.get(c, "")) for c in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

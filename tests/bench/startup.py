@@ -1,0 +1,74 @@
+"""How long each stage program takes to start, and what it holds then: `python -m bench.startup`.
+
+A fresh process imports the program and what it imports before it can answer a cache hit; for train, also
+LLaMA-Factory itself, which it needs only when there is something to train.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Final
+
+from bench.results import Row, write_results
+
+REPEATS: Final = 5
+PROBE: Final = """
+import json, resource, sys, time
+began = time.perf_counter()
+from importlib import import_module
+for name in sys.argv[1:]:
+    import_module(name)
+print(json.dumps({
+    "seconds": time.perf_counter() - began,
+    "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "torch": "torch" in sys.modules,
+}))
+"""
+PROGRAM: Final = "lorafinetune_stages.__main__"
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "python alone": (),
+    "download": (PROGRAM, "lorafinetune_stages.download"),
+    "download from S3": (PROGRAM, "lorafinetune_stages.download", "boto3", "obstore"),
+    "download from Hugging Face": (
+        PROGRAM,
+        "lorafinetune_stages.download",
+        "lorafinetune_stages.hubs.huggingface",
+    ),
+    "download from ModelScope": (
+        PROGRAM,
+        "lorafinetune_stages.download",
+        "lorafinetune_stages.hubs.modelscope",
+    ),
+    "prepare": (PROGRAM, "lorafinetune_stages.prepare"),
+    "train": (PROGRAM, "lorafinetune_stages.train"),
+    "export": (PROGRAM, "lorafinetune_stages.export"),
+    "peer: llamafactory's trainer": ("llamafactory.train.tuner",),
+    "command line": ("lorafinetune.cli.main", "lorafinetune.cli.run"),
+}
+
+
+def main() -> None:
+    write_results("startup", [measure(name, modules) for name, modules in CASES.items()])
+
+
+def measure(name: str, modules: tuple[str, ...]) -> Row:
+    """The median of fresh processes; the first, which reads the disk, is not counted."""
+    repeats = 1 if "peer" in name else REPEATS
+    seen = [probe(modules) for _ in range(repeats + 1)][1:]
+    return {
+        "program": name,
+        "seconds": round(statistics.median(float(s["seconds"]) for s in seen), 2),
+        "MB": round(statistics.median(float(s["megabytes"]) for s in seen)),
+        "imports torch": bool(seen[0]["torch"]),
+    }
+
+
+def probe(modules: tuple[str, ...]) -> dict[str, float | bool]:
+    out = subprocess.run([sys.executable, "-c", PROBE, *modules], capture_output=True, text=True, check=True)
+    seen: dict[str, float | bool] = json.loads(out.stdout.splitlines()[-1])
+    return seen
+
+
+if __name__ == "__main__":
+    main()
