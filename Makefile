@@ -18,7 +18,7 @@ demo: .venv/ready ## fine-tune a real model on real data, and compare it with it
 	@$(BIN)/lorafinetune run $(SAMPLE) --store $(STORE)
 	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
 
-test: check servers ## run every test
+test: check servers ## run the tests (those on a real Kubernetes: make e2e)
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not model and not e2e" --ignore tests/unit
 	$(BIN)/pytest -q -m model --ignore tests/unit
 
