@@ -12,7 +12,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,23 +73,28 @@ def main() -> None:
 
 def measure_set(name: str, source: Path, endpoint: str, folder: Path) -> list[Row]:
     total = sum(path.stat().st_size for path in source.iterdir()) / MEBIBYTE
-    rows: list[Row] = []
-    for what in MEASUREMENTS:
-        target = endpoint if "S3" in what else str(folder / "directory")
-        costs = [measure(Task(what, source, target, source.name, folder / "scratch")) for _ in range(REPEATS)]
-        cost = sorted(costs, key=lambda cost: cost.seconds)[REPEATS // 2]
-        shutil.rmtree(folder / "directory", ignore_errors=True)
-        rows.append(
-            {
-                "files": name,
-                "what": what,
-                "MiB/s": round(total / cost.seconds),
-                "slowest MiB/s": round(total / max(cost.seconds for cost in costs)),
-                "CPU s": round(statistics.median(cost.cpu_seconds for cost in costs), 2),
-                "peak MB": round(max(cost.peak_mb for cost in costs)),
-            }
-        )
-    return rows
+    directory = folder / "directory"
+    tasks = [
+        Task(what, source, endpoint if "S3" in what else str(directory), source.name, folder / "scratch")
+        for what in MEASUREMENTS
+    ]
+    rounds = [[measure(task) for task in tasks] for _ in range(REPEATS)]
+    shutil.rmtree(directory)
+    return [
+        row(name, task, total, costs) for task, costs in zip(tasks, zip(*rounds, strict=True), strict=True)
+    ]
+
+
+def row(name: str, task: Task, total: float, costs: Sequence[Cost]) -> Row:
+    """total: in MiB. Medians, and the slowest and largest of all rounds."""
+    return {
+        "files": name,
+        "what": task.what,
+        "MiB/s": round(total / statistics.median(cost.seconds for cost in costs)),
+        "slowest MiB/s": round(total / max(cost.seconds for cost in costs)),
+        "CPU s": round(statistics.median(cost.cpu_seconds for cost in costs), 2),
+        "peak MB": round(max(cost.peak_mb for cost in costs)),
+    }
 
 
 def measure(task: Task) -> Cost:

@@ -65,6 +65,7 @@ def test_the_model_learns_the_answer(trained: World) -> None:
 
 
 def test_the_adapter_changes_the_answer_in_peft_and_merged_alike(trained: World, model: Path) -> None:
+    """Alike but for one rounding of the merged weights to bf16."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 

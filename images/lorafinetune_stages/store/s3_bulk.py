@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 PART_BYTES: Final = 8 * 2**20
-READS_AT_ONCE: Final = 2
-"""Parts of one file; files are read in parallel too. More of them made reads slower, not faster."""
-WRITES_AT_ONCE: Final = 4
+PARTS_AT_ONCE: Final = 2
+"""Of one file; files move in parallel too. More of them cost memory, and made reads slower."""
 MAX_PARTS: Final = 9_000
 """S3 allows 10,000 parts in an upload."""
 UNKNOWN_SIZE: Final = 16 * 2**20 * MAX_PARTS
@@ -82,16 +81,16 @@ class Bulk:
         part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
         source = _Source(chunks)
         head = source.take(part_bytes)
-        if len(head) < part_bytes:
-            self.write(key, head)
+        if sum(map(len, head)) < part_bytes:
+            self.write(key, b"".join(head))
             return
         with self._errors(key, source):
             obstore.put(
                 self._access.bulk,
                 self._root + key,
-                chain((head,), source),
+                chain(head, source),
                 chunk_size=part_bytes,
-                max_concurrency=WRITES_AT_ONCE,
+                max_concurrency=PARTS_AT_ONCE,
             )
 
     def _part(self, key: str, start: int, version: str | None) -> Part:
@@ -180,21 +179,22 @@ class _Source:
             self.broke = True
             raise
 
-    def take(self, size: int) -> bytes:
-        """At least `size` bytes, or all that there are."""
-        taken = bytearray()
-        while len(taken) < size and (chunk := next(self, None)) is not None:
-            taken += chunk
-        return bytes(taken)
+    def take(self, size: int) -> list[Chunk]:
+        """Chunks of at least `size` bytes, or all that there are."""
+        taken: list[Chunk] = []
+        while size > 0 and (chunk := next(self, None)) is not None:
+            taken.append(chunk)
+            size -= len(chunk)
+        return taken
 
 
 def _in_order(fetch: Callable[[int], Part], starts: Iterable[int]) -> Iterator[Part]:
-    pool = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="parts")
+    pool = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="parts")
     ahead: deque[Future[Part]] = deque()
     try:
         for start in starts:
             ahead.append(pool.submit(fetch, start))
-            if len(ahead) == READS_AT_ONCE:
+            if len(ahead) == PARTS_AT_ONCE:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
