@@ -66,7 +66,11 @@ class Adapter:
         return matched
 
     def merge(self, weight: torch.Tensor, layer: str) -> torch.Tensor:
-        """The weight with the adapter's update, in the weight's own type and shape."""
+        """The weight with the adapter's update, in the weight's own type and shape.
+
+        A new tensor: PEFT adds in place, and the weight may be a mapped file, whose changed pages would
+        stay in memory as long as the file is open.
+        """
         name = self._layers[layer]
         lora_a, lora_b = self._tensors[name + A], self._tensors[name + B]
         transposed = bool(self._config.fan_in_fan_out)
@@ -75,7 +79,7 @@ class Adapter:
         if weight.dtype not in SUPPORTED or tuple(weight.shape) != expected:
             raise _unsupported(f"tunes {layer}, whose weight is {weight.dtype} of {tuple(weight.shape)}")
         tuned = Linear(
-            _holder(weight, inputs, outputs, transposed),
+            _holder(weight.clone(), inputs, outputs, transposed),
             ADAPTER,
             r=lora_a.shape[0],
             lora_alpha=self._config.lora_alpha,

@@ -1,0 +1,123 @@
+"""What an export is refused for: an adapter or a base model that can't be merged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Export
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
+from stages.test_export import MERGED, load
+from stages.train_builders import World, world
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+
+def test_an_adapter_that_is_gone_is_told_even_without_a_merge(tmp_path: Path) -> None:
+    missing = "f" * 64
+    with pytest.raises(StageError) as failed:
+        world(tmp_path).export(Export(), trained=missing)
+    assert failed.value.reason is Reason.ARTIFACT_CORRUPT
+    assert failed.value.message == (
+        f"s3://bucket/runs/trainings/{missing}: the training is not complete: "
+        "files were removed after the stage that made it"
+    )
+
+
+def _rename_layers(adapter: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    renamed = {name.replace(".self_attn.", ".attention."): tensor for name, tensor in tensors.items()}
+    save_file(renamed, adapter / "adapter_model.safetensors")
+
+
+def _save_modules(adapter: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": ["lm_head"]}))
+
+
+def _narrow(adapter: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    save_file(
+        {
+            name: tensor[:, :8].contiguous() if "lora_A" in name else tensor
+            for name, tensor in tensors.items()
+        },
+        adapter / "adapter_model.safetensors",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            _rename_layers,
+            "export.merged: the adapter tunes model.layers.0.attention.k_proj, of which the base model "
+            "stores no weight: it can't be merged",
+            id="a layer that the base does not store",
+        ),
+        pytest.param(
+            _save_modules,
+            "export.merged: the adapter has modules_to_save: it can't be merged",
+            id="an adapter with whole modules",
+        ),
+        pytest.param(
+            _narrow,
+            "export.merged: the adapter tunes model.layers.0.mlp.down_proj, whose weight is torch.bfloat16 "
+            "of (32, 48): it can't be merged",
+            id="an adapter of another shape",
+        ),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    made = world(tmp_path, epochs=None, maxSteps=1)
+    made.train()
+    change(made.place / "adapter")
+    with pytest.raises(StageError) as refused:
+        _merge_all(made)
+    assert refused.value.reason is Reason.MODEL_UNSUPPORTED
+    assert refused.value.message == message
+
+
+def _merge_all(made: World) -> None:
+    """What the stage does with an adapter; the store would have noticed that it was changed."""
+    from lorafinetune_stages.export.merging import Adapter
+
+    adapter = Adapter(made.place / "adapter")
+    tensors = load(made.root / "tiny")
+    for weight, layer in adapter.match(tensors).items():
+        adapter.merge(tensors[weight], layer)
+
+
+def test_a_quantised_base_is_refused(tmp_path: Path) -> None:
+    made = world(tmp_path, epochs=None, maxSteps=1)
+    made.train()
+    (config,) = made.store.root.glob("models/*/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"quantization_config": {}}))
+    with pytest.raises(StageError) as refused:
+        _forget_sizes(made, config).export(MERGED)
+    assert refused.value.reason is Reason.MODEL_UNSUPPORTED
+    assert refused.value.message == (
+        "export.merged: the base model is quantised, and a merge needs its full weights"
+    )
+
+
+def _forget_sizes(made: World, config: Path) -> World:
+    """Makes the changed file the one that the manifest speaks of."""
+    where = f"models/{config.parent.name}"
+    manifest = read_manifest(made.store, where)
+    assert manifest is not None
+    made.store.delete(f"{where}/manifest.json")
+    size = config.stat().st_size
+    files = [
+        ManifestFile(path=file.path, size=size, sha256=file.sha256) if file.path == config.name else file
+        for file in manifest.files
+    ]
+    commit_manifest(made.store, where, "models", manifest.key, files, {}, None)
+    return made
