@@ -73,7 +73,7 @@ def hardware() -> dict[str, str | int | float]:
         "memory GiB": round(pages * page_bytes / 2**30, 1),
         "load": round(os.getloadavg()[0], 1),
         "gpus": ", ".join(gpus) or "none",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": " ".join([platform.system(), *platform.release().split("-")[:1]]),
         "python": platform.python_version(),
     }
 

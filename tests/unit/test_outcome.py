@@ -1,5 +1,7 @@
 """Termination messages: they fit, and they say the same on both sides."""
 
+import pickle
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -68,3 +70,8 @@ def test_every_reason_has_when_hint_and_retry() -> None:
 def test_two_connections_never_share_a_variable(one: str, other: str) -> None:
     same = credential_variable(one, "token") == credential_variable(other, "token")
     assert same == (one == other)
+
+
+def test_an_error_survives_the_way_to_another_process() -> None:
+    error = pickle.loads(pickle.dumps(StageError(Reason.INTERNAL, "what", "hint")))  # noqa: S301 - our own
+    assert (error.reason, error.message, error.hint, str(error)) == (Reason.INTERNAL, "what", "hint", "what")

@@ -8,7 +8,8 @@ from typing import BinaryIO, Final
 
 from lorafinetune_stages.store import Advance, Stored
 
-CHUNK_BYTES: Final = 2**20
+CHUNK_BYTES: Final = 2**18
+"""Small enough for the allocator to use the same memory again: larger ones cost page faults."""
 
 Chunk = bytes | memoryview
 

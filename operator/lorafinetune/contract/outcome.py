@@ -41,10 +41,13 @@ class StageError(Exception):
     """
 
     def __init__(self, reason: Reason, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(reason, message, hint)
         self.reason = reason
         self.message = message
         self.hint = hint or reason.facts.hint
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Result(Model):
