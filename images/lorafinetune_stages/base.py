@@ -1,9 +1,11 @@
-"""The base model as train and export see it: its files in the store, and its name for the world.
+"""The base model as the stages see it: its files in the store, and its name for the world.
 
 What leaves the stage names the base by hub id and commit, never by a path of the machine that ran it.
 """
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -58,3 +60,14 @@ def require(store: Store, where: str, what: str) -> Manifest:
 def forbid_hubs() -> None:
     """No library may ask a hub. To be called before the first import of one that could."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def json_object(name: str, data: bytes) -> Mapping[str, Any]:
+    """The JSON object that a file of the base model holds. Raises StageError(ModelUnsupported)."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not JSON") from problem
+    if not isinstance(value, dict):
+        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not a JSON object")
+    return value

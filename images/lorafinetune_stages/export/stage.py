@@ -1,6 +1,5 @@
 """The export stage from its arguments to its manifest."""
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -11,7 +10,7 @@ from lorafinetune.api.status import Artifact
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import ExportResult, StageError, TrainResult
-from lorafinetune_stages.base import base_lineage, forbid_hubs, model_place, require
+from lorafinetune_stages.base import base_lineage, forbid_hubs, json_object, model_place, require
 from lorafinetune_stages.export.card import merged_card
 from lorafinetune_stages.export.copying import check_targets, copy_file, publish
 from lorafinetune_stages.export.layout import (
@@ -145,12 +144,4 @@ class _Export:
     def _json(self, name: str) -> Mapping[str, Any] | None:
         """A JSON object of the base; None where it has no such file."""
         data = self.store.read(f"{self.base_place}/{name}")
-        if data is None:
-            return None
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as problem:
-            raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not JSON") from problem
-        if not isinstance(value, dict):
-            raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not a JSON object")
-        return value
+        return None if data is None else json_object(name, data)

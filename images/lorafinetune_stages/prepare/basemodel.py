@@ -1,6 +1,5 @@
 """The base model's small files, read from the store before anything heavy is imported."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +9,7 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import json_object
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
 
@@ -96,14 +96,7 @@ def _json(
     """A JSON object of the model; empty where the model has no such file."""
     if not any(file.path == name for file in manifest.files):
         return {}
-    data = store.read(f"{where}/{name}", limit) or b""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not JSON") from problem
-    if not isinstance(value, dict):
-        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {name} is not a JSON object")
-    return value
+    return json_object(name, store.read(f"{where}/{name}", limit) or b"")
 
 
 def _list(value: Any) -> list[Any]:

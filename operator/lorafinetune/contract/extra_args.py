@@ -4,6 +4,7 @@ What names a path, a host, a hub, code or a reporter is not in the list, and nei
 typed field of its own.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,25 +14,21 @@ from typing import Final
 class ExtraArgument:
     """Type of an argument, and whether it changes the result of the training."""
 
-    type: type[int] | type[float] | type[bool]
+    type: type[int] | type[float]
     shapes_result: bool = True
 
-    def parse(self, text: str) -> int | float | bool:
-        """The typed value. Raises ValueError."""
-        if self.type is bool:
-            return {"true": True, "false": False}[text] if text in ("true", "false") else _refuse(text)
-        return self.type(text)
-
-
-def _refuse(text: str) -> bool:
-    raise ValueError(f"{text!r} is neither true nor false")
+    def parse(self, text: str) -> int | float:
+        """The typed value. Raises ValueError, also for what is no finite number."""
+        value = self.type(text)
+        if not math.isfinite(value):
+            raise ValueError(f"{text!r} is not finite")
+        return value
 
 
 EXTRA_ARGUMENTS: Final = {
     "adam_beta1": ExtraArgument(float),
     "adam_beta2": ExtraArgument(float),
     "adam_epsilon": ExtraArgument(float),
-    "group_by_length": ExtraArgument(bool),
     "label_smoothing_factor": ExtraArgument(float),
     "logging_steps": ExtraArgument(int, shapes_result=False),
     "loraplus_lr_ratio": ExtraArgument(float),

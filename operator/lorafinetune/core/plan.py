@@ -12,21 +12,19 @@ from typing import Any
 from lorafinetune.api.reasons import Retry
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import (
-    CheckpointStatus,
     Failure,
     LoRAFineTuneStatus,
     StageName,
-    StageProgress,
     StageStatus,
 )
-from lorafinetune.contract.arguments import STAGES, place
+from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress, Result, StageError
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between
 from lorafinetune.core.jobs import Settings, job
 from lorafinetune.core.observed import Observed, ObservedJob
-from lorafinetune.core.results import duration, record, rfc3339, with_stage
+from lorafinetune.core.results import record, rfc3339, with_progress, with_stage
 from lorafinetune.core.steps import Step, shape, stage_status, step
 
 
@@ -142,7 +140,7 @@ def _follow(
     """What the Job of the current step says, or that there is none yet."""
     stage = current.stage
     if (progress := given.progress.get(current.job)) and (observed is None or observed.outcome is None):
-        moved = _with_progress(turn.status, given.resource, recorded, progress, given.now)
+        moved = with_progress(turn.status, given.resource, recorded, progress, given.now)
         turn, recorded = replace(turn, status=moved), stage_status(moved, stage)
     if observed is None:
         return _create(given, turn, current, recorded)
@@ -191,33 +189,6 @@ def _run(given: Input, turn: _Turn, recorded: StageStatus, observed: ObservedJob
     running = recorded.model_copy(update={"state": "Running", "job": observed.name})
     situation = Situation("Running", stage.capitalize(), f"{stage} is running", stage)
     return replace(turn, status=with_stage(turn.status, running), situation=situation)
-
-
-def _with_progress(
-    status: LoRAFineTuneStatus,
-    resource: LoRAFineTune,
-    running: StageStatus,
-    progress: Progress,
-    now: datetime,
-) -> LoRAFineTuneStatus:
-    share = f"{min(99, 100 * progress.done // progress.total)}%" if progress.total else None
-    unit = progress.unit if progress.unit in ("bytes", "rows", "steps", "files") else "files"
-    counted = StageProgress.decode(
-        {"done": progress.done, "unit": unit} | ({"total": progress.total} if progress.total else {})
-    )
-    moved = running.model_copy(update={"progress": counted, "message": progress.activity or None})
-    eta = None if progress.eta_seconds is None else duration(progress.eta_seconds)
-    changes: dict[str, Any] = {"progress": share, "eta": eta}
-    if progress.training:
-        changes |= {"training": progress.training, "loss": progress.training.loss}
-    if progress.checkpoint_step is not None and running.key:
-        training = f"{resource.spec.storage.uri}/{place('trainings', running.key)}"
-        uri = f"{training}/checkpoints/{progress.checkpoint_step}"
-        if not status.checkpoint or status.checkpoint.uri != uri:
-            changes["checkpoint"] = CheckpointStatus(
-                step=progress.checkpoint_step, uri=uri, time=rfc3339(now)
-            )
-    return with_stage(status, moved).model_copy(update=changes)
 
 
 def _stop(turn: _Turn, stage: StageName, jobs: list[ObservedJob], message: str) -> _Turn:

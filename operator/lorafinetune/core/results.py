@@ -1,13 +1,23 @@
 """Writes what a stage reported into the status, which is the memory of the results."""
 
 from datetime import datetime
+from typing import Any
 
-from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, StageName, StageStatus
-from lorafinetune.contract.arguments import STAGES
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import (
+    Artifacts,
+    CheckpointStatus,
+    LoRAFineTuneStatus,
+    StageName,
+    StageProgress,
+    StageStatus,
+)
+from lorafinetune.contract.arguments import STAGES, place
 from lorafinetune.contract.outcome import (
     DownloadResult,
     ExportResult,
     PrepareResult,
+    Progress,
     Result,
     TrainResult,
 )
@@ -87,3 +97,31 @@ def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneSta
 def _artifacts(status: LoRAFineTuneStatus, **changes: object) -> LoRAFineTuneStatus:
     artifacts = (status.artifacts or Artifacts()).model_copy(update=changes)
     return status.model_copy(update={"artifacts": artifacts if artifacts != Artifacts() else None})
+
+
+def with_progress(
+    status: LoRAFineTuneStatus,
+    resource: LoRAFineTune,
+    running: StageStatus,
+    progress: Progress,
+    now: datetime,
+) -> LoRAFineTuneStatus:
+    """The status with what a running stage says of itself; it decides nothing."""
+    share = f"{min(99, 100 * progress.done // progress.total)}%" if progress.total else None
+    unit = progress.unit if progress.unit in ("bytes", "rows", "steps", "files") else "files"
+    counted = StageProgress.decode(
+        {"done": progress.done, "unit": unit} | ({"total": progress.total} if progress.total else {})
+    )
+    moved = running.model_copy(update={"progress": counted, "message": progress.activity or None})
+    eta = None if progress.eta_seconds is None else duration(progress.eta_seconds)
+    changes: dict[str, Any] = {"progress": share, "eta": eta}
+    if progress.training:
+        changes |= {"training": progress.training, "loss": progress.training.loss}
+    if progress.checkpoint_step is not None and running.key:
+        training = f"{resource.spec.storage.uri}/{place('trainings', running.key)}"
+        uri = f"{training}/checkpoints/{progress.checkpoint_step}"
+        if not status.checkpoint or status.checkpoint.uri != uri:
+            changes["checkpoint"] = CheckpointStatus(
+                step=progress.checkpoint_step, uri=uri, time=rfc3339(now)
+            )
+    return with_stage(status, moved).model_copy(update=changes)
