@@ -210,15 +210,24 @@ def test_conflicts_without_end_are_given_up() -> None:
     )
 
 
-def test_a_stream_that_breaks_aborts_its_upload() -> None:
+@pytest.mark.parametrize(
+    "to_the_abort",
+    [
+        pytest.param(Answer(204), id="is aborted"),
+        pytest.param(error(500, "InternalError"), id="cannot be aborted"),
+    ],
+)
+def test_a_stream_that_breaks_is_named_and_its_upload(to_the_abort: Answer) -> None:
     def breaking() -> Iterator[bytes]:
         yield from in_pieces(content(40 * MEBIBYTE))
         raise ConnectionResetError("the hub hung up")
 
-    with S3Answers() as server, pytest.raises(ConnectionResetError, match="the hub hung up"):
+    def abort(asked: Asked) -> Answer | None:
+        return to_the_abort if asked.method == "DELETE" else None
+
+    with S3Answers(abort) as server, pytest.raises(ConnectionResetError, match="the hub hung up"):
         store_at(server).put("broken", breaking())
-    aborted = [asked.query["uploadId"] for asked in server.asked if asked.method == "DELETE"]
-    assert aborted == ["1"]
+    assert {asked.query["uploadId"] for asked in server.asked if asked.method == "DELETE"} == {"1"}
 
 
 def test_virtual_addressing_puts_the_bucket_into_the_host_for_both_clients(

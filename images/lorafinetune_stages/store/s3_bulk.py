@@ -118,8 +118,8 @@ class Bulk:
                 Reason.STORAGE_UNAVAILABLE, f"{self._uri}/{key} was replaced while it was read"
             ) from None
         except (BaseError, FileNotFoundError) as problem:
-            if source and source.broke:
-                raise
+            if source and source.error:
+                raise source.error from None  # what the server said to the abort is of no interest
             raise self._explain(problem, key) from None
 
     def _explain(self, problem: Exception, key: str) -> StageError:
@@ -161,11 +161,11 @@ class ChunksReader(io.RawIOBase):
 
 
 class _Source:
-    """A stream that is written. broke: it raised an error of its own, which is not the store's."""
+    """A stream that is written. error: what it raised itself, which is no error of the store."""
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
         self._chunks = iter(chunks)
-        self.broke = False
+        self.error: BaseException | None = None
 
     def __iter__(self) -> "_Source":
         return self
@@ -175,8 +175,8 @@ class _Source:
             return next(self._chunks)
         except StopIteration:
             raise
-        except BaseException:
-            self.broke = True
+        except BaseException as problem:
+            self.error = problem
             raise
 
     def take(self, size: int) -> list[Chunk]:
