@@ -1,25 +1,35 @@
 """The Job of a step: what every one of them must be, and what a field of the resource does to it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import resource, sha
 from lorafinetune.api.status import StageName
-from lorafinetune.contract.arguments import ARGUMENTS, ARGUMENTS_VARIABLE, STAGES
-from lorafinetune.core.jobs import Settings, job
+from lorafinetune.contract.arguments import (
+    ARGUMENTS,
+    ARGUMENTS_VARIABLE,
+    PROGRESS_CA_VARIABLE,
+    PROGRESS_TOKEN_VARIABLE,
+    PROGRESS_URL_VARIABLE,
+    STAGES,
+)
+from lorafinetune.core.jobs import Receiver, Settings, job
 from lorafinetune.core.steps import job_name, step
 from unit.world import World
 
 SETTINGS = Settings(images=dict.fromkeys(STAGES, "registry.example/image@sha256:1"))
 
 
-def make(stage: StageName, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+def make(
+    stage: StageName, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS
+) -> dict[str, Any]:
     """The Job of a stage whose predecessors are complete."""
     world = World(spec)
     world.run_to_end()
-    return job(step(stage, world.resource, world.status), world.resource, 1, SETTINGS)
+    return job(step(stage, world.resource, world.status), world.resource, 1, settings)
 
 
 def pod(made: dict[str, Any]) -> dict[str, Any]:
@@ -172,3 +182,29 @@ def test_an_edit_that_shapes_nothing_keeps_the_name_and_changes_the_template() -
 
 def test_two_resources_with_the_same_key_have_the_same_training_job() -> None:
     assert resource().metadata.name not in make("train")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_can_post_its_progress_with_a_token_that_is_good_for_nothing_else(
+    stage: StageName,
+) -> None:
+    receiver = Receiver("https://progress.example:8443/progress", "-----BEGIN CERTIFICATE-----")
+    made = make(stage, settings=replace(SETTINGS, receiver=receiver))
+    source = {"audience": "lorafinetune-progress", "expirationSeconds": 3600, "path": "token"}
+    assert pod(made)["volumes"][-1] == {
+        "name": "token",
+        "projected": {"sources": [{"serviceAccountToken": source}]},
+    }
+    mount = container(made)["volumeMounts"][-1]
+    assert mount["readOnly"] is True
+    told = {name: value for name, value in environment(made).items() if "PROGRESS" in name}
+    assert told == {
+        PROGRESS_URL_VARIABLE: receiver.url,
+        PROGRESS_CA_VARIABLE: receiver.ca,
+        PROGRESS_TOKEN_VARIABLE: f"{mount['mountPath']}/token",
+    }
+
+
+def test_without_a_receiver_no_token_is_made() -> None:
+    made = make("train")
+    assert [volume["name"] for volume in pod(made)["volumes"]] == ["scratch", "shm"]

@@ -28,6 +28,12 @@ MAX_ARGUMENTS_BYTES: Final = 100 * 1024
 """More than this in one variable can make exec fail."""
 PROGRESS_VARIABLE: Final = "LORAFINETUNE_PROGRESS"
 """Path of the file in which a stage keeps its latest progress. Absent: progress is not reported."""
+PROGRESS_URL_VARIABLE: Final = "LORAFINETUNE_PROGRESS_URL"
+"""Where a stage posts its progress over TLS. Absent: it is not posted."""
+PROGRESS_CA_VARIABLE: Final = "LORAFINETUNE_PROGRESS_CA"
+"""The certificates, as PEM, by one of which that server proves who it is."""
+PROGRESS_TOKEN_VARIABLE: Final = "LORAFINETUNE_PROGRESS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+"""Path of the token that says which pod posts; it is renewed in place."""
 MESSAGE_VARIABLE: Final = "LORAFINETUNE_TERMINATION_MESSAGE"
 """Path of the termination message; by default Kubernetes' own."""
 DEFAULT_MESSAGE_PATH: Final = "/dev/termination-log"

@@ -15,6 +15,9 @@ from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,
     CREDENTIAL_KEYS,
+    PROGRESS_CA_VARIABLE,
+    PROGRESS_TOKEN_VARIABLE,
+    PROGRESS_URL_VARIABLE,
     TOKEN_KEY,
     WORKDIR_VARIABLE,
     StageArguments,
@@ -36,7 +39,18 @@ Object = dict[str, Any]
 
 SCRATCH: Final = "/scratch"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
+TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
+TOKEN_SECONDS: Final = 3600
 HUB_SCHEMES: Final = ("hf://", "modelscope://")
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Where stages post their progress. url: https. ca: certificates as PEM."""
+
+    url: str
+    ca: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class Settings:
 
     images: Mapping[StageName, str] = field(default_factory=dict)
     local: bool = False
+    receiver: Receiver | None = None
     first_retry_after: timedelta = timedelta(seconds=10)
     longest_retry_after: timedelta = timedelta(minutes=10)
 
@@ -134,12 +149,22 @@ def _pod_template(step: Step, resource: LoRAFineTune, settings: Settings) -> Obj
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(step, resource, resources, settings)],
-            "volumes": [
-                {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
-                {"name": "shm", "emptyDir": {"medium": "Memory"}},
-            ],
+            "volumes": list(_volumes(resources, settings)),
         },
     }
+
+
+def _volumes(resources: StageResources, settings: Settings) -> Iterator[Object]:
+    yield {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}}
+    yield {"name": "shm", "emptyDir": {"medium": "Memory"}}
+    if settings.receiver:
+        yield _token_volume()
+
+
+def _token_volume() -> Object:
+    """A token that is good for posting progress alone, and dies with the pod."""
+    token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    return {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}}
 
 
 def _placement(resource: LoRAFineTune) -> Object:
@@ -162,7 +187,7 @@ def _container(step: Step, resource: LoRAFineTune, resources: StageResources, se
         "name": step.stage,
         "image": settings.images.get(step.stage, ""),
         "args": [step.stage],
-        "env": list(_environment(step.arguments, step.stage, resource)),
+        "env": list(_environment(step.arguments, step.stage, resource, settings.receiver)),
         "resources": _compute(step.stage, resource, resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -170,11 +195,15 @@ def _container(step: Step, resource: LoRAFineTune, resources: StageResources, se
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            {"name": "scratch", "mountPath": SCRATCH},
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own shared memory
-        ],
+        "volumeMounts": list(_mounts(settings)),
     }
+
+
+def _mounts(settings: Settings) -> Iterator[Object]:
+    yield {"name": "scratch", "mountPath": SCRATCH}
+    yield {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 - the pod's own shared memory
+    if settings.receiver:
+        yield {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True}
 
 
 def _compute(stage: StageName, resource: LoRAFineTune, resources: StageResources) -> Object:
@@ -188,16 +217,26 @@ def encode_arguments(arguments: StageArguments) -> str:
     return arguments.model_dump_json(by_alias=True, exclude_none=True)
 
 
-def _environment(arguments: StageArguments, stage: StageName, resource: LoRAFineTune) -> Iterator[Object]:
+def _environment(
+    arguments: StageArguments, stage: StageName, resource: LoRAFineTune, receiver: Receiver | None
+) -> Iterator[Object]:
     yield {"name": ARGUMENTS_VARIABLE, "value": encode_arguments(arguments)}
-    yield {"name": WORKDIR_VARIABLE, "value": SCRATCH}
-    yield {"name": "HOME", "value": SCRATCH}
+    for name in (WORKDIR_VARIABLE, "HOME", "TMPDIR"):
+        yield {"name": name, "value": SCRATCH}
     if stage != "download":
         yield {"name": "HF_HUB_OFFLINE", "value": "1"}
     for name, keys in sorted(_credentials(stage, resource).items()):
         connection = arguments.connection(name)
         if connection and connection.secret_ref:
             yield from (_secret(name, key, connection.secret_ref.name, keys[key]) for key in keys)
+    if receiver:
+        yield from _receiver(receiver)
+
+
+def _receiver(receiver: Receiver) -> Iterator[Object]:
+    yield {"name": PROGRESS_URL_VARIABLE, "value": receiver.url}
+    yield {"name": PROGRESS_CA_VARIABLE, "value": receiver.ca}
+    yield {"name": PROGRESS_TOKEN_VARIABLE, "value": f"{TOKEN_FOLDER}/token"}
 
 
 def _secret(connection: str, key: str, secret: str, required: bool) -> Object:
