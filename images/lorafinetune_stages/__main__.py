@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lorafinetune.api.reasons import Reason, Retry
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS,
@@ -85,7 +85,7 @@ def exit_code(error: StageError) -> ExitCode:
         return ExitCode.STOPPED
     if error.reason is Reason.INTERNAL:
         return ExitCode.BUG
-    return ExitCode.BAD_INPUT if error.reason.facts.retry is Retry.NEVER else ExitCode.TEMPORARY
+    return ExitCode.BAD_INPUT if error.reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
 
 
 def _run(stage: StageName) -> Result:

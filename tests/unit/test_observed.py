@@ -1,10 +1,11 @@
 """Job and Pod objects → what has happened."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from builders import result
+from builders import NOW, result
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, encode_error, encode_result
 from lorafinetune.core.observed import observe
@@ -15,7 +16,9 @@ def a_job(condition: str | None = None, **extra: Any) -> dict[str, Any]:
     return {
         "metadata": {
             "name": "job",
+            "uid": "job-uid",
             "labels": {"lorafinetune.dev/stage": "train"},
+            "ownerReferences": [{"controller": True, "uid": "uid-1", "name": "tune"}],
             "annotations": {"lorafinetune.dev/attempt": "2", "lorafinetune.dev/generation": "3"},
         },
         "spec": {},
@@ -37,8 +40,21 @@ def evicted() -> dict[str, Any]:
     return pod
 
 
+def born(time: str) -> dict[str, Any]:
+    """Metadata of a pod that was made at this time of the day."""
+    return {**a_pod()["metadata"], "creationTimestamp": f"2026-11-24T{time}:00Z"}
+
+
+def ended_as(reason: str, message: str) -> dict[str, Any]:
+    """A pod that the kubelet ended without its containers having a say."""
+    pod = a_pod("Failed")
+    pod["status"] = {"phase": "Failed", "reason": reason, "message": message}
+    return pod
+
+
 GOOD = encode_result(result("train"))
 BAD = encode_error(StageError(Reason.LOSS_DIVERGED, "at step 7"))
+PREEMPTED = encode_error(StageError(Reason.PREEMPTED, "stopped after a checkpoint"))
 
 CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] = {
     "a Job with a running pod is active": (a_job(), [a_pod()], "active", None),
@@ -94,22 +110,216 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
         "failed",
         "Preempted",
     ),
+    "a Job that was preempted and then succeeded has its result": (
+        a_job("Complete"),
+        [
+            {**a_pod("Failed", exitCode=85, message=PREEMPTED), "metadata": born("10:00")},
+            {**a_pod("Succeeded", exitCode=0, message=GOOD), "metadata": born("11:00")},
+        ],
+        "complete",
+        "TrainResult",
+    ),
+    "of two pods that failed the newer one counts": (
+        a_job("Failed"),
+        [
+            {**a_pod("Failed", exitCode=85, message=PREEMPTED), "metadata": born("10:00")},
+            {**a_pod("Failed", exitCode=64, message=BAD), "metadata": born("11:00")},
+        ],
+        "failed",
+        "LossDiverged",
+    ),
+    "a pod evicted for filling its scratch directory says so": (
+        a_job("Failed"),
+        [ended_as("Evicted", 'Usage of EmptyDir volume "scratch" exceeds the limit "1Gi".')],
+        "failed",
+        "DiskFull",
+    ),
+    "a pod evicted because its node is short of something was preempted": (
+        a_job("Failed"),
+        [ended_as("Evicted", "The node was low on resource: memory.")],
+        "failed",
+        "Preempted",
+    ),
+    "a pod that its node refused finds no place": (
+        a_job("Failed"),
+        [ended_as("OutOfnvidia.com/gpu", "Node didn't have enough resource: nvidia.com/gpu")],
+        "failed",
+        "Unschedulable",
+    ),
 }
 
 
 @pytest.mark.parametrize("sentence", CASES)
 def test_observation(sentence: str) -> None:
     job, pods, state, outcome = CASES[sentence]
-    seen = observe([job], pods).jobs["job"]
+    seen = observe("uid-1", [job], pods, [], NOW).jobs["job"]
     name = str(seen.outcome.reason) if isinstance(seen.outcome, StageError) else type(seen.outcome).__name__
     assert (seen.state, name) == (state, outcome or "NoneType")
 
 
+def waiting(reason: str, message: str = "", **status: Any) -> dict[str, Any]:
+    """A pod whose container waits."""
+    pod = a_pod("Pending")
+    state = {"waiting": {"reason": reason, "message": message}}
+    pod["status"]["containerStatuses"] = [{"image": "registry.example/train:1", "state": state}]
+    pod["status"] |= status
+    return pod
+
+
+def unschedulable() -> dict[str, Any]:
+    pod = a_pod("Pending")
+    message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    pod["status"] = {"phase": "Pending", "conditions": [condition]}
+    return pod
+
+
+def leaving_since(**time: float) -> dict[str, Any]:
+    pod = a_pod()
+    pod["metadata"]["deletionTimestamp"] = (NOW - timedelta(**time)).isoformat()
+    pod["spec"] = {"nodeName": "node-7"}
+    return pod
+
+
+def warning(reason: str, message: str, about: str = "job-uid", at: str = "11:00") -> dict[str, Any]:
+    return {
+        "involvedObject": {"uid": about},
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": f"2026-11-24T{at}:00Z",
+    }
+
+
+QUOTA = (
+    'Error creating: pods "tune-train-x7k2p" is forbidden: exceeded quota: gpus, requested: '
+    "requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: requests.nvidia.com/gpu=8"
+)
+SECURITY = (
+    'Error creating: pods "tune-train-x7k2p" is forbidden: violates PodSecurity "restricted:latest": '
+    "unrestricted capabilities"
+)
+ACCOUNT = (
+    'Error creating: pods "tune-train-x7k2p" is forbidden: error looking up service account team-a/tuner: '
+    'serviceaccount "tuner" not found'
+)
+BACK_OFF = (
+    'Back-off pulling image "registry.example/train:1": ErrImagePull: failed to resolve reference '
+    '"registry.example/train:1": not found'
+)
+
+TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None, str]] = {
+    "a pod that runs has no trouble": ([a_pod()], [], None, ""),
+    "a pod whose container is being created has none": ([waiting("ContainerCreating")], [], None, ""),
+    "an image that can't be pulled is named, with the registry's words": (
+        [waiting("ErrImagePull", 'failed to resolve reference "registry.example/train:1": not found')],
+        [],
+        "ImagePull",
+        "the image registry.example/train:1 can't be pulled: failed to resolve reference "
+        '"registry.example/train:1": not found',
+    ),
+    "a kubelet that backs off says the same": (
+        [waiting("ImagePullBackOff", BACK_OFF)],
+        [],
+        "ImagePull",
+        "the image registry.example/train:1 can't be pulled: failed to resolve reference "
+        '"registry.example/train:1": not found',
+    ),
+    "a Secret that is missing names itself": (
+        [waiting("CreateContainerConfigError", 'secret "s3" not found')],
+        [],
+        "SecretMissing",
+        'secret "s3" not found',
+    ),
+    "a key that is missing in a Secret names itself": (
+        [waiting("CreateContainerConfigError", "couldn't find key token in Secret team-a/hub")],
+        [],
+        "SecretMissing",
+        "couldn't find key token in Secret team-a/hub",
+    ),
+    "a container that can't be made is told": (
+        [waiting("CreateContainerError", "failed to generate spec: no such device")],
+        [],
+        "AdmissionDenied",
+        "failed to generate spec: no such device",
+    ),
+    "a pod that no node can take says what is short": (
+        [unschedulable()],
+        [],
+        "Unschedulable",
+        "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    ),
+    "a pod that is on its way out has no trouble": ([leaving_since(seconds=10)], [], None, ""),
+    "a pod that does not go is on a node that is lost": (
+        [leaving_since(seconds=61)],
+        [],
+        "NodeLost",
+        "the pod does not end: the node node-7 does not answer",
+    ),
+    "a quota that is used up is told by the Job's events": (
+        [],
+        [warning("FailedCreate", QUOTA)],
+        "QuotaExceeded",
+        "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, "
+        "limited: requests.nvidia.com/gpu=8",
+    ),
+    "a policy that refuses the pod is told by the Job's events": (
+        [],
+        [warning("FailedCreate", SECURITY)],
+        "AdmissionDenied",
+        'violates PodSecurity "restricted:latest": unrestricted capabilities',
+    ),
+    "a ServiceAccount that is missing is named": (
+        [],
+        [warning("FailedCreate", ACCOUNT)],
+        "AdmissionDenied",
+        "the ServiceAccount tuner does not exist",
+    ),
+    "the newest warning counts": (
+        [],
+        [warning("FailedCreate", ACCOUNT, at="10:00"), warning("FailedCreate", SECURITY, at="12:00")],
+        "AdmissionDenied",
+        'violates PodSecurity "restricted:latest": unrestricted capabilities',
+    ),
+    "a warning about another Job is nothing to us": ([], [warning("FailedCreate", QUOTA, "x")], None, ""),
+    "a warning is over once the pod is there": ([a_pod()], [warning("FailedCreate", QUOTA)], None, ""),
+    "a volume that can't be mounted is told by the pod's events": (
+        [{**waiting("ContainerCreating"), "metadata": {**a_pod()["metadata"], "uid": "pod-uid"}}],
+        [warning("FailedMount", "MountVolume.SetUp failed for volume token", "pod-uid")],
+        "AdmissionDenied",
+        "MountVolume.SetUp failed for volume token",
+    ),
+    "a pod that failed is no trouble to the one that replaced it": (
+        [a_pod("Failed", exitCode=85), a_pod()],
+        [],
+        None,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TROUBLE)
+def test_trouble(sentence: str) -> None:
+    pods, events, reason, message = TROUBLE[sentence]
+    trouble = observe("uid-1", [a_job()], pods, events, NOW).jobs["job"].trouble
+    told = (None, "") if trouble is None else (str(trouble.reason), trouble.message)
+    assert told == (reason, message)
+
+
 def test_annotations_are_read() -> None:
-    seen = observe([a_job()], []).jobs["job"]
-    assert (seen.attempt, seen.generation, seen.stage) == (2, 3, "train")
+    seen = observe("uid-1", [a_job()], [], [], NOW).jobs["job"]
+    assert (seen.attempt, seen.generation, seen.stage, seen.resource) == (2, 3, "train", "tune")
 
 
 def test_pods_that_have_not_ended_are_counted() -> None:
     pods = [a_pod(), a_pod("Pending"), a_pod("Succeeded", exitCode=0), a_pod("Failed", exitCode=1)]
-    assert observe([a_job()], pods).jobs["job"].pods == 2
+    assert observe("uid-1", [a_job()], pods, [], NOW).jobs["job"].pods == 2
+
+
+def test_a_job_of_another_resource_is_kept_apart() -> None:
+    seen = observe("uid-2", [a_job()], [a_pod()], [], NOW)
+    assert (list(seen.jobs), list(seen.others), seen.others["job"].resource) == ([], ["job"], "tune")
+
+
+def test_a_pod_that_outlives_its_job_is_seen() -> None:
+    pods = [a_pod(), a_pod("Succeeded", exitCode=0)]
+    assert observe("uid-1", [], pods, [], NOW).left_behind == {"job": 1}

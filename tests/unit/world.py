@@ -23,6 +23,7 @@ from lorafinetune.core.observed import (
     INPUTS_ANNOTATION,
     SHAPE_ANNOTATION,
     STAGE_LABEL,
+    TEMPLATE_ANNOTATION,
     Observed,
     ObservedJob,
     Outcome,
@@ -43,6 +44,10 @@ class World:
         self.now = NOW
         self.progress: dict[str, Progress] = {}
         self.trained: set[str] = set()
+        self.others: dict[str, ObservedJob] = {}
+        self.left_behind: dict[str, int] = {}
+        self.taken: frozenset[str] = frozenset()
+        self.refused: dict[str, str] = {}
 
     @property
     def status(self) -> LoRAFineTuneStatus:
@@ -50,11 +55,19 @@ class World:
 
     def reconcile(self) -> Plan:
         """One step: plan, then apply as the shell does."""
-        made = plan(Input(self.resource, Observed(self.jobs), SETTINGS, self.now, self.progress))
+        observed = Observed(self.jobs, self.others, self.left_behind)
+        given = Input(self.resource, observed, SETTINGS, self.now, self.progress, self.taken, self.refused)
+        made = plan(given)
         for name in made.delete:
-            self.jobs[name] = replace(self.jobs[name], state="leaving")
+            owner = self.jobs if name in self.jobs else self.others
+            owner[name] = replace(owner[name], state="leaving")
         for job in made.create:
             self._create(job)
+        for name, patch in made.patch:
+            assert patch == {
+                "spec": {"ttlSecondsAfterFinished": self.resource.spec.ttl_seconds_after_finished}
+            }
+            self.jobs[name] = replace(self.jobs[name], has_ttl=True)
         self.resource = self.resource.model_copy(update={"status": made.status})
         self.events += made.events
         return made
@@ -74,6 +87,19 @@ class World:
     def leave(self) -> None:
         """Leaving Jobs are gone."""
         self.jobs = {name: job for name, job in self.jobs.items() if job.state != "leaving"}
+        self.others = {name: job for name, job in self.others.items() if job.state != "leaving"}
+
+    def trouble(self, reason: Reason | None, message: str = "it does not get on") -> None:
+        """The Job that has not ended is in trouble, or (None) no longer."""
+        job = next(job for job in self.jobs.values() if job.state in ("queued", "active", "leaving"))
+        self.jobs[job.name] = replace(job, trouble=StageError(reason, message) if reason else None)
+
+    def hand_over(self, **changes: Any) -> None:
+        """The Job that has not ended turns out to be that of another resource."""
+        job = self.active()
+        assert job is not None
+        self.others[job.name] = replace(self.jobs.pop(job.name), resource="other", **changes)
+        self.created.pop()
 
     def active(self) -> ObservedJob | None:
         return next((job for job in self.jobs.values() if job.state == "active"), None)
@@ -83,6 +109,7 @@ class World:
         job = self.active()
         assert job is not None
         failed = isinstance(outcome, StageError) or not good
+        self.now += timedelta(seconds=1)
         self.jobs[job.name] = replace(
             job, state="failed" if failed else "complete", outcome=outcome, ended=self.now
         )
@@ -91,7 +118,7 @@ class World:
         """The active Job ends with the result that a real stage would give."""
         job = self.active()
         assert job is not None
-        self.end(self._result(job.stage))
+        self.end(self.result(job.stage))
 
     def fail(self, reason: Reason, message: str = "it went wrong") -> None:
         self.end(StageError(reason, message))
@@ -113,6 +140,12 @@ class World:
         edited = decode(document(None, generation=generation, **metadata) | {"spec": spec})
         self.resource = edited.model_copy(update={"status": self.resource.status})
 
+    def annotate(self, name: str, value: str) -> None:
+        """A person sets an annotation, which is no new generation."""
+        meta = self.resource.metadata
+        noted = meta.model_copy(update={"annotations": {**meta.annotations, name: value}})
+        self.resource = self.resource.model_copy(update={"metadata": noted})
+
     def stages_run(self) -> list[str]:
         """Stage of every Job that was ever created."""
         return [job["metadata"]["labels"][STAGE_LABEL] for job in self.created]
@@ -129,11 +162,12 @@ class World:
             shape=notes[SHAPE_ANNOTATION],
             attempt=int(notes[ATTEMPT_ANNOTATION]),
             generation=int(notes[GENERATION_ANNOTATION]),
+            template=notes[TEMPLATE_ANNOTATION],
             state="queued" if job["spec"].get("suspend") else "active",
             started=self.now,
         )
 
-    def _result(self, stage: StageName) -> Outcome:
+    def result(self, stage: StageName) -> Outcome:
         """Results whose keys follow the spec, as the stages make them."""
         spec = self.resource.spec.encode()
         sources = digest(shaping_fields("download", spec))

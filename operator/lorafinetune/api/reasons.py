@@ -18,7 +18,13 @@ class Retry(StrEnum):
     FREE = "free"
     """Not the run's fault: tried again at once, and not counted."""
     WAIT = "wait"
-    """A person must mend something in the cluster; the run goes on by itself afterwards."""
+    """A person must mend something outside the resource; the run goes on by itself afterwards. One on a
+    laptop ends."""
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether time alone mends nothing."""
+        return self in (Retry.NEVER, Retry.WAIT)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,13 @@ class Reason(StrEnum):
     LOSS_DIVERGED = "LossDiverged"
     PREEMPTED = "Preempted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    IMAGE_PULL = "ImagePull"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
+    UNSCHEDULABLE = "Unschedulable"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    ADMISSION_DENIED = "AdmissionDenied"
+    NODE_LOST = "NodeLost"
+    NAME_TAKEN = "NameTaken"
     CHECKPOINT_CORRUPT = "CheckpointCorrupt"
     ARTIFACT_CORRUPT = "ArtifactCorrupt"
     INTERNAL = "Internal"
@@ -99,13 +112,13 @@ FACTS: Final = {
     ),
     Reason.CREDENTIALS_INVALID: Facts(
         "The store or hub does not accept the credentials.",
-        "Check the Secret that the connection names.",
-        Retry.NEVER,
+        "Check the Secret that the connection names; it is tried again within 10 minutes.",
+        Retry.WAIT,
     ),
     Reason.STORAGE_DENIED: Facts(
         "The credentials are good, but may not read or write this bucket or prefix.",
-        "Grant read, write and list on the prefix of `spec.storage.uri`.",
-        Retry.NEVER,
+        "Grant read, write and list on the prefix of `spec.storage.uri`; it is retried within 10 minutes.",
+        Retry.WAIT,
     ),
     Reason.STORAGE_UNAVAILABLE: Facts(
         "The store does not answer, or answers with an error of its own.",
@@ -114,8 +127,8 @@ FACTS: Final = {
     ),
     Reason.STORAGE_FULL: Facts(
         "The store or its quota is full.",
-        "Free space in the store, or raise the quota.",
-        Retry.NEVER,
+        "Free space in the store, or raise the quota; it is tried again within 10 minutes.",
+        Retry.WAIT,
     ),
     Reason.HUB_UNAVAILABLE: Facts(
         "The hub does not answer, limits the rate, or answers with an error of its own.",
@@ -156,6 +169,41 @@ FACTS: Final = {
         "An attempt took longer than `activeDeadlineSeconds`.",
         "Raise `spec.activeDeadlineSeconds`.",
         Retry.NEVER,
+    ),
+    Reason.IMAGE_PULL: Facts(
+        "The image of a stage can't be pulled.",
+        "Check its name and `spec.scheduling.imagePullSecrets`; it is tried again within 5 minutes.",
+        Retry.WAIT,
+    ),
+    Reason.SECRET_MISSING: Facts(
+        "A Secret that a connection names, or a key in it, does not exist.",
+        "Create it with the keys that the connection needs; the run then goes on within a minute.",
+        Retry.WAIT,
+    ),
+    Reason.UNSCHEDULABLE: Facts(
+        "No node can take the pod of a stage.",
+        "Free what the message names, or edit `spec.resources` or `spec.scheduling`.",
+        Retry.WAIT,
+    ),
+    Reason.QUOTA_EXCEEDED: Facts(
+        "A ResourceQuota of the namespace leaves no room for the pod of a stage.",
+        "Free what the message names, or have the quota raised; the run then goes on within minutes.",
+        Retry.WAIT,
+    ),
+    Reason.ADMISSION_DENIED: Facts(
+        "The cluster refuses the Job or pod of a stage: a policy, a LimitRange, no ServiceAccount.",
+        "Mend what the message names; the run then goes on within minutes.",
+        Retry.WAIT,
+    ),
+    Reason.NODE_LOST: Facts(
+        "The node of a stage does not answer, and its pod may still be running there.",
+        "Bring the node back, or delete the Node object once the machine is off.",
+        Retry.WAIT,
+    ),
+    Reason.NAME_TAKEN: Facts(
+        "Another object has the name of a stage's Job.",
+        "Delete or rename the Job named in the message; the run then goes on within a minute.",
+        Retry.WAIT,
     ),
     Reason.CHECKPOINT_CORRUPT: Facts(
         "A checkpoint in the store does not match its digest, or belongs to another training.",

@@ -164,6 +164,15 @@ class Artifact(Model):
     """Size of all files."""
 
 
+class Published(Model):
+    """One place where the merged model was published."""
+
+    uri: Uri
+    """The target as written in the spec."""
+    revision: Line
+    """The hub's commit, or the digest of all files where a target has no commits."""
+
+
 class Artifacts(Model):
     """The outputs."""
 
@@ -171,6 +180,8 @@ class Artifacts(Model):
     """The LoRA adapter in PEFT's layout, with the loss curve and metrics."""
     merged: Artifact | None = None
     """The merged model."""
+    published: Annotated[tuple[Published, ...], Field(max_length=8)] = ()
+    """Where the merged model was published."""
 
 
 class GpuSeconds(Model):
@@ -202,6 +213,8 @@ class LoRAFineTuneStatus(Model):
 
     observed_generation: Count = 0
     """Generation of the spec that this status speaks of."""
+    observed_refresh: Line | None = None
+    """Value of the annotation `lorafinetune.dev/refresh` that this status speaks of."""
     stage: Line | None = None
     """The stage that runs, or Complete, Failed, Suspended."""
     progress: Annotated[str, Field(max_length=8)] | None = None

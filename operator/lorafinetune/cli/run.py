@@ -13,7 +13,7 @@ from typing import Final
 
 import yaml
 
-from lorafinetune.api.reasons import Reason, Retry
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Failure
 from lorafinetune.cli.view import View, make_view
@@ -88,7 +88,7 @@ def _failure_code(failure: Failure) -> ExitCode:
     reason = Reason(failure.reason)
     if reason is Reason.INTERNAL:
         return ExitCode.BUG
-    return ExitCode.BAD_INPUT if reason.facts.retry is Retry.NEVER else ExitCode.TEMPORARY
+    return ExitCode.BAD_INPUT if reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
 
 
 def _failed_log(resource: LoRAFineTune, executor: Executor) -> Path | None:

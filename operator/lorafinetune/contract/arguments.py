@@ -13,6 +13,7 @@ from lorafinetune.api.spec import (
     Connection,
     Dataset,
     Export,
+    Publish,
     Revision,
     Storage,
     Training,
@@ -94,6 +95,8 @@ class PrepareArguments(StageArguments):
     training: Training
     config: dict[str, Any]
     """LLaMA-Factory arguments as rendered by the operator, without template, paths and device."""
+    publish: tuple[Publish, ...] = ()
+    """Where the result is to be published: proven before a GPU is asked for, and in no key."""
 
 
 class TrainArguments(StageArguments):

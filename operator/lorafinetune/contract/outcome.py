@@ -15,12 +15,16 @@ from lorafinetune.api.status import (
     DatasetStatus,
     GpuSeconds,
     ModelStatus,
+    Published,
     StageName,
+    Steps,
     TrainingStatus,
 )
 from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
 
 MAX_MESSAGE_BYTES: Final = 3500
+MAX_ETA_SECONDS: Final = 10**9
+"""What is further away is not worth saying, and would not fit its column."""
 
 
 class ExitCode(IntEnum):
@@ -85,6 +89,8 @@ class PrepareResult(Result):
 class ExportResult(Result):
     key: Digest
     merged: Artifact | None = None
+    published: tuple[Published, ...] = ()
+    """Where the merged model was published, in the order of the arguments."""
 
 
 RESULTS: Final[dict[StageName, type[Result]]] = {
@@ -111,7 +117,7 @@ class TerminationMessage(Model):
 
 
 class Progress(Model):
-    """The latest progress of a running stage, as its progress file holds it."""
+    """The latest progress of a running stage, as its progress file holds it and as it is posted."""
 
     stage: StageName
     activity: Line = ""
@@ -122,11 +128,11 @@ class Progress(Model):
     """What is counted: bytes, rows, steps or files."""
     rate: DecimalString | None = None
     """Units a second."""
-    eta_seconds: Count | None = None
+    eta_seconds: Annotated[int, Field(ge=0, le=MAX_ETA_SECONDS)] | None = None
     training: TrainingStatus | None = None
-    checkpoint_step: Count | None = None
+    checkpoint_step: Steps | None = None
     """Step of the newest complete checkpoint."""
-    resumed_from: Count | None = None
+    resumed_from: Steps | None = None
     """Step of the checkpoint that this attempt went on from."""
 
 

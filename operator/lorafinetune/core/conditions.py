@@ -1,11 +1,13 @@
 """The situation of a run → its conditions, as kstatus, Argo CD and Flux read them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from lorafinetune.api.status import Condition, LoRAFineTuneStatus, StageName
 from lorafinetune.core.results import rfc3339
+from lorafinetune.core.steps import stage_status
 
 Kind = Literal["Running", "Waiting", "Stopping", "Suspended", "Complete", "Failed"]
 
@@ -31,35 +33,55 @@ TRUE_CONDITIONS: Final[dict[Kind, frozenset[str]]] = {
 """Which conditions hold in which situation."""
 
 ALWAYS: Final = ("Ready", "Reconciling", "Stalled")
-ONLY_WHEN_TRUE: Final = ("Suspended", "Complete", "Failed")
+ONLY_WHEN_TRUE: Final = ("Queued", "Suspended", "Complete", "Failed")
+QUEUED: Final = "Queued"
+"""Reason of a training that its queue holds."""
 
 
 def conditions(
-    situation: Situation, previous: LoRAFineTuneStatus, generation: int, now: datetime
-) -> tuple[Condition, ...]:
-    """All conditions; a transition time changes only with the condition's status."""
-    holds = TRUE_CONDITIONS[situation.kind]
-    before = {condition.type: condition for condition in previous.conditions}
-    kept = [c for c in previous.conditions if c.type not in (*ALWAYS, *ONLY_WHEN_TRUE)]
-    wanted = [*ALWAYS, *(name for name in ONLY_WHEN_TRUE if name in holds)]
-    return (*(_condition(n, n in holds, situation, before.get(n), generation, now) for n in wanted), *kept)
-
-
-def _condition(
-    name: str,
-    holds: bool,
     situation: Situation,
-    before: Condition | None,
+    status: LoRAFineTuneStatus,
+    previous: LoRAFineTuneStatus,
     generation: int,
     now: datetime,
-) -> Condition:
-    status: Literal["True", "False"] = "True" if holds else "False"
+) -> tuple[Condition, ...]:
+    """All conditions; a transition time changes only with the condition's status."""
+    holds = TRUE_CONDITIONS[situation.kind] | ({QUEUED} if situation.reason == QUEUED else set())
+    wanted = [*ALWAYS, *(name for name in ONLY_WHEN_TRUE if name in holds)]
+    told = [_Told(name, name in holds, situation.reason, situation.message) for name in wanted]
+    before = {condition.type: condition for condition in previous.conditions}
+    return tuple(
+        _condition(each, before.get(each.name), generation, now)
+        for each in (*told, *_validated(situation, status))
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    name: str
+    holds: bool
+    reason: str
+    message: str
+
+
+def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_Told]:
+    """Whether data and configuration were proven good; silent until that is known."""
+    if situation.stage in ("train", "export") or situation.kind == "Complete":
+        warnings = stage_status(status, "prepare").message
+        rows = f"{status.dataset.rows} rows to learn from" if status.dataset else ""
+        yield _Told("Validated", True, "Warnings" if warnings else "Validated", warnings or rows)
+    elif situation.kind == "Failed":
+        yield _Told("Validated", False, situation.reason, situation.message)
+
+
+def _condition(told: _Told, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if told.holds else "False"
     unchanged = before is not None and before.status == status
     return Condition(
-        type=name,
+        type=told.name,
         status=status,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before and unchanged else rfc3339(now),
-        reason=situation.reason,
-        message=situation.message,
+        reason=told.reason,
+        message=told.message,
     )

@@ -48,6 +48,8 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
 
 
 def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation) -> tuple[Event, ...]:
+    if situation.kind == "Waiting":
+        return _of_waiting(before, after, situation)
     if before.stage == after.stage and before.observed_generation == after.observed_generation:
         return ()
     match situation.kind:
@@ -57,3 +59,14 @@ def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Si
             return (Event("Normal", situation.kind, situation.message),)
         case _:
             return ()
+
+
+def _of_waiting(
+    before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation
+) -> tuple[Event, ...]:
+    """Why a stage does not get on, where nothing has been said of it yet."""
+    said = {condition.reason for condition in before.conditions}
+    retried = any(s.attempts > stage_status(before, s.name).attempts for s in after.stages)
+    if situation.reason in said or retried:
+        return ()
+    return (Event("Warning" if after.failure else "Normal", situation.reason, situation.message),)

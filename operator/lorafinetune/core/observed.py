@@ -1,4 +1,4 @@
-"""Job and Pod objects → what has happened to a stage.
+"""Job, Pod and Event objects → what has happened to a stage.
 
 Only what the plan needs is kept, so that a table of sentences can build any situation.
 """
@@ -8,9 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import StageName
-from lorafinetune.contract.outcome import ExitCode, Result, StageError, decode_message
+from lorafinetune.contract.outcome import Result, StageError, decode_message
+from lorafinetune.core.pods import (
+    failure_without_words,
+    has_ended,
+    job_of,
+    moment,
+    newest_first,
+    terminated,
+    trouble_of_pods,
+)
+from lorafinetune.core.refusals import trouble_of_warnings
+
+Object = Mapping[str, Any]
 
 STAGE_LABEL: Final = "lorafinetune.dev/stage"
 NAME_LABEL: Final = "lorafinetune.dev/name"
@@ -25,10 +36,11 @@ Outcome = Result | StageError
 
 @dataclass(frozen=True)
 class ObservedJob:
-    """One Job of the resource, with what its pod left behind.
+    """One Job, with what its pods left behind.
 
-    outcome: the result or the failure, once ended; None for a Job that is done but whose result is
-    lost. pods: how many of its pods still exist and have not ended.
+    resource: name of the LoRAFineTune that it belongs to. outcome: the result or the failure, once
+    ended; None for a Job that is done but whose result is lost. pods: how many of its pods still exist
+    and have not ended. trouble: what keeps one that has not ended from getting on.
     """
 
     name: str
@@ -38,38 +50,57 @@ class ObservedJob:
     attempt: int
     generation: int
     state: Literal["queued", "active", "complete", "failed", "leaving"]
+    resource: str = ""
+    template: str = ""
     started: datetime | None = None
     ended: datetime | None = None
     outcome: Outcome | None = None
     pods: int = 0
+    has_ttl: bool = False
+    trouble: StageError | None = None
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything of one resource that exists in the cluster, by Job name."""
+    """What exists in the cluster, by Job name.
+
+    jobs: of the resource. others: of other LoRAFineTunes, under a name that the resource may want.
+    left_behind: how many pods live on without their Job.
+    """
 
     jobs: Mapping[str, ObservedJob] = field(default_factory=dict)
+    others: Mapping[str, ObservedJob] = field(default_factory=dict)
+    left_behind: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, stage: StageName) -> tuple[ObservedJob, ...]:
         return tuple(job for job in self.jobs.values() if job.stage == stage)
 
 
-def observe(jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> Observed:
-    """Reads the Jobs of one resource and their Pods."""
-    by_job: dict[str, list[Mapping[str, Any]]] = {}
+def observe(
+    uid: str, jobs: Iterable[Object], pods: Iterable[Object], events: Iterable[Object], now: datetime
+) -> Observed:
+    """Reads the Jobs that matter to the resource of that uid, their Pods, and Warning events about both."""
+    by_job: dict[str, list[Object]] = {}
     for pod in pods:
-        name = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", "")
-        by_job.setdefault(name, []).append(pod)
-    observed = (_job(job, by_job.get(job["metadata"]["name"], [])) for job in jobs)
-    return Observed({job.name: job for job in observed})
+        by_job.setdefault(job_of(pod), []).append(pod)
+    told = tuple(events)
+    own: dict[str, ObservedJob] = {}
+    others: dict[str, ObservedJob] = {}
+    for job in jobs:
+        name = job["metadata"]["name"]
+        seen = _job(job, newest_first(by_job.pop(name, [])), told, now)
+        (own if _owner(job).get("uid") == uid else others)[name] = seen
+    alive = {name: sum(not has_ended(pod) for pod in left) for name, left in by_job.items()}
+    return Observed(own, others, {name: count for name, count in alive.items() if count})
 
 
-def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> ObservedJob:
+def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datetime) -> ObservedJob:
     metadata = job["metadata"]
     notes = metadata.get("annotations", {})
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", []) if c["status"] == "True"}
     stage: StageName = metadata["labels"][STAGE_LABEL]
-    ended = [t for c in _terminated(pods) if (t := _time(c.get("finishedAt")))]
+    state = _state(job, conditions)
+    ends = [end for ended in terminated(pods) if (end := moment(ended.get("finishedAt")))]
     return ObservedJob(
         name=metadata["name"],
         stage=stage,
@@ -77,16 +108,25 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> ObservedJob:
         shape=notes.get(SHAPE_ANNOTATION, ""),
         attempt=int(notes.get(ATTEMPT_ANNOTATION, "1")),
         generation=int(notes.get(GENERATION_ANNOTATION, "0")),
-        state=_state(job, conditions),
-        started=_time(job.get("status", {}).get("startTime")),
-        ended=max(ended, default=None) or _time(_last_transition(conditions)),
+        state=state,
+        resource=_owner(job).get("name", ""),
+        template=notes.get(TEMPLATE_ANNOTATION, ""),
+        started=moment(job.get("status", {}).get("startTime")),
+        ended=max(ends, default=None) or moment(_last_transition(conditions)),
         outcome=_outcome(stage, conditions, pods),
-        pods=sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in pods),
+        pods=sum(not has_ended(pod) for pod in pods),
+        has_ttl=job.get("spec", {}).get("ttlSecondsAfterFinished") is not None,
+        trouble=None if state in ("complete", "failed") else _trouble(job, pods, events, now),
     )
 
 
+def _owner(job: Object) -> Object:
+    owners = job["metadata"].get("ownerReferences", [])
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
 def _state(
-    job: Mapping[str, Any], conditions: Mapping[str, Any]
+    job: Object, conditions: Mapping[str, Any]
 ) -> Literal["queued", "active", "complete", "failed", "leaving"]:
     if job["metadata"].get("deletionTimestamp"):
         return "leaving"
@@ -97,45 +137,20 @@ def _state(
     return "queued" if job.get("spec", {}).get("suspend") else "active"
 
 
-def _outcome(
-    stage: StageName, conditions: Mapping[str, Any], pods: list[Mapping[str, Any]]
-) -> Outcome | None:
-    terminated = _terminated(pods)
-    for state in terminated:
-        outcome = decode_message(stage, state.get("message", ""))
-        if isinstance(outcome, StageError) or (outcome and "Complete" in conditions):
-            return outcome
-    return _failure_without_words(conditions, pods, terminated) if "Failed" in conditions else None
+def _outcome(stage: StageName, conditions: Mapping[str, Any], pods: list[Object]) -> Outcome | None:
+    """The words of the newest pod that fit the Job's end: an earlier one may have been preempted."""
+    said = [decode_message(stage, state.get("message", "")) for state in terminated(pods)]
+    if "Complete" in conditions:
+        return next((words for words in said if isinstance(words, Result)), None)
+    if "Failed" in conditions:
+        failure = next((words for words in said if isinstance(words, StageError)), None)
+        return failure or failure_without_words(conditions["Failed"], pods)
+    return None
 
 
-def _failure_without_words(
-    conditions: Mapping[str, Any], pods: list[Mapping[str, Any]], terminated: list[Mapping[str, Any]]
-) -> StageError:
-    if conditions["Failed"].get("reason") == "DeadlineExceeded":
-        return StageError(Reason.DEADLINE_EXCEEDED, "the attempt took longer than activeDeadlineSeconds")
-    if any(state.get("reason") == "OOMKilled" for state in terminated):
-        return StageError(Reason.HOST_OUT_OF_MEMORY, "the stage was killed for its use of memory")
-    if any(_disrupted(pod) for pod in pods):
-        return StageError(Reason.PREEMPTED, "the pod was evicted or preempted")
-    code = terminated[-1].get("exitCode") if terminated else None
-    if code == ExitCode.STOPPED:
-        return StageError(Reason.PREEMPTED, "the stage stopped early")
-    said = f"exit code {code}" if code is not None else conditions["Failed"].get("message", "no pod")
-    return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
-
-
-def _disrupted(pod: Mapping[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
-
-
-def _terminated(pods: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [
-        container["state"]["terminated"]
-        for pod in pods
-        for container in pod.get("status", {}).get("containerStatuses", [])
-        if "terminated" in container.get("state", {})
-    ]
+def _trouble(job: Object, pods: list[Object], events: tuple[Object, ...], now: datetime) -> StageError | None:
+    alive = [pod for pod in pods if not has_ended(pod)]
+    return trouble_of_pods(alive, now) or trouble_of_warnings(job, alive, events)
 
 
 def _last_transition(conditions: Mapping[str, Any]) -> str | None:
@@ -143,7 +158,3 @@ def _last_transition(conditions: Mapping[str, Any]) -> str | None:
         conditions[kind].get("lastTransitionTime") for kind in ("Complete", "Failed") if kind in conditions
     )
     return next(ends, None)
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

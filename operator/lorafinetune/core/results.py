@@ -66,13 +66,14 @@ def record(
             return _trained(status, result)
         case ExportResult():
             status = with_stage(status, done.model_copy(update={"key": result.key}))
-            return _artifacts(status, merged=result.merged)
+            return _artifacts(status, merged=result.merged, published=result.published)
         case _:
             return status
 
 
 def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) -> LoRAFineTuneStatus:
-    prepare = stage_status(status, "prepare").model_copy(update={"key": result.key})
+    warnings = "; ".join(result.warnings) or None
+    prepare = stage_status(status, "prepare").model_copy(update={"key": result.key, "message": warnings})
     status = with_stage(status, prepare).model_copy(update={"dataset": result.dataset})
     train = stage_status(status, "train")
     if train.key != result.train_key:

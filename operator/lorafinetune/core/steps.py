@@ -62,7 +62,26 @@ def job_name(stage: StageName, resource_name: str, inputs: str) -> str:
     lock by which two resources with the same key train once."""
     if stage == "train":
         return f"lft-train-{inputs[:16]}"
-    return f"{resource_name[:30].rstrip('-.')}-{stage}-{inputs[:8]}".replace(".", "-")
+    own = digest([resource_name, inputs])[:8]
+    return f"{resource_name[:30].rstrip('-.')}-{stage}-{own}".replace(".", "-")
+
+
+def watched_jobs(resource: LoRAFineTune) -> frozenset[str]:
+    """Names of the Jobs that the resource has or may create next, whoever they belong to."""
+    status = resource.status or LoRAFineTuneStatus()
+    names = set()
+    for stage in STAGES:
+        current = step(stage, resource, status)
+        names.add(current.job)
+        if not has_result(status, current):
+            break
+    return frozenset(names)
+
+
+def has_result(status: LoRAFineTuneStatus, current: Step) -> bool:
+    """Whether the result of the step stands in the status."""
+    recorded = stage_status(status, current.stage)
+    return recorded.state == "Complete" and recorded.inputs == current.inputs
 
 
 def shape(stage: StageName, resource: LoRAFineTune) -> str:
@@ -121,6 +140,7 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         dataset_keys=status.datasets,
         training=spec.training,
         config=render(spec),
+        publish=spec.export.publish,
     )
 
 

@@ -47,8 +47,10 @@ def suspended(resource: LoRAFineTune) -> LoRAFineTune:
 def _plan(
     resource: LoRAFineTune, executor: Executor, settings: Settings, progress: dict[str, Progress]
 ) -> Plan:
-    observed = observe(*executor.objects())
-    return plan(Input(resource, observed, settings, datetime.now(UTC), progress))
+    jobs, pods = executor.objects()
+    now = datetime.now(UTC)
+    observed = observe(resource.metadata.uid, jobs, pods, (), now)
+    return plan(Input(resource, observed, settings, now, progress))
 
 
 def _apply(made: Plan, executor: Executor) -> None:

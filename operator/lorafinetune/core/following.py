@@ -1,0 +1,180 @@
+"""What the Job of a step says, and what follows from it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from lorafinetune.api.reasons import Reason, Retry
+from lorafinetune.api.status import StageName, StageStatus
+from lorafinetune.contract.outcome import Result, StageError
+from lorafinetune.core.conditions import QUEUED, Situation
+from lorafinetune.core.jobs import job
+from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
+from lorafinetune.core.refusals import refusal
+from lorafinetune.core.results import record, rfc3339, with_progress
+from lorafinetune.core.steps import Step, stage_status
+from lorafinetune.core.turn import Input, Turn
+
+LOOK_AGAIN: Final = timedelta(seconds=30)
+"""At what no watch tells of."""
+
+
+def follow(given: Input, turn: Turn, current: Step) -> Turn:
+    """The turn after the Job of the current step was looked at; without one, it is created."""
+    observed = given.observed.jobs.get(current.job)
+    turn = _with_progress(given, turn, current, observed)
+    if observed is None:
+        return _without_job(given, turn, current)
+    if observed.state == "leaving" or observed.name in turn.delete:
+        return turn.stop(current.stage, [observed], "the Job is leaving")
+    if observed.state in ("queued", "active"):
+        return _unfinished(given, turn, current, observed)
+    if isinstance(observed.outcome, Result):
+        status = record(
+            turn.status, current.stage, current.inputs, observed.outcome, observed.ended or given.now
+        )
+        return replace(turn, status=status)
+    if observed.outcome is None:
+        return _lost(given, turn, observed)
+    return _failed(given, turn, observed, observed.outcome)
+
+
+def _with_progress(given: Input, turn: Turn, current: Step, observed: ObservedJob | None) -> Turn:
+    progress = given.progress.get(current.job)
+    if progress is None or (observed and observed.outcome):
+        return turn
+    recorded = stage_status(turn.status, current.stage)
+    return replace(turn, status=with_progress(turn.status, given.resource, recorded, progress, given.now))
+
+
+def _without_job(given: Input, turn: Turn, current: Step) -> Turn:
+    stage, name = current.stage, current.job
+    if other := given.observed.others.get(name):
+        return _same_name(given, turn, stage, other)
+    if given.observed.left_behind.get(name):
+        return turn.stop(stage, [], "a pod of an earlier Job is still there")
+    if given.resource.spec.suspend:
+        return replace(turn, situation=Situation("Suspended", "Suspended", "spec.suspend is set", stage))
+    if name in given.taken:
+        taken = f"a Job {name} that is not ours exists in the namespace {given.resource.metadata.namespace}"
+        return turn.wait(stage, StageError(Reason.NAME_TAKEN, taken), LOOK_AGAIN)
+    if name in given.refused:
+        return turn.wait(stage, refusal(given.refused[name]), LOOK_AGAIN)
+    return _create(given, turn, current)
+
+
+def _create(given: Input, turn: Turn, current: Step) -> Turn:
+    stage = current.stage
+    recorded = stage_status(turn.status, stage)
+    started = recorded.model_copy(
+        update={
+            "state": "Running",
+            "job": current.job,
+            "start_time": recorded.start_time or rfc3339(given.now),
+            "progress": None,
+            "message": None,
+        }
+    )
+    created = job(current, given.resource, recorded.attempts + 1, given.settings)
+    return replace(
+        turn.with_stage(started),
+        create=(created,),
+        situation=Situation("Running", stage.capitalize(), f"{stage} begins", stage),
+    )
+
+
+def _same_name(given: Input, turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
+    """Another resource's Job has the name. A training of the same key runs once: the other's result is
+    found by `prepare`; a failed one makes room, once its own resource has had time to read it."""
+    if other.state in ("leaving", "queued", "active") or stage != "train":
+        return _wait_for_other(turn, stage, other)
+    ended = other.ended or given.now
+    prepared = stage_status(turn.status, "prepare").completion_time
+    if other.state == "complete" and (prepared is None or prepared <= rfc3339(ended)):
+        blank = StageStatus(name="prepare")
+        old = given.observed.of("prepare")
+        message = f"the training ended for {other.resource}; prepare runs again to find it"
+        return turn.with_stage(blank).stop("prepare", old, message)
+    if given.now - ended < LOOK_AGAIN:
+        return replace(_wait_for_other(turn, stage, other), check_again=LOOK_AGAIN)
+    return turn.stop(stage, [other], f"the ended training of {other.resource} makes room")
+
+
+def _wait_for_other(turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
+    message = f"{other.resource} runs the same {stage}; its result will be used"
+    waiting = stage_status(turn.status, stage).model_copy(update={"state": "Waiting", "message": message})
+    situation = Situation("Waiting", "WaitingForSameKey", message, stage)
+    return replace(turn.with_stage(waiting), situation=situation)
+
+
+def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> Turn:
+    """A Job that waits or runs. An edit reaches a queued one at once, and a running one's next attempt."""
+    stage = observed.stage
+    if given.resource.spec.suspend:
+        return turn.stop(stage, [observed], "stopping after a checkpoint")
+    is_edited = _is_edited(given, turn, current, observed)
+    if is_edited and (observed.state == "queued" or observed.trouble):
+        return turn.stop(stage, [observed], "the Job is made anew after an edit")
+    recorded = stage_status(turn.status, stage).model_copy(update={"job": observed.name})
+    if observed.trouble:
+        return turn.with_stage(recorded).wait(stage, observed.trouble)
+    if observed.state == "queued":
+        waiting = recorded.model_copy(update={"state": "Waiting"})
+        situation = Situation("Waiting", QUEUED, "the training waits in its queue", stage)
+        return replace(turn.with_stage(waiting), situation=situation)
+    running = recorded.model_copy(update={"state": "Running"})
+    situation = Situation("Running", stage.capitalize(), f"{stage} is running", stage)
+    if is_edited:
+        message = f"{stage} is running; the edit takes effect with its next attempt"
+        situation = Situation("Running", "AppliesAtNextAttempt", message, stage)
+    return replace(turn.with_stage(running), situation=situation)
+
+
+def _is_edited(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> bool:
+    """Whether a Job made now would differ, because the spec was edited. A new operator edits nothing."""
+    if observed.generation == given.resource.metadata.generation:
+        return False
+    wanted = job(current, given.resource, observed.attempt, given.settings)
+    return bool(wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION] != observed.template)
+
+
+def _lost(given: Input, turn: Turn, observed: ObservedJob) -> Turn:
+    """A Job that is done but whose result is gone. A lost training is found again by `prepare`."""
+    again: StageName = "prepare" if observed.stage == "train" else observed.stage
+    jobs = [observed, *(job for job in given.observed.of(again) if job is not observed)]
+    message = f"the result was lost; {again} runs again to find it"
+    return turn.with_stage(StageStatus(name=again)).stop(again, jobs, message)
+
+
+def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
+    retry = error.reason.facts.retry
+    if retry is Retry.FREE:
+        return turn.stop(observed.stage, [observed], error.message)
+    if observed.generation != given.resource.metadata.generation:
+        return turn.stop(observed.stage, [observed], "tried again after an edit")
+    recorded = stage_status(turn.status, observed.stage)
+    attempts = max(recorded.attempts, observed.attempt)
+    counted = recorded.model_copy(
+        update={"attempts": attempts, "job": observed.name, "message": error.message}
+    )
+    if _is_final(given, retry, attempts):
+        failed = counted.model_copy(update={"state": "Failed"})
+        situation = Situation("Failed", error.reason, error.message, observed.stage)
+        return replace(turn.with_stage(failed), situation=situation, error=error)
+    return _try_again(given, turn.with_stage(counted), observed, error, attempts)
+
+
+def _is_final(given: Input, retry: Retry, attempts: int) -> bool:
+    if given.settings.local and retry.needs_a_person:
+        return True
+    return retry is Retry.NEVER or (retry is Retry.BACKOFF and attempts > given.resource.spec.max_retries)
+
+
+def _try_again(given: Input, turn: Turn, observed: ObservedJob, error: StageError, attempts: int) -> Turn:
+    pause = min(
+        given.settings.first_retry_after * 2 ** min(attempts - 1, 16), given.settings.longest_retry_after
+    )
+    left = (observed.ended or given.now) + pause - given.now
+    if left <= timedelta(0):
+        return turn.stop(observed.stage, [observed], error.message)
+    return turn.wait(observed.stage, error, left)

@@ -1,0 +1,124 @@
+"""What Pods say of themselves: how they ended, and what keeps them from starting.
+
+A message must not change while the cause stays, or the status would be written for ever: the kubelet's
+texts are cut to their constant part.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import ExitCode, StageError
+
+Object = Mapping[str, Any]
+
+JOB_LABEL: Final = "batch.kubernetes.io/job-name"
+LOST_AFTER: Final = timedelta(seconds=60)
+"""A pod that is still there this long after it should have ended is on a node that does not answer."""
+NO_IMAGE: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+NOT_CREATED: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+REJECTED: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "Preempting")
+"""How the reasons begin for which a kubelet refuses a pod that the scheduler gave it."""
+MAX_DETAIL: Final = 500
+
+
+def job_of(pod: Object) -> str:
+    """Name of the Job that made the pod."""
+    return str(pod["metadata"].get("labels", {}).get(JOB_LABEL, ""))
+
+
+def has_ended(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def newest_first(pods: Iterable[Object]) -> list[Object]:
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+
+
+def terminated(pods: Iterable[Object]) -> list[Object]:
+    """How the containers of the pods ended, where they did."""
+    return [state["terminated"] for pod in pods for state in _states(pod) if "terminated" in state]
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def failure_without_words(condition: Object, pods: list[Object]) -> StageError:
+    """Why a Job failed whose pods, newest first, left no message. condition: `Failed` of the Job."""
+    if condition.get("reason") == "DeadlineExceeded":
+        return StageError(Reason.DEADLINE_EXCEEDED, "the attempt took longer than activeDeadlineSeconds")
+    for pod in pods:
+        if error := _failure_of(pod):
+            return error
+    codes = [state.get("exitCode") for state in terminated(pods)]
+    if codes and codes[0] == ExitCode.STOPPED:
+        return StageError(Reason.PREEMPTED, "the stage stopped early")
+    said = f"exit code {codes[0]}" if codes else condition.get("message", "no pod")
+    return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
+
+
+def _failure_of(pod: Object) -> StageError | None:
+    status = pod.get("status", {})
+    reason, message = str(status.get("reason", "")), str(status.get("message", ""))
+    if any(state.get("reason") == "OOMKilled" for state in terminated([pod])):
+        return StageError(Reason.HOST_OUT_OF_MEMORY, "the stage was killed for its use of memory")
+    if reason == "Evicted" and "exceeds the" in message:
+        return StageError(Reason.DISK_FULL, f"the pod was evicted: {_brief(message)}")
+    if reason.startswith(REJECTED):
+        return StageError(Reason.UNSCHEDULABLE, f"the node refused the pod: {_brief(message) or reason}")
+    if reason == "Evicted" or _condition(pod, "DisruptionTarget"):
+        return StageError(Reason.PREEMPTED, "the pod was evicted or preempted")
+    return None
+
+
+def trouble_of_pods(alive: Iterable[Object], now: datetime) -> StageError | None:
+    """What a person should know of pods that have not ended and don't get on."""
+    return next((error for pod in alive if (error := _trouble_of(pod, now))), None)
+
+
+def _trouble_of(pod: Object, now: datetime) -> StageError | None:
+    node = pod.get("spec", {}).get("nodeName", "")
+    leaving = moment(pod["metadata"].get("deletionTimestamp"))
+    if leaving:
+        if now - leaving < LOST_AFTER:
+            return None
+        return StageError(Reason.NODE_LOST, f"the pod does not end: the node {node} does not answer")
+    scheduled = _condition(pod, "PodScheduled", "False")
+    if scheduled and scheduled.get("reason") == "Unschedulable":
+        return StageError(Reason.UNSCHEDULABLE, _brief(scheduled.get("message", "")))
+    return next((error for state in _statuses(pod) if (error := _trouble_of_container(state))), None)
+
+
+def _trouble_of_container(status: Object) -> StageError | None:
+    waiting = status.get("state", {}).get("waiting", {})
+    reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
+    if reason in NO_IMAGE:
+        detail = message.rpartition("ErrImagePull: ")[2]
+        told = f": {_brief(detail)}" if detail and not detail.startswith("Back-off") else ""
+        return StageError(Reason.IMAGE_PULL, f"the image {status.get('image', '')} can't be pulled{told}")
+    if reason not in NOT_CREATED:
+        return None
+    missing = "secret" in message.lower()
+    return StageError(Reason.SECRET_MISSING if missing else Reason.ADMISSION_DENIED, _brief(message))
+
+
+def _condition(pod: Object, kind: str, status: str = "True") -> Object | None:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind and c["status"] == status), None)
+
+
+def _statuses(pod: Object) -> list[Object]:
+    return list(pod.get("status", {}).get("containerStatuses", []))
+
+
+def _states(pod: Object) -> list[Object]:
+    return [status.get("state", {}) for status in _statuses(pod)]
+
+
+def _brief(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"

@@ -1,0 +1,78 @@
+"""The walk over the stages: what it is given, and where it has come to.
+
+Every step of the walk takes a turn and returns the next; the first that has a situation ends it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus, StageName, StageStatus
+from lorafinetune.contract.outcome import Progress, StageError
+from lorafinetune.core.conditions import Situation
+from lorafinetune.core.jobs import Settings
+from lorafinetune.core.observed import Observed, ObservedJob
+from lorafinetune.core.results import with_stage
+from lorafinetune.core.steps import stage_status
+
+
+@dataclass(frozen=True)
+class Input:
+    """Everything that the decision depends on.
+
+    progress: of the running Jobs, by name. taken: names of Jobs that could not be created because
+    another object has the name. refused: what the API server answered to a creation, by Job name.
+    """
+
+    resource: LoRAFineTune
+    observed: Observed
+    settings: Settings
+    now: datetime
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where the walk has come to; `situation` ends it. error: why the run fails or waits."""
+
+    status: LoRAFineTuneStatus
+    situation: Situation | None = None
+    create: tuple[dict[str, Any], ...] = ()
+    delete: tuple[str, ...] = ()
+    check_again: timedelta | None = None
+    error: StageError | None = None
+
+    def with_stage(self, changed: StageStatus) -> "Turn":
+        return replace(self, status=with_stage(self.status, changed))
+
+    def stop(self, stage: StageName, jobs: Iterable[ObservedJob], message: str) -> "Turn":
+        """Asks Jobs to leave, and waits until nothing of them is left."""
+        leaving = tuple(jobs)
+        going = tuple(j.name for j in leaving if j.state != "leaving" and j.name not in self.delete)
+        stuck = next((j.trouble for j in leaving if j.state == "leaving" and j.trouble), None)
+        if stuck:
+            return self.wait(stage, stuck)
+        stopping = stage_status(self.status, stage).model_copy(
+            update={"state": "Stopping", "message": message}
+        )
+        return replace(
+            self.with_stage(stopping),
+            delete=self.delete + going,
+            situation=Situation("Stopping", "Stopping", message, stage),
+        )
+
+    def wait(self, stage: StageName, error: StageError, again: timedelta | None = None) -> "Turn":
+        """Waits for somebody to mend what keeps the stage from getting on."""
+        waiting = stage_status(self.status, stage).model_copy(
+            update={"state": "Waiting", "message": error.message}
+        )
+        return replace(
+            self.with_stage(waiting),
+            situation=Situation("Waiting", error.reason, error.message, stage),
+            error=error,
+            check_again=again,
+        )
