@@ -54,9 +54,12 @@ clean: ## remove the environment and everything that runs leave behind
 	rm -rf .venv .uv $(STORE) lorafinetune-runs
 
 .venv/ready: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --quiet --all-extras --all-groups
+	@echo "making the environment in .venv, once (5.6 GB) …"
+	@$(UV) sync --frozen --all-extras --all-groups
 	@touch $@
 
 .uv/bin/uv:
-	@python3 -m venv .uv 2> /dev/null || (rm -rf .uv; apt-get install -y -q python3-venv && python3 -m venv .uv)
+	@python3 -m venv .uv > /dev/null 2>&1 || \
+	  (rm -rf .uv; apt-get update -q && apt-get install -y -q python3-venv && python3 -m venv .uv) || \
+	  (rm -rf .uv; echo "python3-venv is missing: sudo apt-get install python3-venv"; exit 1)
 	@.uv/bin/pip install --quiet uv==0.13.9

@@ -49,12 +49,13 @@ class Desk:
     """A folder with a store, a resource and the command."""
 
     folder: Path
+    surroundings: tuple[str, ...] = ()
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Starts the run; its output goes to a pipe."""
+        """Starts the run; its output goes to a pipe. surroundings: the command that starts it."""
         program = "from lorafinetune.cli import main; main()"
         return subprocess.Popen(
-            [sys.executable, "-c", program, "run", "tune.yaml", *options],
+            [*self.surroundings, sys.executable, "-c", program, "run", "tune.yaml", *options],
             cwd=self.folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -86,7 +87,7 @@ class Desk:
     def digests(self) -> dict[str, str]:
         """What must be the same, whatever happened on the way."""
         status = self.status()
-        artifacts = {name: artifact["digest"] for name, artifact in status["artifacts"].items()}
+        artifacts = {name: status["artifacts"].get(name, {}).get("digest") for name in ("adapter", "merged")}
         return artifacts | {"model": status["model"]["digest"], "dataset": status["dataset"]["digest"]}
 
     @property

@@ -166,6 +166,23 @@ def test_bad_input(sentence: str, small: Desk) -> None:
         assert re.search(r"^hint: .{10,}$", out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("full", "reason"),
+    [
+        pytest.param("lorafinetune-store/runs", "StorageFull", id="of the store"),
+        pytest.param("lorafinetune-runs", "DiskFull", id="of the runs"),
+    ],
+)
+def test_a_disk_without_space(full: str, reason: str, small: Desk) -> None:
+    (small.folder / full).mkdir(parents=True)
+    text(json.dumps(GOOD_ROW | {"output": "long " * 50_000}) + "\n")(small)
+    on_a_small_disk = f'mount -t tmpfs -o size=64k none {full} && exec "$@"'
+    small.surroundings = ("unshare", "--map-root-user", "--mount", "sh", "-c", on_a_small_disk, "sh")
+    ended, out = small.finish()
+    assert re.search(rf"{reason}: .*no space left", out, re.IGNORECASE), out
+    assert (ended, "Traceback" in out) == (64, False)
+
+
 SERVER: dict[str, tuple[bool, str, str]] = {
     "a bucket that is missing": (True, "nothing-here", r"download failed: \w+: .*nothing-here.*not exist"),
     "wrong credentials": (False, "nothing-here", r"download failed: CredentialsInvalid: .*"),

@@ -112,12 +112,12 @@ FACTS: Final = {
     ),
     Reason.CREDENTIALS_INVALID: Facts(
         "The store or hub does not accept the credentials.",
-        "Check the Secret that the connection names; it is tried again within 10 minutes.",
+        "Check the Secret that the connection names.",
         Retry.WAIT,
     ),
     Reason.STORAGE_DENIED: Facts(
         "The credentials are good, but may not read or write this bucket or prefix.",
-        "Grant read, write and list on the prefix of `spec.storage.uri`; it is retried within 10 minutes.",
+        "Grant read, write and list on the prefix of `spec.storage.uri`.",
         Retry.WAIT,
     ),
     Reason.STORAGE_UNAVAILABLE: Facts(
@@ -127,7 +127,7 @@ FACTS: Final = {
     ),
     Reason.STORAGE_FULL: Facts(
         "The store or its quota is full.",
-        "Free space in the store, or raise the quota; it is tried again within 10 minutes.",
+        "Free space in the store, or raise the quota.",
         Retry.WAIT,
     ),
     Reason.HUB_UNAVAILABLE: Facts(
