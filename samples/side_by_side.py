@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from lorafinetune.api.codec import decode
@@ -30,7 +31,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--store", type=Path, default=Path("lorafinetune-store"))
     options = parser.parse_args(argv)
     base, tuned = model_directories(decode(yaml.safe_load(options.resource.read_text())), options.store)
-    answers = [answer_all(directory, (*TAUGHT, *NOT_TAUGHT)) for directory in (base, tuned)]
+    questions = (*TAUGHT, *NOT_TAUGHT)
+    sys.stderr.write("asking both models the same questions …\n")
+    answers = [
+        answer_all(directory, questions, f"the {name} model")
+        for name, directory in (("base", base), ("tuned", tuned))
+    ]
     show(*answers)
     return 0
 
@@ -46,8 +52,8 @@ def model_directories(resource: LoRAFineTune, store: Path) -> tuple[Path, Path]:
     return base, tuned
 
 
-def answer_all(directory: Path, questions: tuple[str, ...]) -> dict[str, str]:
-    """Greedy answers of the model in a directory, by question."""
+def answer_all(directory: Path, questions: tuple[str, ...], name: str) -> dict[str, str]:
+    """Greedy answers of the model in a directory, by question. name: shown while it answers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -56,7 +62,8 @@ def answer_all(directory: Path, questions: tuple[str, ...]) -> dict[str, str]:
     logging.disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
-    return {question: answer(model, tokenizer, question) for question in questions}
+    asked = track(questions, name, console=Console(stderr=True))
+    return {question: answer(model, tokenizer, question) for question in asked}
 
 
 def answer(model: Any, tokenizer: Any, question: str) -> str:
