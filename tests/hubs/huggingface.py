@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from hubs.repository import Hub, Repository, sha256
+from hubs.repository import Hub, Repository, blob_id, sha256
 from hubs.server import Answer, Request, Server, ranged
 
 API = re.compile(r"/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)(/revision/(?P<revision>.+))?")
@@ -86,7 +86,7 @@ def _info(name: str, repository: Repository, commit: str) -> dict[str, object]:
 
 
 def _sibling(path: str, body: bytes) -> dict[str, object]:
-    entry: dict[str, object] = {"rfilename": path, "size": len(body), "blobId": "0" * 40}
+    entry: dict[str, object] = {"rfilename": path, "size": len(body), "blobId": blob_id(body)}
     if path.endswith(LARGE):
         entry["lfs"] = {"sha256": sha256(body), "size": len(body), "pointerSize": 130}
     return entry

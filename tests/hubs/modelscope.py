@@ -28,32 +28,32 @@ class ModelScopeHub(Hub):
     def answer(self, request: Request) -> Answer:
         asked = API.fullmatch(request.path)
         if not asked:
-            return _failure(404, "not found")
+            return failure(404, "not found")
         repository = self.repositories.get(f"{asked['kind']}/{asked['id']}")
         if refusal := self._refusal(request, repository):
             return refusal
         assert repository
         match asked["what"]:
             case "revisions":
-                return _success(_revisions(repository))
+                return success(_revisions(repository))
             case "repo":
                 return self._file(request, repository)
             case _:
-                return _success(self._listing(request, repository))
+                return success(self._listing(request, repository))
 
     def _refusal(self, request: Request, repository: Repository | None) -> Answer | None:
         if request.token and request.token not in self.tokens:
-            return _failure(401, "token is invalid")
+            return failure(401, "token is invalid")
         if repository is None or (repository.token and not repository.gated and not request.token):
-            return _failure(404, "record not found")
+            return failure(404, "record not found")
         if repository.gated and request.token != repository.token:
-            return _failure(403, "access denied")
+            return failure(403, "access denied")
         return None
 
     def _file(self, request: Request, repository: Repository) -> Answer:
         body = repository.files.get(request.query["FilePath"])
         if body is None or repository.commit_of(request.query["Revision"]) is None:
-            return _failure(404, "file not found")
+            return failure(404, "file not found")
         if request.query["FilePath"].endswith(LARGE) and self.cdn:
             return Answer(302, headers={"Location": f"{self.cdn}/blob/{sha256(body)}?Signature=s"})
         return ranged(request, body, {"ETag": f'"{sha256(body)}"'})
@@ -91,11 +91,11 @@ def _revisions(repository: Repository) -> dict[str, Any]:
     }
 
 
-def _success(data: Any) -> Answer:
+def success(data: Any) -> Answer:
     answer = {"Code": 200, "Data": data, "Message": "success", "RequestId": "0", "Success": True}
     return Answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
 
-def _failure(status: int, message: str) -> Answer:
-    answer = {"Code": 10_010_205_001, "Data": None, "Message": message, "RequestId": "0", "Success": False}
+def failure(status: int, message: str, code: int = 10_010_205_001) -> Answer:
+    answer = {"Code": code, "Data": None, "Message": message, "RequestId": "0", "Success": False}
     return Answer(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})

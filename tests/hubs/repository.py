@@ -45,6 +45,11 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def blob_id(body: bytes) -> str:
+    """Git's id of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+
+
 def safetensors(**tensors: int) -> bytes:
     """A safetensors file with float32 tensors of so many elements, with content of their own."""
     header, offset = {}, 0

@@ -20,6 +20,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def target(self) -> str:
@@ -33,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What it gets. cut: bytes of the body after which the connection is dropped."""
+    """What it gets. cut: bytes of the body after which the connection is dropped. status: 0 for nothing."""
 
     status: int = 200
     body: bytes = b""
@@ -59,6 +60,11 @@ def redirected(url: str) -> Fault:
     return lambda _request, _right: Answer(302, headers={"Location": url})
 
 
+def hung_up(_request: Request, _right: Answer) -> Answer:
+    """The connection is dropped without a word."""
+    return Answer(0)
+
+
 def sending(body: bytes) -> Fault:
     """Another body in place of the right one."""
     return lambda _request, right: replace(right, body=body)
@@ -74,7 +80,7 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.sent = 0
-        self._faults: list[tuple[str, Fault]] = []
+        self._faults: list[tuple[str, Fault, bool]] = []
         self._lock = threading.Lock()
         self._server = _Listener(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -95,7 +101,12 @@ class Server:
     def fail(self, target: str, *faults: Fault) -> None:
         """The next requests whose target ends so fail in these ways, one after the other."""
         with self._lock:
-            self._faults += [(target, fault) for fault in faults]
+            self._faults += [(target, fault, True) for fault in faults]
+
+    def refuse(self, target: str, *faults: Fault) -> None:
+        """As `fail`, but nothing of what was asked is done."""
+        with self._lock:
+            self._faults += [(target, fault, False) for fault in faults]
 
     def asked(self, target: str) -> list[Request]:
         """The requests whose target ends so."""
@@ -108,16 +119,17 @@ class Server:
     def handle(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
-            fault = self._next_fault(request)
-        right = self.answer(request)
+            fault, done = self._next_fault(request)
+        right = self.answer(request) if done else Answer()
         return fault(request, right) if fault else right
 
-    def _next_fault(self, request: Request) -> Fault | None:
-        for index, (target, fault) in enumerate(self._faults):
+    def _next_fault(self, request: Request) -> tuple[Fault | None, bool]:
+        """What goes wrong, and whether what was asked is done all the same."""
+        for index, (target, fault, done) in enumerate(self._faults):
             if request.target.endswith(target):
                 del self._faults[index]
-                return fault
-        return None
+                return fault, done
+        return None, True
 
 
 def ranged(request: Request, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -140,6 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
     def log_message(self, *_: Any) -> None:
         """Nothing: the requests are remembered."""
 
@@ -147,14 +165,18 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         headers = {name.title(): value for name, value in self.headers.items()}
-        answer = self.server.hub.handle(Request(self.command, unquote(url.path), query, headers))
+        body = self.rfile.read(int(headers.get("Content-Length", "0")))
+        answer = self.server.hub.handle(Request(self.command, unquote(url.path), query, headers, body))
+        if not answer.status:
+            self._hang_up()
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         if not any(name.lower() == "content-length" for name in answer.headers):
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self._send(answer)
 
     def _send(self, answer: Answer) -> None:
@@ -163,8 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         if answer.cut is not None:
             self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
 
 
 class _Listener(ThreadingHTTPServer):

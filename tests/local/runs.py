@@ -51,13 +51,13 @@ class Desk:
     folder: Path
     surroundings: tuple[str, ...] = ()
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
         """Starts the run; its output goes to a pipe. surroundings: the command that starts it."""
         program = "from lorafinetune.cli import main; main()"
         return subprocess.Popen(
             [*self.surroundings, sys.executable, "-c", program, "run", "tune.yaml", *options],
             cwd=self.folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -69,9 +69,9 @@ class Desk:
         (secret / "AWS_ACCESS_KEY_ID").write_text(access_key)
         (secret / "AWS_SECRET_ACCESS_KEY").write_text(secret_key)
 
-    def finish(self, *options: str) -> tuple[int, str]:
+    def finish(self, *options: str, **environment: str) -> tuple[int, str]:
         """Runs to the end: exit code and output."""
-        process = self.start(*options)
+        process = self.start(*options, **environment)
         out, _ = process.communicate(timeout=BOUND_SECONDS)
         return process.returncode, out
 

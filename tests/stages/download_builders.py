@@ -45,7 +45,7 @@ class Bench:
         return self.destination or DirectoryStore(self.directory / "store")
 
     def run(self, model: str = MODEL, *datasets: str, revision: str | None = None) -> DownloadResult:
-        return run(self.arguments(model, datasets, revision), self._context(), self.pauses.append)
+        return run(self.arguments(model, datasets, revision), self.context(), self.pauses.append)
 
     def refusal(self, model: str = MODEL, *datasets: str, revision: str | None = None) -> StageError:
         """The failure that the download ends with."""
@@ -81,7 +81,7 @@ class Bench:
         found = {key.removeprefix(f"{where}/"): self.store.read(key) or b"" for key in keys}
         return {name: body for name, body in found.items() if name != "manifest.json"}
 
-    def _context(self) -> Context:
+    def context(self) -> Context:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True)
         seconds = count(0.0, 1.0).__next__

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.manifest import ManifestFile, files_digest
 from stages.train_builders import World, world
 
@@ -70,13 +68,3 @@ def test_a_file_that_only_the_model_before_had_is_removed(trained: World, target
     trained.export(EXPORT)
     assert not (target / "model-00001-of-00002.safetensors").exists()
     assert (target / "notes.txt").exists()
-
-
-def test_a_hub_is_refused_at_once(trained: World) -> None:
-    export = Export.decode({"merged": {}, "publish": [{"to": "modelscope://team/tuned"}]})
-    with pytest.raises(StageError) as refused:
-        trained.export(export)
-    assert refused.value.reason is Reason.CONFIG_INVALID
-    assert refused.value.message == (
-        "export.publish[0].to: publishing to modelscope://team/tuned is not supported yet"
-    )

@@ -42,10 +42,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"training": {"extraArgs": {"neftune_noise_alpha": "nan"}}},
         "spec.training.extraArgs.neftune_noise_alpha: 'nan' is not of the type float",
     ),
-    "publishing to a hub": (
-        {"export": {"merged": {}, "publish": [{"to": "hf://team/model"}]}},
-        "spec.export.publish[0].to: publishing to hf://team/model is not supported yet",
-    ),
     "more than one GPU": (
         {"resources": {"train": {"gpu": {"count": 2}}}},
         "spec.resources.train.gpu.count: 2 GPUs are not supported yet",
@@ -70,6 +66,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "a plain resource": {},
     "an allowed argument": {"training": {"extraArgs": {"neftune_noise_alpha": "5"}}},
     "publishing to a store": {"export": {"merged": {}, "publish": [{"to": "s3://models/a"}]}},
+    "publishing to hubs": {
+        "export": {"merged": {}, "publish": [{"to": "hf://team/a"}, {"to": "modelscope://team/a"}]}
+    },
 }
 
 

@@ -109,6 +109,20 @@ CREDENTIALS: dict[str, tuple[dict[str, Any], dict[StageName, set[str]]]] = {
             for stage in STAGES
         },
     ),
+    "the token of a publish target reaches the download, which proves it, and the export": (
+        {
+            "connections": [
+                {"name": "store", "secretRef": {"name": "s3"}},
+                {"name": "hub", "secretRef": {"name": "hub"}},
+            ],
+            "export": {"merged": {}, "publish": [{"to": "hf://team/model", "connection": "hub"}]},
+        },
+        {
+            stage: {"CONNECTION_STORE_AWS_ACCESS_KEY_ID"}
+            | ({"CONNECTION_HUB_TOKEN"} if stage in ("download", "export") else set())
+            for stage in STAGES
+        },
+    ),
     "a connection with no Secret brings no variable": (
         {"connections": [{"name": "store"}]},
         {stage: set() for stage in STAGES},

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builders import result, sha
+from builders import artifact, result, sha
 from lorafinetune.api.reasons import FACTS, Reason
-from lorafinetune.api.status import StageName
+from lorafinetune.api.status import Published, StageName
 from lorafinetune.contract.arguments import STAGES, credential_variable
 from lorafinetune.contract.outcome import (
     MAX_MESSAGE_BYTES,
@@ -17,6 +17,7 @@ from lorafinetune.contract.outcome import (
     encode_error,
     encode_result,
 )
+from lorafinetune_stages.export.publishing import tellable
 
 UNREADABLE = {
     "nothing": "",
@@ -41,6 +42,15 @@ def test_unreadable_is_none(sentence: str) -> None:
 def test_the_largest_download_fits() -> None:
     largest = result("download", datasets=tuple(sha(str(n)) for n in range(32)))
     assert len(encode_result(largest).encode()) <= MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(("length", "told"), [(60, 8), (512, 3)])
+def test_places_of_publishing_are_told_as_far_as_there_is_room(length: int, told: int) -> None:
+    places = tuple(Published(uri=f"s3://{n}".ljust(length, "x"), revision="f" * 64) for n in range(8))
+    shown = tellable(places)
+    assert shown == places[:told]
+    merged = artifact("merged").model_copy(update={"uri": "s3://".ljust(1024, "x")})
+    assert decode_message("export", encode_result(result("export", published=shown, merged=merged)))
 
 
 def test_a_result_that_does_not_fit_is_a_bug_and_said_so() -> None:

@@ -408,12 +408,19 @@ def test_progress_of_the_running_job_is_shown() -> None:
     training = TrainingStatus(step=42, total_steps=100, loss="1.5")
     world.progress = {
         job.name: Progress(
-            stage="train", activity="training", done=42, total=100, eta_seconds=5400, training=training
+            stage="train",
+            activity="training",
+            done=42,
+            total=100,
+            eta_seconds=5400,
+            training=training,
+            resumes=2,
         )
     }
     world.reconcile()
     status = world.status
     assert (status.progress, status.eta, status.loss, status.training) == ("42%", "1h30m", "1.5", training)
+    assert status.resumes == 2
 
 
 def test_training_is_capped_at_99_percent_until_its_result_is_there() -> None:

@@ -125,6 +125,20 @@ def test_the_merged_model_has_the_recipes_shards() -> None:
     assert export.merged.max_shard_size == "2GB"
 
 
+def test_the_merged_model_is_published_where_the_recipe_publishes_it() -> None:
+    spec = read_resource(SAMPLE).spec
+    (target,) = spec.export.publish
+    connection = next(c for c in spec.connections if c.name == target.connection)
+    assert target.to.startswith("modelscope://")
+    assert connection.secret_ref is not None
+    assert target.visibility == "private"
+
+
+def test_the_name_begins_as_the_licence_of_the_base_asks() -> None:
+    (target,) = read_resource(SAMPLE).spec.export.publish
+    assert target.to.rpartition("/")[2].startswith("glm-4")
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in SAMPLE.parent.glob("*.yaml")))
 def test_every_sample_is_valid_and_plain_yaml(name: str) -> None:
     path = SAMPLE.with_name(name)

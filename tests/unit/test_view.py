@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from builders import result, sha
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import TrainingStatus
+from lorafinetune.api.status import Published, TrainingStatus
 from lorafinetune.cli.view import LiveView, PlainView, describe, places, summary
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
+from lorafinetune.core.results import record
 from unit.world import World
 
 DESCRIPTIONS = {
@@ -33,6 +35,18 @@ DESCRIPTIONS = {
     "few bytes are shown in kB": (
         Progress(stage="prepare", activity="reading", done=20_600, total=20_600, unit="bytes"),
         "reading 20.6/20.6 kB",
+    ),
+    "what is all there needs no rate and no time": (
+        Progress(
+            stage="prepare",
+            activity="reading",
+            done=38,
+            total=38,
+            unit="bytes",
+            rate="900.00",
+            eta_seconds=0,
+        ),
+        "reading 38/38 bytes",
     ),
     "a total that is not known is left out": (
         Progress(stage="download", activity="checking", done=7, unit="files", rate="7.00"),
@@ -72,6 +86,20 @@ def test_a_finished_run_says_where_everything_is() -> None:
     lines = summary(world.resource, places(Path("/store")), None)
     assert [line.split()[0] for line in lines] == ["adapter", "merged", "loss", "manifest", "data"]
     assert lines[0] == "adapter      /store/bucket/runs/adapter"
+
+
+def test_a_finished_run_says_where_it_was_published() -> None:
+    targets = [{"to": "hf://team/tuned"}, {"to": "s3://models/tuned"}]
+    published = tuple(Published(uri=target["to"], revision="c0ffee") for target in targets)
+    world = World({"export": {"merged": {}, "publish": targets}})
+    world.run_to_end()
+    exported = result("export", published=published)
+    status = record(world.status, "export", sha("inputs"), exported, world.now)
+    lines = summary(world.resource.model_copy(update={"status": status}), places(Path("/store")), None)
+    assert [line for line in lines if line.startswith("published")] == [
+        "published    hf://team/tuned",
+        "published    /store/models/tuned",
+    ]
 
 
 def test_a_failed_run_says_why_and_what_to_do_and_where_the_log_is() -> None:

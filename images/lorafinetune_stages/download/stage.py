@@ -1,4 +1,5 @@
-"""The order in which download does its work: resolve everything, check everything, then copy."""
+"""The order in which download does its work: prove where the result goes, resolve everything, check
+everything, then copy."""
 
 import logging
 import threading
@@ -23,6 +24,7 @@ from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot, Source
 from lorafinetune_stages.hubs.opening import open_source
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import resumed
+from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, find_output
 
@@ -51,6 +53,7 @@ def run(arguments: DownloadArguments, context: Context, pause: Pause | None = No
     """Resolves and copies model and datasets. pause: replaces waiting between attempts. Raises StageError."""
     stop = threading.Event()
     pause = pause or stop.wait
+    check_targets(arguments, arguments.publish, pause)
     with ExitStack() as sources:
         context.progress.begin("resolving", None, "files")
         resolved = [_resolve(origin, context, pause, sources) for origin in _origins(arguments)]

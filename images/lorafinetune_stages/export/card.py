@@ -1,5 +1,6 @@
 """The merged model's card: what it was made from. Nothing in it depends on the day."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,10 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.outcome import TrainResult
 from lorafinetune_stages.base import base_name, base_revision
 
+README: Final = "README.md"
+FRONT_MATTER: Final = re.compile(rb"---\s*\n(.{0,65536}?)\n---\s*(\n|$)", re.DOTALL)
+LICENCE_FIELDS: Final = ("license", "license_name", "license_link")
+MAX_LICENCE_LENGTH: Final = 256
 CARD: Final = """---
 {head}---
 
@@ -37,10 +42,13 @@ model = AutoModelForCausalLM.from_pretrained("PATH OF THIS DIRECTORY", dtype="au
 SHOWN: Final = ("lora_rank", "lora_alpha", "learning_rate", "template")
 
 
-def merged_card(model: ModelStatus, trained: TrainResult, config: Mapping[str, Any]) -> str:
-    """The text of the README. config: LLaMA-Factory's arguments from the training's lineage."""
+def merged_card(
+    model: ModelStatus, trained: TrainResult, config: Mapping[str, Any], base_card: bytes = b""
+) -> str:
+    """The text of the README. config: LLaMA-Factory's arguments from the training's lineage. base_card:
+    README of the base, whose licence is the merged model's too."""
     return CARD.format(
-        head=_front_matter(model),
+        head=_front_matter(model, licence_fields(base_card)),
         title=base_name(model).rpartition("/")[2],
         base=base_name(model),
         commit=model.revision,
@@ -52,7 +60,24 @@ def merged_card(model: ModelStatus, trained: TrainResult, config: Mapping[str, A
     )
 
 
-def _front_matter(model: ModelStatus) -> str:
+def licence_fields(card: bytes) -> dict[str, str]:
+    """What a card's metadata say of the licence, by the hubs' names: `license` and, for one of its own,
+    `license_name` and `license_link`. A card may hold anything."""
+    found = FRONT_MATTER.match(card)
+    try:
+        fields = yaml.safe_load(found[1]) if found else {}
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {name: fields[name] for name in LICENCE_FIELDS if _is_line(fields.get(name))}
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LICENCE_LENGTH
+
+
+def _front_matter(model: ModelStatus, licence: Mapping[str, str]) -> str:
     hub = {"base_model": base_name(model), "base_model_relation": "finetune"} if base_revision(model) else {}
     fields = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    return yaml.safe_dump(hub | fields, sort_keys=False)
+    return yaml.safe_dump({**hub, **licence, **fields}, sort_keys=False, allow_unicode=True)

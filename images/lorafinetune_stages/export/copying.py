@@ -1,41 +1,26 @@
 """Copies of the merged model: files go from store to store, verified, and the manifest last."""
 
 import json
-from typing import Final
 
 from pydantic import ValidationError
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestFile
 from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.streams import chunks_of
 
-PUBLISHED_BY: Final = "s3://"
 
-
-def check_targets(arguments: ExportArguments) -> None:
-    """Raises StageError(ConfigInvalid) for a target that can't be published to."""
-    for index, target in enumerate(arguments.export.publish):
-        if not target.to.startswith(PUBLISHED_BY):
-            raise StageError(
-                Reason.CONFIG_INVALID,
-                f"export.publish[{index}].to: publishing to {target.to} is not supported yet",
-                "Publish to s3://, or leave `publish` out and upload the merged model.",
-            )
-
-
-def publish(arguments: ExportArguments, context: Context, manifest: Manifest, where: str) -> None:
-    """Brings every target to the state of the export at `where`; one that is there already is left."""
-    for target in arguments.export.publish:
-        store = open_store(target.to, arguments.connection(target.connection))
-        before = _published(store)
-        if before is None or before.digest != manifest.digest:
-            context.progress.begin(f"publishing to {target.to}"[:256], manifest.bytes, "bytes")
-            _replace(context, manifest, where, store, before)
+def copy_to_store(context: Context, manifest: Manifest, where: str, origin: Origin) -> None:
+    """Brings a bucket to the state of the export at `where`; one that is in it already is left."""
+    store = open_store(origin.source, origin.connection)
+    before = _published(store)
+    if before is None or before.digest != manifest.digest:
+        context.progress.begin(f"publishing to {origin.source}"[:256], manifest.bytes, "bytes")
+        _replace(context, manifest, where, store, before)
 
 
 def copy_file(

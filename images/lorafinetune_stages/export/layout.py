@@ -5,6 +5,7 @@ weights are fetched.
 """
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = "model.safetensors"
 MAX_HEADER_BYTES: Final = 100 * 2**20
 LENGTH: Final = struct.Struct("<Q")
+WEIGHTS: Final = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors(\.index\.json)?")
 UNITS: Final = {"MB": 10**6, "GB": 10**9}
 
 
@@ -36,6 +38,11 @@ class Shard:
 
     name: str
     tensors: tuple[Tensor, ...]
+
+
+def is_weights(path: str) -> bool:
+    """Whether loaders take a file of that path for weights of the model."""
+    return WEIGHTS.fullmatch(path) is not None
 
 
 def shard_size(text: str) -> int:

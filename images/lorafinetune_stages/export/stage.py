@@ -1,5 +1,6 @@
 """The export stage from its arguments to its manifest."""
 
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -11,8 +12,8 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import ExportResult, StageError, TrainResult
 from lorafinetune_stages.base import base_lineage, forbid_hubs, json_object, model_place, require
-from lorafinetune_stages.export.card import merged_card
-from lorafinetune_stages.export.copying import check_targets, copy_file, publish
+from lorafinetune_stages.export.card import README, merged_card
+from lorafinetune_stages.export.copying import copy_file
 from lorafinetune_stages.export.layout import (
     INDEX,
     SUFFIX,
@@ -24,21 +25,23 @@ from lorafinetune_stages.export.layout import (
     shard_size,
     weight_files,
 )
+from lorafinetune_stages.export.publishing import publish, tellable
+from lorafinetune_stages.hubs import Pause
+from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest, find_output
 from lorafinetune_stages.store.transfer import download_tree
 
-README: Final = "README.md"
 ADAPTER: Final = "adapter/"
 
 
-def run(arguments: ExportArguments, context: Context) -> ExportResult:
+def run(arguments: ExportArguments, context: Context, pause: Pause | None = None) -> ExportResult:
     """Merges the adapter, or finds the merged model in the store; then publishes it where it is missing.
 
-    Raises StageError(ModelUnsupported) where the adapter can't be merged, and StageError for whatever
-    else a person can mend.
+    pause: replaces waiting between attempts. Raises StageError(ModelUnsupported) where the adapter can't be
+    merged, and StageError for whatever else a person can mend.
     """
-    check_targets(arguments)
+    forbid_hubs()
     trained = require(context.store, place("trainings", arguments.trained), "the training")
     reads = {"trained": arguments.trained, "model": arguments.model.digest}
     key = keys.key("export", {"export": arguments.export.encode()}, reads)
@@ -46,10 +49,12 @@ def run(arguments: ExportArguments, context: Context) -> ExportResult:
         return ExportResult(key=key)
     where = place("exports", key)
     found = find_output(context.store, where)
+    if found is None:
+        check_targets(arguments, arguments.export.publish, pause or time.sleep)
     manifest = found or _Export(arguments, context, trained, key).run(arguments.export.merged)
-    publish(arguments, context, manifest, where)
+    published = tellable(publish(arguments, context, manifest, where, pause))
     merged = Artifact(uri=f"{context.store.uri}/{where}", digest=manifest.digest, bytes=manifest.bytes)
-    return ExportResult(key=key, merged=merged, cache_hit=found is not None)
+    return ExportResult(key=key, merged=merged, published=published, cache_hit=found is not None)
 
 
 class _Export:
@@ -107,7 +112,6 @@ class _Export:
         return tensors
 
     def _merge(self, shards: list[Shard]) -> list[ManifestFile]:
-        forbid_hubs()
         merging = import_module("lorafinetune_stages.export.merging")
         weights = import_module("lorafinetune_stages.export.weights")
         scratch = self.context.workdir
@@ -133,7 +137,12 @@ class _Export:
         return kept
 
     def _texts(self, shards: list[Shard]) -> list[ManifestFile]:
-        card = merged_card(self.arguments.model, self._training, self.trained.lineage.get("config", {}))
+        card = merged_card(
+            self.arguments.model,
+            self._training,
+            self.trained.lineage.get("config", {}),
+            self.store.read(f"{self.base_place}/{README}") or b"",
+        )
         texts = {README: card} | ({INDEX: index_text(shards)} if len(shards) > 1 else {})
         return [self._write(name, text) for name, text in texts.items()]
 

@@ -1,16 +1,20 @@
 """One HTTP client for all hubs: timeouts, redirects, ranges, and what a failure means.
 
-The clients of the hubs write files into a cache of their own. Here files are streamed into the store, so
-a hub's client makes its API calls at most, and makes them through the connections made here.
+The clients of the hubs write files into a cache of their own, or read them from a disk. Here files stream
+to and from the store, so a hub's client makes its API calls at most, and makes them through the connections
+made here.
 """
 
+import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -25,11 +29,18 @@ USER_AGENT: Final = "lorafinetune"
 MAX_REDIRECTS: Final = 5
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Largest answer of an API."""
-TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_REFUSAL_BYTES: Final = 2**16
+"""What is read of an answer that refuses something."""
+TRANSIENT_STATUSES: Final = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
+"""412: a commit came between."""
+FULL_STATUSES: Final = frozenset({402, 413, 507})
+GIVEN: Final = frozenset({200, 206})
+TAKEN: Final = frozenset({200, 201, 202, 204})
 CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 RATE_LIMIT: Final = re.compile(r"r=0;\s*t=([0-9]{1,6})")
 """The window's reset in seconds, as the draft of the `RateLimit` header has it."""
 
+Client = TypeVar("Client", bound=httpx.Client)
 Explain = Callable[[httpx.Response], StageError]
 """What a refusal means, in the hub's own dialect."""
 
@@ -45,17 +56,18 @@ class Http:
         self._guard = RedirectGuard(origin)
         self._headers = {**headers, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         self._explain = explain
-        self._client = self.new_client()
+        self._client: httpx.Client = self.new_client()
 
     def close(self) -> None:
         self._client.close()
 
-    def new_client(self) -> httpx.Client:
+    def new_client(self, kind: type[Client] = httpx.Client) -> Client:  # type: ignore[assignment]
         """A client with our timeouts and our rules for redirects, without credentials."""
-        return httpx.Client(
+        return kind(
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             timeout=TIMEOUT,
+            verify=_tls(),
             event_hooks={"request": [self._guard]},
         )
 
@@ -69,6 +81,29 @@ class Http:
                 if len(body) > MAX_ANSWER_BYTES:
                     raise self.unavailable("answers with more than any listing needs")
         return bytes(body)
+
+    def post(self, url: str, body: Any) -> bytes:
+        """Sends JSON, and returns the small answer. Raises TransientError, or StageError for a refusal."""
+        headers = {**self._headers, "Content-Type": "application/json"}
+        return self._send("POST", url, json.dumps(body).encode(), headers)
+
+    def put(self, url: str, content: Iterable[bytes], size: int) -> None:
+        """Sends a stream of `size` bytes, and follows no redirect: it could not be sent again. Raises
+        TransientError, or StageError for a refusal."""
+        self._send("PUT", url, content, {**self._headers, "Content-Length": str(size)})
+
+    def _send(
+        self, method: str, url: str, content: bytes | Iterable[bytes], headers: dict[str, str]
+    ) -> bytes:
+        follow = isinstance(content, bytes)
+        with (
+            self.failures(),
+            self._client.stream(
+                method, url, content=content, headers=headers, follow_redirects=follow
+            ) as answer,
+        ):
+            self.check(answer, TAKEN)
+            return beginning(answer)
 
     def stream(
         self, url: str, file: RemoteFile, offset: int, params: Mapping[str, str] | None = None
@@ -93,12 +128,12 @@ class Http:
         except httpx.TransportError as problem:
             raise TransientError(self.unavailable(f"can't be reached: {problem}")) from problem
 
-    def check(self, answer: httpx.Response) -> None:
+    def check(self, answer: httpx.Response, good: frozenset[int] = GIVEN) -> None:
         """Raises TransientError or StageError where the answer is not the thing that was asked for."""
         status = answer.status_code
-        if status in (200, 206):
+        if status in good:
             return
-        foreign = answer.url.netloc != self._guard.endpoint.netloc
+        foreign = answer.url.netloc != self._guard.endpoint.netloc and status not in FULL_STATUSES
         if status in TRANSIENT_STATUSES or foreign:
             error = self.unavailable(f"answers {status}", answer.url.netloc.decode() if foreign else "")
             raise TransientError(error, _wait_asked_for(answer.headers))
@@ -106,7 +141,7 @@ class Http:
 
     def unavailable(self, what: str, host: str = "") -> StageError:
         return self._origin.error(
-            Reason.HUB_UNAVAILABLE, f"can't be fetched: {host or self._origin.host} {what}"
+            Reason.HUB_UNAVAILABLE, f"{self._origin.failed}: {host or self._origin.host} {what}"
         )
 
     def _start(self, answer: httpx.Response, file: RemoteFile, offset: int) -> int:
@@ -121,6 +156,23 @@ class Http:
         if start > offset:
             raise self._origin.corrupt(f"sends {file.path} from byte {start} on, not from {offset}")
         return start
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The machine's certificates, which take longer to read than a request does."""
+    return httpx.create_ssl_context()
+
+
+def beginning(answer: httpx.Response) -> bytes:
+    """The first bytes of an answer, as many as any short one has."""
+    body = bytearray()
+    with suppress(httpx.RequestError):
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) >= MAX_REFUSAL_BYTES:
+                break
+    return bytes(body)
 
 
 def _wait_asked_for(headers: Mapping[str, str]) -> float | None:

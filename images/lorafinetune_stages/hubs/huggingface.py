@@ -5,13 +5,15 @@ reading the machine's own token and from telemetry.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
 import huggingface_hub
 from huggingface_hub import constants, errors
 from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # public, but unmarked
+from huggingface_hub.utils._http import default_client_factory
 
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot
@@ -47,11 +49,8 @@ class HuggingFaceSource:
         self._http.close()
 
     def snapshot(self) -> Snapshot:
-        huggingface_hub.set_client_factory(self._http.new_client)
-        try:
+        with own_connections(self._http.new_client):
             snapshot = persist(self._snapshot, self._pause)
-        finally:
-            huggingface_hub.close_session()
         self._commit = snapshot.revision
         return snapshot
 
@@ -102,6 +101,17 @@ class HuggingFaceSource:
         return self._refusals.by_status(answer.status_code)
 
 
+@contextmanager
+def own_connections(factory: Callable[[], httpx.Client]) -> Iterator[None]:
+    """Has the hub's client speak through connections of ours, for so long: whoever calls it otherwise finds
+    it as the machine has set it up, which may be offline."""
+    huggingface_hub.set_client_factory(factory)
+    try:
+        yield
+    finally:
+        huggingface_hub.set_client_factory(default_client_factory)
+
+
 def _decode(info: Any) -> Snapshot:
     """The snapshot in an answer that may be anything. Raises ValueError, TypeError or AttributeError."""
     if not COMMIT.fullmatch(info.sha):
@@ -113,4 +123,5 @@ def _file(sibling: Any) -> RemoteFile:
     sha256 = sibling.lfs.sha256 if sibling.lfs else None
     if not isinstance(sibling.rfilename, str) or not isinstance(sibling.size, int):
         raise TypeError("no size")
-    return RemoteFile(sibling.rfilename, sibling.size, sha256)
+    blob = sibling.blob_id if sha256 is None else None
+    return RemoteFile(sibling.rfilename, sibling.size, sha256, blob)

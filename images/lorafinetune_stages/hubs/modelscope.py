@@ -1,9 +1,10 @@
 """`modelscope://OWNER/NAME`: repositories of ModelScope, or of a mirror that speaks its API.
 
-Its two read endpoints are called directly. Measured against the clients on PyPI: `modelscope` imports
-torch to read a listing (3 s, 500 MB); `modelscope-hub` unpickles and writes files in the home
-directory, drops the commit from its listings, probes servers for the nearest region, and downloads to
-files alone. A test holds the local server of the tests, and so this module, against `modelscope-hub`.
+Its endpoints are called directly: those that read here, those that write in `modelscope_target`. Measured
+against the clients on PyPI: `modelscope` imports torch to read a listing (3 s, 500 MB); `modelscope-hub`
+unpickles and writes files in the home directory, drops the commit from its listings, probes servers for
+the nearest region, and downloads to files alone. A test holds the local server of the tests, and so this
+module, against `modelscope-hub`.
 
 The hub has no endpoint that resolves a branch. A listing carries the short id of its commit, and for
 every file the full id of the commit that changed it last: that of the newest file is the commit,
@@ -77,16 +78,17 @@ class _Revisions(_Wire):
 
 
 class ModelScopeSource:
-    """A repository of models, of which only the top level is listed, or of datasets."""
+    """A repository of models, of which only the top level is listed unless `recursive`, or of datasets."""
 
-    def __init__(self, origin: Origin, pause: Pause) -> None:
+    def __init__(self, origin: Origin, pause: Pause, recursive: bool = False) -> None:
         token = origin.token()
         page = f"{origin.endpoint}/{origin.kind}/{origin.repository}"
         self._origin = origin
         self._pause = pause
+        self._recursive = str(recursive)
         self._api = f"{origin.endpoint}/api/v1/{origin.kind}/{origin.repository}"
         self._refusals = Refusals(origin, page, token is not None)
-        self._http = Http(origin, _headers(token), self._explain)
+        self._http = Http(origin, headers(token), self._explain)
         self._revision = origin.revision or DEFAULT_REVISION
 
     def close(self) -> None:
@@ -115,7 +117,7 @@ class ModelScopeSource:
 
     def _list(self) -> tuple[_Committer | None, list[_File]]:
         if self._origin.kind == "models":
-            listing = self._listing("repo/files", {"Recursive": "False"})
+            listing = self._listing("repo/files", {"Recursive": self._recursive})
             return listing.latest_committer, list(listing.files or ())
         entries: list[_File] = []
         for page in range(1, MAX_PAGES + 1):
@@ -155,7 +157,7 @@ class ModelScopeSource:
         return self._refusals.by_status(answer.status_code)
 
 
-def _headers(token: str | None) -> dict[str, str]:
+def headers(token: str | None) -> dict[str, str]:
     """Older endpoints take the token from the cookie, newer ones from the other header."""
     return {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {}
 

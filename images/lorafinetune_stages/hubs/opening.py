@@ -1,10 +1,10 @@
-"""Which source an origin means. The clients of the hubs are imported only where one is used."""
+"""Which source or target an origin means. The clients of the hubs are imported only where one is used."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune_stages.hubs import Pause, Source
+from lorafinetune_stages.hubs import Pause, Source, Target
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.naming import key_fault
 
@@ -37,6 +37,28 @@ def open_source(origin: Origin, wanted: Callable[[str], bool], pause: Pause) -> 
                 yield modelscope
         case _:
             raise origin.error(Reason.CONFIG_INVALID, "is none of hf://, modelscope://, s3:// and file://")
+
+
+@contextmanager
+def open_target(origin: Origin, pause: Pause) -> Iterator[Target]:
+    """The repository of an origin, to be written to; nothing is read or written yet.
+
+    Raises StageError(ConfigInvalid) for a target of another kind, StageError(CredentialsInvalid) where
+    there is no token.
+    """
+    match origin.scheme:
+        case "hf":
+            from lorafinetune_stages.hubs.huggingface_target import HuggingFaceTarget
+
+            with closing(HuggingFaceTarget(_repository(origin), pause)) as hub:
+                yield hub
+        case "modelscope":
+            from lorafinetune_stages.hubs.modelscope_target import ModelScopeTarget
+
+            with closing(ModelScopeTarget(_repository(origin), pause)) as modelscope:
+                yield modelscope
+        case _:
+            raise origin.error(Reason.CONFIG_INVALID, "is none of hf://, modelscope:// and s3://")
 
 
 def _repository(origin: Origin) -> Origin:

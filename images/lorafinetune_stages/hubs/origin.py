@@ -1,4 +1,4 @@
-"""What a resource asks to be fetched, and how a failure to fetch it is told.
+"""What a resource asks to be fetched or published, and how a failure of it is told.
 
 Every message names the field of the resource and its source. None holds text of a server's answer:
 a hostile server could put the credentials into it that it was sent.
@@ -19,13 +19,15 @@ PUBLIC_ENDPOINTS: Final = {"hf": "https://huggingface.co", "modelscope": "https:
 
 @dataclass(frozen=True)
 class Origin:
-    """One source of the resource. field: where it stands, like `spec.datasets[3]`."""
+    """One source of the resource, or one target. field: where it stands, like `spec.datasets[3]`. name: of
+    its URI there."""
 
     field: str
     kind: Literal["models", "datasets"]
     source: str
     revision: str | None = None
     connection: Connection | None = None
+    name: Literal["source", "to"] = "source"
 
     @property
     def scheme(self) -> str:
@@ -40,6 +42,10 @@ class Origin:
     def repository(self) -> str:
         """OWNER/NAME of a hub's repository."""
         return "/".join(self.path.split("/")[:2])
+
+    @property
+    def owner(self) -> str:
+        return self.path.partition("/")[0]
 
     @property
     def file(self) -> str:
@@ -66,9 +72,14 @@ class Origin:
         """The reason where it exists, and can't be used."""
         return Reason.MODEL_UNSUPPORTED if self.kind == "models" else Reason.DATASET_INVALID
 
+    @property
+    def failed(self) -> str:
+        """The predicate of what can't be done with it."""
+        return "can't be fetched" if self.name == "source" else "can't be published to"
+
     def error(self, reason: Reason, what: str, hint: str = "") -> StageError:
         """A failure of this source. what: a predicate, like `has no config.json`."""
-        return StageError(reason, f"{self.field}.source: {self.source} {what}", hint)
+        return StageError(reason, f"{self.field}.{self.name}: {self.source} {what}", hint)
 
     def corrupt(self, what: str) -> StageError:
         """A file whose content is not what the source announced."""
@@ -91,6 +102,13 @@ class Origin:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise self.error(
                 Reason.CREDENTIALS_INVALID,
-                f"can't be fetched: {variable} holds a character that no token has",
+                f"{self.failed}: {variable} holds a character that no token has",
             )
         return token or None
+
+    def required_token(self) -> str:
+        """The token of the hub's connection. Raises StageError(CredentialsInvalid) where there is none."""
+        if token := self.token():
+            return token
+        hint = f"Name a connection with a `secretRef` in `{self.field}.connection`."
+        raise self.error(Reason.CREDENTIALS_INVALID, f"{self.failed} without a token", hint)

@@ -39,7 +39,7 @@ def upload_tree(
         return ManifestFile(path=name, size=stored.size, sha256=stored.sha256)
 
     files = sorted(_files(root), key=lambda path: path.stat().st_size, reverse=True)
-    return tuple(sorted(_in_parallel(upload, files, advance, workers), key=lambda file: file.path))
+    return tuple(sorted(in_parallel(upload, files, advance, workers), key=lambda file: file.path))
 
 
 def download_tree(
@@ -64,7 +64,7 @@ def download_tree(
             raise _corrupt(store, place, file, stored)
 
     files = sorted(manifest.files, key=lambda file: file.size, reverse=True)
-    _in_parallel(download, files, advance, workers)
+    in_parallel(download, files, advance, workers)
 
 
 def _files(root: Path) -> Iterable[Path]:
@@ -82,11 +82,18 @@ def _not_a_manifest(root: Path, path: Path) -> Path:
     return path
 
 
-def _in_parallel(
-    move: Callable[[Item, Advance], Done], items: Iterable[Item], advance: Advance, workers: int
+def in_parallel(
+    move: Callable[[Item, Advance], Done],
+    items: Iterable[Item],
+    advance: Advance,
+    workers: int,
+    stopped: threading.Event | None = None,
 ) -> list[Done]:
-    """Moves all items. The first failure stops the others at their next chunk, and is raised."""
-    stopped = threading.Event()
+    """Moves all items. The first failure stops the others at their next chunk, and is raised.
+
+    stopped: set at the end, for whoever waits for something else than a chunk.
+    """
+    stopped = stopped or threading.Event()
     failures: list[BaseException] = []
 
     def go_on() -> None:

@@ -56,7 +56,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.history = History(state.log_history, self._every)
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
-            self._progress.update(resumed_from=self._resumed.step, checkpoint_step=self._resumed.step)
+            step = self._resumed.step
+            self._progress.update(resumed_from=step, checkpoint_step=step, resumes=self.resumes)
             self._evaluate(model, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -24,6 +24,7 @@ def commit_trained(
     lineage: Mapping[str, Any],
     training: TrainingStatus,
     gpu_seconds: GpuSeconds,
+    resumes: int,
 ) -> TrainResult:
     """Uploads the directory, and makes it the output of the training. Returns what counts: another
     writer's result if that was first."""
@@ -32,7 +33,9 @@ def commit_trained(
     context.progress.begin("uploading the adapter", size, "bytes")
     files = upload_tree(context.store, directory, where, context.progress.advance)
     adapter = adapter_artifact(files, f"{context.store.uri}/{where}")
-    result = TrainResult(key=key, adapter=adapter, training=training, gpu_seconds=gpu_seconds)
+    result = TrainResult(
+        key=key, adapter=adapter, training=training, gpu_seconds=gpu_seconds, resumes=resumes
+    )
     manifest = commit_manifest(context.store, where, "trainings", key, files, lineage, result.encode())
     return TrainResult.decode(manifest.result or {})
 

@@ -130,7 +130,7 @@ class _Attempt:
         (kept / "metrics.jsonl").write_text(watch.history.to_json_lines())
         draw_loss(watch.history.rows, kept / "loss.png")
         cost = self.meter.gpu_seconds()
-        return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost)
+        return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)
 
 
 def _cost_so_far(resumed: Checkpoint | None) -> GpuSeconds:

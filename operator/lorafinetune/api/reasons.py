@@ -116,7 +116,7 @@ FACTS: Final = {
         Retry.WAIT,
     ),
     Reason.STORAGE_DENIED: Facts(
-        "The credentials are good, but may not read or write this bucket or prefix.",
+        "The credentials are good, but may not read or write this bucket, prefix or repository.",
         "Grant read, write and list on the prefix of `spec.storage.uri`.",
         Retry.WAIT,
     ),
@@ -132,7 +132,7 @@ FACTS: Final = {
     ),
     Reason.HUB_UNAVAILABLE: Facts(
         "The hub does not answer, limits the rate, or answers with an error of its own.",
-        "Nothing needs to be done if the hub recovers; a mirror can be set as the connection's endpoint.",
+        "Check the network and the hub; the connection's `endpoint` can name a mirror.",
         Retry.BACKOFF,
     ),
     Reason.DISK_FULL: Facts(

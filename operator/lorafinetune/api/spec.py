@@ -295,11 +295,12 @@ class Publish(Model):
         Field(pattern=PUBLISH_TARGET, max_length=512),
         form("hf://OWNER/NAME, modelscope://OWNER/NAME or s3://BUCKET/PREFIX"),
     ]
-    """`hf://OWNER/NAME`, `modelscope://OWNER/NAME` or `s3://BUCKET/PREFIX`."""
+    """`hf://OWNER/NAME`, `modelscope://OWNER/NAME` or `s3://BUCKET/PREFIX`. A hub's repository is made where
+    it is missing, and gets one commit; what it holds beside the weights and under other names stays."""
     connection: Label | None = None
-    """Connection with the credentials of the target."""
+    """Connection with the credentials of the target; a hub's token needs the right to write."""
     visibility: Literal["private", "public"] = "private"
-    """Visibility of a hub's repository that is created."""
+    """Visibility of a hub's repository that is created; one that is there keeps its own."""
 
 
 class Export(Model):

@@ -164,6 +164,7 @@ def _outputs(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[tuple[s
         outputs.append(("adapter", artifacts.adapter.uri))
     if artifacts and artifacts.merged:
         outputs.append(("merged model", artifacts.merged.uri))
+        outputs += [("published", published.uri) for published in artifacts.published]
     outputs += [("loss curve", f"{training}/loss.png"), ("manifest", f"{training}/manifest.json")]
     if status.dataset:
         outputs.append(("data report", status.dataset.report))
@@ -175,9 +176,9 @@ def describe(progress: Progress) -> str:
     if not progress.activity:
         return ""
     parts = [f"{progress.activity} {_counted(progress)}".strip()]
-    if progress.rate and progress.done:
+    if progress.rate and progress.done and progress.done != progress.total:
         parts.append(_speed(float(progress.rate), progress.unit))
-    if progress.eta_seconds is not None and progress.done:
+    if progress.eta_seconds and progress.done:
         parts.append(f"{duration(progress.eta_seconds)} left")
     if progress.unit == "steps" and progress.training and progress.training.loss:
         parts.append(f"loss {progress.training.loss}")
@@ -190,7 +191,8 @@ def _counted(progress: Progress) -> str:
     whole = progress.total or progress.done
     if progress.unit == "bytes":
         size, name = next((s, n) for s, n in BYTES if whole >= s or s == 1)
-        done, total = f"{progress.done / size:,.1f}", f"{whole / size:,.1f} {name}"
+        digits = 0 if size == 1 else 1
+        done, total = f"{progress.done / size:,.{digits}f}", f"{whole / size:,.{digits}f} {name}"
     else:
         done, total = f"{progress.done:,}", f"{whole:,} {progress.unit}"
     return f"{done}/{total}" if progress.total else total

@@ -84,6 +84,8 @@ class DownloadArguments(StageArguments):
     datasets: tuple[DatasetOrigin, ...]
     refresh: Line = ""
     """Value of the annotation that asks for floating revisions to be resolved anew."""
+    publish: tuple[Publish, ...] = ()
+    """Where the merged model will be published: proven before anything is done, and in no key."""
 
 
 class PrepareArguments(StageArguments):
@@ -95,8 +97,6 @@ class PrepareArguments(StageArguments):
     training: Training
     config: dict[str, Any]
     """LLaMA-Factory arguments as rendered by the operator, without template, paths and device."""
-    publish: tuple[Publish, ...] = ()
-    """Where the result is to be published: proven before a GPU is asked for, and in no key."""
 
 
 class TrainArguments(StageArguments):

@@ -72,6 +72,8 @@ class TrainResult(Result):
     adapter: Artifact
     training: TrainingStatus
     gpu_seconds: GpuSeconds = GpuSeconds()
+    resumes: Count = 0
+    """How often it went on from a checkpoint."""
 
 
 class PrepareResult(Result):
@@ -134,6 +136,8 @@ class Progress(Model):
     """Step of the newest complete checkpoint."""
     resumed_from: Steps | None = None
     """Step of the checkpoint that this attempt went on from."""
+    resumes: Count | None = None
+    """How often the training went on from a checkpoint, this attempt included."""
 
 
 def encode_result(result: Result) -> str:

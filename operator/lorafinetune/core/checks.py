@@ -48,15 +48,6 @@ def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageErr
     return None
 
 
-def publish_targets_are_supported(resource: LoRAFineTune, _: Settings) -> StageError | None:
-    """Hubs are published to in a later version."""
-    for index, target in enumerate(resource.spec.export.publish):
-        if not target.to.startswith("s3://"):
-            message = f"spec.export.publish[{index}].to: publishing to {target.to} is not supported yet"
-            return _invalid(message, "Publish to s3://, or leave `publish` out and upload the merged model.")
-    return None
-
-
 def one_gpu_at_most(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """Training on several GPUs comes in a later version."""
     count = resource.spec.resources.train.gpu.count
@@ -76,7 +67,6 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
     extra_arguments_are_allowed,
-    publish_targets_are_supported,
     one_gpu_at_most,
     arguments_fit,
 )

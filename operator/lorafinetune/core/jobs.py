@@ -246,13 +246,13 @@ def _secret(connection: str, key: str, secret: str, required: bool) -> Object:
 
 def _credentials(stage: StageName, resource: LoRAFineTune) -> dict[str, dict[str, bool]]:
     """Which keys of which connections a stage gets: the store's always, the sources' for the download,
-    the publish targets' for prepare, which proves them, and for the export."""
+    the publish targets' for the download too, which proves them, and for the export."""
     spec = resource.spec
     uses = [(spec.storage.uri, spec.storage.connection)]
     if stage == "download":
         uses += [(spec.model.source, spec.model.connection)]
         uses += [(dataset.source, dataset.connection) for dataset in spec.datasets]
-    if stage in ("prepare", "export"):
+    if stage in ("download", "export"):
         uses += [(target.to, target.connection) for target in spec.export.publish]
     keys: dict[str, dict[str, bool]] = {}
     for uri, connection in uses:

@@ -78,7 +78,8 @@ def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) 
     train = stage_status(status, "train")
     if train.key != result.train_key:
         status = with_stage(status, StageStatus(name="train", key=result.train_key))
-        status = _artifacts(status, adapter=None).model_copy(update={"training": None, "checkpoint": None})
+        fresh = {"training": None, "checkpoint": None, "resumes": 0}
+        status = _artifacts(status, adapter=None).model_copy(update=fresh)
     if result.trained is None:
         return status
     found = result.trained.model_copy(update={"cache_hit": True})
@@ -91,6 +92,7 @@ def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneSta
         "training": result.training,
         "loss": result.training.loss,
         "gpu_seconds": result.gpu_seconds,
+        "resumes": result.resumes,
     }
     return _artifacts(status, adapter=result.adapter).model_copy(update=numbers)
 
@@ -118,6 +120,8 @@ def with_progress(
     changes: dict[str, Any] = {"progress": share, "eta": eta}
     if progress.training:
         changes |= {"training": progress.training, "loss": progress.training.loss}
+    if progress.resumes is not None:
+        changes["resumes"] = progress.resumes
     if progress.checkpoint_step is not None and running.key:
         training = f"{resource.spec.storage.uri}/{place('trainings', running.key)}"
         uri = f"{training}/checkpoints/{progress.checkpoint_step}"

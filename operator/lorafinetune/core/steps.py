@@ -126,6 +126,7 @@ def _download(resource: LoRAFineTune, _: LoRAFineTuneStatus) -> StageArguments:
             for d in spec.datasets
         ),
         refresh=resource.metadata.annotations.get(REFRESH_ANNOTATION, ""),
+        publish=spec.export.publish,
     )
 
 
@@ -140,7 +141,6 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         dataset_keys=status.datasets,
         training=spec.training,
         config=render(spec),
-        publish=spec.export.publish,
     )
 
 
