@@ -201,21 +201,21 @@ def test_it_passes_over_metadata_that_nobody_reads() -> None:
         pytest.param(
             {"kind": "Job", "apiVersion": "batch/v1", "spec": {"template": {}}},
             [
-                "apiVersion: is batch/v1; lorafinetune.dev/v1alpha1 is expected",
-                "kind: is Job; LoRAFineTune is expected",
+                "apiVersion: must be lorafinetune.dev/v1alpha1, not batch/v1",
+                "kind: must be LoRAFineTune, not Job",
             ],
             id="another kind is told by nothing else",
         ),
         pytest.param(
             KIND | {"kind": "LoraFinetune"},
-            ["kind: is LoraFinetune; LoRAFineTune is expected"],
+            ["kind: must be LoRAFineTune, not LoraFinetune"],
             id="a misspelt kind",
         ),
         pytest.param(
             {"model_name_or_path": "x", "kind": 3, "apiVersion": None},
             [
                 "apiVersion: is required (apiVersion: lorafinetune.dev/v1alpha1)",
-                "kind: is 3; LoRAFineTune is expected",
+                "kind: must be LoRAFineTune, not 3",
             ],
             id="a file of another program",
         ),

@@ -90,8 +90,8 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     "another kind": (
         "apiVersion: batch/v1\nkind: Job\nspec: {template: {}}\n",
         [
-            "tune.yaml:1: apiVersion: is batch/v1; lorafinetune.dev/v1alpha1 is expected",
-            "tune.yaml:2: kind: is Job; LoRAFineTune is expected",
+            "tune.yaml:1: apiVersion: must be lorafinetune.dev/v1alpha1, not batch/v1",
+            "tune.yaml:2: kind: must be LoRAFineTune, not Job",
         ],
     ),
     "no kind": (

@@ -50,7 +50,7 @@ def _other_kind(whole: dict[str, Any]) -> Iterator[Problem]:
             yield Problem((name,), "is required", f"{name}: {wanted}")
         elif whole[name] != wanted:
             given = whole[name] if isinstance(whole[name], str) else shown(whole[name])
-            yield Problem((name,), f"is {printable(given)}; {wanted} is expected")
+            yield Problem((name,), f"must be {wanted}, not {printable(given)}")
 
 
 @cache
