@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
-.PHONY: help demo test check e2e generate cluster-up cluster-down servers clean
+.PHONY: help demo test check e2e generate images version cluster-up cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -30,13 +30,39 @@ check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 	$(MAKE) -s generate OUT=.venv/generated
 	@diff -r .venv/generated/crds crds && diff .venv/generated/docs/reference/api.md docs/reference/api.md \
+	  && diff -r .venv/generated/$(CHART_FILES) $(CHART_FILES) \
+	  && for lock in $(LOCKS); do diff .venv/generated/$$lock $$lock || exit 1; done \
 	  || (echo "generated files are out of date: run 'make generate'"; exit 1)
 
 OUT ?= .
-generate: .venv/ready ## write the CRD and the reference page from the typed models
-	@mkdir -p $(OUT)/crds $(OUT)/docs/reference
+CHART_FILES := charts/lorafinetune/files
+IMAGES ?= operator download train
+LOCKS := images/uv.txt $(IMAGES:%=images/%/requirements.txt)
+LOCK := export --frozen --quiet --no-header --no-annotate --no-emit-project --no-default-groups
+generate: .venv/ready ## write what follows from the typed models and from uv.lock
+	@mkdir -p $(OUT)/crds $(OUT)/docs/reference $(OUT)/$(CHART_FILES)
 	@$(BIN)/lorafinetune crd > $(OUT)/crds/lorafinetunes.yaml
+	@cp $(OUT)/crds/lorafinetunes.yaml $(OUT)/$(CHART_FILES)/
 	@$(BIN)/python -m lorafinetune.api.reference > $(OUT)/docs/reference/api.md
+	@mkdir -p $(IMAGES:%=$(OUT)/images/%)
+	@$(UV) $(LOCK) --only-group images > $(OUT)/images/uv.txt
+	@for image in $(IMAGES); do $(UV) $(LOCK) --extra $$image > $(OUT)/images/$$image/requirements.txt; done
+
+BUILDER ?= $(notdir $(firstword $(foreach tool,buildah podman docker,$(shell command -v $(tool)))))
+BUILD_OPTIONS ?=
+REGISTRY ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+SOURCE ?= $(shell git config remote.origin.url | sed 's|//[^/@]*@|//|')
+ABOUT = $(foreach fact,VERSION=$(VERSION) REVISION=$(shell git rev-parse HEAD) SOURCE=$(SOURCE),--build-arg=$(fact))
+images: ## build the container images, and push them if there is a REGISTRY: make images REGISTRY=host/prefix
+	@for image in $(IMAGES); do \
+	  name=$(or $(REGISTRY),localhost/lorafinetune)/$$image:$(VERSION); \
+	  $(BUILDER) build $(ABOUT) $(BUILD_OPTIONS) --tag=$$name --file=images/$$image/Dockerfile . || exit 1; \
+	  $(if $(REGISTRY),$(BUILDER) push $$name || exit 1;) \
+	done
+
+version: ## say which version this is
+	@echo $(VERSION)
 
 cluster-up: .venv/ready ## start a real Kubernetes on this machine, and print how to reach it
 	@PYTHONPATH=tests $(BIN)/python -m cluster.up

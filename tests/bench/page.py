@@ -11,6 +11,7 @@ TITLES: Final = {
     "local_run": "A run of the sample",
     "startup": "Start of the programs",
     "store": "The store against a plain copy",
+    "images": "Size of the images",
 }
 INTRODUCTION: Final = """# Performance
 

@@ -12,6 +12,7 @@ import pytest
 from cluster import storage, testbed
 from cluster.apiserver import ApiServer
 from cluster.build import binary
+from cluster.controllers import Controllers
 from cluster.s3server import S3Endpoint, S3Server
 from cluster.testbed import Cluster
 
@@ -30,6 +31,16 @@ def apiserver(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
     _build(pytestconfig, "etcd", "kube-apiserver")
     with ApiServer(tmp_path_factory.mktemp("apiserver")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def controllers(
+    pytestconfig: pytest.Config, apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Controllers]:
+    """What acts on Jobs in that API server."""
+    _build(pytestconfig, "kube-controller-manager")
+    with Controllers(tmp_path_factory.mktemp("controllers"), apiserver) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

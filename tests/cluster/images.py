@@ -2,8 +2,8 @@
 
 buildah builds and remembers every step, so a second build of the same content ends in seconds with
 the same image. An image's tag is its content, so whoever names it can get no other. A cluster of
-our own takes images straight into containerd; any other one pulls them from the registry that
-`LORAFINETUNE_REGISTRY` names (`host:port/prefix`), where they are pushed first.
+our own takes from an image the layers that it lacks; any other one pulls images from the registry
+that `LORAFINETUNE_REGISTRY` names (`host:port/prefix`), where they are pushed first.
 """
 
 import functools
@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cluster.build import binary, cache, one_at_a_time
+from cluster.layers import Layer, stood_in_for
 from cluster.process import run, say
 
 LOCAL = "localhost/lorafinetune"
@@ -37,20 +39,26 @@ graphroot = "{folder}/storage"
 runroot = "{folder}/run"
 """
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+MOUNTED_CACHE = "buildah-cache/root/.cache/uv"
 LEFT_OUT = ["--exclude=./dev/*", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"]
 KEPT = 3
+PACKED = ["--format=oci", "--compression-format=zstd", "--compression-level=1"]
 CLEAN_UP = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
 
 Importer = Callable[[str, Path], None]
 
 
 def build(
-    name: str, context: Path, dockerfile: Path | None = None, arguments: Mapping[str, str] | None = None
+    name: str,
+    context: Path,
+    dockerfile: Path | None = None,
+    arguments: Mapping[str, str] | None = None,
+    kept: int = KEPT,
 ) -> str:
     """Build it and return its reference, `localhost/lorafinetune/NAME:CONTENT`.
 
     `dockerfile` is the context's own unless given. A step that goes to the network sees the
-    certificate authorities of this machine.
+    certificate authorities of this machine. Of the images of this name only the newest are `kept`.
     """
     command = [
         "build",
@@ -59,13 +67,12 @@ def build(
         f"--file={dockerfile or context / 'Dockerfile'}",
     ]
     command += [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
-    if Path(AUTHORITIES).is_file():
-        command.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
+    command += trusted()
     with one_at_a_time("images"):
         identity = _buildah(*command, str(context)).split()[-1]
         reference = f"{LOCAL}/{name}:{identity[:16]}"
         _buildah("tag", identity, reference)
-        _forget_old(name)
+        _forget_old(name, reference, kept)
     return reference
 
 
@@ -91,12 +98,20 @@ def base() -> str:
     return reference
 
 
-def export(reference: str, take: Importer) -> None:
-    """Hand the image to `take` as an archive, which is gone afterwards."""
+def export(reference: str, held: Collection[str], take: Importer) -> None:
+    """Hand `take` the image as a folder in the layout that OCI defines, which is gone afterwards.
+
+    Layers that end a chain in `held` are left out: who takes the image has them.
+    """
     with _workshop() as folder:
-        archive = folder / "image.tar"
-        _buildah("push", "--disable-compression", reference, f"docker-archive:{archive}:{reference}")
-        take(reference, archive)
+        with stood_in_for(folder, layers(reference), held):
+            _buildah("push", *PACKED, reference, f"oci:{folder}:{reference.rpartition(':')[2]}")
+        take(reference, folder)
+
+
+def trusted() -> list[str]:
+    """What lets a build trust whom this machine trusts."""
+    return [f"--volume={AUTHORITIES}:{AUTHORITIES}:ro"] if Path(AUTHORITIES).is_file() else []
 
 
 def push(reference: str, registry: str) -> str:
@@ -105,6 +120,18 @@ def push(reference: str, registry: str) -> str:
     verify = not there.startswith(("localhost:", "127.0.0.1:"))
     _buildah("push", f"--tls-verify={str(verify).lower()}", reference, f"docker://{there}")
     return there
+
+
+def about(reference: str) -> dict[str, Any]:
+    """What buildah tells of it: how it is run is in `OCIv1`, as OCI defines it."""
+    found: dict[str, Any] = json.loads(_buildah("inspect", "--type=image", reference))
+    return found
+
+
+def layers(reference: str) -> list[Layer]:
+    """Digest and size in bytes of each, uncompressed, from the lowest."""
+    found: list[Layer] = json.loads(about(reference)["Manifest"])["layers"]
+    return found
 
 
 def known() -> list[str]:
@@ -136,17 +163,39 @@ def _make_base(reference: str, folder: Path) -> None:
     _buildah("build", f"--tag={reference}", str(folder))
 
 
-def _forget_old(name: str) -> None:
+def _forget_old(name: str, reference: str, kept: int) -> None:
     """Keep the newest few: layers that they share are there once."""
-    for reference in [it for it in known() if it.startswith(f"{LOCAL}/{name}:")][KEPT:]:
-        _buildah("rmi", reference)
+    others = [it for it in known() if it.startswith(f"{LOCAL}/{name}:") and it != reference]
+    for other in others[kept - 1 :]:
+        _buildah("rmi", other)
 
 
 def _buildah(*arguments: str) -> str:
-    """Run it so that whatever it mounts goes with it, even if it is killed."""
+    return with_images("buildah", *arguments)
+
+
+def with_images(*command: str) -> str:
+    """Run a command in which buildah finds these images, and share its uv cache with this machine's.
+
+    Whatever it mounts goes with it, even if it is killed.
+    """
     folder = cache() / "buildah"
-    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "tmp"
+    _share_downloads(temporary / MOUNTED_CACHE)
     settings = folder / "storage.conf"
     settings.write_text(STORAGE.format(folder=folder))
-    environment = {"BUILDAH_ISOLATION": "chroot", "CONTAINERS_STORAGE_CONF": str(settings)}
-    return run(*CLEAN_UP, "buildah", *arguments, within=3600, environment=environment)
+    environment = {
+        "BUILDAH_ISOLATION": "chroot",
+        "CONTAINERS_STORAGE_CONF": str(settings),
+        "TMPDIR": str(temporary),
+    }
+    return run(*CLEAN_UP, *command, within=3600, environment=environment)
+
+
+def _share_downloads(mounted: Path) -> None:
+    """Let what a Dockerfile mounts as uv's cache be this machine's own: gigabytes, had once."""
+    mounted.parent.mkdir(parents=True, exist_ok=True)
+    if not mounted.is_symlink():
+        own = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
+        own.mkdir(parents=True, exist_ok=True)
+        mounted.symlink_to(own)

@@ -85,6 +85,13 @@ class Process:
             child.kill()
             child.wait()
 
+    def kill(self) -> None:
+        """End it without a word."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+
     def _check(self, error: OSError, deadline: float) -> None:
         if self._child is not None and self._child.poll() is not None:
             raise self._failure(f"ended with status {self._child.returncode}") from error
@@ -124,9 +131,13 @@ def leashed(command: Sequence[str]) -> list[str]:
 
 
 def run(
-    *command: str, within: float = 120, environment: Mapping[str, str] | None = None, name: str = ""
+    *command: str,
+    within: float = 120,
+    environment: Mapping[str, str] | None = None,
+    name: str = "",
+    stdin: str = "",
 ) -> str:
-    """What a command prints, once it has ended well; `name` is what a complaint calls it."""
+    """What a command that reads `stdin` prints, once it has ended well. `name`: for complaints."""
     name = name or " ".join(command)
     try:
         done = subprocess.run(
@@ -135,7 +146,7 @@ def run(
             check=False,
             env={**os.environ, **(environment or {})},
             errors="replace",
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             text=True,
             timeout=within,
         )

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from cluster import components, images, network, packages, settings
-from cluster.build import binary
+from cluster.build import binary, one_at_a_time
 from cluster.cgroups import ControlGroup
 from cluster.client import Client
 from cluster.components import Component
+from cluster.layers import chains
 from cluster.layout import NODE_NAME, Layout
 from cluster.machine import Machine
 from cluster.process import Process, fetch, say
@@ -35,6 +36,7 @@ PROGRAMS = (
 )
 TOOLS = ("kubectl", "helm")
 PATIENCE = 180.0
+TAKE = 'cd "$1"; shift; tar --create --remove-files blobs index.json oci-layout | "$@" -'
 CTR = ("ctr", f"--address={settings.SOCKET}", "--namespace=k8s.io")
 
 
@@ -89,9 +91,20 @@ class SingleNode:
     def has_image(self, reference: str) -> bool:
         return reference in self._ctr("images", "list", "--quiet", f"name=={reference}").split()
 
-    def import_image(self, reference: str, archive: Path) -> None:
-        with step(f"import of {reference}"):
-            self._ctr("images", "import", str(archive), within=900)
+    def offer(self, reference: str) -> None:
+        """See that pods can run the image; what it shares with images that are here is not copied."""
+        with one_at_a_time("offers"):
+            held = {line.split()[0] for line in self._ctr("snapshots", "list").splitlines()[1:]}
+            unpacked = held.issuperset(chains(images.layers(reference)))
+            if not (unpacked and self.has_image(reference)):
+                with step(f"import of {reference}"):
+                    images.export(reference, held, self._take)
+
+    def _take(self, reference: str, layout: Path) -> None:
+        """Unpack the layers; keeping them packed as well would only take space."""
+        name = f"--base-name={reference.rpartition(':')[0]}"
+        self._machine.run("sh", "-c", TAKE, "take", str(layout), *CTR, "images", "import", name, within=900)
+        self._ctr("content", "prune", "references")
 
     def _prepare(self) -> None:
         self.layout.create()
@@ -127,9 +140,7 @@ class SingleNode:
         for name, _, digest, *_ in rows:
             if digest not in kept:
                 self._ctr("images", "remove", name)
-        pause = images.program("pause")
-        if not self.has_image(pause):
-            images.export(pause, self.import_image)
+        self.offer(images.program("pause"))
 
     def _launch(self, component: Component) -> Process:
         log = self.layout.logs / f"{component.name}.log"

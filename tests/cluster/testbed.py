@@ -36,8 +36,7 @@ class Cluster:
         """See that pods can run the image, and return the name that they know it by."""
         if self._own is None:
             return images.push(reference, _registry())
-        if not self._own.has_image(reference):
-            images.export(reference, self._own.import_image)
+        self._own.offer(reference)
         return reference
 
     def address(self, namespace: str, service: str, port: int) -> str:

@@ -45,12 +45,18 @@ def python_job(cluster: Cluster, namespace: str, script: str, **pod: Any) -> Doc
 
 def outcome(cluster: Cluster, job: Document, within: float = 60) -> str:
     """Run it, and return the message that its pod ended with."""
+    message: str = termination(cluster, job, within).get("message", "")
+    return message
+
+
+def termination(cluster: Cluster, job: Document, within: float = 60) -> Document:
+    """Run it, and return how its container ended: exit code, message and more."""
     place, name = job["metadata"]["namespace"], job["metadata"]["name"]
     cluster.client.apply(job)
     cluster.client.wait(f"/apis/batch/v1/namespaces/{place}/jobs/{name}", _ended, within)
     pods = cluster.client.get(f"/api/v1/namespaces/{place}/pods?labelSelector=job-name%3D{name}")["items"]
-    message: str = pods[0]["status"]["containerStatuses"][0]["state"]["terminated"].get("message", "")
-    return message
+    ended: Document = pods[0]["status"]["containerStatuses"][0]["state"]["terminated"]
+    return ended
 
 
 def _ended(job: Document) -> bool:

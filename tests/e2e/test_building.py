@@ -1,0 +1,73 @@
+"""How images are made and reach a node: once, and no more of them than it lacks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import images, product
+from cluster.layers import chains
+from cluster.process import run
+from cluster.testbed import Cluster
+from e2e.jobs import new_namespace, outcome, python_job
+
+pytestmark = pytest.mark.e2e
+
+GREET = "open('/dev/termination-log', 'w').write('hello')"
+
+
+@pytest.fixture
+def made() -> Iterator[str]:
+    """The name that `make images` gives to the operator's image, which goes after the test."""
+    version = run("make", "--silent", f"--directory={product.ROOT}", "version").strip()
+    name = f"{images.LOCAL}/operator:{version}"
+    yield name
+    images.with_images("buildah", "rmi", name)
+
+
+@pytest.fixture
+def successor() -> Iterator[str]:
+    """The operator's image, but of another revision."""
+    arguments = {"BASE": images.base(), **product.ABOUT, "REVISION": "1" * 40}
+    name = images.build("successor", product.ROOT, product.dockerfile("operator"), arguments)
+    yield name
+    images.with_images("buildah", "rmi", name)
+
+
+def make_images() -> None:
+    """As docs/how-to/build-images.md tells people to do it."""
+    options = [f"--build-arg=BASE={images.base()}", "--timestamp=0", "--no-cache", *images.trusted()]
+    make = ["make", "images", f"--directory={product.ROOT}", "IMAGES=operator", "BUILDER=buildah"]
+    images.with_images(*make, f"BUILD_OPTIONS={' '.join(options)}")
+
+
+def test_make_images_makes_of_the_same_sources_the_same_image(made: str) -> None:
+    make_images()
+    first = images.about(made)
+    make_images()
+    assert images.about(made) == first
+    labels = first["OCIv1"]["config"]["Labels"]
+    revision = run("git", "-C", str(product.ROOT), "rev-parse", "HEAD").strip()
+    assert labels["org.opencontainers.image.revision"] == revision
+    assert labels["org.opencontainers.image.version"] == made.rpartition(":")[2]
+
+
+def test_a_node_is_handed_only_the_layers_that_it_lacks(successor: str) -> None:
+    held = set(chains(images.layers(product.image("operator"))))
+    handed: list[int] = []
+
+    def weigh(_: str, layout: Path) -> None:
+        handed.extend(blob.stat().st_size for blob in (layout / "blobs" / "sha256").iterdir())
+
+    images.export(successor, held, weigh)
+    assert sum(handed) < 2_000_000
+
+
+def test_an_image_runs_on_a_node_that_was_handed_only_what_it_lacked(
+    cluster: Cluster, successor: str
+) -> None:
+    cluster.offer(product.image("operator"))
+    namespace = new_namespace(cluster)
+    job = python_job(cluster, namespace, GREET, container={"image": cluster.offer(successor)})
+    assert outcome(cluster, job) == "hello"
+    cluster.client.delete(f"/api/v1/namespaces/{namespace}")
