@@ -1,0 +1,24 @@
+"""What the operator's account may do: the whole list."""
+
+from typing import Final
+
+from chart.site import Permission
+
+READ: Final = ("get", "list", "watch")
+SERVED: Final[set[Permission]] = {
+    *((verb, "lorafinetune.dev", "lorafinetunes") for verb in READ),
+    ("update", "lorafinetune.dev", "lorafinetunes/status"),
+    ("update", "lorafinetune.dev", "lorafinetunes/finalizers"),
+    *((verb, "batch", "jobs") for verb in (*READ, "create", "delete", "patch")),
+    *((verb, "", "pods") for verb in ("list", "watch")),
+    *((verb, "", "events") for verb in ("create", "watch")),
+}
+"""In the namespaces that it serves."""
+EVERYWHERE: Final[set[Permission]] = {("create", "authentication.k8s.io", "tokenreviews")}
+SELDOM: Final[set[Permission]] = {
+    ("get", "lorafinetune.dev", "lorafinetunes"),
+    ("get", "batch", "jobs"),
+    ("update", "lorafinetune.dev", "lorafinetunes/finalizers"),
+}
+"""What a plain run does not need: the first two where somebody else was faster, the last where the API server
+has the admission plugin OwnerReferencesPermissionEnforcement."""

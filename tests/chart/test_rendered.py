@@ -1,0 +1,334 @@
+"""What values lead to, told by sentences, and what holds whatever the values are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from chart.helm import NAMESPACE, OPERATOR, TENANT, Object, Values, at, name_of, render, rules
+from chart.variants import ANN, PROMETHEUS, TENANT_A, VARIANTS
+from cluster.process import CommandError
+
+POD = "Deployment/lorafinetune: spec.template.spec"
+ENV = f"{POD}.containers.0.env"
+IMAGE = f"{POD}.containers.0.image"
+INGRESS = "NetworkPolicy/lorafinetune: spec.ingress"
+DIGEST = "sha256:" + "0" * 64
+ISSUER = {"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+TOKENS = f"{NAMESPACE}:lorafinetune:tokens"
+
+TABLE: Mapping[str, tuple[Values, str, Any]] = {
+    "the images are those of the chart's version": ({}, IMAGE, "localhost/lorafinetune/operator:0.1.0"),
+    "an image may have another tag": (
+        {"images": {"operator": {"tag": "1.2"}}},
+        IMAGE,
+        "localhost/lorafinetune/operator:1.2",
+    ),
+    "a digest wins over a tag": (
+        {"images": {"operator": {"tag": "1.2", "digest": DIGEST}}},
+        IMAGE,
+        f"localhost/lorafinetune/operator@{DIGEST}",
+    ),
+    "the registry stands before each image": (
+        {"images": {"registry": "registry.example.com/ml/"}},
+        f"{ENV}.1.value",
+        "registry.example.com/ml/train:0.1.0",
+    ),
+    "the download stage has an image of its own": (
+        {"images": {"download": {"tag": "1.2"}}},
+        f"{ENV}.0.value",
+        "localhost/lorafinetune/download:1.2",
+    ),
+    "secrets to pull with are the pod's": (
+        {"images": {"pullSecrets": [{"name": "pull"}]}},
+        f"{POD}.imagePullSecrets",
+        [{"name": "pull"}],
+    ),
+    "the operator serves the whole cluster": (
+        {},
+        f"{ENV}.2",
+        {"name": "LORAFINETUNE_NAMESPACES", "value": ""},
+    ),
+    "or the namespaces that are named": (
+        {"watch": {"namespaces": ["team-a", "team-b"]}},
+        f"{ENV}.2.value",
+        "team-a,team-b",
+    ),
+    "stages are told where to post": (
+        {},
+        f"{ENV}.4.value",
+        f"https://lorafinetune.{NAMESPACE}.svc:8443/progress",
+    ),
+    "without progress, stages are told nothing": (
+        {"progress": {"enabled": False}},
+        f"{ENV}.4.value",
+        None,
+    ),
+    "without progress there is no certificate": (
+        {"progress": {"enabled": False}},
+        "Secret/lorafinetune-tls",
+        None,
+    ),
+    "without progress there is no port for it": (
+        {"progress": {"enabled": False}},
+        "Service/lorafinetune: spec.ports.1",
+        None,
+    ),
+    "without progress nobody may reach the operator": ({"progress": {"enabled": False}}, INGRESS, None),
+    "progress comes from stages in any namespace": ({}, f"{INGRESS}.0.from.0.namespaceSelector", {}),
+    "or from those that are served": (
+        TENANT_A,
+        f"{INGRESS}.0.from.0.namespaceSelector.matchExpressions.0.values",
+        ["team-a"],
+    ),
+    "nobody may scrape": ({}, f"{INGRESS}.1", None),
+    "but whom you name": (
+        {"networkPolicy": {"metricsFrom": PROMETHEUS}},
+        f"{INGRESS}.1",
+        {"ports": [{"port": "metrics"}], "from": PROMETHEUS},
+    ),
+    "the policy can be left out": ({"networkPolicy": {"enabled": False}}, "NetworkPolicy/lorafinetune", None),
+    "the definition outlives the release": (
+        {},
+        "CustomResourceDefinition/lorafinetunes.lorafinetune.dev: metadata.annotations",
+        {"helm.sh/resource-policy": "keep"},
+    ),
+    "unless you say otherwise": (
+        {"crds": {"keep": False}},
+        "CustomResourceDefinition/lorafinetunes.lorafinetune.dev: metadata.annotations",
+        None,
+    ),
+    "who may edit may edit LoRAFineTunes": (
+        {},
+        "ClusterRole/lorafinetune-edit: metadata.labels.rbac~authorization~k8s~io/aggregate-to-edit",
+        "true",
+    ),
+    "who may view may view them": (
+        {},
+        "ClusterRole/lorafinetune-view: metadata.labels.rbac~authorization~k8s~io/aggregate-to-view",
+        "true",
+    ),
+    "the keys of tokens may be read": (
+        {},
+        f"ClusterRole/{TOKENS}: rules.1.nonResourceURLs",
+        ["/.well-known/openid-configuration", "/openid/v1/jwks"],
+    ),
+    "an existing Secret is used": (
+        {"tls": {"existingSecret": "mine"}},
+        f"{POD}.volumes.1.secret.secretName",
+        "mine",
+    ),
+    "and none is made then": ({"tls": {"existingSecret": "mine"}}, "Secret/lorafinetune-tls", None),
+    "cert-manager makes the Secret that is mounted": (
+        {"tls": {"certManager": {"issuerRef": {"name": "ours", "kind": "ClusterIssuer"}}}},
+        "Certificate/lorafinetune: spec.secretName",
+        "lorafinetune-tls",
+    ),
+    "by the issuer that you name": (
+        {"tls": {"certManager": {"issuerRef": {"name": "ours", "kind": "ClusterIssuer"}}}},
+        "Certificate/lorafinetune: spec.issuerRef",
+        ISSUER,
+    ),
+    "and helm makes none then": (
+        {"tls": {"certManager": {"issuerRef": {"name": "ours"}}}},
+        "Secret/lorafinetune-tls",
+        None,
+    ),
+    "Prometheus is told nothing": ({}, "ServiceMonitor/lorafinetune", None),
+    "until you ask": (
+        {"serviceMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": PROMETHEUS}},
+        "ServiceMonitor/lorafinetune: spec.endpoints",
+        [{"port": "metrics", "path": "/metrics", "interval": "30s"}],
+    ),
+    "the operator may be evicted": ({}, "PodDisruptionBudget/lorafinetune: spec.maxUnavailable", 1),
+    "one operator runs at a time": ({}, "Deployment/lorafinetune: spec.strategy.type", "Recreate"),
+    "its priority is the one you give": (
+        {"priorityClassName": "high"},
+        f"{POD}.priorityClassName",
+        "high",
+    ),
+    "so are its nodes": ({"nodeSelector": {"pool": "a"}}, f"{POD}.nodeSelector", {"pool": "a"}),
+    "and the taints that it bears": (
+        {"tolerations": [{"operator": "Exists"}]},
+        f"{POD}.tolerations",
+        [{"operator": "Exists"}],
+    ),
+    "and its affinity": ({"affinity": {"nodeAffinity": {}}}, f"{POD}.affinity", {"nodeAffinity": {}}),
+}
+
+REFUSED: Mapping[str, tuple[str, Values, str]] = {
+    "a value that there is not": (OPERATOR, {"replicas": 2}, "additional properties 'replicas' not allowed"),
+    "a misspelt name inside": (
+        OPERATOR,
+        {"watch": {"namespace": ["a"]}},
+        "at '/watch': additional properties 'namespace' not allowed",
+    ),
+    "a namespace that can't be one": (
+        OPERATOR,
+        {"watch": {"namespaces": ["Team_A"]}},
+        "at '/watch/namespaces/0': 'Team_A' does not match pattern",
+    ),
+    "a namespace twice": (
+        OPERATOR,
+        {"watch": {"namespaces": ["a", "a"]}},
+        "at '/watch/namespaces': items at 0",
+    ),
+    "a string for a switch": (
+        OPERATOR,
+        {"crds": {"install": "no"}},
+        "at '/crds/install': got string, want boolean",
+    ),
+    "a digest that is none": (
+        OPERATOR,
+        {"images": {"train": {"digest": "sha256:12"}}},
+        "at '/images/train/digest': 'sha256:12' does not match pattern",
+    ),
+    "another form of log": (OPERATOR, {"logFormat": "xml"}, "at '/logFormat': value must be one of"),
+    "a rotation that is a number": (
+        OPERATOR,
+        {"tls": {"rotation": 2}},
+        "at '/tls/rotation': got number, want string",
+    ),
+    "two origins of a certificate": (
+        OPERATOR,
+        {"tls": {"existingSecret": "mine", "certManager": {"issuerRef": {"name": "ours"}}}},
+        "tls: set existingSecret or certManager.issuerRef, not both",
+    ),
+    "a scraper that is shut out": (
+        OPERATOR,
+        {"serviceMonitor": {"enabled": True}},
+        "serviceMonitor.enabled: name your Prometheus in networkPolicy.metricsFrom",
+    ),
+    "a quantity of memory in words": (
+        OPERATOR,
+        {"resources": {"limits": {"memory": "much"}}},
+        "at '/resources/limits/memory': 'much' does not match pattern",
+    ),
+    "a tenant without a store": (TENANT, {}, "networkPolicy.store.to: name the object store"),
+    "a user of no known kind": (
+        TENANT,
+        {"users": {"edit": [{"kind": "Person", "name": "ann"}]}},
+        "at '/users/edit/0/kind': value must be one of",
+    ),
+    "an address without a mask": (
+        TENANT,
+        {"networkPolicy": {"store": {"to": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}},
+        "at '/networkPolicy/store/to/0/ipBlock/cidr': '10.0.0.1' does not match pattern",
+    ),
+}
+
+OPEN = {"networkPolicy": {"enabled": False}}
+TENANT_TABLE: Mapping[str, tuple[Values, str, Any]] = {
+    "nothing may reach a stage": (
+        {"networkPolicy": {"store": {"to": PROMETHEUS}}},
+        "NetworkPolicy/lorafinetune-stages: spec.ingress",
+        None,
+    ),
+    "stages reach the store at its ports": (
+        {"networkPolicy": {"store": {"to": PROMETHEUS, "ports": [7070]}}},
+        "NetworkPolicy/lorafinetune-stages: spec.egress.1",
+        {"ports": [{"port": 7070}], "to": PROMETHEUS},
+    ),
+    "stages get no credentials from the node": (
+        {"networkPolicy": {"store": {"to": PROMETHEUS}}},
+        "NetworkPolicy/lorafinetune-stages: spec.egress.3",
+        None,
+    ),
+    "unless you allow it": (
+        {"networkPolicy": {"store": {"to": PROMETHEUS}, "podIdentity": True}},
+        "NetworkPolicy/lorafinetune-stages: spec.egress.3.to.0.ipBlock.cidr",
+        "169.254.170.23/32",
+    ),
+    "the operator is looked for where you say": (
+        {"networkPolicy": {"store": {"to": PROMETHEUS}, "receiver": {"namespace": "ops"}}},
+        "NetworkPolicy/lorafinetune-stages: spec.egress.2.to.0.namespaceSelector.matchLabels",
+        {"kubernetes.io/metadata.name": "ops"},
+    ),
+    "policies can be left out": (OPEN, "NetworkPolicy/lorafinetune-stages", None),
+    "nobody is bound": (OPEN, "RoleBinding/lorafinetune-edit", None),
+    "but those that you name": (
+        OPEN | {"users": {"edit": [ANN]}},
+        "RoleBinding/lorafinetune-edit: subjects",
+        [ANN | {"apiGroup": "rbac.authorization.k8s.io"}],
+    ),
+    "an account is of the namespace itself": (
+        OPEN | {"users": {"view": [{"kind": "ServiceAccount", "name": "bot"}]}},
+        "RoleBinding/lorafinetune-view: subjects.0.namespace",
+        NAMESPACE,
+    ),
+    "the identity bears what your cloud wants": (
+        OPEN | {"serviceAccount": {"annotations": {"role": "arn"}}},
+        "ServiceAccount/tuner: metadata.annotations",
+        {"role": "arn"},
+    ),
+    "a quota can be more": (
+        OPEN | {"quota": {"requests.nvidia.com/gpu": 32}},
+        "ResourceQuota/lorafinetune-quota: spec.hard.requests~nvidia~com/gpu",
+        32,
+    ),
+    "limits can be left out": (OPEN | {"limitRange": []}, "LimitRange/lorafinetune-limits", None),
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> list[Object]:
+    return render(OPERATOR, VARIANTS[request.param])
+
+
+@pytest.mark.parametrize("sentence", TABLE)
+def test_operator(sentence: str) -> None:
+    values, place, expected = TABLE[sentence]
+    assert at(render(OPERATOR, values), place) == expected
+
+
+@pytest.mark.parametrize("sentence", TENANT_TABLE)
+def test_tenant(sentence: str) -> None:
+    values, place, expected = TENANT_TABLE[sentence]
+    assert at(render(TENANT, values), place) == expected
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_refused(sentence: str) -> None:
+    chart, values, message = REFUSED[sentence]
+    with pytest.raises(CommandError) as refused:
+        render(chart, values)
+    assert message in str(refused.value)
+
+
+def test_no_rule_reaches_too_far(variant: list[Object]) -> None:
+    for role, rule in rules(variant):
+        for what in ("apiGroups", "resources", "verbs"):
+            assert "*" not in rule.get(what, ()), role
+        assert "secrets" not in rule.get("resources", ()), role
+
+
+def test_every_binding_binds_the_operator_to_a_role_that_is_there(variant: list[Object]) -> None:
+    there = {(name_of(one), one["metadata"].get("namespace")) for one in variant}
+    account = {"kind": "ServiceAccount", "name": "lorafinetune", "namespace": NAMESPACE}
+    for binding in (one for one in variant if one["kind"].endswith("Binding")):
+        role = f"{binding['roleRef']['kind']}/{binding['roleRef']['name']}"
+        assert (role, binding["metadata"].get("namespace")) in there
+        assert binding["subjects"] == [account]
+
+
+def test_everything_says_whose_it_is(variant: list[Object]) -> None:
+    for one in variant:
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "lorafinetune", name_of(one)
+
+
+def test_for_some_namespaces_nothing_is_granted_in_the_whole_cluster_but_to_check_tokens() -> None:
+    objects = render(OPERATOR, {"crds": {"install": False}, **TENANT_A})
+    wide = {name_of(one) for one in objects if one["kind"].startswith("Cluster")}
+    assert wide == {f"ClusterRole/{TOKENS}", f"ClusterRoleBinding/{TOKENS}"}
+
+
+def test_for_some_namespaces_and_without_progress_a_namespace_s_administrator_can_install() -> None:
+    objects = render(OPERATOR, {"crds": {"install": False}, "progress": {"enabled": False}, **TENANT_A})
+    assert {one["metadata"].get("namespace") for one in objects} == {NAMESPACE, "team-a"}
+
+
+@pytest.mark.parametrize("release", ["lorafinetune", "prod", "lorafinetune-" + "x" * 40, "r" * 53])
+def test_names_are_good_for_any_release(release: str) -> None:
+    objects = render(OPERATOR, release=release)
+    names = {one["metadata"]["name"] for one in objects if one["kind"] in ("Service", "Deployment", "Secret")}
+    assert all(len(name) <= 63 and not name.endswith("-") for name in names), names

@@ -1,0 +1,106 @@
+"""What tools say of the charts, and what must agree with what else is in the repository."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chart import scanner
+from chart.helm import CHARTS, NEEDED, OPERATOR, RELEASE, TENANT, at, given, helm, render
+from chart.renew import PAGE, made
+from chart.variants import VARIANTS
+from cluster.sources import SOURCES
+from lorafinetune.api.crd import crd
+from lorafinetune.core.jobs import Settings, job
+from lorafinetune.core.steps import step
+from unit.world import World
+
+BOTH = (OPERATOR, TENANT)
+RENEW = "run `PYTHONPATH=tests python -m chart.renew`, and look at the diff"
+DEFINITION = f"CustomResourceDefinition/{crd()['metadata']['name']}"
+
+
+def read(chart: str, file: str) -> Any:
+    return yaml.safe_load((CHARTS / chart / file).read_text())
+
+
+@pytest.mark.parametrize("chart", BOTH)
+def test_helm_has_nothing_to_complain_of(chart: str) -> None:
+    version = SOURCES["kube-apiserver"].version()
+    said = helm("lint", "--strict", str(CHARTS / chart), f"--kube-version={version}", *given(NEEDED[chart]))
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+
+
+def test_checkov_fails_exactly_what_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "rendered.yaml"
+    operators = [one for values in VARIANTS.values() for one in render(OPERATOR, values)]
+    file.write_text(yaml.safe_dump_all([*operators, *render(TENANT)]))
+    assert scanner.failures(file) == set(read("", "checkov.yaml")["skip-check"])
+
+
+def test_what_is_made_from_the_charts_is_up_to_date() -> None:
+    for file, content in made().items():
+        assert file.read_text() == content, RENEW
+
+
+def test_every_value_is_explained() -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) > 40
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+@pytest.mark.parametrize("chart", BOTH)
+def test_every_value_that_the_schema_knows_stands_in_the_values(chart: str) -> None:
+    assert undocumented(read(chart, "values.schema.json"), read(chart, "values.yaml")) == {"global"}
+
+
+def undocumented(schema: Any, values: Any, path: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, child in schema.get("properties", {}).items():
+        if name not in values:
+            found.add(f"{path}{name}")
+        elif values[name] and isinstance(values[name], dict):
+            found |= undocumented(child, values[name], f"{path}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("chart", BOTH)
+def test_its_version_is_the_product_s(chart: str) -> None:
+    product = tomllib.loads((CHARTS.parent / "pyproject.toml").read_text())["project"]["version"]
+    assert read(chart, "Chart.yaml")["version"] == product
+
+
+def test_the_operator_s_image_is_the_product_s_version() -> None:
+    about = read(OPERATOR, "Chart.yaml")
+    assert about["appVersion"] == about["version"]
+
+
+def test_the_definition_is_the_one_of_the_typed_models() -> None:
+    rendered = next(one for one in render(OPERATOR) if one["kind"] == "CustomResourceDefinition")
+    assert rendered["spec"] == crd()["spec"]
+
+
+@pytest.mark.parametrize("stage", ["download", "prepare", "train", "export"])
+def test_policies_choose_pods_by_labels_that_they_have(stage: Any) -> None:
+    world = World()
+    world.run_to_end()
+    made = job(step(stage, world.resource, world.status), world.resource, 1, Settings())
+    labels = made["spec"]["template"]["metadata"]["labels"].items()
+    place = "NetworkPolicy/lorafinetune: spec.ingress.0.from.0.podSelector.matchLabels"
+    chosen = "NetworkPolicy/lorafinetune-stages: spec.podSelector.matchLabels"
+    hubs = at(render(TENANT), "NetworkPolicy/lorafinetune-hubs: spec.podSelector")
+    by_stage = hubs["matchExpressions"][0]
+    assert at(render(OPERATOR), place).items() <= labels
+    assert at(render(TENANT), chosen).items() <= labels
+    assert hubs["matchLabels"].items() <= labels
+    assert (dict(labels)[by_stage["key"]] in by_stage["values"]) == (stage in ("download", "export"))
+
+
+def test_stages_may_post_to_the_operator_that_the_chart_installs() -> None:
+    pods = at(render(OPERATOR), f"Deployment/{RELEASE}: spec.template.metadata.labels")
+    chosen = at(
+        render(TENANT), "NetworkPolicy/lorafinetune-stages: spec.egress.2.to.0.podSelector.matchLabels"
+    )
+    assert chosen.items() <= pods.items()

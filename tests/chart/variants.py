@@ -1,0 +1,25 @@
+"""Values of the operator's chart that lead to every template, and to every branch in one."""
+
+from collections.abc import Mapping
+
+from chart.helm import Values
+
+ANN = {"kind": "User", "name": "ann"}
+PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]
+TENANT_A = {"watch": {"namespaces": ["team-a"]}}
+
+VARIANTS: Mapping[str, Values] = {
+    "as it is": {},
+    "for two namespaces": {"watch": {"namespaces": ["team-a", "team-b"]}},
+    "beside another": {"crds": {"install": False}, **TENANT_A},
+    "without progress": {"progress": {"enabled": False}},
+    "with cert-manager": {"tls": {"certManager": {"issuerRef": {"name": "ours"}}}},
+    "with everything": {
+        "networkPolicy": {"metricsFrom": PROMETHEUS},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "images": {"registry": "registry.example.com/ml", "pullSecrets": [{"name": "pull"}]},
+        "priorityClassName": "high",
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+    },
+}
