@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.error import HTTPError
@@ -9,9 +10,11 @@ from urllib.request import Request
 
 from cluster.apiserver import ApiServer
 from cluster.process import fetch
+from lorafinetune.api.crd import crd
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RESOURCES = "/apis/lorafinetune.dev/v1alpha1/namespaces/default/lorafinetunes"
+WITHIN = 30
 REFUSALS = (400, 422)
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
@@ -39,6 +42,23 @@ def ask(server: ApiServer, method: str, path: str, body: Json = None) -> Answer:
             if error.code not in REFUSALS:
                 raise
             return Answer(False, json.loads(error.read()))
+
+
+def serve_resource(server: ApiServer) -> None:
+    """Makes the API server serve LoRAFineTune."""
+    answer = ask(server, "POST", f"{CRDS}?fieldValidation=Strict", crd())
+    assert answer.accepted, answer.message
+    deadline = time.monotonic() + WITHIN
+    while "Established" not in established(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def established(server: ApiServer) -> set[str]:
+    """The conditions of our CRD that are true."""
+    body = ask(server, "GET", f"{CRDS}/{crd()['metadata']['name']}").body
+    conditions = body["status"]["conditions"] or []
+    return {condition["type"] for condition in conditions if condition["status"] == "True"}
 
 
 def tried(server: ApiServer, resource: Json) -> Answer:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lorafinetune.contract.outcome import Progress
 from lorafinetune_stages.progress import Reporter
 
@@ -40,3 +42,22 @@ def test_it_is_written_at_most_five_times_a_second_and_the_last_always(tmp_path:
     assert read(path).checkpoint_step is None
     progress.flush()
     assert read(path).checkpoint_step == 1
+
+
+RATES: dict[str, tuple[float, int, int, tuple[str, int]]] = {
+    "a rate beyond what can be written": (1e-6, 2**40, 2**50, ("999999999.00", 1124800)),
+    "an end beyond what is worth saying": (1e6, 1, 2**50, ("0.00", 10**9)),
+    "more than there was to do": (1.0, 200, 100, ("200.00", 0)),
+}
+
+
+@pytest.mark.parametrize("sentence", RATES)
+def test_what_is_written_can_be_read_with(sentence: str, tmp_path: Path) -> None:
+    seconds, done, total, expected = RATES[sentence]
+    progress, clock = reporter(tmp_path / "progress.json")
+    progress.begin("downloading", total, "bytes")
+    clock.now = seconds
+    progress.advance(done)
+    progress.flush()
+    seen = read(tmp_path / "progress.json")
+    assert (seen.rate, seen.eta_seconds) == expected

@@ -1,0 +1,9 @@
+"""Where the stages of a cluster post their progress: one path, over TLS, for pods of our own Jobs alone.
+
+Every byte that comes in is hostile, and what is believed goes to memory only: progress decides nothing.
+"""
+
+from lorafinetune.shell.receiver.server import Settings, serve
+from lorafinetune.shell.receiver.tokens import LivePod
+
+__all__ = ["LivePod", "Settings", "serve"]
