@@ -1,0 +1,105 @@
+"""Compares the index with what the API server lists, by metadata alone.
+
+At the start this tells when the index is complete: half filled, it would lead to Jobs that exist already.
+Later it finds what was deleted while a watch was broken, of which no watch ever tells.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+from lorafinetune.shell.client import ApiError, Client
+from lorafinetune.shell.index import Index
+from lorafinetune.shell.pulse import Pulse
+from lorafinetune.shell.trimming import OURS, Object
+
+log = logging.getLogger(__name__)
+
+SELECTORS: Final = {"lorafinetunes": "", "jobs": "=".join(OURS), "pods": "=".join(OURS)}
+"""What is watched, of which labels."""
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 3.0
+SOON: Final = 2.0
+EVERY: Final = 600.0
+"""Seconds."""
+
+
+async def until_complete(
+    client: Client, index: Index, pulse: Pulse, namespaces: Iterable[str | None]
+) -> None:
+    """Waits until each watch is open and has shown what there was before."""
+    for namespace in namespaces:
+        for plural in SELECTORS:
+            await _until_whole(client, index, pulse, plural, namespace)
+
+
+class Auditor:
+    """Looks for what is gone, now and then, and soon after a watch had to begin anew with a list.
+
+    gone: is told the kind and the object.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        index: Index,
+        namespaces: Iterable[str | None],
+        gone: Callable[[str, Object], None],
+    ) -> None:
+        self._client = client
+        self._index = index
+        self._namespaces = tuple(namespaces)
+        self._gone = gone
+        self._wanted = asyncio.Event()
+
+    def request(self) -> None:
+        """Look soon."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Looks for ever."""
+        while True:
+            with suppress(TimeoutError):
+                pause = EVERY * random.uniform(0.9, 1.1)  # noqa: S311 - spreads the load
+                await asyncio.wait_for(self._wanted.wait(), pause)
+            await asyncio.sleep(SOON)
+            self._wanted.clear()
+            try:
+                await self._look()
+            except ApiError as problem:
+                log.warning("can't look for what is gone: %s", problem)
+                self._wanted.set()
+
+    async def _look(self) -> None:
+        for namespace in self._namespaces:
+            for plural, selector in SELECTORS.items():
+                table = self._index.tables[plural]
+                held = {uid: key for uid, key in table.uids().items() if namespace in (None, key[0])}
+                async for metadata in self._client.metadata(plural, namespace, selector):
+                    held.pop(str(metadata["uid"]), None)
+                for uid in held:
+                    if (lost := table.of_uid(uid)) is not None:
+                        self._gone(plural, lost)
+
+
+async def _until_whole(
+    client: Client, index: Index, pulse: Pulse, plural: str, namespace: str | None
+) -> None:
+    table, pause = index.tables[plural], FIRST_PAUSE
+    while True:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+        if not pulse.is_open(plural, namespace):
+            continue
+        try:
+            listed = client.metadata(plural, namespace, SELECTORS[plural])
+            missing = [uid async for metadata in listed if not table.was_seen(uid := str(metadata["uid"]))]
+        except ApiError as problem:
+            log.warning("can't list %s: %s", plural, problem)
+            continue
+        if not missing:
+            return
+        log.info("waiting for %d %s", len(missing), plural)

@@ -1,0 +1,122 @@
+"""Asks the API server, and says honestly what it answered: one try, no hidden retries.
+
+Whoever asks decides what an error means. What nobody expects ends the look at a resource, which the
+queue repeats.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import aiohttp
+
+from lorafinetune.shell.paths import path
+from lorafinetune.shell.trimming import Object
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE: Final = 500
+WATCH_SECONDS: Final = 60
+LONGEST_LINE: Final = 4 * 2**20
+"""Bytes of one event of a watch: more than etcd keeps of an object."""
+
+
+class ApiError(Exception):
+    """An answer that is no success. code: the HTTP status, 0 for no answer. reason: Kubernetes' word."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+class Client:
+    """Speaks JSON with the API server. Every method raises ApiError."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+        self._session = session
+        self._server = server
+
+    async def get(self, where: str) -> dict[str, Any]:
+        return await self._ask("GET", where)
+
+    async def create(self, where: str, body: Object) -> dict[str, Any]:
+        return await self._ask("POST", where, body)
+
+    async def replace(self, where: str, body: Object) -> dict[str, Any]:
+        return await self._ask("PUT", where, body)
+
+    async def patch(self, where: str, body: Object) -> dict[str, Any]:
+        return await self._ask("PATCH", where, body, {"Content-Type": MERGE_PATCH})
+
+    async def delete(self, where: str, uid: str) -> dict[str, Any]:
+        """Foreground: the object stays until its dependents are gone."""
+        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        return await self._ask("DELETE", where, options)
+
+    async def metadata(self, plural: str, namespace: str | None, selector: str) -> AsyncIterator[Object]:
+        """The metadata of all objects of a kind."""
+        query = {"limit": str(PAGE), "labelSelector": selector, "continue": ""}
+        headers = {"Accept": METADATA_ONLY}
+        while True:
+            page = await self._ask("GET", path(plural, namespace), headers=headers, query=query)
+            for item in page.get("items") or ():
+                yield item["metadata"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return
+
+    async def watch(
+        self, plural: str, namespace: str | None, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Types and objects of what happens, until the API server ends the watch."""
+        every = {
+            **query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=2 * WATCH_SECONDS)
+        url = self._server + path(plural, namespace)
+        try:
+            async with self._session.get(
+                url, params=every, timeout=timeout, read_bufsize=LONGEST_LINE
+            ) as response:
+                await _check(response)
+                async for line in response.content:
+                    told = json.loads(line)
+                    yield told["type"], told["object"]
+        except (aiohttp.ClientError, TimeoutError, ValueError) as problem:
+            raise ApiError(0, "NoAnswer", repr(problem)) from problem
+
+    async def _ask(
+        self,
+        method: str,
+        where: str,
+        body: Object | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        url = self._server + where
+        data = None if body is None else json.dumps(body).encode()
+        every = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            async with self._session.request(method, url, data=data, headers=every, params=query) as response:
+                await _check(response)
+                answer: dict[str, Any] = await response.json()
+                return answer
+        except (aiohttp.ClientError, TimeoutError, ValueError) as problem:
+            raise ApiError(0, "NoAnswer", repr(problem)) from problem
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    text = await response.text(errors="replace")
+    try:
+        told = json.loads(text)
+        reason, message = str(told.get("reason", "")), str(told.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = response.reason or "", text[:500]
+    raise ApiError(response.status, reason, message)

@@ -1,0 +1,139 @@
+"""What the watches have shown, and what our own writes were answered, as small projections in memory.
+
+An answer enters at once, so no plan is made on a state that lacks what was just written. The newest
+version of an object wins, whichever way it came.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from sys import intern
+from typing import Any, Final
+
+from lorafinetune.core.pods import job_of
+from lorafinetune.shell import trimming
+from lorafinetune.shell.packing import Packing
+from lorafinetune.shell.trimming import Object, Trim
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+REMEMBERED_DELETIONS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    uid: str
+    version: int
+    group: Key
+    body: bytes
+
+
+class Table:
+    """The objects of one kind, by namespace and name, and by a group that the kind defines.
+
+    group: the name that an object is also found under, within its namespace.
+    """
+
+    def __init__(self, trim: Trim, group: Callable[[Object], str]) -> None:
+        self._trim = trim
+        self._group = group
+        self._packing = Packing()
+        self._entries: dict[Key, _Entry] = {}
+        self._groups: dict[Key, tuple[Key, ...]] = {}
+        self._by_uid: dict[str, Key] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._foreign: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, given: Object) -> bool:
+        """Takes an object in, unless a newer one is there. Whether anything that is read has changed."""
+        key, uid, version = key_of(given), given["metadata"]["uid"], int(given["metadata"]["resourceVersion"])
+        held = self._entries.get(key)
+        if uid in self._deleted or (held and held.version >= version):
+            return False
+        kept = self._trim(given)
+        if kept is None:
+            self._foreign.add(uid)
+            return self._remove(key)
+        entry = _Entry(uid, version, (key[0], intern(self._group(kept))), self._packing.pack(kept))
+        self._remove(key)
+        self._add(key, entry)
+        return held is None or (held.uid, held.body) != (entry.uid, entry.body)
+
+    def drop(self, namespace: str, name: str, uid: str) -> bool:
+        """Forgets an object that is gone, whatever is still said of it. Whether it was there."""
+        self._foreign.discard(uid)
+        self._deleted[uid] = None
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        held = self._entries.get((namespace, name))
+        return held is not None and held.uid == uid and self._remove((namespace, name))
+
+    def get(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The projection of an object, with its resourceVersion."""
+        entry = self._entries.get((namespace, name))
+        if entry is None:
+            return None
+        kept = self._packing.unpack(entry.body)
+        kept["metadata"]["resourceVersion"] = str(entry.version)
+        return kept
+
+    def of_uid(self, uid: str) -> dict[str, Any] | None:
+        key = self._by_uid.get(uid)
+        return self.get(*key) if key else None
+
+    def group(self, namespace: str, name: str) -> list[dict[str, Any]]:
+        """The objects that belong to a group."""
+        return [found for key in self._groups.get((namespace, name), ()) if (found := self.get(*key))]
+
+    def all(self) -> Iterator[dict[str, Any]]:
+        """Every projection, one after the other."""
+        for key in tuple(self._entries):
+            if found := self.get(*key):
+                yield found
+
+    def was_seen(self, uid: str) -> bool:
+        """Whether an object was shown, even if it is gone again or none of ours."""
+        return uid in self._by_uid or uid in self._foreign or uid in self._deleted
+
+    def uids(self) -> dict[str, Key]:
+        """Which objects are held now."""
+        return dict(self._by_uid)
+
+    def _add(self, key: Key, entry: _Entry) -> None:
+        self._foreign.discard(entry.uid)
+        self._entries[key] = entry
+        self._by_uid[entry.uid] = key
+        self._groups[entry.group] = (*self._groups.get(entry.group, ()), key)
+
+    def _remove(self, key: Key) -> bool:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return False
+        self._by_uid.pop(entry.uid, None)
+        left = tuple(other for other in self._groups.pop(entry.group) if other != key)
+        if left:
+            self._groups[entry.group] = left
+        return True
+
+
+class Index:
+    """The resources, their Jobs by the uid of the resource, and the Pods by the name of their Job."""
+
+    def __init__(self) -> None:
+        self.resources = Table(trimming.resource, lambda resource: str(resource["metadata"]["name"]))
+        self.jobs = Table(trimming.job, lambda job: str((trimming.controller(job) or {}).get("uid", "")))
+        self.pods = Table(trimming.pod, job_of)
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """By the plural names of the kinds."""
+        return {"lorafinetunes": self.resources, "jobs": self.jobs, "pods": self.pods}
+
+
+def key_of(given: Object) -> Key:
+    metadata = given["metadata"]
+    return intern(metadata["namespace"]), metadata["name"]

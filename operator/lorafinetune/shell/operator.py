@@ -1,0 +1,153 @@
+"""The operator as a whole: what there is, who knows whom, and what runs side by side."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus
+from lorafinetune.core.jobs import Settings
+from lorafinetune.core.pods import has_ended, job_of
+from lorafinetune.core.steps import stage_status
+from lorafinetune.shell import receiver, status, watching
+from lorafinetune.shell.audit import Auditor, until_complete
+from lorafinetune.shell.authority import Authority
+from lorafinetune.shell.client import Client
+from lorafinetune.shell.connection import connect
+from lorafinetune.shell.index import Index, Key, key_of
+from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.looking import Known, Looker
+from lorafinetune.shell.metrics import Metrics, Runs
+from lorafinetune.shell.paths import Call
+from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.pulse import Pulse
+from lorafinetune.shell.queue import WorkQueue
+from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.settings import ProgressSettings, ShellSettings
+from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.waking import Waking
+from lorafinetune.shell.warnings import Warnings, listen
+from lorafinetune.shell.working import work
+from lorafinetune.shell.writing import Writer
+
+log = logging.getLogger(__name__)
+
+TOKEN_REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
+
+
+class Operator:
+    """Everything that lives as long as the process."""
+
+    def __init__(
+        self, given: ShellSettings, environment: Mapping[str, str], watching_began: Callable[[], None]
+    ) -> None:
+        """Needs a running event loop. Raises NoClusterError, and OSError where certificates are missing.
+
+        watching_began: is called when kopf has taken the signals of the process.
+        """
+        clock = asyncio.get_running_loop().time
+        self._given = given
+        self._watching_began = watching_began
+        self._namespaces: tuple[str | None, ...] = given.namespaces or (None,)
+        self._connection = connect(environment)
+        self._authority = _authority(given.progress)
+        self._metrics = Metrics()
+        self._pulse = Pulse(self._namespaces, clock)
+        self._health = status.Health(self._pulse)
+        self._queue: WorkQueue[Key] = WorkQueue(clock)
+        index, interest, progress = Index(), Interest(), ProgressMemory(clock)
+        self._waking = Waking(index, interest, progress, self._queue.add)
+        warnings = Warnings(index, clock, self._waking.job)
+        self._known = Known(
+            index, warnings, progress, Refusals(clock), interest, self._settings, lambda: datetime.now(UTC)
+        )
+        self._auditor: Auditor | None = None
+        self._metrics.registry.register(Runs(index, self._queue.depth, progress.ages))
+
+    async def run(self) -> None:
+        """Runs until it is cancelled, or a part of it fails."""
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(self._connection.session(self._notice))
+            client = Client(session, self._connection.server)
+            server = await status.serve(self._given.status_address, self._health, self._metrics.registry)
+            stack.push_async_callback(server.cleanup)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch(stack))
+                await until_complete(client, self._known.index, self._pulse, self._namespaces)
+                log.info("watching %d resources", len(self._known.index.resources))
+                self._health.complete = True
+                self._begin(client, tasks)
+
+    def _begin(self, client: Client, tasks: asyncio.TaskGroup) -> None:
+        """Starts what needs a complete index."""
+        known = self._known
+        self._auditor = Auditor(client, known.index, self._namespaces, self._waking.gone)
+        tasks.create_task(self._auditor.run())
+        for namespace in self._namespaces:
+            tasks.create_task(listen(client, namespace, known.warnings))
+        if self._given.progress:
+            tasks.create_task(self._receive(client, self._given.progress))
+        looker = Looker(known, Writer(client, known.index, known.refusals), self._changed)
+        tasks.create_task(work(self._queue, looker.look, self._metrics))
+
+    async def _watch(self, stack: AsyncExitStack) -> None:
+        """kopf logs in anew when it is refused; every session is closed with the stack."""
+
+        def session() -> aiohttp.ClientSession:
+            made = self._connection.session(self._notice)
+            stack.push_async_callback(made.close)
+            return made
+
+        await watching.watch(
+            self._seen,
+            session,
+            self._connection.server,
+            self._given.namespaces,
+            self._watching_began,
+        )
+
+    def _seen(self, plural: str, kind: str | None, given: Object) -> None:
+        self._waking.seen(plural, kind, given)
+        if kind is None and self._auditor:
+            self._auditor.request()
+
+    async def _receive(self, client: Client, given: ProgressSettings) -> None:
+        path = urlsplit(given.url).path or "/"
+        where = receiver.Settings(given.address.host, given.address.port, given.tls_directory, path)
+        await receiver.serve(
+            where,
+            self._live_pod,
+            self._waking.progress,
+            client.get,
+            lambda review: client.create(TOKEN_REVIEWS, review),
+        )
+
+    def _live_pod(self, uid: str) -> receiver.LivePod | None:
+        pod = self._known.index.pods.of_uid(uid)
+        if pod is None:
+            return None
+        namespace, name = key_of(pod)
+        return receiver.LivePod(namespace, name, uid, job_of(pod), has_ended(pod))
+
+    def _settings(self) -> Settings:
+        told = self._authority.receiver() if self._authority else None
+        return Settings(self._given.images, receiver=told)
+
+    def _notice(self, call: Call, code: int) -> None:
+        self._metrics.called(call, code)
+        self._pulse.notice(call, code)
+
+    def _changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
+        job = stage_status(after, "train").job
+        trained = self._known.index.jobs.get(resource.metadata.namespace, job) if job else None
+        self._metrics.changed(resource, after, trained)
+
+
+def _authority(given: ProgressSettings | None) -> Authority | None:
+    return Authority(given.url, given.tls_directory) if given else None

@@ -1,0 +1,45 @@
+"""Where the API server keeps what we read and write, and what a path is about."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lorafinetune.api import API_VERSION
+
+ROOTS: Final = {
+    "lorafinetunes": f"/apis/{API_VERSION}",
+    "jobs": "/apis/batch/v1",
+    "pods": "/api/v1",
+    "events": "/api/v1",
+}
+VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+OBJECT: Final = re.compile(
+    r"^/(?:api|apis/[^/]+)/[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?$"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request in the words of RBAC. plural: `other` for what is no object."""
+
+    verb: str
+    plural: str
+    namespace: str | None = None
+
+
+def path(plural: str, namespace: str | None, name: str = "", sub: str = "") -> str:
+    """Of a collection, an object or a subresource. namespace: None is the whole cluster."""
+    within = f"/namespaces/{namespace}" if namespace else ""
+    parts = (part for part in (name, sub) if part)
+    return "/".join([f"{ROOTS[plural]}{within}/{plural}", *parts])
+
+
+def call(method: str, where: str, watches: bool = False) -> Call:
+    """What a request does."""
+    found = OBJECT.match(where)
+    if found is None:
+        return Call(VERBS.get(method, "get"), "other")
+    plural = "/".join(part for part in (found["plural"], found["sub"]) if part)
+    reads = "watch" if watches else "get" if found["name"] else "list"
+    return Call(VERBS.get(method, reads), plural, found["namespace"])

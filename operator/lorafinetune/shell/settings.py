@@ -1,0 +1,119 @@
+"""What the installation says, in environment variables: read once, and refused as a whole if wrong."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from lorafinetune.api.status import StageName
+from lorafinetune.api.types import LABEL_PATTERN
+
+DOWNLOAD_IMAGE: Final = "LORAFINETUNE_DOWNLOAD_IMAGE"
+TRAIN_IMAGE: Final = "LORAFINETUNE_TRAIN_IMAGE"
+NAMESPACES: Final = "LORAFINETUNE_NAMESPACES"
+STATUS_ADDRESS: Final = "LORAFINETUNE_STATUS_ADDRESS"
+PROGRESS_ADDRESS: Final = "LORAFINETUNE_PROGRESS_ADDRESS"
+PROGRESS_URL: Final = "LORAFINETUNE_PROGRESS_URL"
+TLS_DIRECTORY: Final = "LORAFINETUNE_TLS_DIRECTORY"
+LOG_FORMAT: Final = "LORAFINETUNE_LOG_FORMAT"
+
+DEFAULTS: Final = {STATUS_ADDRESS: "0.0.0.0:8080", PROGRESS_ADDRESS: "0.0.0.0:8443", LOG_FORMAT: "text"}
+IMAGE_OF: Final[dict[StageName, str]] = {
+    "download": DOWNLOAD_IMAGE,
+    "prepare": TRAIN_IMAGE,
+    "train": TRAIN_IMAGE,
+    "export": TRAIN_IMAGE,
+}
+"""Which variable names a stage's image."""
+
+
+class SettingsError(ValueError):
+    """Variables that can't be used: one line each."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ProgressSettings:
+    """How stages reach the receiver, and where its certificate is."""
+
+    url: str
+    address: Address
+    tls_directory: Path
+
+
+@dataclass(frozen=True)
+class ShellSettings:
+    """What the installation decides. namespaces: none means the whole cluster."""
+
+    images: Mapping[StageName, str]
+    namespaces: tuple[str, ...]
+    status_address: Address
+    progress: ProgressSettings | None
+    log_format: Literal["text", "json"]
+
+
+def read(environment: Mapping[str, str]) -> ShellSettings:
+    """The settings. Raises SettingsError with every variable that is wrong."""
+    given = DEFAULTS | {name: value.strip() for name, value in environment.items() if value.strip()}
+    if problems := tuple(_problems(given)):
+        raise SettingsError("\n".join(problems))
+    return ShellSettings(
+        images={stage: given[variable] for stage, variable in IMAGE_OF.items()},
+        namespaces=_names(given),
+        status_address=_address(given[STATUS_ADDRESS]),
+        progress=_progress(given),
+        log_format="json" if given[LOG_FORMAT] == "json" else "text",
+    )
+
+
+def _problems(given: Mapping[str, str]) -> Iterator[str]:
+    for variable in (DOWNLOAD_IMAGE, TRAIN_IMAGE):
+        if variable not in given:
+            yield f"{variable}: is required: the image of a stage"
+    for name in _names(given):
+        if not re.fullmatch(LABEL_PATTERN, name):
+            yield f"{NAMESPACES}: {name!r} is no name of a namespace"
+    for variable in (STATUS_ADDRESS, PROGRESS_ADDRESS):
+        try:
+            _address(given[variable])
+        except ValueError:
+            yield f"{variable}: {given[variable]!r} is no address like 0.0.0.0:8080"
+    if given[LOG_FORMAT] not in ("text", "json"):
+        yield f"{LOG_FORMAT}: {given[LOG_FORMAT]!r} is neither text nor json"
+    yield from _progress_problems(given)
+
+
+def _progress_problems(given: Mapping[str, str]) -> Iterator[str]:
+    if url := given.get(PROGRESS_URL):
+        if not url.startswith("https://"):
+            yield f"{PROGRESS_URL}: {url!r} does not begin with https://"
+        if TLS_DIRECTORY not in given:
+            yield f"{TLS_DIRECTORY}: is required where {PROGRESS_URL} is set"
+
+
+def _names(given: Mapping[str, str]) -> tuple[str, ...]:
+    names = (name.strip() for name in given.get(NAMESPACES, "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _address(text: str) -> Address:
+    parts = urlsplit(f"//{text}")
+    if parts.hostname is None or parts.port is None:
+        raise ValueError(text)
+    return Address(parts.hostname, parts.port)
+
+
+def _progress(given: Mapping[str, str]) -> ProgressSettings | None:
+    url = given.get(PROGRESS_URL)
+    if url is None:
+        return None
+    return ProgressSettings(url, _address(given[PROGRESS_ADDRESS]), Path(given[TLS_DIRECTORY]))

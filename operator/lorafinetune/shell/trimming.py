@@ -1,0 +1,96 @@
+"""Objects as the API server sends them → the little of them that a decision reads.
+
+Five thousand runs must fit in little memory, and an object may be as large as its author likes. What is
+not shaped like one of ours becomes None.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.contract.arguments import STAGES
+from lorafinetune.core.observed import ATTEMPT_ANNOTATION, GENERATION_ANNOTATION, STAGE_LABEL
+from lorafinetune.core.pods import JOB_LABEL
+
+Object = Mapping[str, Any]
+Trim = Callable[[Object], dict[str, Any] | None]
+
+OURS: Final = ("app.kubernetes.io/managed-by", "lorafinetune")
+"""The label that all our Jobs and Pods carry."""
+GROUP: Final = "lorafinetune.dev/"
+LABELS: Final = (GROUP, "app.kubernetes.io/", "batch.kubernetes.io/")
+METADATA: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+CONTAINER: Final = ("name", "state", "lastState")
+EVENT_TIMES: Final = ("lastTimestamp", "eventTime", "series")
+
+
+def resource(given: Object) -> dict[str, Any]:
+    """A LoRAFineTune with all of its spec and status."""
+    kept = _only(given, "apiVersion", "kind", "spec", "status")
+    return kept | {"metadata": _metadata(given, "generation")}
+
+
+def job(given: Object) -> dict[str, Any] | None:
+    """A Job that one of our resources controls."""
+    kept = {
+        "metadata": _metadata(given, "ownerReferences"),
+        "spec": _only(given.get("spec", {}), "suspend", "ttlSecondsAfterFinished"),
+        "status": _only(given.get("status", {}), "startTime", "conditions", "active", "failed", "succeeded"),
+    }
+    return kept if _is_managed(given) and controller(kept) and _is_noted(kept) else None
+
+
+def pod(given: Object) -> dict[str, Any] | None:
+    """A Pod of one of our Jobs."""
+    status = given.get("status", {})
+    kept = _only(status, "phase", "reason", "message", "startTime", "conditions")
+    for group in ("containerStatuses", "initContainerStatuses"):
+        if group in status:
+            kept[group] = [_only(container, *CONTAINER) for container in status[group]]
+    metadata = _metadata(given, "deletionGracePeriodSeconds")
+    if not _is_managed(given) or JOB_LABEL not in metadata.get("labels", {}):
+        return None
+    return {"metadata": metadata, "spec": _only(given.get("spec", {}), "nodeName"), "status": kept}
+
+
+def event(given: Object) -> dict[str, Any] | None:
+    """A Warning about a Job or a Pod."""
+    about = _only(given.get("involvedObject") or {}, "kind", "name", "uid")
+    if about.get("kind") not in ("Job", "Pod") or given.get("type") != "Warning":
+        return None
+    return _only(given, "type", "reason", "message", "count", *EVENT_TIMES) | {"involvedObject": about}
+
+
+def controller(given: Object) -> Object | None:
+    """The reference to the LoRAFineTune that controls an object."""
+    references: Iterable[Object] = given["metadata"].get("ownerReferences", [])
+    ours = (r for r in references if (r.get("apiVersion"), r.get("kind")) == (API_VERSION, KIND))
+    return next((reference for reference in ours if reference.get("controller")), None)
+
+
+def _metadata(given: Object, *more: str) -> dict[str, Any]:
+    metadata = given["metadata"]
+    kept = _only(metadata, *METADATA, *more)
+    for field, prefixes in (("labels", LABELS), ("annotations", (GROUP,))):
+        notes = {n: v for n, v in (metadata.get(field) or {}).items() if n.startswith(prefixes)}
+        if notes:
+            kept[field] = notes
+    return kept
+
+
+def _is_managed(given: Object) -> bool:
+    name, value = OURS
+    return (given["metadata"].get("labels") or {}).get(name) == value
+
+
+def _is_noted(kept: Object) -> bool:
+    """Whether a Job says of itself what we write on ours: anybody may make one that looks alike."""
+    metadata = kept["metadata"]
+    notes = metadata.get("annotations", {})
+    numbers = (notes.get(name, "") for name in (ATTEMPT_ANNOTATION, GENERATION_ANNOTATION))
+    counted = all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers)
+    return counted and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
+
+
+def _only(given: Object, *names: str) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}

@@ -1,0 +1,71 @@
+"""What happens in the cluster → which resource is looked at."""
+
+from collections.abc import Callable
+
+from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.observed import NAME_LABEL
+from lorafinetune.core.pods import job_of
+from lorafinetune.shell.index import Index, Key, key_of
+from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.trimming import Object, controller
+
+Wake = Callable[[Key, float], None]
+"""Takes a resource, and the seconds until it is to be looked at."""
+
+
+class Waking:
+    """Puts what the watches show into the index, and wakes whom it concerns."""
+
+    def __init__(self, index: Index, interest: Interest, progress: ProgressMemory, wake: Wake) -> None:
+        self._index = index
+        self._interest = interest
+        self._progress = progress
+        self._wake = wake
+
+    def seen(self, plural: str, kind: str | None, given: Object) -> None:
+        """Takes in what a watch shows. kind: of the event; None in a list."""
+        if kind == "DELETED":
+            self.gone(plural, given)
+        elif self._index.tables[plural].put(given):
+            self._changed(plural, given)
+
+    def gone(self, plural: str, given: Object) -> None:
+        """Takes in that an object is there no longer."""
+        key = key_of(given)
+        if not self._index.tables[plural].drop(*key, given["metadata"]["uid"]):
+            return
+        if plural == "jobs":
+            self._progress.forget(key)
+        self._changed(plural, given)
+
+    def progress(self, namespace: str, job: str, progress: Progress) -> None:
+        """Takes in what a pod has posted; its resource is looked at when that may be shown."""
+        self.job((namespace, job), after=self._progress.accept((namespace, job), progress))
+
+    def job(self, job: Key, after: float = 0) -> None:
+        """Wakes whom a Job of that name concerns."""
+        if held := self._index.jobs.get(*job):
+            self._owner(held, after)
+        for resource in self._interest.of(job):
+            self._wake(resource, after)
+
+    def _changed(self, plural: str, given: Object) -> None:
+        match plural:
+            case "lorafinetunes":
+                self._wake(key_of(given), 0)
+            case "jobs":
+                self._owner(given, 0)
+                self.job(key_of(given))
+            case _:
+                self._pod(given)
+
+    def _owner(self, job: Object, after: float) -> None:
+        if owner := controller(job):
+            self._wake((key_of(job)[0], str(owner["name"])), after)
+
+    def _pod(self, given: Object) -> None:
+        namespace, _ = key_of(given)
+        self.job((namespace, job_of(given)))
+        if name := given["metadata"].get("labels", {}).get(NAME_LABEL):
+            self._wake((namespace, name), 0)

@@ -1,0 +1,162 @@
+"""Carries out a plan: deletes, creates, writes the status, patches and tells, in this order.
+
+Every answer enters the index before anything else is planned.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.resource import Metadata
+from lorafinetune.core.events import Event
+from lorafinetune.core.observed import TEMPLATE_ANNOTATION
+from lorafinetune.core.results import rfc3339
+from lorafinetune.shell.client import ApiError, Client
+from lorafinetune.shell.index import Index
+from lorafinetune.shell.paths import path
+from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.trimming import Object, controller
+from lorafinetune.shell.trimming import job as trimmed_job
+
+log = logging.getLogger(__name__)
+
+ABOUT: Final = ("namespace", "resource")
+FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
+LONGEST_NOTE: Final = 1024
+
+
+class Writer:
+    """Writes for one resource after the other. Methods raise ApiError for what the queue is to repeat."""
+
+    def __init__(self, client: Client, index: Index, refusals: Refusals) -> None:
+        self._client = client
+        self._index = index
+        self._refusals = refusals
+
+    async def delete_job(self, of: Metadata, name: str) -> None:
+        """Asks a Job to leave. One that is gone, or another of the name, is none of our business."""
+        held = self._index.jobs.get(of.namespace, name)
+        if held is None:
+            return
+        uid = held["metadata"]["uid"]
+        try:
+            answer = await self._client.delete(path("jobs", of.namespace, name), uid)
+        except ApiError as problem:
+            if problem.code not in (NOT_FOUND, CONFLICT):
+                raise
+            self._index.jobs.drop(of.namespace, name, uid)
+            return
+        if answer.get("kind") == "Job":
+            self._index.jobs.put(answer)
+        log.info("deleted Job %s", name, extra=about(of))
+
+    async def create_job(self, of: Metadata, job: Mapping[str, Any]) -> bool:
+        """Creates a Job. False: something kept it from being made, which the next plan must know."""
+        name = job["metadata"]["name"]
+        try:
+            answer = await self._client.create(path("jobs", of.namespace), job)
+        except ApiError as problem:
+            if problem.code == CONFLICT and problem.reason == "AlreadyExists":
+                return await self._find_job(of, job)
+            if problem.code not in (FORBIDDEN, INVALID):
+                raise
+            self._refusals.add((of.namespace, name), problem.message)
+            log.warning("Job %s was refused: %s", name, problem.message, extra=about(of))
+            return False
+        self._index.jobs.put(answer)
+        log.info("created Job %s", name, extra=about(of))
+        return True
+
+    async def _find_job(self, of: Metadata, wanted: Mapping[str, Any]) -> bool:
+        """Looks at the Job that has the name already: it may be the wanted one."""
+        name = wanted["metadata"]["name"]
+        there = await self._client.get(path("jobs", of.namespace, name))
+        self._index.jobs.put(there)
+        if trimmed_job(there) is None:
+            self._refusals.add((of.namespace, name), None)
+            log.warning("the name of Job %s is taken", name, extra=about(of))
+        return _is_same(there, wanted)
+
+    async def write_status(self, of: Metadata, status: Mapping[str, Any]) -> None:
+        """Replaces the status, unless the resource has changed: then the newest enters the index."""
+        where = path("lorafinetunes", of.namespace, of.name)
+        identity = {"name": of.name, "namespace": of.namespace, "uid": of.uid}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": identity | {"resourceVersion": of.resource_version},
+            "status": status,
+        }
+        try:
+            answer = await self._client.replace(f"{where}/status", body)
+        except ApiError as problem:
+            if problem.code == NOT_FOUND:
+                self._index.resources.drop(of.namespace, of.name, of.uid)
+            elif problem.code == CONFLICT:
+                self._index.resources.put(await self._client.get(where))
+            raise
+        self._index.resources.put(answer)
+
+    async def patch_job(self, of: Metadata, name: str, patch: Mapping[str, Any]) -> None:
+        try:
+            answer = await self._client.patch(path("jobs", of.namespace, name), patch)
+        except ApiError as problem:
+            if problem.code != NOT_FOUND:
+                raise
+            return
+        self._index.jobs.put(answer)
+
+    async def tell(self, of: Metadata, event: Event, now: datetime) -> None:
+        """Puts an Event on the resource. One that can't be told is lost: the status says it too."""
+        try:
+            await self._client.create(path("events", of.namespace), _event(of, event, now))
+        except ApiError as problem:
+            if problem.code != CONFLICT:
+                log.warning("an Event was lost: %s: %s", event.reason, problem, extra=about(of))
+
+
+def about(of: Metadata) -> dict[str, str]:
+    """Which resource a line of the log is about."""
+    return dict(zip(ABOUT, (of.namespace, of.name), strict=True))
+
+
+def _is_same(there: Object, wanted: Object) -> bool:
+    notes = there["metadata"].get("annotations") or {}
+    template = wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+    owner, wanted_owner = controller(there) or {}, controller(wanted) or {}
+    leaving = there["metadata"].get("deletionTimestamp")
+    same = (owner.get("uid"), notes.get(TEMPLATE_ANNOTATION)) == (wanted_owner.get("uid"), template)
+    return same and not leaving
+
+
+def _event(of: Metadata, event: Event, now: datetime) -> dict[str, Any]:
+    """The name is made from what is said, and when: a repeated request says it once."""
+    said = "\0".join((of.uid, of.resource_version, event.type, event.reason, event.message))
+    time = rfc3339(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{of.name}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "namespace": of.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "namespace": of.namespace,
+            "name": of.name,
+            "uid": of.uid,
+            "resourceVersion": of.resource_version,
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:LONGEST_NOTE],
+        "source": {"component": "lorafinetune"},
+        "reportingComponent": "lorafinetune",
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }

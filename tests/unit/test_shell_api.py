@@ -1,0 +1,123 @@
+"""How requests are named, logged in and observed; and what health and metrics make of what is known."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import resource
+from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
+from lorafinetune.shell.connection import TOKEN_IS_READ_EVERY, TokenFile
+from lorafinetune.shell.metrics import Metrics, state_of
+from lorafinetune.shell.paths import Call, call, path
+from lorafinetune.shell.pulse import STALE_AFTER, Pulse
+from lorafinetune.shell.status import Health
+from unit.shell_objects import job
+from unit.test_shell_queue import Clock
+
+RESOURCES = "/apis/lorafinetune.dev/v1alpha1/namespaces/team-a/lorafinetunes"
+
+CALLS: dict[str, tuple[str, str, bool, Call]] = {
+    "a list": ("GET", "/apis/batch/v1/jobs", False, Call("list", "jobs")),
+    "a watch in a namespace": ("GET", "/api/v1/namespaces/a/pods", True, Call("watch", "pods", "a")),
+    "one object": ("GET", f"{RESOURCES}/tune", False, Call("get", "lorafinetunes", "team-a")),
+    "a creation": ("POST", "/apis/batch/v1/namespaces/a/jobs", False, Call("create", "jobs", "a")),
+    "a status": ("PUT", f"{RESOURCES}/tune/status", False, Call("update", "lorafinetunes/status", "team-a")),
+    "a patch": ("PATCH", "/apis/batch/v1/namespaces/a/jobs/x", False, Call("patch", "jobs", "a")),
+    "a deletion": ("DELETE", "/apis/batch/v1/namespaces/a/jobs/x", False, Call("delete", "jobs", "a")),
+    "a review": (
+        "POST",
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        False,
+        Call("create", "tokenreviews"),
+    ),
+    "what is no object": ("GET", "/openid/v1/jwks", False, Call("get", "other")),
+}
+
+
+@pytest.mark.parametrize("sentence", CALLS)
+def test_a_request_is_named_as_rbac_names_it(sentence: str) -> None:
+    method, where, watches, named = CALLS[sentence]
+    assert call(method, where, watches) == named
+
+
+def test_paths_lead_to_what_they_are_made_of() -> None:
+    assert path("lorafinetunes", "team-a", "tune", "status") == f"{RESOURCES}/tune/status"
+    assert path("pods", None) == "/api/v1/pods"
+
+
+def test_a_renewed_token_is_used_after_half_a_minute(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / "token"
+    file.write_text("old\n")
+    token = TokenFile(file, clock)
+    assert token() == {"Authorization": "Bearer old"}
+    file.write_text("new\n")
+    assert token() == {"Authorization": "Bearer old"}
+    clock.now += TOKEN_IS_READ_EVERY
+    assert token() == {"Authorization": "Bearer new"}
+
+
+def test_it_is_ready_while_every_watch_is_opened_anew_again_and_again() -> None:
+    clock = Clock()
+    pulse = Pulse(["team-a"], clock)
+    health = Health(pulse)
+    assert health.delays() == ["the first lists are not complete"]
+    health.complete = True
+    for plural in ("lorafinetunes", "jobs", "pods", "events"):
+        pulse.notice(Call("watch", plural, "team-a"), 200)
+    clock.now += STALE_AFTER
+    assert health.delays() == []
+    clock.now += 1
+    pulse.notice(Call("watch", "jobs", "team-a"), 200)
+    pulse.notice(Call("watch", "pods", "team-a"), 410)
+    pulse.notice(Call("list", "events", "team-a"), 200)
+    stale = [f"the watch of {plural} in team-a is stale" for plural in ("lorafinetunes", "pods", "events")]
+    assert health.delays() == stale
+    assert health.troubles() == []
+    clock.now += 1000
+    assert "the watch of lorafinetunes in team-a is dead" in health.troubles()
+
+
+def condition(kind: str, status: str = "True", reason: str = "R") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason}
+
+
+STATES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "nobody has looked": ({}, ("Pending", "")),
+    "it runs": ({"conditions": [condition("Ready", "False", "Train")]}, ("Running", "Train")),
+    "it waits for a person": (
+        {"conditions": [condition("Ready", "False", "QuotaExceeded")], "failure": {}},
+        ("Waiting", "QuotaExceeded"),
+    ),
+    "it is done": (
+        {"conditions": [condition("Ready", "True", "Complete"), condition("Complete")]},
+        ("Complete", "Complete"),
+    ),
+    "it has failed": (
+        {"conditions": [condition("Ready", "False", "ModelGated"), condition("Failed")], "failure": {}},
+        ("Failed", "ModelGated"),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", STATES)
+def test_a_run_is_counted_by_its_state_when(sentence: str) -> None:
+    status, state = STATES[sentence]
+    assert state_of(status) == state
+
+
+def test_a_stage_is_counted_when_the_status_says_that_it_is_complete() -> None:
+    metrics, times = Metrics(), ("2026-11-24T12:00:00Z", "2026-11-24T12:01:40Z")
+    stage = StageStatus(name="train", state="Complete", start_time=times[0], completion_time=times[1])
+    before = resource()
+    after = LoRAFineTuneStatus(stages=(stage,), gpu_seconds=GpuSeconds(held=100, training=80))
+    started = {"startTime": "2026-11-24T12:00:30Z"}
+    trained = job(metadata={"creationTimestamp": times[0]}, status=started)
+    metrics.changed(before, after, trained)
+    metrics.changed(before.model_copy(update={"status": after}), after, trained)
+    read = metrics.registry.get_sample_value
+    labels = {"stage": "train", "cache_hit": "false"}
+    assert read("lorafinetune_stage_duration_seconds_sum", labels) == 100
+    assert read("lorafinetune_queue_wait_seconds_sum") == 30
+    assert read("lorafinetune_gpu_seconds_total", {"use": "held"}) == 100
+    assert read("lorafinetune_gpu_seconds_total", {"use": "training"}) == 80

@@ -1,0 +1,114 @@
+"""What enters the index, what is kept of it, and which version wins."""
+
+from typing import Any
+
+import pytest
+
+from lorafinetune.api.codec import decode
+from lorafinetune.core.observed import ATTEMPT_ANNOTATION, STAGE_LABEL
+from lorafinetune.shell import trimming
+from lorafinetune.shell.index import Index
+from unit.shell_objects import job, pod, stored, warning
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "it does not carry our label": {"metadata": {"labels": {trimming.OURS[0]: "Helm"}}},
+    "nobody controls it": {"metadata": {"ownerReferences": None}},
+    "somebody else controls it": {"metadata": {"ownerReferences": [{"kind": "CronJob", "controller": True}]}},
+    "its stage is none": {"metadata": {"labels": {STAGE_LABEL: "brew"}}},
+    "its attempt is no number": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: "²"}}},
+    "it says nothing of its attempt": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: None}}},
+}
+
+
+@pytest.mark.parametrize("sentence", FOREIGN)
+def test_a_job_is_not_ours_if(sentence: str) -> None:
+    index = Index()
+    assert not index.jobs.put(job(**FOREIGN[sentence]))
+    assert index.jobs.get("team-a", "job") is None
+    assert index.jobs.was_seen("uid-job")
+
+
+def test_of_a_resource_all_is_kept_that_decoding_needs() -> None:
+    index = Index()
+    index.resources.put(stored(version=7))
+    kept = index.resources.get("team-a", "tune")
+    assert kept is not None
+    assert decode(kept) == decode({**stored(version=7), "metadata": kept["metadata"]})
+    assert kept["metadata"]["annotations"] == {"lorafinetune.dev/refresh": "1"}
+    assert "managedFields" not in kept["metadata"]
+
+
+def test_of_a_job_and_a_pod_only_what_is_read_is_kept() -> None:
+    kept_job, kept_pod = trimming.job(job()), trimming.pod(pod())
+    assert kept_job is not None
+    assert kept_pod is not None
+    assert kept_job["spec"] == {"suspend": False}
+    assert kept_job["status"] == {"active": 1}
+    assert set(kept_job["metadata"]["annotations"]) <= {
+        "lorafinetune.dev/attempt",
+        "lorafinetune.dev/generation",
+    }
+    assert "someone/else" not in kept_job["metadata"]["labels"]
+    assert kept_pod["spec"] == {"nodeName": "node-1"}
+    assert set(kept_pod["status"]["containerStatuses"][0]) == {"name", "state", "lastState"}
+
+
+@pytest.mark.parametrize(
+    "given", [warning(kind="Node"), warning(type="Normal"), warning(involvedObject=None)]
+)
+def test_an_event_that_is_no_warning_about_a_job_or_pod_is_not_kept(given: dict[str, Any]) -> None:
+    assert trimming.event(given) is None
+
+
+def test_an_older_version_does_not_replace_a_newer() -> None:
+    index = Index()
+    assert index.jobs.put(job(version=10, spec={"suspend": True}))
+    assert not index.jobs.put(job(version=9))
+    assert not index.jobs.put(job(version=10))
+    assert index.jobs.get("team-a", "job") == index.jobs.of_uid("uid-job")
+    assert (index.jobs.get("team-a", "job") or {})["spec"]["suspend"] is True
+
+
+def test_a_change_that_nobody_reads_is_none_but_the_version_counts() -> None:
+    index = Index()
+    index.jobs.put(job(version=1))
+    assert not index.jobs.put(job(version=2, metadata={"labels": {"someone/else": "y"}}))
+    assert (index.jobs.get("team-a", "job") or {})["metadata"]["resourceVersion"] == "2"
+
+
+def test_what_is_gone_does_not_come_back_by_a_late_answer() -> None:
+    index = Index()
+    index.jobs.put(job(version=1))
+    assert index.jobs.drop("team-a", "job", "uid-job")
+    assert not index.jobs.put(job(version=2))
+    assert len(index.jobs) == 0
+
+
+def test_the_end_of_one_object_is_not_that_of_the_next_with_its_name() -> None:
+    index = Index()
+    index.jobs.put(job(version=1))
+    index.jobs.put(job(version=2, metadata={"uid": "uid-next"}))
+    assert not index.jobs.drop("team-a", "job", "uid-job")
+    assert index.jobs.of_uid("uid-next") is not None
+    assert index.jobs.of_uid("uid-job") is None
+
+
+def test_jobs_are_found_by_their_resource_and_pods_by_their_job() -> None:
+    index = Index()
+    for name, owner in (("a", "tune"), ("b", "tune"), ("c", "other")):
+        index.jobs.put(job(name, owner=owner))
+        index.pods.put(pod(f"pod-{name}", of=name))
+    assert [found["metadata"]["name"] for found in index.jobs.group("team-a", "uid-tune")] == ["a", "b"]
+    assert [found["metadata"]["name"] for found in index.pods.group("team-a", "c")] == ["pod-c"]
+    index.jobs.drop("team-a", "a", "uid-a")
+    assert [found["metadata"]["name"] for found in index.jobs.group("team-a", "uid-tune")] == ["b"]
+    assert index.jobs.group("team-b", "uid-tune") == []
+
+
+def test_a_thousand_runs_take_little_memory() -> None:
+    index = Index()
+    for number in range(1000):
+        index.resources.put(stored(f"tune-{number}"))
+        index.pods.put(pod(f"pod-{number}"))
+    packed = [entry.body for table in (index.resources, index.pods) for entry in table._entries.values()]
+    assert sum(map(len, packed)) < 400 * 1000
