@@ -1,0 +1,95 @@
+"""The operator on a cluster, installed as the README says: with helm, from the images that users build."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from chart.helm import CHARTS, OPERATOR, given, helm
+from cluster import product
+from cluster.build import binary
+from cluster.process import run
+from cluster.testbed import Cluster
+
+NAMESPACE = "lorafinetune-system"
+T = TypeVar("T")
+
+
+class Installation:
+    """One release of the chart."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def install(self, values: Mapping[str, Any] | None = None) -> None:
+        """Installs the chart or upgrades it, and waits until the operator is ready."""
+        helm(
+            "upgrade",
+            OPERATOR,
+            str(CHARTS / OPERATOR),
+            "--install",
+            "--create-namespace",
+            "--wait",
+            "--timeout=3m",
+            f"--namespace={NAMESPACE}",
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            *given(self._images() | dict(values or {})),
+        )
+
+    def uninstall(self) -> None:
+        helm("uninstall", OPERATOR, f"--namespace={NAMESPACE}", f"--kubeconfig={self.cluster.kubeconfig}")
+        self.kubectl("delete", "crd", "lorafinetunes.lorafinetune.dev")
+        self.kubectl("delete", "namespace", NAMESPACE)
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints. A refusal is a CommandError with its message."""
+        return run(str(binary("kubectl")), f"--kubeconfig={self.cluster.kubeconfig}", *arguments, within=300)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def operator_pod(self) -> str:
+        """Name of the operator's pod, once there is one that is ready."""
+
+        def ready() -> str:
+            pods = self.get(
+                "pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/name=lorafinetune"
+            )
+            return next((str(pod["metadata"]["name"]) for pod in pods["items"] if _is_ready(pod)), "")
+
+        return until(ready, 120)
+
+    def _images(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in product.NAMES:
+            registry, repository, tag = split(self.cluster.offer(product.image(name)))
+            values |= {
+                "images.registry": registry,
+                f"images.{name}.repository": repository,
+                f"images.{name}.tag": tag,
+            }
+        return values
+
+
+def split(reference: str) -> tuple[str, str, str]:
+    """`HOST/PREFIX/NAME:TAG` → registry, repository, tag."""
+    path, _, tag = reference.rpartition(":")
+    registry, _, name = path.rpartition("/")
+    return registry, name, tag
+
+
+def until(found: Callable[[], T], within: float) -> T:
+    """What `found` returns, once it is something."""
+    deadline = time.monotonic() + within
+    while not (something := found()):
+        assert time.monotonic() < deadline, f"nothing after {within:.0f} s"
+        time.sleep(0.2)
+    return something
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    return any(
+        c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", [])
+    )

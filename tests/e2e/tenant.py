@@ -1,0 +1,170 @@
+"""A tenant of the cluster: a namespace, a Secret, and LoRAFineTunes applied with kubectl."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from builders import document, merged
+from cluster.build import binary
+from cluster.process import run
+from cluster.s3server import S3Endpoint
+from cluster.storage import INSIDE
+from e2e.installation import Installation, until
+from e2e.jobs import new_namespace
+from local.runs import SPEC, desk
+from lorafinetune.api.status import StageName
+from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
+
+Object = dict[str, Any]
+
+
+class Store:
+    """A bucket of the cluster's S3 service."""
+
+    def __init__(self, endpoint: S3Endpoint, bucket: str) -> None:
+        self.endpoint = endpoint
+        self.bucket = bucket
+        endpoint.create_bucket(bucket)
+
+    def fill(self, folder: Path) -> None:
+        samples = desk(folder).samples
+        client = self.endpoint.client()
+        for path in samples.rglob("*"):
+            if path.is_file():
+                client.upload_file(str(path), self.bucket, path.relative_to(samples).as_posix())
+        client.close()
+
+    def keys(self, prefix: str) -> list[str]:
+        client = self.endpoint.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        client.close()
+        return found
+
+    def empty(self) -> None:
+        client = self.endpoint.client()
+        for key in self.keys(""):
+            client.delete_object(Bucket=self.bucket, Key=key)
+        client.delete_bucket(Bucket=self.bucket)
+        client.close()
+
+    def spec(self, prefix: str, changes: Mapping[str, Any] | None = None) -> Object:
+        """A short tuning of the tiny model, whose outputs lie below the prefix."""
+        here = {"connection": "store"}
+        mine = {
+            "connections": [{"name": "store", "endpoint": INSIDE, "secretRef": {"name": "s3"}}],
+            "model": {"source": f"s3://{self.bucket}/tiny", **here},
+            "datasets": [{"source": f"s3://{self.bucket}/rows.jsonl", "format": "alpaca", **here}],
+            "training": {"maxSteps": 10, "evaluation": {"everySteps": 5}, "checkpoint": {"every": 5}},
+            "storage": {"uri": f"s3://{self.bucket}/{prefix}", **here},
+        }
+        return merged(document(merged(SPEC, mine))["spec"], changes or {})
+
+
+class Tenant:
+    """A namespace and what its people do in it."""
+
+    def __init__(self, installation: Installation, store: Store) -> None:
+        self.installation = installation
+        self.store = store
+        self.namespace = new_namespace(installation.cluster)
+
+    def leave(self) -> None:
+        self.kubectl("delete", "lorafinetunes", "--all")
+        self.installation.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.installation.kubectl(f"--namespace={self.namespace}", *arguments)
+
+    def give_secret(self, **wrong: str) -> None:
+        keys = {
+            "AWS_ACCESS_KEY_ID": self.store.endpoint.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.store.endpoint.secret_key,
+        }
+        self.apply_object(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": keys | wrong}
+        )
+
+    def apply_object(self, made: Object) -> str:
+        """`kubectl apply` of one object; what it prints."""
+        kubectl = [str(binary("kubectl")), f"--kubeconfig={self.installation.cluster.kubeconfig}"]
+        text = yaml.safe_dump(made, allow_unicode=True)
+        return run(*kubectl, f"--namespace={self.namespace}", "apply", "-f", "-", stdin=text)
+
+    def apply(self, name: str = "tune", changes: Mapping[str, Any] | None = None) -> None:
+        """Applies a LoRAFineTune: the short tuning with some fields changed."""
+        made = document()
+        spec = self.store.spec(self.namespace, changes)
+        self.apply_object({**made, "metadata": {"name": name}, "spec": spec})
+
+    def edit(self, name: str, changes: Mapping[str, Any]) -> None:
+        patch = json.dumps({"spec": changes})
+        self.kubectl("patch", "lorafinetune", name, "--type=merge", f"--patch={patch}")
+
+    def get(self, name: str = "tune") -> Object:
+        found: Object = self.installation.get(f"--namespace={self.namespace}", "lorafinetune", name)
+        return found
+
+    def status(self, name: str = "tune") -> Object:
+        status: Object = self.get(name).get("status", {})
+        return status
+
+    def wait(self, condition: str, name: str = "tune", within: int = 240) -> Object:
+        """Waits with `kubectl wait`; the status then."""
+        self.kubectl("wait", f"--for=condition={condition}", f"--timeout={within}s", f"lorafinetune/{name}")
+        return self.status(name)
+
+    def wait_for_reason(self, reason: str, name: str = "tune", within: float = 60) -> Object:
+        """The failure with this reason, once the resource tells of it."""
+
+        def told() -> Object:
+            failure: Object = self.status(name).get("failure", {})
+            return failure if failure.get("reason") == reason else {}
+
+        return until(told, within)
+
+    def wait_for_checkpoint(self, name: str = "tune", within: float = 240) -> int:
+        """The step of the first checkpoint that the status shows."""
+        return until(lambda: int(self.status(name).get("checkpoint", {}).get("step", 0)), within)
+
+    def jobs(self, stage: StageName | None = None, name: str = "tune") -> list[Object]:
+        selector = f"{NAME_LABEL}={name}" + (f",{STAGE_LABEL}={stage}" if stage else "")
+        found: list[Object] = self.installation.get(
+            f"--namespace={self.namespace}", "jobs", f"--selector={selector}"
+        )["items"]
+        return found
+
+    def pods(self, stage: StageName | None = None) -> list[Object]:
+        selector = f"{STAGE_LABEL}={stage}" if stage else STAGE_LABEL
+        found: list[Object] = self.installation.get(
+            f"--namespace={self.namespace}", "pods", f"--selector={selector}"
+        )["items"]
+        return found
+
+    def running_pod(self, stage: StageName, within: float = 120) -> str:
+        """Name of the pod of a stage, once it runs."""
+
+        def running() -> str:
+            alive = (p for p in self.pods(stage) if p["status"].get("phase") == "Running")
+            return next(
+                (p["metadata"]["name"] for p in alive if not p["metadata"].get("deletionTimestamp")), ""
+            )
+
+        return until(running, within)
+
+    def events(self, name: str = "tune") -> list[tuple[str, str]]:
+        """Reason and message of the Events on a resource, in order, as often as each was told."""
+        found = self.installation.get(f"--namespace={self.namespace}", "events")["items"]
+        mine = [e for e in found if e["involvedObject"].get("name") == name]
+        mine.sort(key=lambda e: str(e.get("firstTimestamp") or e.get("eventTime")))
+        return [(e["reason"], e["message"]) for e in mine for _ in range(e.get("count") or 1)]
+
+    def is_quiet(self, seconds: float, name: str = "tune") -> bool:
+        """Whether nothing is written to the resource for so long."""
+        before = self.get(name)["metadata"]["resourceVersion"]
+        time.sleep(seconds)
+        return bool(before == self.get(name)["metadata"]["resourceVersion"])
