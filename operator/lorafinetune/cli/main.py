@@ -14,6 +14,7 @@ from lorafinetune.api.crd import crd as make_crd
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.document import DocumentError, read_resource
 from lorafinetune.cli.kubeyaml import dump
+from lorafinetune.cli.what import What
 from lorafinetune.contract.outcome import ExitCode, StageError
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.jobs import Settings
@@ -33,24 +34,24 @@ STORE: Final = Path("lorafinetune-store")
 RUNS: Final = Path("lorafinetune-runs")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with one LoRAFineTune.")]
+Store = Annotated[
+    Path,
+    typer.Option(help="Directory that stands in for every S3 server: s3://BUCKET/KEY is DIR/BUCKET/KEY."),
+]
+S3 = Annotated[bool, typer.Option("--s3", help="Use the S3 servers that the file names, not a directory.")]
+SecretsFolder = Annotated[
+    Path, typer.Option("--secrets", help="Directory with the Secrets that the file names, as DIR/NAME/KEY.")
+]
+SECRETS: Final = Path("~/.config/lorafinetune/secrets")
 
 
 @app.command()
 def run(
     file: File,
-    store: Annotated[
-        Path,
-        typer.Option(help="Directory that stands in for every S3 server: s3://BUCKET/KEY is DIR/BUCKET/KEY."),
-    ] = STORE,
-    s3: Annotated[
-        bool, typer.Option("--s3", help="Use the S3 servers that the file names, not a directory.")
-    ] = False,
-    runs: Annotated[Path, typer.Option(help="Directory for logs and scratch files.")] = Path(
-        "lorafinetune-runs"
-    ),
-    secrets: Annotated[
-        Path, typer.Option(help="Directory with the Secrets that the file names, as DIR/NAME/KEY.")
-    ] = Path("~/.config/lorafinetune/secrets"),
+    store: Store = STORE,
+    s3: S3 = False,
+    runs: Annotated[Path, typer.Option(help="Directory for logs and scratch files.")] = RUNS,
+    secrets: SecretsFolder = SECRETS,
 ) -> None:
     """Run all stages on this machine: download, prepare, train, export.
 
@@ -63,6 +64,34 @@ def run(
 
     resource = _read(file, local=True)
     sys.exit(run_resource(resource, None if s3 else store, runs, secrets.expanduser()))
+
+
+@app.command()
+def fetch(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A LoRAFineTune with its status; - reads standard input.")
+    ],
+    what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
+    to: Annotated[Path, typer.Option(help="Directory to make.")] = Path("model"),
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Annotated[
+        str, typer.Option(help="Address of the S3 server as seen from here; another one for --s3.")
+    ] = "",
+    secrets: SecretsFolder = SECRETS,
+) -> None:
+    """Bring the merged model or the adapter out of the store, every file checked.
+
+    Example: kubectl get lft tune -o yaml | lorafinetune fetch - --s3 --to model
+    """
+    from lorafinetune.cli.fetch import fetch as fetch_output
+
+    resource = read_resource(Path("/dev/stdin") if file == Path("-") else file)
+    try:
+        fetch_output(resource, what, to, None if s3 else store, endpoint, secrets.expanduser())
+    except StageError as problem:
+        raise DocumentError([_sentence(problem)]) from None
+    output.print(f"{what.value} {to}")
 
 
 @app.command()

@@ -11,11 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import yaml
-
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Failure
+from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import ExitCode
@@ -62,15 +61,15 @@ def _run(resource: LoRAFineTune, executor: Executor, view: View) -> int:
         except BaseException:
             executor.kill()
             raise
-    _keep(ended, executor.folder / RESOURCE_FILE)
+    keep(ended, executor.folder / RESOURCE_FILE)
     view.conclude(ended, _failed_log(ended, executor))
     return exit_code(ended)
 
 
-def _keep(resource: LoRAFineTune, path: Path) -> None:
+def keep(resource: LoRAFineTune, path: Path) -> None:
     """Leaves the resource with its status, as `kubectl get -o yaml` would show it."""
     partial = path.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(resource.encode(), sort_keys=False, allow_unicode=True))
+    partial.write_text(dump(resource.encode()))
     partial.replace(path)
 
 

@@ -1,0 +1,111 @@
+"""Bringing an output out of the store: whole, checked, or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import merged, resource, sha
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import Artifact, Artifacts, LoRAFineTuneStatus
+from lorafinetune.cli.document import read_resource
+from lorafinetune.cli.fetch import fetch
+from lorafinetune.cli.run import keep
+from lorafinetune.cli.what import What
+from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
+
+OUTPUTS = {
+    f"exports/{sha('merged')}": {"config.json": b"{}", "model.safetensors": b"weights"},
+    f"trainings/{sha('trained')}": {"adapter/adapter_model.safetensors": b"small", "loss.png": b"png"},
+}
+URI = "s3://bucket/runs"
+
+
+@pytest.fixture(autouse=True)
+def no_store_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undoes what a fetch tells the store by the environment."""
+    monkeypatch.setenv(STORE_DIRECTORY_VARIABLE, "")
+
+
+def a_store(folder: Path) -> Path:
+    """A directory in place of S3, with a merged model and a training."""
+    store = DirectoryStore(folder / "bucket" / "runs", URI)
+    for place, files in OUTPUTS.items():
+        put = [(name, store.put(f"{place}/{name}", [body])) for name, body in files.items()]
+        listed = [ManifestFile(path=name, size=it.size, sha256=it.sha256) for name, it in put]
+        kind, _, key = place.partition("/")
+        commit_manifest(store, place, kind, key, listed, {}, None)
+    return folder
+
+
+def a_run(spec: dict[str, Any] | None = None) -> LoRAFineTune:
+    def at(place: str) -> Artifact:
+        return Artifact(uri=f"{URI}/{place}", digest=sha("x"), bytes=1)
+
+    artifacts = Artifacts(
+        merged=at(f"exports/{sha('merged')}"), adapter=at(f"trainings/{sha('trained')}/adapter")
+    )
+    made = resource(merged({"training": {"learningRate": "1e-3"}}, spec or {}))
+    return made.model_copy(update={"status": LoRAFineTuneStatus(artifacts=artifacts)})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        pytest.param(What.MERGED, {"config.json": b"{}", "model.safetensors": b"weights"}, id="merged"),
+        pytest.param(What.ADAPTER, {"adapter_model.safetensors": b"small"}, id="the adapter alone"),
+    ],
+)
+def test_an_output_is_fetched(what: What, expected: dict[str, bytes], tmp_path: Path) -> None:
+    fetch(a_run(), what, tmp_path / "here", a_store(tmp_path / "store"), "", tmp_path)
+    assert contents(tmp_path / "here") == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "store"]
+
+
+def damage(store: Path) -> None:
+    next(store.rglob("model.safetensors")).write_bytes(b"WEIGHTS")
+
+
+def lose(store: Path) -> None:
+    for path in store.rglob("manifest.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("mishap", [damage, lose], ids=["damaged", "lost"])
+def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path) -> None:
+    store = a_store(tmp_path / "store")
+    mishap(store)
+    with pytest.raises(StageError) as refused:
+        fetch(a_run(), What.MERGED, tmp_path / "here", store, "", tmp_path)
+    assert refused.value.reason is Reason.ARTIFACT_CORRUPT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(StageError, match="exists already"):
+        fetch(a_run(), What.MERGED, tmp_path / "here", a_store(tmp_path / "store"), "", tmp_path)
+
+
+def test_a_resource_without_the_output_says_what_to_give() -> None:
+    with pytest.raises(StageError, match="tells of no merged output") as refused:
+        fetch(resource(), What.MERGED, Path("never"), None, "", Path("none"))
+    assert "kubectl get lft" in refused.value.hint
+
+
+def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="Secret s3 has no key AWS_ACCESS_KEY_ID"):
+        fetch(a_run(), What.MERGED, tmp_path / "here", None, "", tmp_path)
+
+
+def test_what_a_run_leaves_behind_can_be_read_again(tmp_path: Path) -> None:
+    keep(a_run(), tmp_path / "resource.yaml")
+    assert read_resource(tmp_path / "resource.yaml") == a_run()
