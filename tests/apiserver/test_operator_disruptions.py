@@ -37,7 +37,9 @@ def test_a_restart_writes_nothing(own_namespace: Namespace, own_operator: Operat
     own_namespace.run(own_namespace.pod(own_namespace.job("busy", "download")))
     own_namespace.until("busy", "Ready", "Download")
     time.sleep(1.5)
-    own_operator.stop()
+    told_to_stop = time.monotonic()
+    own_operator.stop(grace=20)
+    assert time.monotonic() - told_to_stop < 5
     before = versions(own_namespace)
     own_operator.start()
     own_namespace.wait(lambda: own_operator.metric("lorafinetune_reconcile_latency_seconds_count") >= 2)

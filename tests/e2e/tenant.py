@@ -160,7 +160,7 @@ class Tenant:
         """Reason and message of the Events on a resource, in order, as often as each was told."""
         found = self.installation.get(f"--namespace={self.namespace}", "events")["items"]
         mine = [e for e in found if e["involvedObject"].get("name") == name]
-        mine.sort(key=lambda e: str(e.get("firstTimestamp") or e.get("eventTime")))
+        mine.sort(key=lambda e: int(e["metadata"]["resourceVersion"]))
         return [(e["reason"], e["message"]) for e in mine for _ in range(e.get("count") or 1)]
 
     def is_quiet(self, seconds: float, name: str = "tune") -> bool:

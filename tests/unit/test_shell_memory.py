@@ -4,7 +4,7 @@ from lorafinetune.contract.outcome import Progress
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.refusals import TRIED_AGAIN_AFTER, Refusals
+from lorafinetune.shell.refusals import TRIED_AGAIN_AFTER, Refusals, Refused
 from lorafinetune.shell.warnings import KEPT_PER_JOB, KEPT_SECONDS, Warnings
 from unit.shell_objects import job, pod, warning
 from unit.test_shell_queue import Clock
@@ -55,11 +55,11 @@ def test_a_refusal_holds_for_a_while_in_its_namespace() -> None:
     refusals.add(JOB, "exceeded quota")
     refusals.add(("team-a", "other"), None)
     refusals.add(("team-b", "job"), None)
-    assert refusals.refused("team-a") == {"job": "exceeded quota"}
-    assert refusals.taken("team-a") == {"other"}
+    names = ("job", "other", "third")
+    assert refusals.of("team-a", names) == Refused(frozenset({"other"}), {"job": "exceeded quota"})
+    assert refusals.of("team-b", names) == Refused(frozenset({"job"}), {})
     clock.now += TRIED_AGAIN_AFTER
-    assert not refusals.refused("team-a")
-    assert not refusals.taken("team-b")
+    assert refusals.of("team-a", names) == Refused(frozenset(), {})
 
 
 def heard_of() -> tuple[Warnings, Clock, list[Key]]:

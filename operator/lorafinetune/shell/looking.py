@@ -106,6 +106,7 @@ class Looker:
         pods = [pod for name in names for pod in known.index.pods.group(namespace, name)]
         events = [event for name in names for event in known.warnings.of(namespace, name)]
         told = {name: known.progress.shown((namespace, name)) for name in names}
+        refusals = known.refusals.of(namespace, names)
         now = known.now()
         return Input(
             resource=resource,
@@ -113,8 +114,8 @@ class Looker:
             settings=known.settings(),
             now=now,
             progress={name: progress for name, progress in told.items() if progress},
-            taken=known.refusals.taken(namespace),
-            refused=known.refusals.refused(namespace),
+            taken=refusals.taken,
+            refused=refusals.refused,
         )
 
     def _jobs(self, resource: LoRAFineTune, watched: frozenset[str]) -> list[dict[str, Any]]:

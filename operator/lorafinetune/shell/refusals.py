@@ -1,12 +1,22 @@
 """Jobs that could not be created, for as long as it makes no sense to try again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from lorafinetune.shell.index import Key
 
 TRIED_AGAIN_AFTER: Final = 25.0
 """Seconds. Less than the pause after which the plan looks again, so that each look is a try."""
+MANY: Final = 1000
+
+
+@dataclass(frozen=True)
+class Refused:
+    """taken: names that other objects have. refused: what the API server answered, by name."""
+
+    taken: frozenset[str]
+    refused: dict[str, str]
 
 
 class Refusals:
@@ -17,17 +27,15 @@ class Refusals:
         self._told: dict[Key, tuple[float, str | None]] = {}
 
     def add(self, job: Key, message: str | None) -> None:
-        self._told[job] = (self._clock() + TRIED_AGAIN_AFTER, message)
-
-    def taken(self, namespace: str) -> frozenset[str]:
-        """Names that other objects have."""
-        return frozenset(name for name, message in self._of(namespace).items() if message is None)
-
-    def refused(self, namespace: str) -> dict[str, str]:
-        """What the API server answered, by name."""
-        return {name: message for name, message in self._of(namespace).items() if message is not None}
-
-    def _of(self, namespace: str) -> dict[str, str | None]:
         now = self._clock()
-        self._told = {job: told for job, told in self._told.items() if told[0] > now}
-        return {name: message for (place, name), (_, message) in self._told.items() if place == namespace}
+        if len(self._told) >= MANY:
+            self._told = {other: told for other, told in self._told.items() if told[0] > now}
+        self._told[job] = (now + TRIED_AGAIN_AFTER, message)
+
+    def of(self, namespace: str, names: Iterable[str]) -> Refused:
+        """What still holds of the names."""
+        now = self._clock()
+        told = {name: self._told.get((namespace, name), (now, None)) for name in names}
+        held = {name: message for name, (until, message) in told.items() if until > now}
+        refused = {name: message for name, message in held.items() if message is not None}
+        return Refused(frozenset(held.keys() - refused.keys()), refused)

@@ -55,6 +55,8 @@ class Waking:
             case "lorafinetunes":
                 self._wake(key_of(given), 0)
             case "jobs":
+                if _has_ended(given):
+                    self._progress.forget(key_of(given))
                 self._owner(given, 0)
                 self.job(key_of(given))
             case _:
@@ -69,3 +71,8 @@ class Waking:
         self.job((namespace, job_of(given)))
         if name := given["metadata"].get("labels", {}).get(NAME_LABEL):
             self._wake((namespace, name), 0)
+
+
+def _has_ended(job: Object) -> bool:
+    conditions = job.get("status", {}).get("conditions", [])
+    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)

@@ -10,7 +10,7 @@ from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.index import Key
 from lorafinetune.shell.metrics import Metrics
 from lorafinetune.shell.queue import Turn, WorkQueue
-from lorafinetune.shell.writing import ABOUT, CONFLICT
+from lorafinetune.shell.writing import ABOUT, CONFLICT, NOT_FOUND
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ async def _one(queue: WorkQueue[Key], turn: Turn[Key], look: Look, metrics: Metr
     try:
         again = await look(turn.key)
     except ApiError as problem:
-        metrics.errors.labels("conflict" if problem.code == CONFLICT else "api").inc()
-        level = logging.DEBUG if problem.code == CONFLICT else logging.WARNING
+        expected = problem.code in (CONFLICT, NOT_FOUND)
+        metrics.errors.labels("changed" if expected else "api").inc()
+        level = logging.DEBUG if expected else logging.WARNING
         pause = queue.failed(turn.key)
         log.log(level, "tried again in %.1f s: %s", pause, problem, extra=_about(turn.key))
     except Exception:
