@@ -1,0 +1,114 @@
+"""What happens in the cluster → which resource is looked at, and what is found to be gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+
+from lorafinetune.contract.outcome import Progress
+from lorafinetune.shell import audit
+from lorafinetune.shell.client import Client
+from lorafinetune.shell.index import Index, Key
+from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.progress import LEAST_SECONDS, ProgressMemory
+from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.waking import Waking
+from unit.shell_objects import job, pod, stored
+from unit.test_shell_queue import Clock
+
+TUNE, OTHER = ("team-a", "tune"), ("team-a", "other")
+ENDED: dict[str, Any] = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+
+
+class World:
+    """Waking with all that it knows. woken: whom, and after how many seconds."""
+
+    def __init__(self) -> None:
+        self.index, self.interest = Index(), Interest()
+        self.progress = ProgressMemory(Clock())
+        self.woken: list[tuple[Key, float]] = []
+        self.waking = Waking(
+            self.index, self.interest, self.progress, lambda k, after: self.woken.append((k, after))
+        )
+
+    def after(self, happens: Callable[[Waking], None]) -> set[Key]:
+        """Who is woken by what happens."""
+        self.woken.clear()
+        happens(self.waking)
+        return {key for key, _ in self.woken}
+
+
+WAKES: dict[str, tuple[Callable[[Waking], None], set[Key]]] = {
+    "the resource changes": (lambda w: w.seen("lorafinetunes", "MODIFIED", stored(version=9)), set()),
+    "the resource is edited": (
+        lambda w: w.seen("lorafinetunes", "MODIFIED", stored(version=9, spec={"suspend": True})),
+        {TUNE},
+    ),
+    "the resource is gone": (lambda w: w.seen("lorafinetunes", "DELETED", stored(version=9)), {TUNE}),
+    "its Job ends": (lambda w: w.seen("jobs", "MODIFIED", job(version=9, **ENDED)), {TUNE, OTHER}),
+    "its Job is shown again": (lambda w: w.seen("jobs", "MODIFIED", job(version=9)), set()),
+    "its Job is gone": (lambda w: w.seen("jobs", "DELETED", job(version=9)), {TUNE, OTHER}),
+    "a Pod of its Job changes": (lambda w: w.seen("pods", "ADDED", pod()), {TUNE, OTHER}),
+    "a Pod of a Job that is gone changes": (lambda w: w.seen("pods", "ADDED", pod(of="gone")), {TUNE}),
+    "a Job of nobody's changes": (
+        lambda w: w.seen("jobs", "ADDED", job("x", metadata={"ownerReferences": None})),
+        set(),
+    ),
+    "a warning is heard of its Job": (lambda w: w.job(("team-a", "job")), {TUNE, OTHER}),
+}
+
+
+@pytest.mark.parametrize("sentence", WAKES)
+def test_those_whom_it_concerns_are_woken_when(sentence: str) -> None:
+    world = World()
+    world.waking.seen("lorafinetunes", None, stored())
+    world.waking.seen("jobs", None, job())
+    world.interest.set(OTHER, frozenset({"job"}))
+    happens, woken = WAKES[sentence]
+    assert world.after(happens) == woken
+
+
+def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
+    world = World()
+    world.waking.seen("jobs", None, job())
+    tell = Progress(stage="train", done=1)
+    world.after(lambda w: w.progress("team-a", "job", tell))
+    assert world.woken == [(TUNE, 0)]
+    world.progress.shown(("team-a", "job"))
+    world.after(lambda w: w.progress("team-a", "job", tell.model_copy(update={"done": 2})))
+    assert world.woken == [(TUNE, LEAST_SECONDS)]
+    world.waking.seen("jobs", "MODIFIED", job(version=2, **ENDED))
+    assert world.progress.ages() == {}
+
+
+class Lists:
+    """What the API server lists: no watch can be made to miss a deletion at will."""
+
+    def __init__(self, **uids: list[str]) -> None:
+        self._uids = uids
+
+    async def metadata(self, plural: str, *_: object) -> AsyncIterator[Object]:
+        for uid in self._uids.get(plural, ()):
+            yield {"uid": uid}
+
+
+def test_what_was_deleted_while_a_watch_was_broken_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "SOON", 0)
+    world = World()
+    world.waking.seen("lorafinetunes", None, stored())
+    world.waking.seen("jobs", None, job("gone"))
+    world.waking.seen("jobs", None, job("there"))
+
+    async def look() -> None:
+        lists: Any = Lists(lorafinetunes=["uid-tune"], jobs=["uid-there"])
+        auditor = audit.Auditor(cast(Client, lists), world.index, (None,), world.waking.gone)
+        auditor.request()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(auditor.run(), 0.05)
+
+    world.woken.clear()
+    asyncio.run(look())
+    assert list(world.index.jobs.uids()) == ["uid-there"]
+    assert (TUNE, 0) in world.woken
+    assert len(world.index.resources) == 1
