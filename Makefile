@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
-.PHONY: help demo test check e2e generate images version cluster-up cluster-down servers clean
+.PHONY: help demo test check e2e generate images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -69,6 +69,9 @@ cluster-up: .venv/ready ## start a real Kubernetes on this machine, and print ho
 
 cluster-down: .venv/ready ## end it, and leave nothing behind
 	@PYTHONPATH=tests $(BIN)/python -m cluster.down
+
+cluster-samples: .venv/ready ## put our images, an S3 service and the sample's model and data into it
+	@PYTHONPATH=tests $(BIN)/python -m cluster.samples
 
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
 	$(BIN)/pytest -q -m e2e tests/e2e

@@ -54,16 +54,22 @@ def model_directories(resource: LoRAFineTune, store: Path) -> tuple[Path, Path]:
 
 def answer_all(directory: Path, questions: tuple[str, ...], name: str) -> dict[str, str]:
     """Greedy answers of the model in a directory, by question. name: shown while it answers."""
+    model, tokenizer = load(directory)
+    asked = track(questions, name, console=Console(stderr=True))
+    return {question: answer(model, tokenizer, question) for question in asked}
+
+
+def load(directory: Path) -> tuple[Any, Any]:
+    """The model in a directory, and its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
-    asked = track(questions, name, console=Console(stderr=True))
-    return {question: answer(model, tokenizer, question) for question in asked}
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    return model, tokenizer
 
 
 def answer(model: Any, tokenizer: Any, question: str) -> str:

@@ -100,6 +100,10 @@ class SingleNode:
                 with step(f"import of {reference}"):
                     images.export(reference, held, self._take)
 
+    def alias(self, reference: str, other: str) -> None:
+        """Let pods know an image by another name too, whichever image had it."""
+        self._ctr("images", "tag", "--force", reference, other)
+
     def _take(self, reference: str, layout: Path) -> None:
         """Unpack the layers; keeping them packed as well would only take space."""
         name = f"--base-name={reference.rpartition(':')[0]}"

@@ -39,6 +39,13 @@ class Cluster:
         self._own.offer(reference)
         return reference
 
+    def offer_as(self, reference: str, other: str) -> None:
+        """See that pods can run the image by a name of our choice."""
+        if self._own is None:
+            raise ServerError("KUBECONFIG names a cluster that pulls its images: make images REGISTRY=…")
+        self._own.offer(reference)
+        self._own.alias(reference, other)
+
     def address(self, namespace: str, service: str, port: int) -> str:
         """`host:port` at which the tests themselves reach a Service."""
         if self._own is None:

@@ -118,6 +118,11 @@ class Tenant:
         self.kubectl("wait", f"--for=condition={condition}", f"--timeout={within}s", f"lorafinetune/{name}")
         return self.status(name)
 
+    def reason(self, condition: str, name: str = "tune") -> str:
+        """The reason of a condition; empty where there is none."""
+        conditions = {c["type"]: c["reason"] for c in self.status(name).get("conditions", [])}
+        return str(conditions.get(condition, ""))
+
     def wait_for_reason(self, reason: str, name: str = "tune", within: float = 60) -> Object:
         """The failure with this reason, once the resource tells of it."""
 

@@ -1,0 +1,67 @@
+"""`make cluster-samples`: everything that the sample needs, in the cluster of `make cluster-up`.
+
+The product's images, an S3 service with the sample's model and data, and its Secret in the namespace
+`default`. What is left to do is what a user of any cluster does: helm and kubectl.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from cluster import product, storage
+from cluster.process import run, say
+from cluster.s3server import S3Endpoint
+from cluster.testbed import Cluster, in_use
+
+ROOT = Path(__file__).parents[2]
+MODEL = "SmolLM2-135M-Instruct"
+STORE = ROOT / "lorafinetune-store" / "samples"
+DATA = ROOT / "samples" / "data" / "emollm"
+
+
+def main() -> None:
+    with in_use() as cluster:
+        for name in product.NAMES:
+            say(f"the image {name} …")
+            _offer(cluster, name)
+        say("the S3 service, the model and the data …")
+        here = storage.deploy(cluster)
+        _fill(here)
+        _give_secret(cluster, here)
+    sys.stdout.write(f"the S3 service is at {here.endpoint} for this machine\n")
+
+
+def _offer(cluster: Cluster, name: str) -> None:
+    """Under the name that the chart knows it by."""
+    reference = product.image(name)
+    cluster.offer_as(reference, f"{reference.rpartition(':')[0]}:{_version()}")
+
+
+def _version() -> str:
+    chart = yaml.safe_load((ROOT / "charts" / "lorafinetune" / "Chart.yaml").read_text())
+    return str(chart["appVersion"])
+
+
+def _fill(here: S3Endpoint) -> None:
+    model = STORE / MODEL
+    run(sys.executable, str(ROOT / "samples" / "smollm2.py"), str(model), within=600)
+    client = here.client()
+    there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in {"samples", "finetunes"} - there:
+        client.create_bucket(Bucket=bucket)
+    for path in model.iterdir():
+        client.upload_file(str(path), "samples", f"{MODEL}/{path.name}")
+    for path in DATA.iterdir():
+        client.upload_file(str(path), "samples", f"emollm/{path.name}")
+    client.close()
+
+
+def _give_secret(cluster: Cluster, here: S3Endpoint) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": here.access_key, "AWS_SECRET_ACCESS_KEY": here.secret_key}
+    metadata = {"name": "s3", "namespace": "default"}
+    cluster.client.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys})
+
+
+if __name__ == "__main__":
+    main()

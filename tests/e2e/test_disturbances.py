@@ -1,0 +1,101 @@
+"""A training that is disturbed in every way people have: it ends as if nothing had happened."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from e2e.installation import NAMESPACE, Installation, until
+from e2e.tenant import Store, Tenant
+
+pytestmark = pytest.mark.e2e
+
+STEPS = 2000
+LONG: dict[str, Any] = {"training": {"maxSteps": STEPS, "checkpoint": {"every": 50}, "evaluation": None}}
+"""Long enough to be disturbed four times."""
+
+
+@pytest.fixture(scope="module")
+def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
+    """A tenant whose training runs and has a checkpoint."""
+    made = Tenant(installation, store)
+    made.give_secret()
+    made.apply(changes=LONG)
+    made.wait_for_checkpoint()
+    yield made
+    made.leave()
+
+
+def goes_on(tenant: Tenant, resumes: int) -> None:
+    """The training has gone on from a checkpoint, for so many times by now, and made another."""
+    until(lambda: tenant.status().get("resumes", 0) == resumes, 180)
+    step = tenant.status()["checkpoint"]["step"]
+    until(lambda: tenant.status()["checkpoint"]["step"] > step, 120)
+
+
+def test_it_shows_how_far_it_is(tenant: Tenant) -> None:
+    status = until(lambda: tenant.status() if tenant.status().get("loss") else {}, 60)
+    assert 0 < status["training"]["step"] < status["training"]["totalSteps"] == STEPS
+    assert status["progress"].endswith("%")
+
+
+def test_another_resource_with_the_same_key_waits(tenant: Tenant) -> None:
+    tenant.apply("twin", changes=LONG)
+    until(lambda: tenant.reason("Ready", "twin") == "WaitingForSameKey", 120)
+    assert tenant.jobs("train", "twin") == []
+
+
+def test_an_operator_that_is_killed_is_not_missed(tenant: Tenant, installation: Installation) -> None:
+    pod = tenant.running_pod("train")
+    operator = installation.operator_pod()
+    installation.kubectl("delete", "pod", operator, f"--namespace={NAMESPACE}", "--grace-period=0", "--force")
+    assert installation.operator_pod() != operator
+    step = tenant.status()["training"]["step"]
+    until(lambda: tenant.status()["training"]["step"] > step, 60)
+    assert tenant.running_pod("train") == pod
+
+
+def test_a_pod_that_is_deleted_is_replaced_and_goes_on(tenant: Tenant) -> None:
+    tenant.kubectl("delete", "pod", tenant.running_pod("train"), "--wait=false")
+    goes_on(tenant, resumes=1)
+
+
+def test_a_pod_that_is_evicted_is_replaced_and_goes_on(tenant: Tenant) -> None:
+    pod = tenant.running_pod("train")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{tenant.namespace}/pods/{pod}/eviction"
+    tenant.installation.cluster.client.request("POST", path, eviction)
+    goes_on(tenant, resumes=2)
+
+
+def test_a_suspended_one_leaves_after_a_checkpoint_and_goes_on_when_resumed(tenant: Tenant) -> None:
+    tenant.edit("tune", {"suspend": True})
+    tenant.wait("Suspended", within=60)
+    assert [p for p in tenant.pods("train") if p["status"]["phase"] == "Running"] == []
+    tenant.edit("tune", {"suspend": False})
+    goes_on(tenant, resumes=3)
+
+
+def test_all_that_costs_no_attempt_and_both_end_with_one_training(tenant: Tenant) -> None:
+    status, twin = tenant.wait("Complete"), tenant.wait("Complete", "twin")
+    assert (status["training"]["step"], status["resumes"]) == (STEPS, 3)
+    assert [stage["attempts"] for stage in status["stages"]] == [0, 0, 0, 0]
+    assert status["artifacts"] == twin["artifacts"]
+    assert len(tenant.jobs("train") + tenant.jobs("train", "twin")) == 1
+
+
+def test_an_edit_stops_the_old_training_before_the_new_one_starts(tenant: Tenant) -> None:
+    tenant.kubectl("delete", "lorafinetune", "--all")
+    tenant.apply("edited", changes={"training": LONG["training"] | {"seed": 7}})
+    old = tenant.running_pod("train")
+    tenant.edit("edited", {"training": {"learningRate": "5e-4"}})
+    until(lambda: tenant.status("edited")["observedGeneration"] == 2, 30)
+    new = until(lambda: next((p for p in tenant.pods("train") if p["metadata"]["name"] != old), None), 180)
+    assert new
+    assert [p["metadata"]["name"] for p in tenant.pods("train")] == [new["metadata"]["name"]]
+
+
+def test_deleting_it_takes_its_jobs_and_pods(tenant: Tenant) -> None:
+    tenant.kubectl("delete", "lorafinetune", "edited")
+    until(lambda: not tenant.jobs(name="edited") and not tenant.pods(), 150)
+    assert tenant.store.keys(f"{tenant.namespace}/prepared/")

@@ -1,0 +1,93 @@
+"""The life of one LoRAFineTune on a real cluster: each test goes on where the last one ended."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import document
+from e2e.installation import Installation, until
+from e2e.tenant import Store, Tenant
+from local.runs import Desk
+from lorafinetune.contract.arguments import STAGES
+
+pytestmark = pytest.mark.e2e
+
+TOLD: list[str] = [*["StageStarted", "StageComplete"] * 4, "Complete"]
+
+
+def digests(status: dict[str, Any]) -> list[str]:
+    return [status["artifacts"][name]["digest"] for name in ("adapter", "merged")]
+
+
+@pytest.fixture(scope="module")
+def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
+    """A tenant whose resource is complete."""
+    made = Tenant(installation, store)
+    made.give_secret()
+    made.apply()
+    made.wait("Complete")
+    yield made
+    made.leave()
+
+
+def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
+    status = tenant.status()
+    assert [(s["name"], s["state"], s["cacheHit"]) for s in status["stages"]] == [
+        (stage, "Complete", False) for stage in STAGES
+    ]
+    assert [reason for reason, _ in tenant.events()] == TOLD
+    columns = tenant.kubectl("get", "lft").split()
+    assert columns[:6] == ["NAME", "STAGE", "PROGRESS", "LOSS", "ETA", "AGE"]
+    assert columns[6:9] == ["tune", "Complete", "100%"]
+
+
+def test_nothing_is_written_once_nothing_happens(tenant: Tenant) -> None:
+    assert tenant.is_quiet(10)
+
+
+def test_it_is_what_the_same_file_becomes_on_a_laptop(tenant: Tenant, store: Store, tmp_path: Path) -> None:
+    assert digests(tenant.status()) == digests(on_a_laptop(store, tmp_path, store.spec("laptop")))
+
+
+def on_a_laptop(store: Store, folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """The status of the same run by the command, with as many threads as a pod sees."""
+    desk = Desk(folder)
+    desk.put_secret("s3", store.endpoint.access_key, store.endpoint.secret_key)
+    spec = spec | {"connections": [spec["connections"][0] | {"endpoint": store.endpoint.endpoint}]}
+    (folder / "tune.yaml").write_text(yaml.safe_dump({**document(), "spec": spec}))
+    ended, out = desk.finish("--s3", "--secrets", "secrets", OMP_NUM_THREADS=str(os.cpu_count()))
+    assert ended == 0, out
+    return desk.status()
+
+
+def test_an_edit_of_the_export_runs_the_export_alone(tenant: Tenant) -> None:
+    before = tenant.status()
+    tenant.edit("tune", {"export": {"merged": {"maxShardSize": "1GB"}}})
+    until(lambda: tenant.status()["observedGeneration"] == 2, 30)
+    after = tenant.wait("Complete")
+    assert after["artifacts"]["adapter"] == before["artifacts"]["adapter"]
+    assert after["artifacts"]["merged"]["uri"] != before["artifacts"]["merged"]["uri"]
+    started = [message.split()[0] for reason, message in tenant.events() if reason == "StageStarted"]
+    assert started == [*STAGES, "export"]
+
+
+def test_jobs_go_after_their_time_to_live_and_the_resource_stays(tenant: Tenant) -> None:
+    tenant.edit("tune", {"ttlSecondsAfterFinished": 1})
+    until(lambda: not tenant.jobs(), 60)
+    assert tenant.status()["stage"] == "Complete"
+    assert tenant.is_quiet(5)
+
+
+def test_deleting_it_leaves_the_artefacts_and_a_new_one_finds_them_without_a_training(tenant: Tenant) -> None:
+    before = digests(tenant.status())
+    tenant.kubectl("delete", "lorafinetune", "tune")
+    assert tenant.store.keys(f"{tenant.namespace}/exports/")
+    tenant.apply("again")
+    again = tenant.wait("Complete", "again")
+    assert digests(again) == before
+    assert [s["cacheHit"] for s in again["stages"]] == [True] * 4
+    assert tenant.jobs("train", "again") == []
