@@ -17,6 +17,7 @@ from e2e.installation import Installation, until
 from e2e.jobs import new_namespace
 from local.runs import SPEC, desk
 from lorafinetune.api.status import StageName
+from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
 
 Object = dict[str, Any]
@@ -61,6 +62,7 @@ class Store:
             "datasets": [{"source": f"s3://{self.bucket}/rows.jsonl", "format": "alpaca", **here}],
             "training": {"maxSteps": 10, "evaluation": {"everySteps": 5}, "checkpoint": {"every": 5}},
             "storage": {"uri": f"s3://{self.bucket}/{prefix}", **here},
+            "resources": {stage: {"requests": {"cpu": "0.5"}} for stage in STAGES},
         }
         return merged(document(merged(SPEC, mine))["spec"], changes or {})
 

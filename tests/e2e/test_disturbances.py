@@ -39,12 +39,6 @@ def test_it_shows_how_far_it_is(tenant: Tenant) -> None:
     assert status["progress"].endswith("%")
 
 
-def test_another_resource_with_the_same_key_waits(tenant: Tenant) -> None:
-    tenant.apply("twin", changes=LONG)
-    until(lambda: tenant.reason("Ready", "twin") == "WaitingForSameKey", 120)
-    assert tenant.jobs("train", "twin") == []
-
-
 def test_an_operator_that_is_killed_is_not_missed(tenant: Tenant, installation: Installation) -> None:
     pod = tenant.running_pod("train")
     operator = installation.operator_pod()
@@ -74,6 +68,12 @@ def test_a_suspended_one_leaves_after_a_checkpoint_and_goes_on_when_resumed(tena
     assert [p for p in tenant.pods("train") if p["status"]["phase"] == "Running"] == []
     tenant.edit("tune", {"suspend": False})
     goes_on(tenant, resumes=3)
+
+
+def test_another_resource_with_the_same_key_waits(tenant: Tenant) -> None:
+    tenant.apply("twin", changes=LONG)
+    until(lambda: tenant.reason("Ready", "twin") == "WaitingForSameKey", 120)
+    assert tenant.jobs("train", "twin") == []
 
 
 def test_all_that_costs_no_attempt_and_both_end_with_one_training(tenant: Tenant) -> None:

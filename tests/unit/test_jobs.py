@@ -226,6 +226,22 @@ def test_every_stage_can_post_its_progress_with_a_token_that_is_good_for_nothing
     }
 
 
+THREADS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "as many as the limit of CPUs": ({"limits": {"cpu": "4"}, "requests": {"cpu": "2"}}, "4"),
+    "as many as the requested CPUs, without a limit": ({"requests": {"cpu": 2}}, "2"),
+    "one for a part of a CPU": ({"requests": {"cpu": "500m"}}, "1"),
+    "a number in any unit": ({"requests": {"cpu": "0.25Ki"}}, "256"),
+    "what the libraries choose, where no CPUs are given": ({"requests": {"memory": "1Gi"}}, None),
+}
+
+
+@pytest.mark.parametrize("sentence", THREADS)
+def test_a_stage_has_threads(sentence: str) -> None:
+    given, threads = THREADS[sentence]
+    made = make("prepare", {"resources": {"prepare": given}})
+    assert environment(made).get("OMP_NUM_THREADS") == threads
+
+
 def test_without_a_receiver_no_token_is_made() -> None:
     made = make("train")
     assert [volume["name"] for volume in pod(made)["volumes"]] == ["scratch", "shm"]

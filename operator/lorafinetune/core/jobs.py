@@ -3,6 +3,7 @@
 The local executor runs the same object as a child process, so nothing about a stage is said twice.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -42,6 +43,19 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
 TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
 TOKEN_SECONDS: Final = 3600
+SUFFIXES: Final = {
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+"""Of quantities, as `api.types.QUANTITY_PATTERN` allows them."""
 HUB_SCHEMES: Final = ("hf://", "modelscope://")
 
 
@@ -187,7 +201,10 @@ def _container(step: Step, resource: LoRAFineTune, resources: StageResources, se
         "name": step.stage,
         "image": settings.images.get(step.stage, ""),
         "args": [step.stage],
-        "env": list(_environment(step.arguments, step.stage, resource, settings.receiver)),
+        "env": [
+            *_environment(step.arguments, step.stage, resource, settings.receiver),
+            *([] if settings.local else _threads(resources)),
+        ],
         "resources": _compute(step.stage, resource, resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -231,6 +248,19 @@ def _environment(
             yield from (_secret(name, key, connection.secret_ref.name, keys[key]) for key in keys)
     if receiver:
         yield from _receiver(receiver)
+
+
+def _threads(resources: StageResources) -> Iterator[Object]:
+    """As many as the pod has CPUs: by default there would be one for each CPU of the node."""
+    cpus = resources.limits.get("cpu") or resources.requests.get("cpu")
+    if cpus:
+        yield {"name": "OMP_NUM_THREADS", "value": str(max(1, math.ceil(_number(str(cpus)))))}
+
+
+def _number(quantity: str) -> float:
+    """A quantity like `500m` or `8`."""
+    digits = quantity.rstrip("mkKMGTi")
+    return float(digits) * SUFFIXES[quantity[len(digits) :]]
 
 
 def _receiver(receiver: Receiver) -> Iterator[Object]:
