@@ -18,9 +18,10 @@ demo: .venv/ready ## fine-tune a real model on real data, and compare it with it
 	@$(BIN)/lorafinetune run $(SAMPLE) --store $(STORE)
 	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
 
-test: check servers ## run the tests (those on a real Kubernetes: make e2e)
+test: check servers ## run every test: servers, trainings, and a real Kubernetes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not model and not e2e" --ignore tests/unit
-	$(BIN)/pytest -q -m model --ignore tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m model --ignore tests/unit
+	$(MAKE) e2e
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .
@@ -74,10 +75,10 @@ cluster-samples: .venv/ready ## put our images, an S3 service and the sample's m
 	@PYTHONPATH=tests $(BIN)/python -m cluster.samples
 
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
-	$(BIN)/pytest -q -m e2e tests/e2e
+	$(BIN)/pytest -q -m e2e -rs --timeout=1800 tests/e2e
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
-	@PYTHONPATH=tests $(BIN)/python -m cluster.build etcd kube-apiserver versitygw
+	@PYTHONPATH=tests $(BIN)/python -m cluster.build
 
 clean: ## remove the environment and everything that runs leave behind
 	rm -rf .venv .uv $(STORE) lorafinetune-runs

@@ -54,7 +54,8 @@ def table(name: str, rows: Sequence[Row]) -> Table:
 def command() -> str:
     """The command line that repeats the benchmark, from the root of the repository."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = f"-m {spec.name}" if spec else str(Path(sys.argv[0]).resolve().relative_to(ROOT))
+    module = spec and spec.name.removesuffix(".__main__")
+    program = f"-m {module}" if module else str(Path(sys.argv[0]).resolve().relative_to(ROOT))
     return " ".join(["PYTHONPATH=tests python", program, shlex.join(sys.argv[1:])]).strip()
 
 

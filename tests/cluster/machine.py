@@ -6,6 +6,8 @@ nothing because it never was outside. Files are the real ones, but for the folde
 components insist on, which are the machine's own.
 """
 
+import os
+import subprocess
 from pathlib import Path
 
 from cluster import network
@@ -36,6 +38,15 @@ KERNEL_SETTINGS = {
     "kernel/keys/root_maxkeys": 1000000,
     "kernel/keys/root_maxbytes": 25000000,
 }
+
+
+def hindrance() -> str:
+    """Why no machine can live within this one; empty where it can."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    trial = ["unshare", "--fork", "--mount-proc", *NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/run"]
+    tried = subprocess.run(trial, capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode else ""
 
 
 class Machine:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster import testbed
+from cluster.machine import hindrance
 from cluster.process import CommandError, run
 from cluster.single_node import SingleNode
 from e2e.traces import traces
@@ -27,6 +28,8 @@ def before() -> Iterator[set[str]]:
     """What was there before; what was not there then, is gone afterwards even when the test fails."""
     if os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG names a cluster to test on")
+    if why := hindrance():
+        pytest.skip(f"no cluster can be made here ({why})")
     with testbed.nobody_uses_it() as free:
         if not free:
             pytest.skip("the cluster of this machine is in use")

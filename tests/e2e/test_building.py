@@ -11,7 +11,7 @@ from cluster.process import run
 from cluster.testbed import Cluster
 from e2e.jobs import new_namespace, outcome, python_job
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cluster")]
 
 GREET = "open('/dev/termination-log', 'w').write('hello')"
 

@@ -20,7 +20,7 @@ from lorafinetune.api.status import StageName
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.core.jobs import Settings
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cluster")]
 
 MEGABYTES_OVER_BASE = {"operator": 150, "download": 200, "train": 7000}
 PROGRAM = {
