@@ -10,8 +10,8 @@ from e2e.tenant import Store, Tenant
 
 pytestmark = pytest.mark.e2e
 
-STEPS = 2000
-LONG: dict[str, Any] = {"training": {"maxSteps": STEPS, "checkpoint": {"every": 50}, "evaluation": None}}
+STEPS = 5000
+LONG: dict[str, Any] = {"training": {"maxSteps": STEPS, "checkpoint": {"every": 100}, "evaluation": None}}
 """Long enough to be disturbed four times."""
 
 

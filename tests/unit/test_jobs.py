@@ -18,7 +18,7 @@ from lorafinetune.contract.arguments import (
     STAGES,
 )
 from lorafinetune.core.jobs import Receiver, Settings, job
-from lorafinetune.core.steps import job_name, step
+from lorafinetune.core.steps import arguments_of, job_name, step
 from unit.world import World
 
 SETTINGS = Settings(images=dict.fromkeys(STAGES, "registry.example/image@sha256:1"))
@@ -30,7 +30,9 @@ def make(
     """The Job of a stage whose predecessors are complete."""
     world = World(spec)
     world.run_to_end()
-    return job(step(stage, world.resource, world.status), world.resource, 1, settings)
+    wanted = step(stage, world.resource, world.status)
+    arguments = arguments_of(stage, world.resource, world.status)
+    return job(wanted, arguments, world.resource, 1, settings)
 
 
 def pod(made: dict[str, Any]) -> dict[str, Any]:

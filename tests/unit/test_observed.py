@@ -29,7 +29,10 @@ def a_job(condition: str | None = None, **extra: Any) -> dict[str, Any]:
 def a_pod(phase: str = "Running", **terminated: Any) -> dict[str, Any]:
     state = {"terminated": terminated} if terminated else {"running": {}}
     return {
-        "metadata": {"labels": {"batch.kubernetes.io/job-name": "job"}},
+        "metadata": {
+            "labels": {"batch.kubernetes.io/job-name": "job"},
+            "ownerReferences": [{"controller": True, "uid": "job-uid"}],
+        },
         "status": {"phase": phase, "containerStatuses": [{"state": state}]},
     }
 
@@ -43,6 +46,15 @@ def evicted() -> dict[str, Any]:
 def born(time: str) -> dict[str, Any]:
     """Metadata of a pod that was made at this time of the day."""
     return {**a_pod()["metadata"], "creationTimestamp": f"2026-11-24T{time}:00Z"}
+
+
+def deleted(pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "metadata": pod["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
+
+
+def forged() -> dict[str, Any]:
+    """Metadata of a pod that somebody made with the labels of ours."""
+    return {"labels": a_pod()["metadata"]["labels"]}
 
 
 def ended_as(reason: str, message: str) -> dict[str, Any]:
@@ -104,6 +116,33 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
     ),
     "a deadline says so": (a_job("Failed", reason="DeadlineExceeded"), [], "failed", "DeadlineExceeded"),
     "an evicted pod was preempted": (a_job("Failed"), [evicted()], "failed", "Preempted"),
+    "a deadline counts for more than what the pod said when it was asked to leave": (
+        a_job("Failed", reason="DeadlineExceeded"),
+        [a_pod("Failed", exitCode=85, message=PREEMPTED)],
+        "failed",
+        "DeadlineExceeded",
+    ),
+    "a pod that was deleted before it had a say was preempted": (
+        a_job("Failed"),
+        [deleted(a_pod("Failed", exitCode=137))],
+        "failed",
+        "Preempted",
+    ),
+    "the newest pod counts even where it has no words": (
+        a_job("Failed"),
+        [
+            {**a_pod("Failed", exitCode=85, message=PREEMPTED), "metadata": born("10:00")},
+            {**a_pod("Failed", exitCode=137, reason="OOMKilled"), "metadata": born("11:00")},
+        ],
+        "failed",
+        "HostOutOfMemory",
+    ),
+    "a pod that only looks like one of the Job's has no say": (
+        a_job("Complete"),
+        [{**a_pod("Succeeded", exitCode=0, message=GOOD), "metadata": forged()}],
+        "complete",
+        None,
+    ),
     "exit code 85 without words was a stop after a checkpoint": (
         a_job("Failed"),
         [a_pod("Failed", exitCode=85)],

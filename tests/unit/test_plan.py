@@ -304,7 +304,7 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         ["download", "prepare", "prepare", "train", "export"],
     ),
     "a pod that outlives its Job blocks the next one": (
-        [lambda w: w.left_behind.update({first_job(w): 1}), World.settle],
+        [lambda w: w.left_behind.update({first_job(w): 1}), World.reconcile],
         "Download",
         {"Reconciling"},
         [],

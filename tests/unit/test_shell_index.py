@@ -50,7 +50,7 @@ def test_of_a_job_and_a_pod_only_what_is_read_is_kept() -> None:
     }
     assert "someone/else" not in kept_job["metadata"]["labels"]
     assert kept_pod["spec"] == {"nodeName": "node-1"}
-    assert set(kept_pod["status"]["containerStatuses"][0]) == {"name", "state", "lastState"}
+    assert set(kept_pod["status"]["containerStatuses"][0]) == {"name", "image", "state", "lastState"}
 
 
 @pytest.mark.parametrize(

@@ -212,8 +212,8 @@ FACTS: Final = {
     ),
     Reason.ARTIFACT_CORRUPT: Facts(
         "A file in the store does not match the digest in its manifest.",
-        "Delete the directory named in the message: the stage that made it runs again.",
-        Retry.NEVER,
+        "Nothing needs to be done where it is gone: it is made again. Else delete the directory named.",
+        Retry.BACKOFF,
     ),
     Reason.INTERNAL: Facts(
         "The program has a bug, or was killed without a word.",

@@ -22,6 +22,7 @@ from lorafinetune.api.types import (
 
 StageName = Literal["download", "prepare", "train", "export"]
 Steps = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Resumes = Annotated[int, Field(ge=0, le=100_000)]
 Uri = Annotated[str, Field(max_length=1024)]
 
 
@@ -237,7 +238,7 @@ class LoRAFineTuneStatus(Model):
     """Numbers of the training."""
     checkpoint: CheckpointStatus | None = None
     """The newest complete checkpoint."""
-    resumes: Annotated[int, Field(ge=0, le=100_000)] = 0
+    resumes: Resumes = 0
     """How often the training went on from a checkpoint."""
     artifacts: Artifacts | None = None
     """The outputs."""

@@ -16,6 +16,7 @@ from lorafinetune.api.status import (
     GpuSeconds,
     ModelStatus,
     Published,
+    Resumes,
     StageName,
     Steps,
     TrainingStatus,
@@ -72,7 +73,7 @@ class TrainResult(Result):
     adapter: Artifact
     training: TrainingStatus
     gpu_seconds: GpuSeconds = GpuSeconds()
-    resumes: Count = 0
+    resumes: Resumes = 0
     """How often it went on from a checkpoint."""
 
 
@@ -136,7 +137,7 @@ class Progress(Model):
     """Step of the newest complete checkpoint."""
     resumed_from: Steps | None = None
     """Step of the checkpoint that this attempt went on from."""
-    resumes: Count | None = None
+    resumes: Resumes | None = None
     """How often the training went on from a checkpoint, this attempt included."""
 
 

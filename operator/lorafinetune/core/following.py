@@ -6,15 +6,18 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason, Retry
 from lorafinetune.api.status import StageName, StageStatus
+from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Result, StageError
 from lorafinetune.core.conditions import QUEUED, Situation
 from lorafinetune.core.jobs import job
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
 from lorafinetune.core.refusals import refusal
 from lorafinetune.core.results import record, rfc3339, with_progress
-from lorafinetune.core.steps import Step, stage_status
+from lorafinetune.core.steps import Step, arguments_of, refresh_of, stage_status
 from lorafinetune.core.turn import Input, Turn
 
+MAX_ATTEMPTS: Final = 1000
+"""More are not counted: a run may wait for years."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """At what no watch tells of."""
 
@@ -49,12 +52,12 @@ def _with_progress(given: Input, turn: Turn, current: Step, observed: ObservedJo
 
 def _without_job(given: Input, turn: Turn, current: Step) -> Turn:
     stage, name = current.stage, current.job
-    if other := given.observed.others.get(name):
-        return _same_name(given, turn, stage, other)
     if given.observed.left_behind.get(name):
         return turn.stop(stage, [], "a pod of an earlier Job is still there")
     if given.resource.spec.suspend:
         return replace(turn, situation=Situation("Suspended", "Suspended", "spec.suspend is set", stage))
+    if other := given.observed.others.get(name):
+        return _same_name(given, turn, stage, other)
     if name in given.taken:
         taken = f"a Job {name} that is not ours exists in the namespace {given.resource.metadata.namespace}"
         return turn.wait(stage, StageError(Reason.NAME_TAKEN, taken), LOOK_AGAIN)
@@ -75,17 +78,23 @@ def _create(given: Input, turn: Turn, current: Step) -> Turn:
             "message": None,
         }
     )
-    created = job(current, given.resource, recorded.attempts + 1, given.settings)
+    arguments = arguments_of(stage, given.resource, turn.status)
+    created = job(current, arguments, given.resource, recorded.attempts + 1, given.settings)
     return replace(
         turn.with_stage(started),
         create=(created,),
-        situation=Situation("Running", stage.capitalize(), f"{stage} begins", stage),
+        situation=_running(stage),
     )
+
+
+def _running(stage: StageName) -> Situation:
+    """One wording from the creation of the Job to its end, so that its start alone costs no write."""
+    return Situation("Running", stage.capitalize(), f"{stage} is running", stage)
 
 
 def _same_name(given: Input, turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
     """Another resource's Job has the name. A training of the same key runs once: the other's result is
-    found by `prepare`; a failed one makes room, once its own resource has had time to read it."""
+    found by `prepare`; a failed one makes room, once its own resource has had time to try again."""
     if other.state in ("leaving", "queued", "active") or stage != "train":
         return _wait_for_other(turn, stage, other)
     ended = other.ended or given.now
@@ -95,7 +104,7 @@ def _same_name(given: Input, turn: Turn, stage: StageName, other: ObservedJob) -
         old = given.observed.of("prepare")
         message = f"the training ended for {other.resource}; prepare runs again to find it"
         return turn.with_stage(blank).stop("prepare", old, message)
-    if given.now - ended < LOOK_AGAIN:
+    if given.now - ended < given.settings.longest_retry_after:
         return replace(_wait_for_other(turn, stage, other), check_again=LOOK_AGAIN)
     return turn.stop(stage, [other], f"the ended training of {other.resource} makes room")
 
@@ -118,12 +127,14 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     recorded = stage_status(turn.status, stage).model_copy(update={"job": observed.name})
     if observed.trouble:
         return turn.with_stage(recorded).wait(stage, observed.trouble)
+    if observed.leaving_pods:
+        turn = replace(turn, check_again=LOOK_AGAIN)
     if observed.state == "queued":
         waiting = recorded.model_copy(update={"state": "Waiting"})
         situation = Situation("Waiting", QUEUED, "the training waits in its queue", stage)
         return replace(turn.with_stage(waiting), situation=situation)
     running = recorded.model_copy(update={"state": "Running"})
-    situation = Situation("Running", stage.capitalize(), f"{stage} is running", stage)
+    situation = _running(stage)
     if is_edited:
         message = f"{stage} is running; the edit takes effect with its next attempt"
         situation = Situation("Running", "AppliesAtNextAttempt", message, stage)
@@ -134,7 +145,8 @@ def _is_edited(given: Input, turn: Turn, current: Step, observed: ObservedJob) -
     """Whether a Job made now would differ, because the spec was edited. A new operator edits nothing."""
     if observed.generation == given.resource.metadata.generation:
         return False
-    wanted = job(current, given.resource, observed.attempt, given.settings)
+    arguments = arguments_of(current.stage, given.resource, turn.status)
+    wanted = job(current, arguments, given.resource, observed.attempt, given.settings)
     return bool(wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION] != observed.template)
 
 
@@ -150,10 +162,11 @@ def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) 
     retry = error.reason.facts.retry
     if retry is Retry.FREE:
         return turn.stop(observed.stage, [observed], error.message)
-    if observed.generation != given.resource.metadata.generation:
+    made_for = (observed.generation, observed.refresh)
+    if made_for != (given.resource.metadata.generation, refresh_of(given.resource)):
         return turn.stop(observed.stage, [observed], "tried again after an edit")
     recorded = stage_status(turn.status, observed.stage)
-    attempts = max(recorded.attempts, observed.attempt)
+    attempts = min(max(recorded.attempts, observed.attempt), MAX_ATTEMPTS)
     counted = recorded.model_copy(
         update={"attempts": attempts, "job": observed.name, "message": error.message}
     )
@@ -162,6 +175,13 @@ def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) 
         situation = Situation("Failed", error.reason, error.message, observed.stage)
         return replace(turn.with_stage(failed), situation=situation, error=error)
     return _try_again(given, turn.with_stage(counted), observed, error, attempts)
+
+
+def _make_anew(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
+    """What an earlier stage made is damaged or gone: it runs again, and finds or makes it."""
+    for stage in STAGES[: STAGES.index(observed.stage)]:
+        turn = turn.with_stage(StageStatus(name=stage))
+    return turn.stop(observed.stage, given.observed.jobs.values(), error.message)
 
 
 def _is_final(given: Input, retry: Retry, attempts: int) -> bool:
@@ -176,5 +196,7 @@ def _try_again(given: Input, turn: Turn, observed: ObservedJob, error: StageErro
     )
     left = (observed.ended or given.now) + pause - given.now
     if left <= timedelta(0):
+        if error.reason is Reason.ARTIFACT_CORRUPT:
+            return _make_anew(given, turn, observed, error)
         return turn.stop(observed.stage, [observed], error.message)
     return turn.wait(observed.stage, error, left)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
-from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.spec import StageResources
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
@@ -34,7 +34,7 @@ from lorafinetune.core.observed import (
     STAGE_LABEL,
     TEMPLATE_ANNOTATION,
 )
-from lorafinetune.core.steps import Step, shape
+from lorafinetune.core.steps import Step, refresh_of, shape
 
 Object = dict[str, Any]
 
@@ -78,23 +78,28 @@ class Settings:
     longest_retry_after: timedelta = timedelta(minutes=10)
 
 
-def job(step: Step, resource: LoRAFineTune, attempt: int, settings: Settings) -> Object:
-    """The Job of a step's attempt. The template's digest stands in an annotation."""
-    template = _pod_template(step, resource, settings)
+def job(
+    step: Step, arguments: StageArguments, resource: LoRAFineTune, attempt: int, settings: Settings
+) -> Object:
+    """The Job of a step's attempt. The digest of what an edit could change stands in an annotation."""
+    template = _pod_template(step, arguments, resource, settings)
     meta = resource.metadata
+    labels = _labels(step.stage, resource) | _queue_label(step.stage, resource)
+    spec = _job_spec(step.stage, resource) | {"template": template}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": step.job,
             "namespace": meta.namespace,
-            "labels": _labels(step.stage, resource) | _queue_label(step.stage, resource),
+            "labels": labels,
             "annotations": {
                 INPUTS_ANNOTATION: step.inputs,
                 SHAPE_ANNOTATION: shape(step.stage, resource),
                 ATTEMPT_ANNOTATION: str(attempt),
                 GENERATION_ANNOTATION: str(meta.generation),
-                TEMPLATE_ANNOTATION: digest(template),
+                TEMPLATE_ANNOTATION: digest([labels, spec]),
+                REFRESH_ANNOTATION: refresh_of(resource),
             },
             "ownerReferences": [
                 {
@@ -107,7 +112,7 @@ def job(step: Step, resource: LoRAFineTune, attempt: int, settings: Settings) ->
                 }
             ],
         },
-        "spec": _job_spec(step.stage, resource) | {"template": template},
+        "spec": spec,
     }
 
 
@@ -141,7 +146,9 @@ def _queue_label(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
     return {QUEUE_LABEL: queue} if queue and stage == "train" else {}
 
 
-def _pod_template(step: Step, resource: LoRAFineTune, settings: Settings) -> Object:
+def _pod_template(
+    step: Step, arguments: StageArguments, resource: LoRAFineTune, settings: Settings
+) -> Object:
     scheduling = resource.spec.scheduling
     resources: StageResources = getattr(resource.spec.resources, step.stage)
     return {
@@ -162,7 +169,7 @@ def _pod_template(step: Step, resource: LoRAFineTune, settings: Settings) -> Obj
                 "fsGroup": 65532,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(step, resource, resources, settings)],
+            "containers": [_container(step, arguments, resource, settings)],
             "volumes": list(_volumes(resources, settings)),
         },
     }
@@ -196,13 +203,14 @@ def _given(**fields: Any) -> Object:
     return {name: value for name, value in fields.items() if value}
 
 
-def _container(step: Step, resource: LoRAFineTune, resources: StageResources, settings: Settings) -> Object:
+def _container(step: Step, arguments: StageArguments, resource: LoRAFineTune, settings: Settings) -> Object:
+    resources: StageResources = getattr(resource.spec.resources, step.stage)
     return {
         "name": step.stage,
         "image": settings.images.get(step.stage, ""),
         "args": [step.stage],
         "env": [
-            *_environment(step.arguments, step.stage, resource, settings.receiver),
+            *_environment(arguments, step.stage, resource, settings.receiver),
             *([] if settings.local else _threads(resources)),
         ],
         "resources": _compute(step.stage, resource, resources),

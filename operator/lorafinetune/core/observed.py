@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.outcome import Result, StageError, decode_message
 from lorafinetune.core.pods import (
+    controller_of,
+    failure_of,
+    failure_of_job,
     failure_without_words,
     has_ended,
+    is_leaving,
     job_of,
     moment,
     newest_first,
@@ -40,7 +46,8 @@ class ObservedJob:
 
     resource: name of the LoRAFineTune that it belongs to. outcome: the result or the failure, once
     ended; None for a Job that is done but whose result is lost. pods: how many of its pods still exist
-    and have not ended. trouble: what keeps one that has not ended from getting on.
+    and have not ended; leaving_pods: how many of these are on their way out. trouble: what keeps one
+    that has not ended from getting on.
     """
 
     name: str
@@ -56,6 +63,8 @@ class ObservedJob:
     ended: datetime | None = None
     outcome: Outcome | None = None
     pods: int = 0
+    leaving_pods: int = 0
+    refresh: str = ""
     has_ttl: bool = False
     trouble: StageError | None = None
 
@@ -88,8 +97,10 @@ def observe(
     others: dict[str, ObservedJob] = {}
     for job in jobs:
         name = job["metadata"]["name"]
-        seen = _job(job, newest_first(by_job.pop(name, [])), told, now)
-        (own if _owner(job).get("uid") == uid else others)[name] = seen
+        uid_of_job = job["metadata"].get("uid")
+        mine = [pod for pod in by_job.pop(name, []) if controller_of(pod).get("uid") == uid_of_job]
+        seen = _job(job, newest_first(mine), told, now)
+        (own if controller_of(job).get("uid") == uid else others)[name] = seen
     alive = {name: sum(not has_ended(pod) for pod in left) for name, left in by_job.items()}
     return Observed(own, others, {name: count for name, count in alive.items() if count})
 
@@ -109,20 +120,17 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         attempt=int(notes.get(ATTEMPT_ANNOTATION, "1")),
         generation=int(notes.get(GENERATION_ANNOTATION, "0")),
         state=state,
-        resource=_owner(job).get("name", ""),
+        resource=controller_of(job).get("name", ""),
         template=notes.get(TEMPLATE_ANNOTATION, ""),
         started=moment(job.get("status", {}).get("startTime")),
         ended=max(ends, default=None) or moment(_last_transition(conditions)),
         outcome=_outcome(stage, conditions, pods),
         pods=sum(not has_ended(pod) for pod in pods),
+        leaving_pods=sum(is_leaving(pod) for pod in pods),
+        refresh=notes.get(REFRESH_ANNOTATION, ""),
         has_ttl=job.get("spec", {}).get("ttlSecondsAfterFinished") is not None,
         trouble=None if state in ("complete", "failed") else _trouble(job, pods, events, now),
     )
-
-
-def _owner(job: Object) -> Object:
-    owners = job["metadata"].get("ownerReferences", [])
-    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def _state(
@@ -139,13 +147,20 @@ def _state(
 
 def _outcome(stage: StageName, conditions: Mapping[str, Any], pods: list[Object]) -> Outcome | None:
     """The words of the newest pod that fit the Job's end: an earlier one may have been preempted."""
-    said = [decode_message(stage, state.get("message", "")) for state in terminated(pods)]
     if "Complete" in conditions:
-        return next((words for words in said if isinstance(words, Result)), None)
-    if "Failed" in conditions:
-        failure = next((words for words in said if isinstance(words, StageError)), None)
-        return failure or failure_without_words(conditions["Failed"], pods)
-    return None
+        return next((words for pod in pods if isinstance(words := _words(stage, pod), Result)), None)
+    if "Failed" not in conditions:
+        return None
+    each = (words if isinstance(words := _words(stage, pod), StageError) else failure_of(pod) for pod in pods)
+    failure = next((error for error in each if error), None)
+    if failure is None or failure.reason is Reason.PREEMPTED:
+        return failure_of_job(conditions["Failed"]) or failure or failure_without_words(conditions, pods)
+    return failure
+
+
+def _words(stage: StageName, pod: Object) -> Outcome | None:
+    said = (decode_message(stage, state.get("message", "")) for state in terminated([pod]))
+    return next((words for words in said if words), None)
 
 
 def _trouble(job: Object, pods: list[Object], events: tuple[Object, ...], now: datetime) -> StageError | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
+from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Failure, LoRAFineTuneStatus, StageName, StageStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import StageError
@@ -17,7 +17,8 @@ from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between
 from lorafinetune.core.following import follow
-from lorafinetune.core.steps import has_result, shape, stage_status, step
+from lorafinetune.core.results import without_outputs
+from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
 from lorafinetune.core.turn import Input, Turn
 
 
@@ -50,7 +51,18 @@ def plan(given: Input) -> Plan:
         return _conclude(given, replace(turn, delete=_unfinished(given)))
     obsolete = tuple(_obsolete(given))
     turn = _walk(given, Turn(_fresh(before, resource), delete=obsolete))
-    return _conclude(given, turn)
+    return _conclude(given, _settled(given, turn))
+
+
+def _settled(given: Input, turn: Turn) -> Turn:
+    """An end leaves no Job running, and nobody is told of a suspension while a Job is there."""
+    kind = turn.situation.kind if turn.situation else "Running"
+    if kind in ("Complete", "Failed"):
+        return replace(turn, delete=tuple(dict.fromkeys(turn.delete + _unfinished(given))))
+    there = [j for j in given.observed.jobs.values() if j.state in ("queued", "active", "leaving")]
+    if kind == "Suspended" and there:
+        return turn.stop(there[0].stage, there, "stopping after a checkpoint")
+    return turn
 
 
 def is_finished(resource: LoRAFineTune) -> bool:
@@ -62,12 +74,8 @@ def is_finished(resource: LoRAFineTune) -> bool:
 
 
 def _is_edited(status: LoRAFineTuneStatus, resource: LoRAFineTune) -> bool:
-    observed = (status.observed_generation, status.observed_refresh)
-    return observed != (resource.metadata.generation, _refresh(resource))
-
-
-def _refresh(resource: LoRAFineTune) -> str | None:
-    return resource.metadata.annotations.get(REFRESH_ANNOTATION)
+    observed = (status.observed_generation, status.observed_refresh or "")
+    return observed != (resource.metadata.generation, refresh_of(resource))
 
 
 def _ttls(given: Input) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,9 +103,11 @@ def _fresh(status: LoRAFineTuneStatus, resource: LoRAFineTune) -> LoRAFineTuneSt
 
 
 def _obsolete(given: Input) -> Iterator[str]:
-    """Jobs that work for a spec that is gone."""
+    """Jobs that work for a spec that is gone. A new operator, which may see more in a spec, edits nothing."""
     for observed in given.observed.jobs.values():
-        if observed.state != "leaving" and observed.shape != shape(observed.stage, given.resource):
+        if observed.state == "leaving" or observed.generation == given.resource.metadata.generation:
+            continue
+        if observed.shape != shape(observed.stage, given.resource):
             yield observed.name
 
 
@@ -121,6 +131,7 @@ def _visit(given: Input, turn: Turn, stage: StageName) -> Turn:
     if recorded.inputs != current.inputs:
         key = recorded.key if stage == "train" else None
         recorded = StageStatus(name=stage, inputs=current.inputs, key=key)
+        turn = replace(turn, status=without_outputs(turn.status, stage))
     turn = turn.with_stage(recorded)
     if others := [j for j in given.observed.of(stage) if j.name != current.job]:
         return turn.stop(stage, others, "a Job of an earlier spec is leaving")
@@ -135,7 +146,7 @@ def _conclude(given: Input, turn: Turn) -> Plan:
     status = turn.status.model_copy(
         update={
             "observed_generation": generation,
-            "observed_refresh": _refresh(given.resource),
+            "observed_refresh": refresh_of(given.resource) or None,
             "stage": _stage_column(situation),
             "progress": "100%" if situation.kind == "Complete" else turn.status.progress,
             "conditions": conditions(situation, turn.status, before, generation, given.now),

@@ -34,6 +34,16 @@ def has_ended(pod: Object) -> bool:
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
+def is_leaving(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) and not has_ended(pod)
+
+
+def controller_of(given: Object) -> Object:
+    """The reference to what controls an object; empty where nothing does."""
+    owners = given["metadata"].get("ownerReferences", [])
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
 def newest_first(pods: Iterable[Object]) -> list[Object]:
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
 
@@ -47,21 +57,24 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def failure_without_words(condition: Object, pods: list[Object]) -> StageError:
-    """Why a Job failed whose pods, newest first, left no message. condition: `Failed` of the Job."""
+def failure_of_job(condition: Object) -> StageError | None:
+    """What the Job's own `Failed` condition says that no pod knows."""
     if condition.get("reason") == "DeadlineExceeded":
         return StageError(Reason.DEADLINE_EXCEEDED, "the attempt took longer than activeDeadlineSeconds")
-    for pod in pods:
-        if error := _failure_of(pod):
-            return error
+    return None
+
+
+def failure_without_words(conditions: Mapping[str, Object], pods: list[Object]) -> StageError:
+    """Why a Job failed whose pods, newest first, say nothing. conditions: of the Job, by type."""
     codes = [state.get("exitCode") for state in terminated(pods)]
     if codes and codes[0] == ExitCode.STOPPED:
         return StageError(Reason.PREEMPTED, "the stage stopped early")
-    said = f"exit code {codes[0]}" if codes else condition.get("message", "no pod")
+    said = f"exit code {codes[0]}" if codes else conditions["Failed"].get("message", "no pod")
     return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
 
 
-def _failure_of(pod: Object) -> StageError | None:
+def failure_of(pod: Object) -> StageError | None:
+    """Why a pod failed that left no message, where its status tells."""
     status = pod.get("status", {})
     reason, message = str(status.get("reason", "")), str(status.get("message", ""))
     if any(state.get("reason") == "OOMKilled" for state in terminated([pod])):
@@ -72,6 +85,8 @@ def _failure_of(pod: Object) -> StageError | None:
         return StageError(Reason.UNSCHEDULABLE, f"the node refused the pod: {_brief(message) or reason}")
     if reason == "Evicted" or _condition(pod, "DisruptionTarget"):
         return StageError(Reason.PREEMPTED, "the pod was evicted or preempted")
+    if pod["metadata"].get("deletionTimestamp"):
+        return StageError(Reason.PREEMPTED, "the pod was deleted")
     return None
 
 

@@ -78,8 +78,7 @@ def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) 
     train = stage_status(status, "train")
     if train.key != result.train_key:
         status = with_stage(status, StageStatus(name="train", key=result.train_key))
-        fresh = {"training": None, "checkpoint": None, "resumes": 0}
-        status = _artifacts(status, adapter=None).model_copy(update=fresh)
+        status = without_outputs(status, "train")
     if result.trained is None:
         return status
     found = result.trained.model_copy(update={"cache_hit": True})
@@ -95,6 +94,17 @@ def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneSta
         "resumes": result.resumes,
     }
     return _artifacts(status, adapter=result.adapter).model_copy(update=numbers)
+
+
+def without_outputs(status: LoRAFineTuneStatus, stage: StageName) -> LoRAFineTuneStatus:
+    """The status without what a stage, or one after it, made for inputs that are gone."""
+    if stage not in ("train", "export"):
+        return status
+    status = _artifacts(status, merged=None, published=())
+    if stage == "export":
+        return status
+    gone = {"training": None, "checkpoint": None, "loss": None, "gpu_seconds": None, "resumes": 0}
+    return _artifacts(status, adapter=None).model_copy(update=gone)
 
 
 def _artifacts(status: LoRAFineTuneStatus, **changes: object) -> LoRAFineTuneStatus:

@@ -24,6 +24,8 @@ from lorafinetune.core.training import render
 
 T = TypeVar("T")
 
+MAX_REFRESH: Final = 200
+
 READS_FIELDS_OF: Final[dict[StageName, tuple[StageName, ...]]] = {
     "download": ("download",),
     "prepare": ("prepare", "train"),
@@ -41,7 +43,6 @@ class Step:
     stage: StageName
     inputs: str
     job: str
-    arguments: StageArguments
 
 
 def stage_status(status: LoRAFineTuneStatus, stage: StageName) -> StageStatus:
@@ -52,9 +53,17 @@ def stage_status(status: LoRAFineTuneStatus, stage: StageName) -> StageStatus:
 def step(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> Step:
     """The step of a stage whose predecessors' results are in the status."""
     inputs = _inputs(stage, resource, status)
-    return Step(
-        stage, inputs, job_name(stage, resource.metadata.name, inputs), ARGUMENTS[stage](resource, status)
-    )
+    return Step(stage, inputs, job_name(stage, resource.metadata.name, inputs))
+
+
+def arguments_of(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments:
+    """What the stage is told. Needs a resource that passes the checks."""
+    return ARGUMENTS[stage](resource, status)
+
+
+def refresh_of(resource: LoRAFineTune) -> str:
+    """Value of the annotation that asks for floating revisions to be resolved anew; its start, where long."""
+    return resource.metadata.annotations.get(REFRESH_ANNOTATION, "")[:MAX_REFRESH]
 
 
 def job_name(stage: StageName, resource_name: str, inputs: str) -> str:
@@ -108,7 +117,7 @@ def _inputs(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus
 def _reads(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[str]:
     match stage:
         case "download":
-            return [resource.metadata.annotations.get(REFRESH_ANNOTATION, "")]
+            return [refresh_of(resource)]
         case "prepare":
             return [_model(status).digest, *status.datasets]
         case _:
@@ -125,7 +134,7 @@ def _download(resource: LoRAFineTune, _: LoRAFineTuneStatus) -> StageArguments:
             DatasetOrigin(source=d.source, revision=d.revision, connection=d.connection)
             for d in spec.datasets
         ),
-        refresh=resource.metadata.annotations.get(REFRESH_ANNOTATION, ""),
+        refresh=refresh_of(resource),
         publish=spec.export.publish,
     )
 

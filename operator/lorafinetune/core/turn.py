@@ -6,7 +6,7 @@ Every step of the walk takes a turn and returns the next; the first that has a s
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName, StageStatus
@@ -16,6 +16,9 @@ from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import Observed, ObservedJob
 from lorafinetune.core.results import with_stage
 from lorafinetune.core.steps import stage_status
+
+STUCK_AFTER: Final = timedelta(seconds=30)
+"""A node that is lost tells no watch of it: what is leaving is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Turn:
         return replace(
             self.with_stage(stopping),
             delete=self.delete + going,
+            check_again=STUCK_AFTER,
             situation=Situation("Stopping", "Stopping", message, stage),
         )
 

@@ -20,7 +20,7 @@ OURS: Final = ("app.kubernetes.io/managed-by", "lorafinetune")
 GROUP: Final = "lorafinetune.dev/"
 LABELS: Final = (GROUP, "app.kubernetes.io/", "batch.kubernetes.io/")
 METADATA: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
-CONTAINER: Final = ("name", "state", "lastState")
+CONTAINER: Final = ("name", "image", "state", "lastState")
 EVENT_TIMES: Final = ("lastTimestamp", "eventTime", "series")
 
 
@@ -47,7 +47,7 @@ def pod(given: Object) -> dict[str, Any] | None:
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
             kept[group] = [_only(container, *CONTAINER) for container in status[group]]
-    metadata = _metadata(given, "deletionGracePeriodSeconds")
+    metadata = _metadata(given, "deletionGracePeriodSeconds", "ownerReferences")
     if not _is_managed(given) or JOB_LABEL not in metadata.get("labels", {}):
         return None
     return {"metadata": metadata, "spec": _only(given.get("spec", {}), "nodeName"), "status": kept}

@@ -24,7 +24,9 @@ from lorafinetune.shell.trimming import job as trimmed_job
 log = logging.getLogger(__name__)
 
 ABOUT: Final = ("namespace", "resource")
-FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
+BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 400, 403, 404, 409, 422
+REFUSALS: Final = (BAD_REQUEST, FORBIDDEN, INVALID)
+"""Of a creation. A webhook that denies without a code of its own is answered with 400."""
 LONGEST_NOTE: Final = 1024
 
 
@@ -61,7 +63,7 @@ class Writer:
         except ApiError as problem:
             if problem.code == CONFLICT and problem.reason == "AlreadyExists":
                 return await self._find_job(of, job)
-            if problem.code not in (FORBIDDEN, INVALID):
+            if problem.code not in REFUSALS:
                 raise
             self._refusals.add((of.namespace, name), problem.message)
             log.warning("Job %s was refused: %s", name, problem.message, extra=about(of))
