@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
@@ -216,6 +217,74 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         "Download",
         {"Reconciling"},
         ["download"] * 10,
+    ),
+    "a new value of the refresh annotation retries a later stage that failed for good": (
+        [
+            run_until("train"),
+            lambda w: w.fail(Reason.GPU_UNAVAILABLE),
+            World.settle,
+            lambda w: w.annotate(REFRESH_ANNOTATION, "2"),
+            done,
+        ],
+        "Complete",
+        {"Ready", "Complete", "Validated"},
+        ["download", "prepare", "train", "download", "train", "export"],
+    ),
+    "a refresh that fails ends the training that runs": (
+        [
+            run_until("train"),
+            lambda w: w.annotate(REFRESH_ANNOTATION, "2"),
+            World.settle,
+            lambda w: w.fail_stage("download", Reason.MODEL_GATED),
+            World.settle,
+        ],
+        "Failed",
+        {"Stalled", "Failed"},
+        ["download", "prepare", "train", "download"],
+    ),
+    "a suspension together with a refresh stops the training that runs": (
+        [
+            run_until("train"),
+            lambda w: w.annotate(REFRESH_ANNOTATION, "2"),
+            lambda w: w.edit({"suspend": True}),
+            World.settle,
+        ],
+        "Suspended",
+        {"Suspended"},
+        ["download", "prepare", "train"],
+    ),
+    "a suspended resource does not wait for another's training": (
+        [run_until("train"), World.hand_over, lambda w: w.edit({"suspend": True}), World.settle],
+        "Suspended",
+        {"Suspended", "Validated"},
+        ["download", "prepare"],
+    ),
+    "an output that is gone is made again": (
+        [run_until("export"), lambda w: w.fail(Reason.ARTIFACT_CORRUPT), done],
+        "Complete",
+        {"Ready", "Complete", "Validated"},
+        [*STAGES, "download", "prepare", "export"],
+    ),
+    "an edit that is bad ends the training that runs": (
+        [
+            run_until("train"),
+            lambda w: w.edit({"training": {"extraArgs": {"output_dir": "/"}}}),
+            World.settle,
+        ],
+        "Failed",
+        {"Stalled", "Failed"},
+        ["download", "prepare", "train"],
+    ),
+    "an edit of the queue makes a queued training anew": (
+        [
+            lambda w: w.edit({"scheduling": {"queueName": "gpsu"}}),
+            run_until("train"),
+            lambda w: w.edit({"scheduling": {"queueName": "gpus"}}),
+            World.settle,
+        ],
+        "Train",
+        {"Reconciling", "Validated", "Queued"},
+        ["download", "prepare", "train", "train"],
     ),
     "a forbidden extra argument fails before any Job": (
         [lambda w: w.edit({"training": {"extraArgs": {"deepspeed": "x.json"}}}), World.settle],
@@ -530,6 +599,47 @@ def test_a_training_that_another_resource_runs_is_named() -> None:
     assert (ready.reason, ready.message) == ("WaitingForSameKey", said)
 
 
+def test_what_is_watched_can_be_told_of_a_bad_resource_too() -> None:
+    world = World()
+    run_until("train")(world)
+    world.edit({"training": {"extraArgs": {"output_dir": "/"}}})
+    assert watched_jobs(world.resource)
+
+
+def test_a_refresh_of_any_length_is_no_trouble() -> None:
+    world = World()
+    world.annotate(REFRESH_ANNOTATION, "x" * 100_000)
+    assert world.run_to_end().stage == "Complete"
+
+
+def test_attempts_are_counted_up_to_a_bound() -> None:
+    world = World()
+    world.settle()
+    job = world.active()
+    assert job is not None
+    world.jobs[job.name] = replace(job, attempt=5000)
+    world.fail(Reason.CREDENTIALS_INVALID)
+    world.reconcile()
+    assert stage_status(world.status, "download").attempts == 1000
+
+
+def test_outputs_of_an_earlier_spec_leave_the_status() -> None:
+    world = World({"export": {"merged": {}}})
+    world.run_to_end()
+    world.edit({"training": {"learningRate": "2e-4"}})
+    run_until("train")(world)
+    status = world.status
+    assert (status.artifacts, status.loss, status.training, status.checkpoint) == (None, None, None, None)
+
+
+def test_what_is_leaving_is_looked_at_again_for_a_lost_node_tells_nobody() -> None:
+    world = World()
+    world.settle()
+    world.edit({"suspend": True})
+    world.reconcile()
+    assert world.reconcile().check_again == timedelta(seconds=30)
+
+
 def test_jobs_get_their_time_to_live_only_once_the_status_has_their_results() -> None:
     world = World({"ttlSecondsAfterFinished": 600})
     run_until("export")(world)
@@ -576,6 +686,9 @@ MISHAPS: dict[str, Step] = {
     "the training turns out to be another's": lambda w: w.hand_over() if training(w) else None,
     "the other's training fails": lambda w: the_other_ends(w, "failed"),
     "the other's training is done": lambda w: the_other_ends(w, "complete"),
+    "the stage fails for good": if_active(lambda w: w.fail(Reason.CONFIG_INVALID)),
+    "an output is damaged": if_active(lambda w: w.fail(Reason.ARTIFACT_CORRUPT)),
+    "revisions are to be resolved anew": lambda w: w.annotate(REFRESH_ANNOTATION, str(len(w.created))),
     "the Job vanishes": lambda w: (job := w.active()) and w.jobs.pop(job.name),
     "every Job vanishes": lambda w: w.jobs.clear(),
     "the operator restarts": lambda w: w.reconcile(),
@@ -611,13 +724,25 @@ def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history:
     for sentence in history:
         MISHAPS[sentence](world)
         world.reconcile()
-        assert len([job for job in world.jobs.values() if job.state == "active"]) <= 1
+        assert_told_truly(world)
     world.others = {}
     world.edit({"suspend": False})
     end = world.run_to_end()
 
     calm = World(world.resource.spec.encode())
+    for name, value in world.resource.metadata.annotations.items():
+        calm.annotate(name, value)
     assert summary(end) == summary(calm.run_to_end())
+
+
+def assert_told_truly(world: World) -> None:
+    """One Job at most runs, and none once the run has ended or is said to be suspended."""
+    states = [job.state for job in world.jobs.values()]
+    assert states.count("active") <= 1
+    if world.status.stage in ("Complete", "Failed"):
+        assert not {"queued", "active"} & set(states)
+    if world.status.stage == "Suspended":
+        assert not {"queued", "active", "leaving"} & set(states)
 
 
 def summary(status: LoRAFineTuneStatus) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """How an optimizer step is cut: the batch is kept whole, whatever the device."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,14 +32,23 @@ LENGTHS = [200] * 1000 + [2048] * 4
         pytest.param(
             8, 1, NINE_BILLION, 80 * GIB, PLAIN, Fit(1, 8, False), id="padded: every row is longest"
         ),
-        pytest.param(8, 1, NINE_BILLION, 24 * GIB, FAST, Fit(1, 8, True), id="a small card recomputes"),
+        pytest.param(8, 1, NINE_BILLION, 24 * GIB, FAST, Fit(8, 1, True), id="a small card recomputes"),
         pytest.param(
-            8, 1, NINE_BILLION, 8 * GIB, FAST, Fit(1, 8, True), id="where nothing fits, one is tried"
+            8, 1, NINE_BILLION, 8 * GIB, PLAIN, Fit(1, 8, True), id="where nothing fits, one is tried"
         ),
     ],
 )
 def test_the_cut(batch_size: int, gpus: int, shape: Shape, free: int, levers: Levers, expected: Fit) -> None:
-    assert fit(batch_size, gpus, LENGTHS, shape, free, levers) == expected
+    cut = fit(batch_size, gpus, LENGTHS, shape, free, levers)
+    assert replace(cut, pass_tokens=None) == expected
+    assert (cut.pass_tokens is not None) == (levers.packing and gpus > 0)
+
+
+def test_a_pass_of_packed_conversations_takes_what_memory_allows() -> None:
+    passes = [fit(8, 1, LENGTHS, NINE_BILLION, gib * GIB, FAST).pass_tokens or 0 for gib in (8, 40, 80)]
+    assert passes[0] == max(LENGTHS)
+    assert 2048 <= passes[1] < 4096
+    assert 8192 < passes[2] < 16384
 
 
 @given(

@@ -11,7 +11,7 @@ from typing import Any
 from builders import NOW, document, merged, model, resource, result
 from lorafinetune.api.codec import decode
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.contract.keys import digest, key, shaping_fields
 from lorafinetune.contract.outcome import Progress, StageError
@@ -123,6 +123,13 @@ class World:
     def fail(self, reason: Reason, message: str = "it went wrong") -> None:
         self.end(StageError(reason, message))
 
+    def fail_stage(self, stage: StageName, reason: Reason) -> None:
+        """The active Job of a stage fails, whatever else is active."""
+        job = next(job for job in self.jobs.values() if job.stage == stage and job.state == "active")
+        self.now += timedelta(seconds=1)
+        outcome = StageError(reason, "it went wrong")
+        self.jobs[job.name] = replace(job, state="failed", outcome=outcome, ended=self.now)
+
     def run_to_end(self) -> LoRAFineTuneStatus:
         """Every stage succeeds until the resource is finished."""
         for _ in range(30):
@@ -132,12 +139,12 @@ class World:
             self.succeed()
         raise AssertionError("the run does not end")
 
-    def edit(self, changes: dict[str, Any], **metadata: Any) -> None:
+    def edit(self, changes: dict[str, Any]) -> None:
         """A person changes the spec: a new generation."""
         meta = self.resource.metadata
         spec = merged(self.resource.spec.encode(), changes)
         generation = meta.generation + 1
-        edited = decode(document(None, generation=generation, **metadata) | {"spec": spec})
+        edited = decode(document(generation=generation, annotations=meta.annotations) | {"spec": spec})
         self.resource = edited.model_copy(update={"status": self.resource.status})
 
     def annotate(self, name: str, value: str) -> None:
@@ -163,6 +170,7 @@ class World:
             attempt=int(notes[ATTEMPT_ANNOTATION]),
             generation=int(notes[GENERATION_ANNOTATION]),
             template=notes[TEMPLATE_ANNOTATION],
+            refresh=notes[REFRESH_ANNOTATION],
             state="queued" if job["spec"].get("suspend") else "active",
             started=self.now,
         )
