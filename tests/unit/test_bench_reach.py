@@ -20,7 +20,9 @@ def test_progress_is_shown_as_often_as_is_computed(seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("percent", "expected"), [(50, 50), (99, 99), (100, 100)], ids=["the median", "the ninety-ninth", "the last"]
+    ("percent", "expected"),
+    [(50, 50), (99, 99), (100, 100)],
+    ids=["the median", "the ninety-ninth", "the last"],
 )
 def test_a_percentile_is_a_value_that_was_seen(percent: float, expected: float) -> None:
     assert percentile([float(value) for value in range(100, 0, -1)], percent) == expected

@@ -13,6 +13,7 @@ from apiserver.operating import Operator
 from bench.operator.calls import calls
 from bench.operator.fleet import Fleet
 from bench.operator.ledger import percentile
+from bench.operator.reach import CALLS, EMPTY
 from bench.operator.usage import OPERATOR, cpu_seconds, operator_memory, since
 from cluster.apiserver import ApiServer
 from cluster.process import fetch
@@ -22,6 +23,7 @@ STILL: Final = 5.0
 """Seconds without anything to do before an idle minute is counted."""
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 RESOURCES: Final = ("lorafinetunes", "jobs", "pods", "events")
+LOOKS: Final = "lorafinetune_reconcile_latency_seconds_count"
 
 Values = dict[str, int | float]
 
@@ -58,15 +60,18 @@ class Measurer:
     async def steady(self) -> Values:
         """Runs that arrive at a rate and go through all their stages."""
         names, before = self._plan.names("steady", self._plan.steady), cpu_seconds()
-        asked = self._calls()
+        empty, asked, looked = operator_memory()[0], self._calls(), self._operator.metric(LOOKS)
         await self._fleet.arrive(names, self._plan.rate)
         await self._ended(names)
         used, lives = since(before), len(names)
         values: Values = {"resources that arrive each second": self._plan.rate}
         values |= self._latencies(names) | _memory()
         values |= {f"{name}: CPU ms a life": round(1000 * s / lives, 1) for name, s in used.items()}
+        looked = self._operator.metric(LOOKS) - looked
+        values[EMPTY] = round(empty)
+        values["looks a life"] = round(looked / lives, 1)
         spent = self._calls() - asked
-        values["API calls a life"] = round(spent.total() / lives, 2)
+        values[CALLS] = round(spent.total() / lives, 2)
         for what, number in spent.items():
             values[f"API calls a life: {what}"] = round(number / lives, 2)
         return values
