@@ -1,9 +1,11 @@
 """Makes docs/performance.md of the results that the benchmarks left: `python -m bench.page`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from bench.operator.reach import paragraph as operator_note
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -12,7 +14,10 @@ TITLES: Final = {
     "startup": "Start of the programs",
     "store": "The store against a plain copy",
     "images": "Size of the images",
+    "operator": "The operator with thousands of runs",
 }
+NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
+"""What follows from a table, by the name of its results."""
 INTRODUCTION: Final = """# Performance
 
 <!-- Generated from docs/results/ by `PYTHONPATH=tests python -m bench.page`. -->
@@ -29,9 +34,10 @@ def main() -> None:
 def section(title: str, path: Path) -> str:
     result: Mapping[str, Any] = json.loads(path.read_text())
     hardware = ", ".join(f"{name} {value}" for name, value in result["hardware"].items())
+    note = f"\n{NOTES[path.stem](result['rows'])}\n" if path.stem in NOTES else ""
     return (
         f"## {title}\n\n`{result['command']}`\n\n{table(result['rows'])}\n"
-        f"{result['date']}, commit {result['commit']}; {hardware}.\n"
+        f"{result['date']}, commit {result['commit']}; {hardware}.\n{note}"
     )
 
 

@@ -14,7 +14,7 @@ from chart.variants import VARIANTS
 from cluster.sources import SOURCES
 from lorafinetune.api.crd import crd
 from lorafinetune.core.jobs import Settings, job
-from lorafinetune.core.steps import step
+from lorafinetune.core.steps import arguments_of, step
 from unit.world import World
 
 BOTH = (OPERATOR, TENANT)
@@ -86,7 +86,8 @@ def test_the_definition_is_the_one_of_the_typed_models() -> None:
 def test_policies_choose_pods_by_labels_that_they_have(stage: Any) -> None:
     world = World()
     world.run_to_end()
-    made = job(step(stage, world.resource, world.status), world.resource, 1, Settings())
+    arguments = arguments_of(stage, world.resource, world.status)
+    made = job(step(stage, world.resource, world.status), arguments, world.resource, 1, Settings())
     labels = made["spec"]["template"]["metadata"]["labels"].items()
     place = "NetworkPolicy/lorafinetune: spec.ingress.0.from.0.podSelector.matchLabels"
     chosen = "NetworkPolicy/lorafinetune-stages: spec.podSelector.matchLabels"
