@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
-.PHONY: help demo test check e2e generate images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check trainings e2e generate images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,8 +20,10 @@ demo: .venv/ready ## fine-tune a real model on real data, and compare it with it
 
 test: check servers ## run every test: servers, trainings, and a real Kubernetes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not model and not e2e" --ignore tests/unit
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m model --ignore tests/unit
-	$(MAKE) e2e
+	$(MAKE) -j 2 trainings e2e
+
+trainings: .venv/ready ## the tests that train or load the real small model; they give way to others
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -m model --ignore tests/unit
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .

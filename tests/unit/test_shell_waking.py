@@ -69,6 +69,34 @@ def test_those_whom_it_concerns_are_woken_when(sentence: str) -> None:
     assert world.after(happens) == woken
 
 
+def ended(version: int) -> dict[str, Any]:
+    return pod(version=version, status={"phase": "Failed"})
+
+
+def test_what_a_pod_said_at_its_end_is_kept_until_its_job_is_gone() -> None:
+    world = World()
+    world.waking.seen("jobs", "ADDED", job())
+    world.waking.seen("pods", "ADDED", pod(status={"phase": "Running"}))
+    world.waking.seen("pods", "DELETED", ended(version=3))
+    kept = world.index.pods.group("team-a", "job")
+    assert [one["status"]["phase"] for one in kept] == ["Failed"]
+    world.waking.seen("jobs", "DELETED", job(version=4))
+    assert world.index.pods.group("team-a", "job") == []
+
+
+@pytest.mark.parametrize(
+    ("has_job", "phase"),
+    [pytest.param(False, "Failed", id="has no Job"), pytest.param(True, "Running", id="did not end")],
+)
+def test_a_pod_is_forgotten_at_once_that(has_job: bool, phase: str) -> None:
+    world = World()
+    if has_job:
+        world.waking.seen("jobs", "ADDED", job())
+    world.waking.seen("pods", "ADDED", pod())
+    world.waking.seen("pods", "DELETED", pod(version=3, status={"phase": phase}))
+    assert len(world.index.pods) == 0
+
+
 def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
     world = World()
     world.waking.seen("jobs", None, job())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import NAME_LABEL
-from lorafinetune.core.pods import job_of
+from lorafinetune.core.pods import has_ended, job_of
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
@@ -22,6 +22,7 @@ class Waking:
         self._interest = interest
         self._progress = progress
         self._wake = wake
+        self._last_words: dict[Key, set[tuple[str, str, str]]] = {}
 
     def seen(self, plural: str, kind: str | None, given: Object) -> None:
         """Takes in what a watch shows. kind: of the event; None in a list."""
@@ -33,11 +34,27 @@ class Waking:
     def gone(self, plural: str, given: Object) -> None:
         """Takes in that an object is there no longer."""
         key = key_of(given)
+        if plural == "pods" and self._keeps_words_of(given):
+            return
         if not self._index.tables[plural].drop(*key, given["metadata"]["uid"]):
             return
         if plural == "jobs":
             self._progress.forget(key)
+            for pod in self._last_words.pop(key, ()):
+                self._index.pods.drop(*pod)
         self._changed(plural, given)
+
+    def _keeps_words_of(self, pod: Object) -> bool:
+        """A Pod that was deleted may be gone before its Job is said to have failed: what it said when it
+        ended is kept as long as the Job is there."""
+        namespace, name = key_of(pod)
+        job = (namespace, job_of(pod))
+        if not has_ended(pod) or self._index.jobs.get(*job) is None:
+            return False
+        self._last_words.setdefault(job, set()).add((namespace, name, pod["metadata"]["uid"]))
+        if self._index.pods.put(pod):
+            self._pod(pod)
+        return True
 
     def progress(self, namespace: str, job: str, progress: Progress) -> None:
         """Takes in what a pod has posted; its resource is looked at when that may be shown."""
