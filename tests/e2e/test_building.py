@@ -19,7 +19,9 @@ GREET = "open('/dev/termination-log', 'w').write('hello')"
 @pytest.fixture
 def made() -> Iterator[str]:
     """The name that `make images` gives to the operator's image, which goes after the test."""
-    version = run("make", "--silent", "--no-print-directory", f"--directory={product.ROOT}", "version").strip()
+    version = run(
+        "make", "--silent", "--no-print-directory", f"--directory={product.ROOT}", "version"
+    ).strip()
     name = f"{images.LOCAL}/operator:{version}"
     yield name
     images.with_images("buildah", "rmi", name)
