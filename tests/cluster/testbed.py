@@ -32,6 +32,19 @@ class Cluster:
         self._own = own
         self._leave = leave
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether `make cluster-up` made it."""
+        return self._own is not None
+
+    @contextmanager
+    def wanted_no_longer_than_before(self) -> Iterator[None]:
+        """A `make cluster-up` in the block does not make our own cluster stay."""
+        temporary = self._own is not None and self._own.temporary.exists()
+        yield
+        if self._own is not None and temporary:
+            self._own.temporary.touch()
+
     def offer(self, reference: str) -> str:
         """See that pods can run the image, and return the name that they know it by."""
         if self._own is None:

@@ -1,0 +1,25 @@
+"""Every command of the documentation is typed by a test."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from documents import places
+
+TESTS: Final = Path(__file__).parents[1]
+SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
+ELSEWHERE: Final = {
+    ("docs/tutorial.md", "The model", 1): "every test run that made the cluster ends it so",
+    ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
+    ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
+}
+"""Blocks that are typed in another form, and why."""
+
+
+def test_every_block_of_commands_is_typed_by_a_test() -> None:
+    typed = {
+        (document, heading, int(position or 0))
+        for path in TESTS.rglob("test_*.py")
+        for document, heading, position in SAID.findall(path.read_text())
+    }
+    assert typed | ELSEWHERE.keys() == set(places())
