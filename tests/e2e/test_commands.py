@@ -75,6 +75,14 @@ def test_an_upgrade_keeps_the_values_and_a_removal_leaves_nothing(typist: Typist
     assert "lorafinetune" not in left
 
 
+def test_argo_cd_is_told_of_the_health(typist: Typist) -> None:
+    typist.type("kubectl create namespace argocd && kubectl -n argocd create configmap argocd-cm")
+    typist.type(said("docs/how-to/gitops.md", "Argo CD"))
+    data = json.loads(typist.type("kubectl -n argocd get configmap argocd-cm -o json"))["data"]
+    typist.type("kubectl delete namespace argocd")
+    assert list(data) == ["resource.customizations.health.lorafinetune.dev_LoRAFineTune"]
+
+
 def test_the_readme_s_commands_are_the_tutorial_s(typist: Typist) -> None:
     tutorial = said("docs/tutorial.md", "The operator") + said("docs/tutorial.md", "The fine-tuning")
     assert [line for line in said("README.md", "On a cluster").splitlines() if line not in tutorial] == [
