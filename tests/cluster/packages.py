@@ -18,7 +18,8 @@ PACKAGES = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-INSTALL = ["apt-get", "install", "-y", "-q", "--no-remove", "--no-install-recommends"]
+WAIT = "-oDPkg::Lock::Timeout=300"
+INSTALL = ["apt-get", "install", WAIT, "-y", "-q", "--no-remove", "--no-install-recommends"]
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 NO_SERVICE = 'test ! -d /run/systemd || mount -t tmpfs none /run/systemd; exec "$@"'
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import testbed
+from cluster import packages, testbed
 from cluster.machine import hindrance
 from cluster.process import CommandError, run
 from cluster.single_node import SingleNode
@@ -33,6 +33,7 @@ def before() -> Iterator[set[str]]:
     with testbed.nobody_uses_it() as free:
         if not free:
             pytest.skip("the cluster of this machine is in use")
+        packages.ensure()
         cluster("down")
         yield traces()
         cluster("down")
