@@ -20,8 +20,8 @@ def goes_on(tenant: Tenant, within: float) -> None:
     """The download is done, which takes but a moment, and the failure is gone."""
 
     def downloaded() -> bool:
-        stages = {s["name"]: s["state"] for s in tenant.status()["stages"]}
-        return bool(stages["download"] == "Complete")
+        stages = {s["name"]: s["state"] for s in tenant.status().get("stages", [])}
+        return stages.get("download") == "Complete"
 
     until(downloaded, within)
     assert tenant.status().get("failure", {}).get("stage") != "download"

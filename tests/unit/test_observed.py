@@ -275,6 +275,17 @@ TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None,
         "SecretMissing",
         "couldn't find key token in Secret team-a/hub",
     ),
+    "a kubelet that has not read the Secret yet is no trouble": (
+        [
+            waiting(
+                "CreateContainerConfigError",
+                "failed to sync secret cache: timed out waiting for the condition",
+            )
+        ],
+        [],
+        None,
+        "",
+    ),
     "a container that can't be made is told": (
         [waiting("CreateContainerError", "failed to generate spec: no such device")],
         [],

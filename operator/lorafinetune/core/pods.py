@@ -20,6 +20,8 @@ NO_IMAGE: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
 NOT_CREATED: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+NOT_YET_READ: Final = "failed to sync "
+"""How a kubelet begins that has not been told of a Secret or a ConfigMap yet, which passes."""
 REJECTED: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "Preempting")
 """How the reasons begin for which a kubelet refuses a pod that the scheduler gave it."""
 MAX_DETAIL: Final = 500
@@ -115,7 +117,7 @@ def _trouble_of_container(status: Object) -> StageError | None:
         detail = message.rpartition("ErrImagePull: ")[2]
         told = f": {_brief(detail)}" if detail and not detail.startswith("Back-off") else ""
         return StageError(Reason.IMAGE_PULL, f"the image {status.get('image', '')} can't be pulled{told}")
-    if reason not in NOT_CREATED:
+    if reason not in NOT_CREATED or message.startswith(NOT_YET_READ):
         return None
     missing = "secret" in message.lower()
     return StageError(Reason.SECRET_MISSING if missing else Reason.ADMISSION_DENIED, _brief(message))
