@@ -2,12 +2,19 @@
 
 Arguments come as JSON in LORAFINETUNE_ARGUMENTS. Whatever happens, the stage leaves a termination
 message with its result, or with a reason and a hint; a traceback goes to the log alone.
+
+The first process of a container never hears of a signal that it has no handler for, and what follows is
+slow to import: until the handler is there, SIGTERM is kept.
 """
+
+import signal
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 import errno
 import logging
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -52,6 +59,7 @@ def main(argv: list[str]) -> int:
     message = Path(os.environ.get(MESSAGE_VARIABLE, DEFAULT_MESSAGE_PATH))
     signal.signal(signal.SIGTERM, _leave)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         result = _run(stage)
         message.write_text(encode_result(result))
         return ExitCode.DONE
