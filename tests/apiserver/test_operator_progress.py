@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -55,6 +56,9 @@ def test_progress_is_shown_soon_and_then_every_five_seconds(
     assert time.monotonic() - began > 4
     assert listening.metric("lorafinetune_api_calls_total", resource="lorafinetunes/status") == writes + 1
     assert listening.metric("lorafinetune_progress_age_seconds", namespace=own_namespace.name) > 0
+    with pytest.raises(HTTPError, match="401"):
+        post(pod, "no token", done=50)
+    assert listening.metric("lorafinetune_progress_refused_total", reason="unauthenticated") == 1
 
 
 def token_of(namespace: Namespace, pod: Object) -> str:

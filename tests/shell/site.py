@@ -35,15 +35,17 @@ class Answer:
 
 
 class Site:
-    """Serves between enter and exit, and can be entered again. taken: what was believed, in order.
+    """Serves between enter and exit, and can be entered again.
 
-    pods: those that are known, by uid. folder: gets the certificates.
+    taken: what was believed, in order. refused: why other posts were refused. pods: those that are known,
+    by uid. folder: gets the certificates.
     """
 
     def __init__(self, folder: Path, api: Api | None = None) -> None:
         self.api = api or Cluster()
         self.pods: dict[str, LivePod] = dict(PODS)
         self.taken: list[tuple[str, str, Progress]] = []
+        self.refused: list[str] = []
         self.folder = folder
         self.port = 0
         self.certify()
@@ -87,7 +89,8 @@ class Site:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         settings = Settings(HOST, self.port, self.folder)
         read, review = self.api.read, self.api.review
-        async with Server(settings, self._pod, self._accept, read, review) as server:
+        refused = self.refused.append
+        async with Server(settings, self._pod, self._accept, refused, read, review) as server:
             self.port = server.port
             running = asyncio.create_task(server.run())
             self._ready.set()

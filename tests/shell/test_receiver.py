@@ -33,6 +33,7 @@ def test_takes_the_progress_of_a_live_pod_for_its_job(site: Site) -> None:
     assert site.ask(BODY, token()).status == 204
     expected = Progress(stage="train", activity="training", done=42, total=100)
     assert site.taken == [("team-a", "lft-train-0123", expected)]
+    assert site.refused == []
 
 
 def test_answers_kubeflows_client_as_its_own_server_does(site: Site) -> None:
@@ -67,6 +68,7 @@ def test_refuses(sentence: str, site: Site) -> None:
     answer = site.ask(body, shown())
     assert (answer.status, site.taken) == (status, [])
     assert (status == 401) == ("WWW-Authenticate" in answer.headers)
+    assert site.refused == [server.REFUSALS[status]]
 
 
 def test_the_largest_body_is_read(site: Site) -> None:
@@ -112,12 +114,14 @@ def test_a_pod_that_posts_without_end_is_told_to_wait(site: Site) -> None:
     answers = [site.ask(BODY, token()) for _ in range(BURST + 1)]
     assert [answer.status for answer in answers] == [204] * BURST + [429]
     assert answers[-1].headers["Retry-After"] == "1"
+    assert site.refused == ["too often"]
 
 
 def test_tells_that_it_can_not_tell(tmp_path: Path) -> None:
     with Site(tmp_path, Cluster(readable=False, vouched=None)) as site:
         answer = site.ask(BODY, token())
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert site.refused == ["not verifiable"]
 
 
 def test_a_renewed_certificate_is_shown_to_the_next_client(site: Site) -> None:
@@ -142,6 +146,7 @@ def test_without_a_certificate_it_does_not_start(tmp_path: Path) -> None:
             server.Settings(HOST, 0, tmp_path),
             site.pods.get,
             lambda *_: None,
+            site.refused.append,
             site.api.read,
             site.api.review,
         )
@@ -206,6 +211,7 @@ def test_connections_beyond_the_bound_are_closed_and_then_welcome(
         held = [connected(site), socket.create_connection((HOST, site.port), 5)]
         with socket.create_connection((HOST, site.port), 5) as beyond:
             assert ends(beyond)
+        assert site.refused == [server.TOO_MANY]
         for connection in held:
             connection.close()
         wait_until(lambda: posted(site))

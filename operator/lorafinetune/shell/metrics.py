@@ -65,9 +65,18 @@ class Metrics:
         self.gpu_seconds = Counter(
             "lorafinetune_gpu_seconds", "GPU time, by use.", ["use"], registry=registry
         )
+        self.refusals = Counter(
+            "lorafinetune_progress_refused",
+            "Posts of progress that were refused, by why.",
+            ["reason"],
+            registry=registry,
+        )
 
     def called(self, call: Call, code: int) -> None:
         self.calls.labels(call.verb, call.plural, str(code)).inc()
+
+    def refused(self, reason: str) -> None:
+        self.refusals.labels(reason).inc()
 
     def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus, train_job: Object | None) -> None:
         """A status was written. train_job: the training's Job, if it is still there."""

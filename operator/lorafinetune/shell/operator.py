@@ -124,6 +124,7 @@ class Operator:
             where,
             self._live_pod,
             self._waking.progress,
+            self._metrics.refused,
             client.get,
             lambda review: client.create(TOKEN_REVIEWS, review),
         )

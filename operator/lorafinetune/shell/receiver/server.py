@@ -36,6 +36,8 @@ quiet.setLevel(logging.CRITICAL)
 
 Accept = Callable[[str, str, Progress], None]
 """Takes the progress of a Job: its namespace, its name, and the progress."""
+Refused = Callable[[str], None]
+"""Is told why a post was refused, in a word or two."""
 
 CONNECTIONS: Final = 256
 BACKLOG: Final = 128
@@ -46,6 +48,18 @@ CONNECTION_SECONDS: Final = 20.0
 LINGER_SECONDS: Final = 1.0
 GOODBYE_SECONDS: Final = 1.0
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+REFUSALS: Final = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    408: "too slow",
+    413: "too large",
+    429: "too often",
+    500: "our fault",
+    503: "not verifiable",
+}
+"""Why a post is refused, by the status of the answer."""
+TOO_MANY: Final = "too many connections"
 
 
 @dataclass(frozen=True)
@@ -59,15 +73,20 @@ class Settings:
 
 
 async def serve(
-    settings: Settings, pods: Callable[[str], LivePod | None], accept: Accept, read: Read, review: Review
+    settings: Settings,
+    pods: Callable[[str], LivePod | None],
+    accept: Accept,
+    refused: Refused,
+    read: Read,
+    review: Review,
 ) -> None:
     """Serves until it is cancelled.
 
     pods: the pod with that uid, if it is of one of our Jobs. accept: gets every progress that is
-    believed. read: GETs a path of the API server. review: POSTs a TokenReview. Raises OSError where it
-    can't listen, or has no certificate.
+    believed. refused: hears of every post that is not. read: GETs a path of the API server. review:
+    POSTs a TokenReview. Raises OSError where it can't listen, or has no certificate.
     """
-    async with Server(settings, pods, accept, read, review) as server:
+    async with Server(settings, pods, accept, refused, read, review) as server:
         await server.run()
 
 
@@ -79,12 +98,14 @@ class Server:
         settings: Settings,
         pods: Callable[[str], LivePod | None],
         accept: Accept,
+        refused: Refused,
         read: Read,
         review: Review,
     ) -> None:
         self._settings = settings
         self._certificate = Certificate(settings.tls)
-        self._handler = _Handler(Tokens(Keys(read), review, pods), accept)
+        self._refused = refused
+        self._handler = _Handler(Tokens(Keys(read), review, pods), accept, refused)
         self._attended: dict[asyncio.Task[None], tuple[socket.socket, asyncio.Future[None]]] = {}
         """The connections, and what tells that each is over."""
 
@@ -125,6 +146,7 @@ class Server:
                 await asyncio.sleep(1)
                 continue
             if len(self._attended) >= CONNECTIONS:
+                self._refused(TOO_MANY)
                 connection.close()
                 continue
             over: asyncio.Future[None] = loop.create_future()
@@ -198,10 +220,11 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Handler:
     """Answers one post: who is it, is it their turn, what do they say."""
 
-    def __init__(self, tokens: Tokens, accept: Accept) -> None:
+    def __init__(self, tokens: Tokens, accept: Accept, refused: Refused) -> None:
         self._tokens = tokens
         self._pace = Pace()
         self._accept = accept
+        self._refused = refused
 
     async def answer(self, request: web.Request) -> web.Response:
         try:
@@ -214,6 +237,8 @@ class _Handler:
         except Exception:
             log.exception("a post could not be answered")
             response = web.Response(status=500)
+        if response.status in REFUSALS:
+            self._refused(REFUSALS[response.status])
         response.force_close()
         return response
 
