@@ -40,16 +40,12 @@ class Writer:
 
     async def delete_job(self, of: Metadata, name: str) -> None:
         """Asks a Job to leave. One that is gone, or another of the name, is none of our business."""
-        held = self._index.jobs.get(of.namespace, name)
-        if held is None:
+        if not (uid := self._uid(of, name)):
             return
-        uid = held["metadata"]["uid"]
         try:
             answer = await self._client.delete(path("jobs", of.namespace, name), uid)
         except ApiError as problem:
-            if problem.code not in (NOT_FOUND, CONFLICT):
-                raise
-            self._index.jobs.drop(of.namespace, name, uid)
+            self._forget(of, name, uid, problem, CONFLICT)
             return
         if answer.get("kind") == "Job":
             self._index.jobs.put(answer)
@@ -103,13 +99,28 @@ class Writer:
         self._index.resources.put(answer)
 
     async def patch_job(self, of: Metadata, name: str, patch: Mapping[str, Any]) -> None:
+        """Patches a Job. One that is gone, or another of the name, is none of our business: the API server
+        refuses a patch that would change a uid."""
+        if not (uid := self._uid(of, name)):
+            return
         try:
-            answer = await self._client.patch(path("jobs", of.namespace, name), patch)
+            answer = await self._client.patch(
+                path("jobs", of.namespace, name), {"metadata": {"uid": uid}, **patch}
+            )
         except ApiError as problem:
-            if problem.code != NOT_FOUND:
-                raise
+            self._forget(of, name, uid, problem, INVALID)
             return
         self._index.jobs.put(answer)
+
+    def _uid(self, of: Metadata, name: str) -> str:
+        held = self._index.jobs.get(of.namespace, name)
+        return str(held["metadata"]["uid"]) if held else ""
+
+    def _forget(self, of: Metadata, name: str, uid: str, problem: ApiError, other: int) -> None:
+        """A Job is not there any more, as the API server has answered. other: its word for another Job."""
+        if problem.code not in (NOT_FOUND, other):
+            raise problem
+        self._index.jobs.drop(of.namespace, name, uid)
 
     async def tell(self, of: Metadata, event: Event, now: datetime) -> None:
         """Puts an Event on the resource. One that can't be told is lost: the status says it too."""
