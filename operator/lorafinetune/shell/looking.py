@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 from typing import Any, Final
@@ -12,14 +12,14 @@ from lorafinetune.api.resource import LoRAFineTune, Metadata
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import observe
-from lorafinetune.core.plan import Input, Plan, plan
+from lorafinetune.core.plan import Input, Plan, is_finished, plan
 from lorafinetune.core.steps import watched_jobs
 from lorafinetune.shell import undecodable
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.reading import Reader
+from lorafinetune.shell.reading import read
 from lorafinetune.shell.refusals import Refusals
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings
@@ -56,17 +56,15 @@ class Looker:
     known: Known
     writer: Writer
     changed: Changed
-    reader: Reader = field(default_factory=Reader)
 
     async def look(self, key: Key) -> float | None:
         """Returns after how many seconds to look again, at the latest; None: it is gone. Raises ApiError."""
         stored = self.known.index.resources.get(*key)
         if stored is None:
             self.known.interest.forget(key)
-            self.reader.forget(key)
             return None
         try:
-            resource = self.reader.read(stored)
+            resource = read(stored)
         except InvalidResourceError as error:
             await self._refuse(stored, error)
             return inf
@@ -88,7 +86,7 @@ class Looker:
 
     async def _create(self, resource: LoRAFineTune, key: Key) -> Plan:
         """Deletes and creates. A plan whose creation was refused is followed by one that knows it."""
-        names = watched_jobs(resource)
+        names = frozenset() if is_finished(resource) else watched_jobs(resource)
         for _ in range(MOST_PLANS):
             self.known.interest.set(key, names)
             made = plan(self._input(resource, names))
