@@ -11,7 +11,9 @@ from lorafinetune.shell import audit
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import LEAST_SECONDS, ProgressMemory
+from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.waking import Waking
 from unit.shell_objects import job, pod, stored
@@ -114,11 +116,58 @@ class Lists:
     """What the API server lists: no watch can be made to miss a deletion at will."""
 
     def __init__(self, **uids: list[str]) -> None:
-        self._uids = uids
+        self.uids = uids
+        self.asked: list[str] = []
 
     async def metadata(self, plural: str, *_: object) -> AsyncIterator[Object]:
-        for uid in self._uids.get(plural, ()):
+        self.asked.append(plural)
+        for uid in self.uids.get(plural, ()):
             yield {"uid": uid}
+
+
+def opened() -> Pulse:
+    """Every watch is open."""
+    pulse = Pulse((None,), Clock())
+    for plural in audit.SELECTORS:
+        pulse.notice(Call("watch", plural), 200)
+    return pulse
+
+
+def test_the_start_lists_once_and_waits_until_all_of_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PAUSE", 0)
+    index, lists = Index(), Lists(jobs=["uid-one", "uid-two"])
+
+    async def start() -> None:
+        waiting = asyncio.create_task(until_complete(lists, index))
+        for name in ("one", "two"):
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            index.jobs.put(job(name))
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(start())
+    assert lists.asked == list(audit.SELECTORS)
+
+
+def test_the_start_does_not_wait_for_what_was_deleted_before_it_was_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "PAUSE", 0.001)
+    monkeypatch.setattr(audit, "LISTED_AGAIN_AFTER", 0.002)
+    lists = Lists(pods=["uid-gone"])
+
+    async def start() -> None:
+        waiting = asyncio.create_task(until_complete(lists, Index()))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        lists.uids.clear()
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(start())
+
+
+async def until_complete(lists: Lists, index: Index) -> None:
+    await audit.until_complete(cast(Client, lists), index, opened(), (None,))
 
 
 def test_what_was_deleted_while_a_watch_was_broken_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from lorafinetune.shell.client import ApiError, Client
-from lorafinetune.shell.index import Index
+from lorafinetune.shell.index import Index, Table
 from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import OURS, Object
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 SELECTORS: Final = {"lorafinetunes": "", "jobs": "=".join(OURS), "pods": "=".join(OURS)}
 """What is watched, of which labels."""
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 3.0
+PAUSE: Final = 0.1
 SOON: Final = 2.0
+LISTED_AGAIN_AFTER: Final = 30.0
 EVERY: Final = 600.0
 """Seconds."""
 
@@ -88,18 +88,26 @@ class Auditor:
 async def _until_whole(
     client: Client, index: Index, pulse: Pulse, plural: str, namespace: str | None
 ) -> None:
-    table, pause = index.tables[plural], FIRST_PAUSE
+    """Lists once; what was deleted since may never be shown, so a long wait ends with another list."""
     while True:
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
-        if not pulse.is_open(plural, namespace):
-            continue
+        while not pulse.is_open(plural, namespace):
+            await asyncio.sleep(PAUSE)
         try:
             listed = client.metadata(plural, namespace, SELECTORS[plural])
-            missing = [uid async for metadata in listed if not table.was_seen(uid := str(metadata["uid"]))]
+            uids = {str(metadata["uid"]) async for metadata in listed}
         except ApiError as problem:
             log.warning("can't list %s: %s", plural, problem)
+            await asyncio.sleep(SOON)
             continue
-        if not missing:
+        if not (missing := await _not_seen(uids, index.tables[plural])):
             return
         log.info("waiting for %d %s", len(missing), plural)
+
+
+async def _not_seen(uids: set[str], table: Table) -> set[str]:
+    """Which of the objects no watch has shown by the time that they should be listed again."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LISTED_AGAIN_AFTER
+    while (uids := {uid for uid in uids if not table.was_seen(uid)}) and loop.time() < deadline:
+        await asyncio.sleep(PAUSE)
+    return uids
