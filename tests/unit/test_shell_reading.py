@@ -1,9 +1,11 @@
 """When the rules of a resource are checked, and when the status tells that they have been."""
 
+from functools import cache
 from typing import Any
 
 import pytest
 
+from lorafinetune.api import codec, structural
 from lorafinetune.api.codec import InvalidResourceError
 from lorafinetune.shell.reading import read
 from unit.shell_objects import stored
@@ -35,6 +37,16 @@ def test_the_rules_are_checked_where(sentence: str) -> None:
             read(given)
     else:
         assert read(given).metadata.name == TOO_LONG
+
+
+def test_once_prepared_no_resource_waits_for_a_rule_to_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = cache(structural._program.__wrapped__)
+    monkeypatch.setattr(structural, "_program", compiled)
+    codec.prepare()
+    before = compiled.cache_info().misses
+    assert before
+    codec.decode(stored())
+    assert compiled.cache_info().misses == before
 
 
 def test_a_field_that_nobody_knows_is_told_whatever_the_status_says() -> None:

@@ -12,7 +12,7 @@ from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.crd import schema
 from lorafinetune.api.problem import Path, Problem, printable, shown
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.structural import Schema, broken, completed, unknown_fields
+from lorafinetune.api.structural import Schema, broken, compile_rules, completed, unknown_fields
 
 MOST_PROBLEMS: Final = 100
 """Nobody reads more, and a hostile file could hold a million."""
@@ -33,6 +33,11 @@ def decode(value: Mapping[str, Any]) -> LoRAFineTune:
     if found := tuple(islice(_problems(given, whole), MOST_PROBLEMS)):
         raise InvalidResourceError(found)
     return LoRAFineTune.decode(whole)
+
+
+def prepare() -> None:
+    """Makes ready what `decode` needs. Whoever answers to somebody does it before the first resource."""
+    compile_rules(_schema())
 
 
 def _problems(given: dict[str, Any], whole: dict[str, Any]) -> Iterator[Problem]:
@@ -58,4 +63,4 @@ def _schema() -> Schema:
     return schema()
 
 
-__all__ = ["InvalidResourceError", "Path", "Problem", "decode"]
+__all__ = ["InvalidResourceError", "Path", "Problem", "decode", "prepare"]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from lorafinetune.api import codec
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.jobs import Settings
@@ -79,6 +80,7 @@ class Operator:
             stack.push_async_callback(server.cleanup)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(stack))
+                await asyncio.to_thread(codec.prepare)
                 await until_complete(client, self._known.index, self._pulse, self._namespaces)
                 log.info("watching %d resources", len(self._known.index.resources))
                 self._health.complete = True
