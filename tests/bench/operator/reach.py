@@ -9,6 +9,9 @@ from lorafinetune.shell.progress import LEAST_SECONDS, SHARE
 HOUR: Final = 3600.0
 LIMIT_MB: Final = 512 * 2**20 / 1e6
 """What the chart allows the operator."""
+ARRIVE: Final = "resources that arrive each second"
+BUSY: Final = "machine: % busy"
+OWN: Final = "operator: % of the machine"
 OPERATOR_CPU: Final = "operator: CPU ms a life"
 SERVER_CPU: Final = "API server: CPU ms a life"
 CALLS: Final = "API calls a life"
@@ -17,35 +20,39 @@ EMPTY: Final = "operator: MB before the first run"
 
 SHARED: Final = (
     "API server, etcd, the controllers, the benchmark in the place of people and kubelets, and the operator"
-    " share the machine, so the latencies are those of a full one; the CPU time of each is told apart."
+    " share the machine. Latencies are those of {rate:.0f} resources a second, each of which goes through its"
+    " four Jobs at once; with them the machine was {busy:.0f} % busy, and the operator took {own:.0f} %."
 )
 REACH: Final = (
     "How far one operator carries: a run that takes an hour costs it {calls:.0f} calls for its life and"
     " {shown:.0f} writes of progress. If each costs as much of the operator's CPU as a call of a life does"
     " ({each:.1f} ms, with the events that follow from it), half a core serves {at_once:,} such runs at a"
-    " time; the API server spends {ratio:.1f} times as much on them. A run that is there takes"
-    " {kilobytes:.0f} KB of the operator's memory, so the chart's limit of 512 Mi holds {most:,}. Past that,"
-    " install several, each with its own `namespaces`."
+    " time. A run that is there takes {kilobytes:.0f} KB of the operator's memory, so the chart's limit of"
+    " 512 Mi holds {most:,}. Past that, install several, each with its own `watch.namespaces`: they share"
+    " nothing but the API server, which spends {ratio:.1f} times the operator's CPU on each run, so that one"
+    " of its cores carries {served:,} of them at a time."
 )
 
 
 def paragraph(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the table says to whoever plans an installation."""
     few, many = (_column(rows, index) for index in (1, 2))
-    calls, cpu, shown = few[CALLS], few[OPERATOR_CPU], progress_writes(HOUR)
-    each = cpu / calls
-    runs = int("".join(filter(str.isdigit, list(rows[0])[2])))
-    kilobytes = 1000 * (many[MEMORY] - few[EMPTY]) / runs
+    shared = SHARED.format(rate=few[ARRIVE], busy=few[BUSY], own=few[OWN])
+    calls, shown = few[CALLS], progress_writes(HOUR)
+    each, ratio = few[OPERATOR_CPU] / calls, few[SERVER_CPU] / few[OPERATOR_CPU]
+    per_core = 1000 * HOUR / (each * (calls + shown))
+    kilobytes = 1000 * (many[MEMORY] - few[EMPTY]) / _runs(rows)
     reach = REACH.format(
         calls=calls,
         shown=shown,
         each=each,
-        at_once=_rounded(0.5 * 1000 * HOUR / (each * (calls + shown))),
-        ratio=few[SERVER_CPU] / cpu,
+        at_once=_rounded(per_core / 2),
+        ratio=ratio,
+        served=_rounded(per_core / ratio),
         kilobytes=kilobytes,
         most=_rounded(1000 * (LIMIT_MB - few[EMPTY]) / kilobytes),
     )
-    return f"{SHARED}\n\n{reach}"
+    return f"{shared}\n\n{reach}"
 
 
 def progress_writes(seconds: float) -> float:
@@ -53,6 +60,11 @@ def progress_writes(seconds: float) -> float:
     fixed pace first, then each time that its age has grown by the share."""
     steady = LEAST_SECONDS * SHARE
     return min(seconds, steady) / LEAST_SECONDS + SHARE * log(max(1.0, seconds / steady))
+
+
+def _runs(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many are there, as the column of the many says."""
+    return int("".join(filter(str.isdigit, list(rows[0])[2])))
 
 
 def _column(rows: Sequence[Mapping[str, Any]], index: int) -> dict[str, float]:
