@@ -8,9 +8,10 @@ import pytest
 from builders import resource
 from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
 from lorafinetune.shell.connection import TOKEN_IS_READ_EVERY, TokenFile
-from lorafinetune.shell.metrics import Metrics, state_of
+from lorafinetune.shell.metrics import Metrics
 from lorafinetune.shell.paths import Call, call, path
 from lorafinetune.shell.pulse import STALE_AFTER, Pulse
+from lorafinetune.shell.states import state_of
 from lorafinetune.shell.status import Health
 from unit.shell_objects import job
 from unit.test_shell_queue import Clock

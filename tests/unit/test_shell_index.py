@@ -105,6 +105,17 @@ def test_jobs_are_found_by_their_resource_and_pods_by_their_job() -> None:
     assert index.jobs.group("team-b", "uid-tune") == []
 
 
+def test_resources_are_counted_by_their_state_as_it_is_now() -> None:
+    index = Index()
+    ready = {"type": "Ready", "status": "False", "reason": "Train"}
+    trains = {"status": {"conditions": [ready]}}
+    for name in ("one", "two", "three"):
+        index.resources.put(stored(name))
+    index.resources.put(stored("one", version=2, **trains))
+    index.resources.drop("team-a", "two", "uid-two")
+    assert index.resources.tally() == {("Pending", ""): 1, ("Running", "Train"): 1}
+
+
 def test_a_thousand_runs_take_little_memory() -> None:
     index = Index()
     for number in range(1000):

@@ -4,8 +4,8 @@ An answer enters at once, so no plan is made on a state that lacks what was just
 version of an object wins, whichever way it came.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from sys import intern
 from typing import Any, Final
@@ -13,10 +13,15 @@ from typing import Any, Final
 from lorafinetune.core.pods import job_of
 from lorafinetune.shell import trimming
 from lorafinetune.shell.packing import Packing
+from lorafinetune.shell.states import state_of
 from lorafinetune.shell.trimming import Object, Trim
 
 Key = tuple[str, str]
 """Namespace and name."""
+
+State = tuple[str, str]
+"""What objects of a kind are counted by."""
+NONE: Final = ("", "")
 
 REMEMBERED_DELETIONS: Final = 10_000
 
@@ -26,18 +31,22 @@ class _Entry:
     uid: str
     version: int
     group: Key
+    state: State
     body: bytes
 
 
 class Table:
     """The objects of one kind, by namespace and name, and by a group that the kind defines.
 
-    group: the name that an object is also found under, within its namespace.
+    group: the name that an object is also found under, within its namespace. state: what it is counted by.
     """
 
-    def __init__(self, trim: Trim, group: Callable[[Object], str]) -> None:
+    def __init__(
+        self, trim: Trim, group: Callable[[Object], str], state: Callable[[Object], State] = lambda _: NONE
+    ) -> None:
         self._trim = trim
         self._group = group
+        self._state = state
         self._packing = Packing()
         self._entries: dict[Key, _Entry] = {}
         self._groups: dict[Key, tuple[Key, ...]] = {}
@@ -58,7 +67,8 @@ class Table:
         if kept is None:
             self._foreign.add(uid)
             return self._remove(key)
-        entry = _Entry(uid, version, (key[0], intern(self._group(kept))), self._packing.pack(kept))
+        group = (key[0], intern(self._group(kept)))
+        entry = _Entry(uid, version, group, self._state(kept), self._packing.pack(kept))
         self._remove(key)
         self._add(key, entry)
         return held is None or (held.uid, held.body) != (entry.uid, entry.body)
@@ -89,11 +99,9 @@ class Table:
         """The objects that belong to a group."""
         return [found for key in self._groups.get((namespace, name), ()) if (found := self.get(*key))]
 
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Every projection, one after the other."""
-        for key in tuple(self._entries):
-            if found := self.get(*key):
-                yield found
+    def tally(self) -> Counter[State]:
+        """How many there are of each state."""
+        return Counter(entry.state for entry in self._entries.values())
 
     def was_seen(self, uid: str) -> bool:
         """Whether an object was shown, even if it is gone again or none of ours."""
@@ -124,7 +132,11 @@ class Index:
     """The resources, their Jobs by the uid of the resource, and the Pods by the name of their Job."""
 
     def __init__(self) -> None:
-        self.resources = Table(trimming.resource, lambda resource: str(resource["metadata"]["name"]))
+        self.resources = Table(
+            trimming.resource,
+            lambda resource: str(resource["metadata"]["name"]),
+            lambda resource: state_of(resource.get("status") or {}),
+        )
         self.jobs = Table(trimming.job, lambda job: str((trimming.controller(job) or {}).get("uid", "")))
         self.pods = Table(trimming.pod, job_of)
 

@@ -1,9 +1,8 @@
 """What Prometheus reads. What a run did is counted when its status is written, so nothing counts twice."""
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -14,11 +13,11 @@ from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.steps import stage_status
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.paths import Call
+from lorafinetune.shell.states import state_of
 from lorafinetune.shell.trimming import Object
 
 LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 DURATIONS: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600)
-ENDS: Final = ("Complete", "Failed", "Suspended")
 
 
 class Metrics:
@@ -124,7 +123,7 @@ class Runs(Collector):
         runs = GaugeMetricFamily(
             "lorafinetune_runs", "Runs, by state and reason.", labels=["state", "reason"]
         )
-        for labels, count in Tally(state_of(status) for status in self._statuses()).items():
+        for labels, count in self._index.resources.tally().items():
             runs.add_metric(labels, count)
         yield runs
         yield GaugeMetricFamily("lorafinetune_queue_depth", "Runs that wait to be looked at.", self._depth())
@@ -136,21 +135,6 @@ class Runs(Collector):
         for job, seconds in self._ages().items():
             age.add_metric(job, seconds)
         yield age
-
-    def _statuses(self) -> Iterator[Mapping[str, Any]]:
-        for resource in self._index.resources.all():
-            yield resource.get("status") or {}
-
-
-def state_of(status: Mapping[str, Any]) -> tuple[str, str]:
-    """State and reason of a run, from its conditions."""
-    conditions = {c["type"]: c for c in status.get("conditions", [])}
-    ready = conditions.get("Ready")
-    if ready is None:
-        return "Pending", ""
-    ended = (kind for kind in ENDS if conditions.get(kind, {}).get("status") == "True")
-    waiting = "Waiting" if "failure" in status else "Running"
-    return next(ended, waiting), str(ready.get("reason", ""))
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:
