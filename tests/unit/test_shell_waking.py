@@ -122,7 +122,7 @@ class Lists:
     async def metadata(self, plural: str, *_: object) -> AsyncIterator[Object]:
         self.asked.append(plural)
         for uid in self.uids.get(plural, ()):
-            yield {"uid": uid}
+            yield {"uid": uid, "resourceVersion": "1"}
 
 
 def opened() -> Pulse:
@@ -179,7 +179,9 @@ def test_what_was_deleted_while_a_watch_was_broken_is_found(monkeypatch: pytest.
 
     async def look() -> None:
         lists: Any = Lists(lorafinetunes=["uid-tune"], jobs=["uid-there"])
-        auditor = audit.Auditor(cast(Client, lists), world.index, (None,), world.waking.gone)
+        auditor = audit.Auditor(
+            cast(Client, lists), world.index, (None,), world.waking.gone, world.waking.seen
+        )
         auditor.request()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(auditor.run(), 0.05)

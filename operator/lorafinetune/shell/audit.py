@@ -1,7 +1,7 @@
 """Compares the index with what the API server lists, by metadata alone.
 
 At the start this tells when the index is complete: half filled, it would lead to Jobs that exist already.
-Later it finds what was deleted while a watch was broken, of which no watch ever tells.
+Later it finds what a watch did not tell: what was deleted while it was broken, and what got lost on the way.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import Final
 
 from lorafinetune.shell.client import ApiError, Client
-from lorafinetune.shell.index import Index, Table
+from lorafinetune.shell.index import Index, Table, key_of
+from lorafinetune.shell.paths import path
 from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import OURS, Object
 
@@ -25,6 +26,7 @@ SOON: Final = 2.0
 LISTED_AGAIN_AFTER: Final = 30.0
 EVERY: Final = 600.0
 """Seconds."""
+NOT_FOUND: Final = 404
 
 
 async def until_complete(
@@ -37,9 +39,10 @@ async def until_complete(
 
 
 class Auditor:
-    """Looks for what is gone, now and then, and soon after a watch had to begin anew with a list.
+    """Looks for what is gone and for what was missed, now and then, and soon after a watch had to begin anew
+    with a list.
 
-    gone: is told the kind and the object.
+    gone: is told the kind and the object. changed: is told the kind, nothing, and the newest of the object.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class Auditor:
         index: Index,
         namespaces: Iterable[str | None],
         gone: Callable[[str, Object], None],
+        changed: Callable[[str, str | None, Object], None],
     ) -> None:
         self._client = client
         self._index = index
         self._namespaces = tuple(namespaces)
         self._gone = gone
+        self._changed = changed
         self._wanted = asyncio.Event()
 
     def request(self) -> None:
@@ -75,14 +80,34 @@ class Auditor:
 
     async def _look(self) -> None:
         for namespace in self._namespaces:
-            for plural, selector in SELECTORS.items():
-                table = self._index.tables[plural]
-                held = {uid: key for uid, key in table.uids().items() if namespace in (None, key[0])}
-                async for metadata in self._client.metadata(plural, namespace, selector):
-                    held.pop(str(metadata["uid"]), None)
-                for uid in held:
-                    if (lost := table.of_uid(uid)) is not None:
-                        self._gone(plural, lost)
+            for plural in SELECTORS:
+                await self._compare(plural, namespace)
+
+    async def _compare(self, plural: str, namespace: str | None) -> None:
+        table = self._index.tables[plural]
+        held = {uid: key for uid, key in table.uids().items() if namespace in (None, key[0])}
+        missed = []
+        async for metadata in self._client.metadata(plural, namespace, SELECTORS[plural]):
+            held.pop(str(metadata["uid"]), None)
+            if table.misses(metadata):
+                missed.append(metadata)
+        for uid in held:
+            if (lost := table.of_uid(uid)) is not None:
+                self._gone(plural, lost)
+        for metadata in missed:
+            await self._catch_up(plural, metadata)
+
+    async def _catch_up(self, plural: str, metadata: Object) -> None:
+        """Reads an object, unless the watch has told of it meanwhile."""
+        if not self._index.tables[plural].misses(metadata):
+            return
+        try:
+            newest = await self._client.get(path(plural, *key_of({"metadata": metadata})))
+        except ApiError as problem:
+            if problem.code != NOT_FOUND:
+                raise
+            return
+        self._changed(plural, None, newest)
 
 
 async def _until_whole(

@@ -107,6 +107,13 @@ class Table:
         """Whether an object was shown, even if it is gone again or none of ours."""
         return uid in self._by_uid or uid in self._foreign or uid in self._deleted
 
+    def misses(self, metadata: Object) -> bool:
+        """Whether there is something newer of an object than was shown, by its metadata."""
+        key = self._by_uid.get(uid := metadata["uid"])
+        if key is None:
+            return not self.was_seen(uid)
+        return self._entries[key].version < int(metadata["resourceVersion"])
+
     def uids(self) -> dict[str, Key]:
         """Which objects are held now."""
         return dict(self._by_uid)

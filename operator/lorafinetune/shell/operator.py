@@ -89,7 +89,7 @@ class Operator:
     def _begin(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Starts what needs a complete index."""
         known = self._known
-        self._auditor = Auditor(client, known.index, self._namespaces, self._waking.gone)
+        self._auditor = Auditor(client, known.index, self._namespaces, self._waking.gone, self._waking.seen)
         tasks.create_task(self._auditor.run())
         for namespace in self._namespaces:
             tasks.create_task(listen(client, namespace, known.warnings))
