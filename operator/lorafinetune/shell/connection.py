@@ -19,6 +19,8 @@ ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_IS_READ_EVERY: Final = 30.0
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
 CONNECTIONS: Final = 64
+UNLIMITED: Final = 0
+"""For watches: each namespace has several, and keeps a connection for each."""
 
 Noticed = Callable[[Call, int], None]
 """Is told of each answer: the call, and the HTTP status, 0 where there was none."""
@@ -36,10 +38,10 @@ class Connection:
     context: ssl.SSLContext
     headers: Callable[[], Mapping[str, str]]
 
-    def session(self, noticed: Noticed) -> aiohttp.ClientSession:
-        """A session that logs in with each request."""
+    def session(self, noticed: Noticed, limit: int = CONNECTIONS) -> aiohttp.ClientSession:
+        """A session that logs in with each request. limit: of its connections; 0 for none."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self.context),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=self.context),
             timeout=REQUEST_TIMEOUT,
             middlewares=(self._login, _notice(noticed)),
         )

@@ -20,7 +20,7 @@ from lorafinetune.shell import receiver, status, watching
 from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
-from lorafinetune.shell.connection import connect
+from lorafinetune.shell.connection import UNLIMITED, connect
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.looking import Known, Looker
@@ -76,6 +76,7 @@ class Operator:
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(self._connection.session(self._notice))
             client = Client(session, self._connection.server)
+            watches = Client(self._watching_session(stack), self._connection.server)
             server = await status.serve(self._given.status_address, self._health, self._metrics.registry)
             stack.push_async_callback(server.cleanup)
             async with asyncio.TaskGroup() as tasks:
@@ -84,15 +85,15 @@ class Operator:
                 await until_complete(client, self._known.index, self._pulse, self._namespaces)
                 log.info("watching %d resources", len(self._known.index.resources))
                 self._health.complete = True
-                self._begin(client, tasks)
+                self._begin(client, watches, tasks)
 
-    def _begin(self, client: Client, tasks: asyncio.TaskGroup) -> None:
+    def _begin(self, client: Client, watches: Client, tasks: asyncio.TaskGroup) -> None:
         """Starts what needs a complete index."""
         known = self._known
         self._auditor = Auditor(client, known.index, self._namespaces, self._waking.gone, self._waking.seen)
         tasks.create_task(self._auditor.run())
         for namespace in self._namespaces:
-            tasks.create_task(listen(client, namespace, known.warnings))
+            tasks.create_task(listen(watches, namespace, known.warnings))
         if self._given.progress:
             tasks.create_task(self._receive(client, self._given.progress))
         looker = Looker(known, Writer(client, known.index, known.refusals), self._changed)
@@ -100,19 +101,18 @@ class Operator:
 
     async def _watch(self, stack: AsyncExitStack) -> None:
         """kopf logs in anew when it is refused; every session is closed with the stack."""
-
-        def session() -> aiohttp.ClientSession:
-            made = self._connection.session(self._notice)
-            stack.push_async_callback(made.close)
-            return made
-
         await watching.watch(
             self._seen,
-            session,
+            lambda: self._watching_session(stack),
             self._connection.server,
             self._given.namespaces,
             self._watching_began,
         )
+
+    def _watching_session(self, stack: AsyncExitStack) -> aiohttp.ClientSession:
+        made = self._connection.session(self._notice, UNLIMITED)
+        stack.push_async_callback(made.close)
+        return made
 
     def _seen(self, plural: str, kind: str | None, given: Object) -> None:
         self._waking.seen(plural, kind, given)
