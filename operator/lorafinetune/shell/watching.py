@@ -73,6 +73,7 @@ def settings() -> kopf.OperatorSettings:
     made.queueing.exit_timeout = 0.5
     made.watching.chunk_size = PAGE // 5
     made.watching.server_timeout = WATCH_SECONDS
+    made.watching.inactivity_timeout = 1.5 * WATCH_SECONDS
     made.persistence.diffbase_storage = _NoDifferences()
     made.persistence.progress_storage = _NoProgress()
     for plural in ("jobs", "pods"):
