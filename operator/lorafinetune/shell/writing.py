@@ -45,11 +45,21 @@ class Writer:
         try:
             answer = await self._client.delete(path("jobs", of.namespace, name), uid)
         except ApiError as problem:
-            self._forget(of, name, uid, problem, CONFLICT)
+            await self._forget(of, name, uid, problem)
             return
         if answer.get("kind") == "Job":
             self._index.jobs.put(answer)
         log.info("deleted Job %s", name, extra=about(of))
+
+    async def _is_there(self, of: Metadata, name: str, uid: str) -> bool:
+        """Whether it is the same Job still: a conflict may mean another of the name, or just the moment."""
+        try:
+            there = await self._client.get(path("jobs", of.namespace, name))
+        except ApiError as problem:
+            if problem.code != NOT_FOUND:
+                raise
+            return False
+        return bool(there["metadata"]["uid"] == uid)
 
     async def create_job(self, of: Metadata, job: Mapping[str, Any]) -> bool:
         """Creates a Job. False: something kept it from being made, which the next plan must know."""
@@ -108,7 +118,7 @@ class Writer:
                 path("jobs", of.namespace, name), {"metadata": {"uid": uid}, **patch}
             )
         except ApiError as problem:
-            self._forget(of, name, uid, problem, INVALID)
+            await self._forget(of, name, uid, problem)
             return
         self._index.jobs.put(answer)
 
@@ -116,9 +126,9 @@ class Writer:
         held = self._index.jobs.get(of.namespace, name)
         return str(held["metadata"]["uid"]) if held else ""
 
-    def _forget(self, of: Metadata, name: str, uid: str, problem: ApiError, other: int) -> None:
-        """A Job is not there any more, as the API server has answered. other: its word for another Job."""
-        if problem.code not in (NOT_FOUND, other):
+    async def _forget(self, of: Metadata, name: str, uid: str, problem: ApiError) -> None:
+        """A Job that is not there any more leaves the index; anything else is raised."""
+        if problem.code not in (NOT_FOUND, CONFLICT, INVALID) or await self._is_there(of, name, uid):
             raise problem
         self._index.jobs.drop(of.namespace, name, uid)
 
