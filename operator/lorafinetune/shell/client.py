@@ -1,9 +1,10 @@
-"""Asks the API server, and says honestly what it answered: one try, no hidden retries.
+"""Asks the API server, and says honestly what it answered: no hidden retries but those that it asks for.
 
-Whoever asks decides what an error means. What nobody expects ends the look at a resource, which the
-queue repeats.
+A request that is told to come later was not looked at, and comes later. Whoever asks decides what any
+other error means. What nobody expects ends the look at a resource, which the queue repeats.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -17,18 +18,24 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE: Final = 500
 WATCH_SECONDS: Final = 60
+TOO_MANY_REQUESTS: Final = 429
+DEFERRALS: Final = 3
+LONGEST_DEFERRAL: Final = 30.0
+"""Seconds."""
 LONGEST_LINE: Final = 4 * 2**20
 """Bytes of one event of a watch: more than etcd keeps of an object."""
 
 
 class ApiError(Exception):
-    """An answer that is no success. code: the HTTP status, 0 for no answer. reason: Kubernetes' word."""
+    """An answer that is no success. code: the HTTP status, 0 for no answer. reason: Kubernetes' word.
+    later: after how many seconds the same request is welcome; None where the answer does not say."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, later: float | None = None) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         self.reason = reason
         self.message = message
+        self.later = later
 
 
 class Client:
@@ -98,6 +105,23 @@ class Client:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
+        for _ in range(DEFERRALS):
+            try:
+                return await self._ask_once(method, where, body, headers, query)
+            except ApiError as problem:
+                if problem.later is None:
+                    raise
+                await asyncio.sleep(problem.later)
+        return await self._ask_once(method, where, body, headers, query)
+
+    async def _ask_once(
+        self,
+        method: str,
+        where: str,
+        body: Object | None,
+        headers: Mapping[str, str] | None,
+        query: Mapping[str, str] | None,
+    ) -> dict[str, Any]:
         url = self._server + where
         data = None if body is None else json.dumps(body).encode()
         every = {"Content-Type": "application/json", **(headers or {})}
@@ -119,4 +143,11 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         reason, message = str(told.get("reason", "")), str(told.get("message", ""))
     except (ValueError, AttributeError):
         reason, message = response.reason or "", text[:500]
-    raise ApiError(response.status, reason, message)
+    raise ApiError(response.status, reason, message, _later(response))
+
+
+def _later(response: aiohttp.ClientResponse) -> float | None:
+    seconds = response.headers.get("Retry-After", "")
+    if response.status != TOO_MANY_REQUESTS or not (seconds.isascii() and seconds.isdigit()):
+        return None
+    return min(float(seconds), LONGEST_DEFERRAL)
