@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ def test_what_is_written_is_found_read_and_listed(store: Store) -> None:
     found = store.find("models/a/x")
     assert found is not None
     assert (found.key, found.size) == ("models/a/x", 7)
+    assert time.time() - 60 < found.modified < time.time() + 60
     assert store.read("models/a/x") == b"content"
     assert list(store.list("models")) == [found]
 

@@ -20,11 +20,13 @@ def ignore_progress(_: int) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """One object. version: changes whenever the content does (an ETag, or size and mtime)."""
+    """One object. version: changes whenever the content does (an ETag, or size and mtime). modified: when it
+    was written, in whole seconds since 1970."""
 
     key: str
     size: int
     version: str
+    modified: int
 
 
 @dataclass(frozen=True)

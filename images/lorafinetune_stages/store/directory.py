@@ -158,7 +158,7 @@ def _entry(key: str, path: Path) -> Entry | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Entry(key, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    return Entry(key, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", int(found.st_mtime))
 
 
 def _listing_order(child: os.DirEntry[str]) -> bytes:

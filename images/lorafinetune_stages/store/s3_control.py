@@ -56,7 +56,8 @@ class Control:
             if refusal.status == NOT_FOUND:
                 return None
             raise explain(refusal, f"{self._uri}/{key}", self._access) from None
-        return Entry(key, head["ContentLength"], head["ETag"].strip('"'))
+        version, modified = head["ETag"].strip('"'), int(head["LastModified"].timestamp())
+        return Entry(key, head["ContentLength"], version, modified)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """The object `prefix`, then those below it: two listings, so that siblings cost nothing."""
@@ -166,7 +167,8 @@ class Control:
         for item in items:
             key = item["Key"].removeprefix(self._root)
             if not key.endswith("/") and not is_reserved(key):  # a key like `raw/` marks a directory
-                yield Entry(check_key(key, self._uri), item["Size"], item["ETag"].strip('"'))
+                version, modified = item["ETag"].strip('"'), int(item["LastModified"].timestamp())
+                yield Entry(check_key(key, self._uri), item["Size"], version, modified)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
