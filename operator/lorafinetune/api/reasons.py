@@ -26,6 +26,22 @@ class Retry(StrEnum):
         """Whether time alone mends nothing."""
         return self in (Retry.NEVER, Retry.WAIT)
 
+    @property
+    def meaning(self) -> str:
+        """What follows, for a person who waits."""
+        return MEANINGS[self]
+
+
+MEANINGS: Final = {
+    Retry.NEVER: "the run has failed until the resource is edited, or its annotation "
+    "`lorafinetune.dev/refresh` gets a new value.",
+    Retry.BACKOFF: "up to `maxRetries` times, after 10 s, 20 s, 40 s … up to 10 minutes.",
+    Retry.FREE: "at once, and not counted.",
+    Retry.WAIT: "somebody must mend something outside the resource; a Job that exists stays and is retried "
+    "by the cluster, one that has ended is made anew after growing pauses, and the run goes on by itself "
+    "within 10 minutes of the mending.",
+}
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lorafinetune.api.crd import schema
-from lorafinetune.api.reasons import FACTS
+from lorafinetune.api.reasons import FACTS, MEANINGS
 from lorafinetune.api.types import FORM
 
 INTRODUCTION = """# API reference
@@ -21,12 +21,12 @@ that the field may be left out; **required** fields may not.
 HEADER = "| field | type | default | |\n|---|---|---|---|\n"
 
 
-RETRIES: Final = """Whether a stage is tried again is decided by the reason. **never**: the run has failed
-until the resource is edited, or its annotation `lorafinetune.dev/refresh` gets a new value. **backoff**: up
-to `maxRetries` times, after 10 s, 20 s, 40 s … up to 10 minutes. **free**: at once, and not counted.
-**wait**: somebody must mend something outside the resource; a Job that exists stays and is retried by the
-cluster, one that has ended is made anew after pauses as above, and the run goes on by itself within 10
-minutes of the mending. A run on a laptop does not wait: it ends with the reason.
+MEANT: Final = "".join(f"- **{retry}**: {meaning}\n" for retry, meaning in MEANINGS.items())
+
+RETRIES: Final = f"""Whether a stage is tried again is decided by the reason.
+
+{MEANT}
+A run on a laptop does not wait: it ends with the reason.
 
 | reason | when | what to do | tried again |
 |---|---|---|---|
