@@ -1,7 +1,12 @@
 """The commands: what they print, and how they end."""
 
+import json
+import os
+import re
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +14,17 @@ import pytest
 import yaml
 
 from builders import document
+from commands import Command, commander
 from lorafinetune.api.crd import crd
-from lorafinetune.cli.main import main
-
-Command = Callable[..., tuple[int, str, str]]
+from lorafinetune.api.reasons import Reason
+from lorafinetune.cli import document as reading_of_files
+from lorafinetune.cli.completion import main as complete
+from lorafinetune.cli.main import app, main
 
 
 @pytest.fixture
 def lorafinetune(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lorafinetune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        captured = capsys.readouterr()
-        return int(exited.value.code or 0), captured.out, captured.err
-
-    return call
+    return commander(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -46,6 +44,13 @@ def test_validate_says_that_a_good_file_is_valid(lorafinetune: Command, write: C
     assert lorafinetune("validate", file) == (0, f"{file}: LoRAFineTune tune is valid\n", "")
 
 
+def every_command() -> Iterator[Any]:
+    """What the program knows, and what it has from others."""
+    groups = (group.typer_instance for group in app.registered_groups)
+    for group in (app, *groups):
+        yield from group.registered_commands if group else ()
+
+
 BAD_FILES = {
     "a file that is not there": (None, "FILE: no such file or directory\n"),
     "an unknown field": (
@@ -54,7 +59,7 @@ BAD_FILES = {
     ),
     "a forbidden extra argument": (
         document({"training": {"extraArgs": {"deepspeed": "x"}}}),
-        "FILE: ConfigInvalid: spec.training.extraArgs.deepspeed: is not allowed. "
+        "FILE:25: ConfigInvalid: spec.training.extraArgs.deepspeed: is not allowed. "
         "It names a path or a place; stages read and write only the store.\n",
     ),
 }
@@ -87,11 +92,103 @@ def test_crd_prints_the_crd(lorafinetune: Command) -> None:
     assert (code, yaml.safe_load(out)) == (0, crd())
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "render", "crd"])
+COMMANDS = tuple(str(command.name or command.callback.__name__) for command in every_command())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_with_an_example(command: str, lorafinetune: Command) -> None:
     code, out, _ = lorafinetune(command, "--help")
     assert code == 0
-    assert f"Example: lorafinetune {command}" in out
+    assert re.search(f"Example: .*lorafinetune {command}", out)
+
+
+def test_as_a_plugin_of_kubectl_it_is_called_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-finetune", "list", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Usage: kubectl finetune list" in capsys.readouterr().out
+
+
+COMPLETIONS = {
+    "a command": (["su"], ["suspend"]),
+    "a reason": (["explain", "Dataset"], ["DatasetInvalid", "DatasetNotFound"]),
+    "no run, where no cluster answers": (["watch", "t"], []),
+    "a stage": (["logs", "tune", "--stage", "t"], ["train"]),
+}
+
+
+@pytest.mark.parametrize("sentence", COMPLETIONS)
+def test_the_shell_is_offered(
+    sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words, offered = COMPLETIONS[sentence]
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for name in ("_LORAFINETUNE_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(sys, "argv", ["kubectl_complete-finetune", *words])
+    with pytest.raises(SystemExit):
+        complete()
+    assert capsys.readouterr().out.split() == [*offered, ":4"]
+
+
+@pytest.mark.parametrize("closing", [signal.SIGPIPE, signal.SIGINT], ids=["a closed pipe", "Ctrl-C"])
+def test_a_reader_that_leaves_and_a_person_who_interrupts_see_no_traceback(
+    closing: signal.Signals, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "tune.yaml")
+    command = [str(Path(sys.executable).with_name("lorafinetune")), "validate", str(tmp_path / "tune.yaml")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout
+    assert child.stderr
+    with (tmp_path / "tune.yaml").open("w") as file:
+        if closing is signal.SIGINT:
+            child.send_signal(closing)
+            child.wait(30)
+        else:
+            child.stdout.close()
+            file.write(yaml.safe_dump(document()))
+    assert child.wait(30) == (0 if closing is signal.SIGPIPE else 130)
+    assert child.stderr.read() == b""
+    for pipe in (child.stdout, child.stderr):
+        pipe.close()
+
+
+def test_explain_says_what_to_do(lorafinetune: Command) -> None:
+    code, out, _ = lorafinetune("explain", "datasetinvalid")
+    assert code == 0
+    facts = Reason.DATASET_INVALID.facts
+    assert [facts.when in out, facts.hint in out, facts.retry.meaning in out] == [True] * 3
+
+
+def test_explain_lists_all_reasons(lorafinetune: Command) -> None:
+    assert [line.split()[0] for line in lorafinetune("explain")[1].splitlines()] == list(Reason)
+    assert [each["reason"] for each in json.loads(lorafinetune("explain", "-o", "json")[1])] == list(Reason)
+
+
+def test_explain_guesses_what_was_meant(lorafinetune: Command) -> None:
+    code, _, err = lorafinetune("explain", "DatasetInvalit")
+    assert (code, err) == (
+        64,
+        "ConfigInvalid: there is no reason DatasetInvalit. Did you mean DatasetInvalid?\n",
+    )
+
+
+def test_validate_says_all_that_is_wrong(lorafinetune: Command, write: Callable[[Any], Path]) -> None:
+    spec = {"model": {"source": "file:///m"}, "resources": {"train": {"gpu": {"count": 2}}}}
+    code, _, err = lorafinetune("validate", write(document(spec)))
+    assert (code, [line.split(": ")[1:3] for line in err.splitlines()]) == (
+        64,
+        [["ConfigInvalid", "spec.model.source"], ["ConfigInvalid", "spec.resources.train.gpu.count"]],
+    )
+
+
+def test_a_file_comes_from_standard_input(
+    lorafinetune: Command, write: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_of_files, "STANDARD_INPUT", write(document()))
+    assert lorafinetune("validate", "-") == (0, "-: LoRAFineTune tune is valid\n", "")
 
 
 def test_an_unknown_command_ends_with_a_sentence(lorafinetune: Command) -> None:
@@ -103,8 +200,8 @@ def test_run_names_the_file_of_a_secret_that_is_missing(
     lorafinetune: Command, write: Callable[[Any], Path], tmp_path: Path
 ) -> None:
     file = write(document())
-    code, out, _ = lorafinetune("run", file, "--s3", "--runs", tmp_path / "runs", "--secrets", tmp_path)
+    code, _, err = lorafinetune("run", file, "--s3", "--runs", tmp_path / "runs", "--secrets", tmp_path)
     assert code == 64
-    assert out.startswith(
+    assert err.startswith(
         f"CredentialsInvalid: Secret s3 has no key AWS_ACCESS_KEY_ID: there is no file {tmp_path}/s3/"
     )

@@ -12,6 +12,7 @@ from lorafinetune.api.status import Artifact, Artifacts, LoRAFineTuneStatus
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.fetch import fetch
 from lorafinetune.cli.run import keep
+from lorafinetune.cli.store import Where
 from lorafinetune.cli.what import What
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
@@ -65,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_an_output_is_fetched(what: What, expected: dict[str, bytes], tmp_path: Path) -> None:
-    fetch(a_run(), what, tmp_path / "here", a_store(tmp_path / "store"), "", tmp_path)
+    fetch(a_run(), what, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
     assert contents(tmp_path / "here") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "store"]
 
@@ -84,7 +85,7 @@ def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path)
     store = a_store(tmp_path / "store")
     mishap(store)
     with pytest.raises(StageError) as refused:
-        fetch(a_run(), What.MERGED, tmp_path / "here", store, "", tmp_path)
+        fetch(a_run(), What.MERGED, tmp_path / "here", Where(store, "", tmp_path))
     assert refused.value.reason is Reason.ARTIFACT_CORRUPT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
@@ -92,18 +93,18 @@ def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path)
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with pytest.raises(StageError, match="exists already"):
-        fetch(a_run(), What.MERGED, tmp_path / "here", a_store(tmp_path / "store"), "", tmp_path)
+        fetch(a_run(), What.MERGED, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
 
 
 def test_a_resource_without_the_output_says_what_to_give() -> None:
     with pytest.raises(StageError, match="tells of no merged output") as refused:
-        fetch(resource(), What.MERGED, Path("never"), None, "", Path("none"))
+        fetch(resource(), What.MERGED, Path("never"), Where(None, "", Path("none")))
     assert "kubectl get lft" in refused.value.hint
 
 
 def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="Secret s3 has no key AWS_ACCESS_KEY_ID"):
-        fetch(a_run(), What.MERGED, tmp_path / "here", None, "", tmp_path)
+        fetch(a_run(), What.MERGED, tmp_path / "here", Where(None, "", tmp_path))
 
 
 def test_what_a_run_leaves_behind_can_be_read_again(tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from rich.console import Console
 from builders import result, sha
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import Published, TrainingStatus
-from lorafinetune.cli.view import LiveView, PlainView, describe, places, summary
+from lorafinetune.cli.summary import Surroundings, places, summary
+from lorafinetune.cli.view import LiveView, PlainView
+from lorafinetune.cli.words import describe
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
 from lorafinetune.core.results import record
 from unit.world import World
+
+HERE = Surroundings(places(None))
 
 DESCRIPTIONS = {
     "many bytes are shown in MB": (
@@ -83,7 +87,7 @@ def test_description(sentence: str) -> None:
 def test_a_finished_run_says_where_everything_is() -> None:
     world = World({"export": {"merged": {}}})
     world.run_to_end()
-    lines = summary(world.resource, places(Path("/store")), None)
+    lines = summary(world.resource, Surroundings(places(Path("/store"))), "")
     assert [line.split()[0] for line in lines] == ["adapter", "merged", "loss", "manifest", "data"]
     assert lines[0] == "adapter      /store/bucket/runs/adapter"
 
@@ -95,7 +99,8 @@ def test_a_finished_run_says_where_it_was_published() -> None:
     world.run_to_end()
     exported = result("export", published=published)
     status = record(world.status, "export", sha("inputs"), exported, world.now)
-    lines = summary(world.resource.model_copy(update={"status": status}), places(Path("/store")), None)
+    ended = world.resource.model_copy(update={"status": status})
+    lines = summary(ended, Surroundings(places(Path("/store"))), "")
     assert [line for line in lines if line.startswith("published")] == [
         "published    hf://team/tuned",
         "published    /store/models/tuned",
@@ -107,7 +112,7 @@ def test_a_failed_run_says_why_and_what_to_do_and_where_the_log_is() -> None:
     world.settle()
     world.fail(Reason.MODEL_NOT_FOUND, "spec.model.source: there is no repository owner/model")
     world.settle()
-    assert summary(world.resource, places(None), Path("/logs/download")) == [
+    assert summary(world.resource, HERE, "/logs/download") == [
         "download failed: ModelNotFound: spec.model.source: there is no repository owner/model",
         "hint: Check `spec.model.source` and `spec.model.revision`.",
         "log: /logs/download",
@@ -119,7 +124,7 @@ def test_a_stopped_run_says_how_to_go_on() -> None:
     world.settle()
     world.edit({"suspend": True})
     world.settle()
-    assert summary(world.resource, places(None), None) == ["stopped; the same command goes on from there"]
+    assert summary(world.resource, HERE, "") == ["stopped; the same command goes on from there"]
 
 
 class Clock:
@@ -135,7 +140,7 @@ def test_without_a_terminal_there_is_a_line_for_every_event_and_one_for_news_eve
     job = world.active()
     assert job is not None
     out, clock = StringIO(), Clock()
-    view = PlainView(Console(file=out), places(None), clock)
+    view = PlainView(Console(file=out), HERE, clock)
     progress = {job.name: Progress(stage="download", activity="downloading", done=1, total=4, unit="files")}
     view.show(world.resource, progress, made.events)
     view.show(world.resource, progress, ())
@@ -148,7 +153,7 @@ def test_without_a_terminal_there_is_a_line_for_every_event_and_one_for_news_eve
 
 def test_text_from_outside_brings_no_markup_and_no_terminal_codes() -> None:
     out = StringIO()
-    view = LiveView(Console(file=out, force_terminal=True, width=100), places(None))
+    view = LiveView(Console(file=out, force_terminal=True, width=100), HERE)
     evil = Event("Warning", "StageRetried", "[bold]x[/] \x1b]0;owned\x07 \x1b[2J")
     view.show(World().resource, {}, (evil,))
     assert "[bold]x[/]" in out.getvalue()

@@ -1,19 +1,23 @@
 """Reads the one resource of a YAML file, or says all that is wrong with it, line by line."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.problem import Problem, shown
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.kubeyaml import Document, YamlError, parse
 
 MAX_BYTES: Final = 1_500_000
 """etcd takes no larger object either."""
+STANDARD_INPUT: Final = Path("/dev/stdin")
 
 
-class DocumentError(Exception):
+class DocumentError(CommandError):
     """A file that holds no valid resource; `lines` say why, each with file and line."""
 
     def __init__(self, lines: list[str]) -> None:
@@ -21,8 +25,34 @@ class DocumentError(Exception):
         self.lines = lines
 
 
-def read_resource(path: Path) -> LoRAFineTune:
-    """The resource in a file. Raises DocumentError with every problem, each with file and line."""
+@dataclass(frozen=True)
+class Given:
+    """The resource of a file, and the file's own words."""
+
+    resource: LoRAFineTune
+    document: Document
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """As it was written, without defaults."""
+        value: dict[str, Any] = self.document.value
+        return value
+
+    @property
+    def namespace(self) -> str:
+        """That which is written; empty where none is."""
+        return self.resource.metadata.namespace if "namespace" in self.value["metadata"] else ""
+
+    def line_of(self, message: str) -> int:
+        """The line of the field with which a message begins, or of the nearest one around it."""
+        field = message.partition(":")[0]
+        parts = (int(part) if part.isdecimal() else part for part in re.split(r"[].[]+", field))
+        return self.document.line(tuple(parts))
+
+
+def read(path: Path) -> Given:
+    """The resource in a file; `-` is standard input. Raises DocumentError with every problem, each with
+    file and line."""
     document = _only_document(path)
     try:
         resource = decode(document.value)
@@ -30,7 +60,12 @@ def read_resource(path: Path) -> LoRAFineTune:
         raise _error(path, document, invalid.problems) from None
     if document.problems:
         raise _error(path, document)
-    return resource
+    return Given(resource, document)
+
+
+def read_resource(path: Path) -> LoRAFineTune:
+    """The resource in a file, as `read` finds it."""
+    return read(path).resource
 
 
 def _only_document(path: Path) -> Document:
@@ -52,7 +87,7 @@ def _only_document(path: Path) -> Document:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with (STANDARD_INPUT if path == Path("-") else path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as problem:
         raise DocumentError([f"{path}: {(problem.strerror or 'unreadable').lower()}"]) from None

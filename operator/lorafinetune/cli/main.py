@@ -1,56 +1,97 @@
-"""The commands and their exit codes: 0 done, 64 bad input, 75 try again, 85 stopped early, 1 failed."""
+"""The entry point, the commands that need no cluster, and what an error looks like."""
 
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-import yaml
-from rich.console import Console
 
-from lorafinetune.api.crd import crd as make_crd
-from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.document import DocumentError, read_resource
-from lorafinetune.cli.kubeyaml import dump
-from lorafinetune.cli.what import What
-from lorafinetune.contract.outcome import ExitCode, StageError
-from lorafinetune.core.checks import first_violation
-from lorafinetune.core.jobs import Settings
-from lorafinetune.core.training import render as render_config
+from lorafinetune.cli import cluster_commands, store_commands
+from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.options import (
+    HERE,
+    RUNS,
+    S3,
+    SECRETS,
+    STORE,
+    File,
+    Namespace,
+    Output,
+    RunsFolder,
+    SecretsFolder,
+    Store,
+    complete_reason,
+)
+from lorafinetune.cli.output import Format, emit, errors, output
+from lorafinetune.contract.outcome import ExitCode
+
+if TYPE_CHECKING:
+    from lorafinetune.cli.document import Given
+
+PLUGIN: Final = "kubectl-"
+EXIT_CODES: Final = (
+    "Exit codes: 0 done; 64 bad input: the same command fails again; 75 try again later; 85 stopped after a "
+    "checkpoint, or suspended; 130 interrupted; 2 wrong usage; 1 a bug."
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     help="Fine-tune a language model from one YAML file, here or on Kubernetes.",
-    epilog="Exit codes: 0 done, 64 bad input, 75 try again, 85 stopped after a checkpoint, 1 a bug.",
+    epilog=EXIT_CODES,
 )
-errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-output: Final = Console(highlight=False, soft_wrap=True, markup=False)
-
-STORE: Final = Path("lorafinetune-store")
-RUNS: Final = Path("lorafinetune-runs")
-
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with one LoRAFineTune.")]
-Store = Annotated[
-    Path,
-    typer.Option(help="Directory that stands in for every S3 server: s3://BUCKET/KEY is DIR/BUCKET/KEY."),
-]
-S3 = Annotated[bool, typer.Option("--s3", help="Use the S3 servers that the file names, not a directory.")]
-SecretsFolder = Annotated[
-    Path, typer.Option("--secrets", help="Directory with the Secrets that the file names, as DIR/NAME/KEY.")
-]
-SECRETS: Final = Path("~/.config/lorafinetune/secrets")
 
 
-@app.command()
+@app.command(rich_help_panel=HERE)
+def init(
+    model: Annotated[str, typer.Option(help="Base model: OWNER/NAME, a URI or a directory.")] = "",
+    data: Annotated[list[str], typer.Option(help="A file or a URI; can be given again.")] = [],
+    name: Annotated[str, typer.Option(help="Name of the run; the model's by default.")] = "",
+    namespace: Namespace = "",
+    storage: Annotated[str, typer.Option(help="Where outputs go; s3://finetunes/NAME by default.")] = "",
+    endpoint: Annotated[str, typer.Option(help="Address of the S3 server; AWS by default.")] = "",
+    secret: Annotated[str, typer.Option(help="Secret with the credentials of the store.")] = "",
+    token_secret: Annotated[str, typer.Option(help="Secret with the hub's token.")] = "",
+    gpus: Annotated[int, typer.Option(min=0, help="Number of GPUs; 0 trains on the CPU.")] = 1,
+    to: Annotated[str, typer.Option(help="File to write; NAME.yaml by default, - for standard output.")] = "",
+) -> None:
+    """Write a good YAML from a model and a dataset.
+
+    On a terminal it asks for the two where they are not given.
+
+    Example: lorafinetune init --model Qwen/Qwen3-0.6B --data rows.jsonl
+    """
+    from lorafinetune.cli.init import Wishes, asked, write
+
+    base = asked(model, "--model", "base model (OWNER/NAME, a URI or a directory)")
+    rows = data or [asked("", "--data", "dataset (a file or a URI)")]
+    write(Wishes(base, rows, name, namespace, storage, endpoint, secret, token_secret, gpus), to)
+
+
+@app.command(rich_help_panel=HERE)
+def validate(
+    file: File,
+    local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
+) -> None:
+    """Check a file as far as that is possible without data and model.
+
+    Says everything that is wrong with it, with line and field, in the operator's own words.
+
+    Example: lorafinetune validate samples/emollm-glm4.yaml
+    """
+    resource = _read(file, local=local).resource
+    output.print(f"{file}: LoRAFineTune {resource.metadata.name} is valid")
+
+
+@app.command(rich_help_panel=HERE)
 def run(
     file: File,
     store: Store = STORE,
     s3: S3 = False,
-    runs: Annotated[Path, typer.Option(help="Directory for logs and scratch files.")] = RUNS,
+    runs: RunsFolder = RUNS,
     secrets: SecretsFolder = SECRETS,
 ) -> None:
     """Run all stages on this machine: download, prepare, train, export.
@@ -62,54 +103,11 @@ def run(
     """
     from lorafinetune.cli.run import run_resource
 
-    resource = _read(file, local=True)
+    resource = _read(file, local=True).resource
     sys.exit(run_resource(resource, None if s3 else store, runs, secrets.expanduser()))
 
 
-@app.command()
-def fetch(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A LoRAFineTune with its status; - reads standard input.")
-    ],
-    what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
-    to: Annotated[Path, typer.Option(help="Directory to make.")] = Path("model"),
-    store: Store = STORE,
-    s3: S3 = False,
-    endpoint: Annotated[
-        str, typer.Option(help="Address of the S3 server as seen from here; another one for --s3.")
-    ] = "",
-    secrets: SecretsFolder = SECRETS,
-) -> None:
-    """Bring the merged model or the adapter out of the store, every file checked.
-
-    Example: kubectl get lft tune -o yaml | lorafinetune fetch - --s3 --to model
-    """
-    from lorafinetune.cli.fetch import fetch as fetch_output
-
-    resource = read_resource(Path("/dev/stdin") if file == Path("-") else file)
-    try:
-        fetch_output(resource, what, to, None if s3 else store, endpoint, secrets.expanduser())
-    except StageError as problem:
-        raise DocumentError([_sentence(problem)]) from None
-    output.print(f"{what.value} {to}")
-
-
-@app.command()
-def validate(
-    file: File,
-    local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
-) -> None:
-    """Check a file as far as that is possible without data and model.
-
-    Says everything that is wrong with it, with line and field.
-
-    Example: lorafinetune validate samples/emollm-glm4.yaml
-    """
-    resource = _read(file, local=local)
-    output.print(f"{file}: LoRAFineTune {resource.metadata.name} is valid")
-
-
-@app.command()
+@app.command(rich_help_panel=HERE)
 def render(file: File) -> None:
     """Print the LLaMA-Factory arguments that a file leads to.
 
@@ -118,41 +116,70 @@ def render(file: File) -> None:
 
     Example: lorafinetune render samples/emollm-glm4.yaml
     """
-    resource = _read(file, local=True)
-    output.print(yaml.safe_dump(render_config(resource.spec), sort_keys=False, allow_unicode=True), end="")
+    import yaml
+
+    from lorafinetune.core.training import render as render_config
+
+    resource = _read(file, local=True).resource
+    emit(yaml.safe_dump(render_config(resource.spec), sort_keys=False, allow_unicode=True))
 
 
-@app.command()
+@app.command(rich_help_panel=HERE)
+def explain(
+    reason: Annotated[
+        str,
+        typer.Argument(metavar="REASON", help="Like DatasetInvalid.", autocompletion=complete_reason),
+    ] = "",
+    form: Output = Format.TEXT,
+) -> None:
+    """Say what a failure reason means, what to do, and whether it is tried again; all of them without one.
+
+    Example: lorafinetune explain CudaOutOfMemory
+    """
+    from lorafinetune.cli.explain import explain as explain_reason
+
+    explain_reason(reason, form)
+
+
+@app.command(rich_help_panel=HERE)
 def crd() -> None:
     """Print the CustomResourceDefinition.
 
     Example: lorafinetune crd | kubectl apply --server-side -f -
     """
-    output.print(dump(make_crd()), end="")
+    from lorafinetune.api.crd import crd as make_crd
+    from lorafinetune.cli.kubeyaml import dump
+
+    emit(dump(make_crd()))
+
+
+for commands in (cluster_commands.app, store_commands.app):
+    app.add_typer(commands)
 
 
 def main() -> None:
     """The entry point. Whatever goes wrong ends in a sentence and an exit code."""
     logging.basicConfig(level=os.environ.get("LORAFINETUNE_LOG", "WARNING"))
     try:
-        app()
-    except DocumentError as problem:
-        for line in problem.lines:
-            errors.print(line, style="red")
-        sys.exit(ExitCode.BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.STOPPED)
+        app(prog_name=_name())
+    except CommandError as problem:
+        errors.print(problem.message, style="red")
+        sys.exit(problem.code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
 
 
-def _read(file: Path, local: bool) -> LoRAFineTune:
-    resource = read_resource(file)
-    if violation := first_violation(resource, Settings(local=local)):
-        raise DocumentError([f"{file}: {_sentence(violation)}"])
-    return resource
+def _name() -> str:
+    """As it was called: kubectl's plugin `finetune` is a file `kubectl-finetune`."""
+    called = Path(sys.argv[0]).name
+    return called.replace("-", " ", 1) if called.startswith(PLUGIN) else "lorafinetune"
 
 
-def _sentence(error: StageError) -> str:
-    return f"{error.reason}: {error.message}. {error.hint}"
+def _read(file: Path, local: bool) -> "Given":
+    from lorafinetune.cli.document import read
+    from lorafinetune.cli.validate import check
+
+    given = read(file)
+    check(file, given, local)
+    return given

@@ -13,8 +13,10 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Failure
+from lorafinetune.cli.ending import exit_code
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.kubeyaml import dump
+from lorafinetune.cli.summary import Surroundings, places
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import ExitCode
@@ -25,32 +27,35 @@ from lorafinetune.local.lock import AlreadyRunningError, run_lock
 from lorafinetune.local.runner import run
 from lorafinetune.local.secrets import SecretMissingError, Secrets
 
+ORPHAN: Final = "a stage of a killed run is still leaving; waiting for it"
+STOPPING: Final = "stopping after a checkpoint; interrupt again to end at once"
+LOCK_FILE: Final = "lock"
 RESOURCE_FILE: Final = "resource.yaml"
 SETTINGS: Final = Settings(local=True, first_retry_after=timedelta(seconds=2))
 
 
 def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets: Path) -> int:
-    """Runs a resource and shows it; returns the exit code.
+    """Runs a resource and shows it; returns the exit code. Raises CommandError.
 
     store: directory in place of every S3 server; None for the real ones.
     """
     folder = (runs / resource.metadata.namespace / resource.metadata.name).absolute()
-    view = make_view(resource, store)
+    view = make_view(Surroundings(places(store)))
     try:
-        with run_lock(folder / "lock", view.waiting_for_orphan) as lock, view:
+        with run_lock(folder / LOCK_FILE, lambda: view.note(ORPHAN)) as lock, view:
             executor = Executor(folder, Secrets(secrets), _environment(resource, store), (lock,))
             return _run(resource, executor, view)
     except AlreadyRunningError as problem:
-        view.refuse(f"{resource.metadata.name} is running already: {problem}")
-        return ExitCode.TEMPORARY
+        raise CommandError(
+            f"{resource.metadata.name} is running already: {problem}", ExitCode.TEMPORARY
+        ) from None
     except OSError as problem:
         reason = Reason.DISK_FULL if problem.errno == errno.ENOSPC else Reason.STORAGE_DENIED
         what = f"{problem.filename}: {(problem.strerror or 'unusable').lower()}"
-        view.refuse(f"{reason}: {what}. Give another directory with --store or --runs.")
-        return ExitCode.BAD_INPUT
+        raise CommandError(f"{reason}: {what}. Give another directory with --store or --runs.") from None
     except SecretMissingError as problem:
-        view.refuse(f"{Reason.CREDENTIALS_INVALID}: {problem}. Put the value there, or give --secrets DIR.")
-        return ExitCode.BAD_INPUT
+        told = f"{Reason.CREDENTIALS_INVALID}: {problem}"
+        raise CommandError(f"{told}. Put the value there, or give --secrets DIR.") from None
 
 
 def _run(resource: LoRAFineTune, executor: Executor, view: View) -> int:
@@ -73,29 +78,12 @@ def keep(resource: LoRAFineTune, path: Path) -> None:
     partial.replace(path)
 
 
-def exit_code(resource: LoRAFineTune) -> ExitCode:
-    """The exit code of a run that has ended."""
-    status = resource.status
-    if status and status.stage == "Complete":
-        return ExitCode.DONE
-    if status and status.failure:
-        return _failure_code(status.failure)
-    return ExitCode.STOPPED
-
-
-def _failure_code(failure: Failure) -> ExitCode:
-    reason = Reason(failure.reason)
-    if reason is Reason.INTERNAL:
-        return ExitCode.BUG
-    return ExitCode.BAD_INPUT if reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
-
-
-def _failed_log(resource: LoRAFineTune, executor: Executor) -> Path | None:
+def _failed_log(resource: LoRAFineTune, executor: Executor) -> str:
     status = resource.status
     if status is None or status.failure is None or status.failure.stage is None:
-        return None
+        return ""
     job = stage_status(status, status.failure.stage).job
-    return executor.log_file(job) if job else None
+    return str(executor.log_file(job)) if job else ""
 
 
 def _environment(resource: LoRAFineTune, store: Path | None) -> dict[str, str]:
@@ -118,7 +106,7 @@ def _interrupts(stop: threading.Event, executor: Executor, view: View) -> Iterat
             executor.kill()
             raise KeyboardInterrupt
         stop.set()
-        view.stopping()
+        view.note(STOPPING)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

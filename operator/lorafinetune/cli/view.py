@@ -1,8 +1,7 @@
 """What a person sees of a run: bars on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -14,6 +13,9 @@ from rich.text import Text
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.cli.output import output
+from lorafinetune.cli.summary import Surroundings, summary
+from lorafinetune.cli.words import describe, printable, sparkline
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
@@ -21,7 +23,12 @@ from lorafinetune.core.results import duration
 from lorafinetune.core.steps import stage_status
 
 PLAIN_EVERY_SECONDS: Final = 10
-BYTES: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes"))
+OLD_AFTER_SECONDS: Final = 30
+"""What was said longer ago than this is shown with its age."""
+WIDEST_BAR: Final = 24
+NARROWEST_BAR: Final = 4
+ROOM_FOR_WORDS: Final = 56
+"""Columns that the words of a training take, with those before the bar."""
 MARKS: Final = {
     "Pending": "·",
     "Running": "▶",
@@ -31,6 +38,9 @@ MARKS: Final = {
     "Failed": "✗",
 }
 
+Told = Mapping[str, Progress]
+"""What running Jobs say of themselves, by their names."""
+
 
 class View(Protocol):
     """Shows a run."""
@@ -39,32 +49,24 @@ class View(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def show(
-        self, resource: LoRAFineTune, progress: dict[str, Progress], events: tuple[Event, ...]
-    ) -> None: ...
-    def stopping(self) -> None: ...
-    def waiting_for_orphan(self) -> None: ...
-    def refuse(self, message: str) -> None: ...
-    def conclude(self, resource: LoRAFineTune, log: Path | None) -> None: ...
+    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def conclude(self, resource: LoRAFineTune, log: str) -> None: ...
 
 
-def make_view(resource: LoRAFineTune, store: Path | None) -> View:
+def make_view(around: Surroundings) -> View:
     """Bars where there is a terminal, lines where there is none."""
-    console = Console(highlight=False)
-    place = places(store)
-    return LiveView(console, place) if console.is_terminal else PlainView(console, place)
+    return LiveView(output, around) if output.is_terminal else PlainView(output, around)
 
 
 class PlainView:
     """One line for every event, and one every ten seconds while a stage is running."""
 
     def __init__(
-        self, console: Console, place: Callable[[str], str], clock: Callable[[], float] = time.monotonic
+        self, console: Console, around: Surroundings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console = Console(
-            file=console.file, highlight=False, soft_wrap=True, markup=False, no_color=console.no_color
-        )
-        self._place = place
+        self._console = console
+        self._around = around
         self._clock = clock
         self._last = clock()
         self._said = ""
@@ -77,7 +79,7 @@ class PlainView:
     ) -> None:
         return None
 
-    def show(self, resource: LoRAFineTune, progress: dict[str, Progress], events: tuple[Event, ...]) -> None:
+    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
             self._line(event.message if event.type == "Normal" else f"{event.reason}: {event.message}")
         if events or self._clock() - self._last >= PLAIN_EVERY_SECONDS:
@@ -88,31 +90,29 @@ class PlainView:
                     self._said = line
                     self._line(f"{stage.name}: {line}")
 
-    def stopping(self) -> None:
-        self._line("stopping after a checkpoint; interrupt again to end at once")
+    def note(self, text: str) -> None:
+        """Something about the watching itself; empty: it is over."""
+        if text:
+            self._line(text)
 
-    def waiting_for_orphan(self) -> None:
-        self._line("a stage of a killed run is still leaving; waiting for it")
-
-    def refuse(self, message: str) -> None:
-        self._line(message)
-
-    def conclude(self, resource: LoRAFineTune, log: Path | None) -> None:
-        for line in summary(resource, self._place, log):
+    def conclude(self, resource: LoRAFineTune, log: str) -> None:
+        for line in summary(resource, self._around, log):
             self._line(line)
 
     def _line(self, text: str) -> None:
-        self._console.print(printable(text))
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveView(PlainView):
-    """The four stages with bars, redrawn in place; events scroll above them."""
+    """The four stages with bars, redrawn in place every second; events scroll above them."""
 
-    def __init__(self, console: Console, place: Callable[[str], str]) -> None:
-        super().__init__(console, place)
-        self._console = console
+    def __init__(
+        self, console: Console, around: Surroundings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(console, around, clock)
         self._note = ""
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._seen: tuple[LoRAFineTune, Told, float] | None = None
+        self._live = Live(console=console, refresh_per_second=1, transient=True, get_renderable=self.drawn)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -123,87 +123,34 @@ class LiveView(PlainView):
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, resource: LoRAFineTune, progress: dict[str, Progress], events: tuple[Event, ...]) -> None:
+    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
             if event.type == "Warning":
                 self._console.print(Text(printable(f"{event.reason}: {event.message}"), style="yellow"))
-        self._live.update(Group(_table(resource, progress), Text(self._note, style="yellow")), refresh=True)
+        if self._seen is None or (resource, progress) != self._seen[:2]:
+            self._seen = (resource, progress, self._clock())
+        self._live.refresh()
 
-    def stopping(self) -> None:
-        self._note = "stopping after a checkpoint; Ctrl-C again ends at once"
+    def note(self, text: str) -> None:
+        self._note = text
+        self._live.refresh()
 
-    def conclude(self, resource: LoRAFineTune, log: Path | None) -> None:
+    def conclude(self, resource: LoRAFineTune, log: str) -> None:
+        self._seen = None
         self._live.stop()
-        self._console.print(_table(resource, {}))
+        self._console.print(_table(resource, {}, 0, self._console.width))
         super().conclude(resource, log)
 
-    def _line(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, soft_wrap=True)
-
-
-def summary(resource: LoRAFineTune, place: Callable[[str], str], log: Path | None) -> list[str]:
-    """The last lines of a run: where everything is, or what went wrong and what to do."""
-    status = resource.status or LoRAFineTuneStatus()
-    if failure := status.failure:
-        lines = [
-            f"{failure.stage or 'run'} failed: {failure.reason}: {failure.message}",
-            f"hint: {failure.hint}",
-        ]
-        return [*lines, *([f"log: {log}"] if log else [])]
-    if status.stage != "Complete":
-        step = f" at step {status.checkpoint.step}" if status.checkpoint else ""
-        return [f"stopped{step}; the same command goes on from there"]
-    return [f"{name:<13}{place(uri)}" for name, uri in _outputs(resource, status)]
-
-
-def _outputs(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[tuple[str, str]]:
-    training = f"{resource.spec.storage.uri}/trainings/{stage_status(status, 'train').key}"
-    artifacts = status.artifacts
-    outputs = []
-    if artifacts and artifacts.adapter:
-        outputs.append(("adapter", artifacts.adapter.uri))
-    if artifacts and artifacts.merged:
-        outputs.append(("merged model", artifacts.merged.uri))
-        outputs += [("published", published.uri) for published in artifacts.published]
-    outputs += [("loss curve", f"{training}/loss.png"), ("manifest", f"{training}/manifest.json")]
-    if status.dataset:
-        outputs.append(("data report", status.dataset.report))
-    return outputs
-
-
-def describe(progress: Progress) -> str:
-    """`tokenising 300/1,000 rows, 210/s, 3s left, loss 1.234`."""
-    if not progress.activity:
-        return ""
-    parts = [f"{progress.activity} {_counted(progress)}".strip()]
-    if progress.rate and progress.done and progress.done != progress.total:
-        parts.append(_speed(float(progress.rate), progress.unit))
-    if progress.eta_seconds and progress.done:
-        parts.append(f"{duration(progress.eta_seconds)} left")
-    if progress.unit == "steps" and progress.training and progress.training.loss:
-        parts.append(f"loss {progress.training.loss}")
-    return ", ".join(parts)
-
-
-def _counted(progress: Progress) -> str:
-    if not progress.done and not progress.total:
-        return ""
-    whole = progress.total or progress.done
-    if progress.unit == "bytes":
-        size, name = next((s, n) for s, n in BYTES if whole >= s or s == 1)
-        digits = 0 if size == 1 else 1
-        done, total = f"{progress.done / size:,.{digits}f}", f"{whole / size:,.{digits}f} {name}"
-    else:
-        done, total = f"{progress.done:,}", f"{whole:,} {progress.unit}"
-    return f"{done}/{total}" if progress.total else total
-
-
-def _speed(rate: float, unit: str) -> str:
-    if unit == "bytes":
-        return f"{rate / 1e6:,.1f} MB/s"
-    if rate < 1:
-        return f"{1 / max(rate, 0.01):.1f} s/{unit.removesuffix('s')}"
-    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
+    def drawn(self) -> Group:
+        """What stands there at this moment: the time that is left runs down between two reports."""
+        if self._seen is None:
+            return Group(Text(self._note, style="yellow"))
+        resource, progress, at = self._seen
+        old = int(self._clock() - at)
+        curve = _curve(resource, self._console.width)
+        parts = [_table(resource, progress, old, self._console.width)]
+        notes = [self._note] if self._note else []
+        return Group(*parts, *curve, *(Text(printable(note), style="yellow") for note in notes))
 
 
 def _news(resource: LoRAFineTune, events: tuple[Event, ...]) -> list[Event]:
@@ -212,53 +159,51 @@ def _news(resource: LoRAFineTune, events: tuple[Event, ...]) -> list[Event]:
     return [event for event in events if not (ended and event is events[-1])]
 
 
-def printable(text: str) -> str:
-    """The text without control characters: names, rows and error texts are written by strangers."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
-def _running(resource: LoRAFineTune, progress: dict[str, Progress]) -> list[tuple[StageStatus, Progress]]:
+def _running(resource: LoRAFineTune, progress: Told) -> list[tuple[StageStatus, Progress]]:
     stages = resource.status.stages if resource.status else ()
     return [(s, progress[s.job]) for s in stages if s.state == "Running" and s.job and s.job in progress]
 
 
-def _table(resource: LoRAFineTune, progress: dict[str, Progress]) -> Table:
+def _table(resource: LoRAFineTune, progress: Told, old: int, width: int) -> Table:
+    """The stages. old: seconds since the progress was told."""
     status = resource.status or LoRAFineTuneStatus()
     table = Table.grid(padding=(0, 1))
+    bar = min(WIDEST_BAR, width - ROOM_FOR_WORDS)
     for name in STAGES:
         stage = stage_status(status, name)
         found = progress.get(stage.job or "") if stage.state == "Running" else None
-        table.add_row(
-            MARKS[stage.state], name, _bar(stage, found), Text(_words(stage, found), overflow="ellipsis")
-        )
+        words = Text(printable(_words(stage, found, old)), overflow="ellipsis", no_wrap=True)
+        table.add_row(MARKS[stage.state], name, _bar(stage, found, bar), words)
     return table
 
 
-def _bar(stage: StageStatus, found: Progress | None) -> ProgressBar | str:
+def _bar(stage: StageStatus, found: Progress | None, width: int) -> ProgressBar | str:
+    if width < NARROWEST_BAR:
+        return ""
     if stage.state == "Complete":
-        return ProgressBar(total=1, completed=1, width=24)
+        return ProgressBar(total=1, completed=1, width=width)
     if stage.state != "Running":
         return ""
     if found is None or not found.total:
-        return ProgressBar(total=None, pulse=True, width=24)
-    return ProgressBar(total=found.total, completed=min(found.done, found.total), width=24)
+        return ProgressBar(total=None, pulse=True, width=width)
+    return ProgressBar(total=found.total, completed=min(found.done, found.total), width=width)
 
 
-def _words(stage: StageStatus, found: Progress | None) -> str:
+def _words(stage: StageStatus, found: Progress | None, old: int) -> str:
     if stage.state == "Complete":
         return "found in the store" if stage.cache_hit else "done"
     if found:
-        return describe(found)
+        left = None if found.eta_seconds is None else max(0, found.eta_seconds - old)
+        told = describe(found.model_copy(update={"eta_seconds": left}))
+        return f"{told} ({duration(old)} ago)" if told and old > OLD_AFTER_SECONDS else told
     return (stage.message or "").partition("\n")[0] if stage.state != "Pending" else ""
 
 
-def places(store: Path | None) -> Callable[[str], str]:
-    """Makes a function that turns a URI into the path where a person finds it in a local run."""
-    root = store.absolute() if store else None
-
-    def place(uri: str) -> str:
-        if uri.startswith("file://"):
-            return uri.removeprefix("file://")
-        return str(root / uri.removeprefix("s3://")) if root and uri.startswith("s3://") else uri
-
-    return place
+def _curve(resource: LoRAFineTune, width: int) -> list[Text]:
+    """The last losses as a line, where there are some."""
+    training = resource.status.training if resource.status else None
+    points = training.recent[-max(8, width - 24) :] if training else ()
+    if len(points) < 2:
+        return []
+    line = sparkline([float(point.loss) for point in points])
+    return [Text(f"  loss   {line}  {points[0].loss} → {points[-1].loss}", no_wrap=True, overflow="ellipsis")]

@@ -33,6 +33,16 @@ def run_lock(path: Path, waiting: Callable[[], None], patience_seconds: float = 
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a run, or a stage that it has left behind, is alive."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _acquire(descriptor: int, waiting: Callable[[], None], until: float) -> None:
     told = False
     while True:

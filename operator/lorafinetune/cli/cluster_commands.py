@@ -1,0 +1,134 @@
+"""The commands that speak with a cluster: each is a line of kubectl, made for this one resource."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lorafinetune.api.status import StageName
+from lorafinetune.cli.options import THERE, Context, File, Kubeconfig, Name, Namespace, Output
+from lorafinetune.cli.output import Format
+from lorafinetune.cli.what import Sort
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=THERE)
+def apply(
+    file: File,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then show the run until it ends.")] = False,
+    force_conflicts: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take over fields that somebody else has set.")
+    ] = False,
+    form: Output = Format.TEXT,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Check a file, and create or change its run on the cluster.
+
+    A file that `lorafinetune validate` refuses never gets there.
+
+    Example: lorafinetune apply tune.yaml --namespace team-a --watch
+    """
+    from lorafinetune.cli.apply import apply_file
+    from lorafinetune.cli.connection import Access
+
+    cluster, name = apply_file(file, Access(context, namespace, kubeconfig), force_conflicts, form)
+    if watch:
+        from lorafinetune.cli.watch import watch_run
+
+        sys.exit(watch_run(cluster, name))
+
+
+@app.command("list", rich_help_panel=THERE)
+def list_(
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
+    sort: Annotated[Sort, typer.Option(help="By what it is sorted.")] = Sort.NAME,
+    form: Output = Format.TEXT,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """List the runs of a namespace, with stage, progress, loss, GPU time, and why one does not get on.
+
+    Example: lorafinetune list --all-namespaces --sort gpu-seconds
+    """
+    from lorafinetune.cli.connection import Access, connect
+    from lorafinetune.cli.listing import list_runs
+
+    list_runs(connect(Access(context, namespace, kubeconfig)), everywhere, form, sort)
+
+
+@app.command(rich_help_panel=THERE)
+def watch(name: Name, namespace: Namespace = "", context: Context = "", kubeconfig: Kubeconfig = "") -> None:
+    """Show a run live until it ends: stages, bars, loss curve, time left.
+
+    Ends with the run's own exit code. Ctrl-C ends the watching alone, with 130. Without a terminal there is
+    a line for every event.
+
+    Example: lorafinetune watch tune --namespace team-a
+    """
+    from lorafinetune.cli.connection import Access, connect
+    from lorafinetune.cli.watch import watch_run
+
+    sys.exit(watch_run(connect(Access(context, namespace, kubeconfig)), name))
+
+
+@app.command(rich_help_panel=THERE)
+def logs(
+    name: Name,
+    stage: Annotated[
+        StageName | None, typer.Option(help="Of this stage; by default the one that runs.")
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Go on until the pod ends.")] = True,
+    tail: Annotated[int | None, typer.Option(min=0, help="Only the last N lines.")] = None,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show what the running stage's pod writes; where none runs, what the last one wrote.
+
+    Example: lorafinetune logs tune --stage train --tail 100
+    """
+    from lorafinetune.cli.connection import Access, connect
+    from lorafinetune.cli.logs import show_logs
+
+    show_logs(connect(Access(context, namespace, kubeconfig)), name, stage, follow, tail)
+
+
+@app.command(rich_help_panel=THERE)
+def suspend(
+    name: Name,
+    form: Output = Format.TEXT,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Stop a run after a checkpoint, and free its GPUs.
+
+    Example: lorafinetune suspend tune
+    """
+    _set_suspend(name, True, form, (context, namespace, kubeconfig))
+
+
+@app.command(rich_help_panel=THERE)
+def resume(
+    name: Name,
+    form: Output = Format.TEXT,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Let a suspended run go on from its checkpoint.
+
+    Example: lorafinetune resume tune
+    """
+    _set_suspend(name, False, form, (context, namespace, kubeconfig))
+
+
+def _set_suspend(name: str, wanted: bool, form: Format, access: tuple[str, str, str]) -> None:
+    from lorafinetune.cli.connection import Access, connect
+    from lorafinetune.cli.suspend import set_suspend
+
+    set_suspend(connect(Access(*access)), name, wanted, form)

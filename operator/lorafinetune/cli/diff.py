@@ -1,0 +1,80 @@
+"""`lorafinetune diff`: two runs side by side, each a file with its status or a name on the cluster."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.connection import Access, connect
+from lorafinetune.cli.differences import SECTIONS, Difference, Run, differences
+from lorafinetune.cli.document import read_resource
+from lorafinetune.cli.errors import one_line, sentence
+from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
+from lorafinetune.cli.reading import decoded, status_of
+from lorafinetune.cli.store import Where, open_store_of
+from lorafinetune.contract.arguments import place
+from lorafinetune.contract.outcome import StageError
+from lorafinetune.core.steps import stage_status
+from lorafinetune_stages.store.manifest import read_manifest
+
+LONGEST_VALUE: Final = 60
+
+
+def diff(names: Sequence[str], access: Access, where: Where, form: Format) -> None:
+    """Prints what differs. names: two files or names of runs. Raises CommandError."""
+    before, after = (_run(name, access, where) for name in names)
+    found = differences(before, after)
+    if form.is_data:
+        emit(structured([asdict(each) for each in found], form))
+        return
+    for line in lines(found):
+        output.print(line)
+
+
+def lines(found: Sequence[Difference]) -> Iterator[str]:
+    """Section by section; a section without a difference says so."""
+    for section in SECTIONS:
+        own = [each for each in found if each.section == section]
+        yield section if own else f"{section}: no difference"
+        rows = [
+            [f"  {each.field}", _shown(each.before), "→", _shown(each.after), _note(each)] for each in own
+        ]
+        yield from aligned(rows) if rows else ()
+
+
+def _note(each: Difference) -> str:
+    return f"shapes {each.shapes}" if each.shapes else ""
+
+
+def _shown(value: Any) -> str:
+    text = "–" if value is None else one_line(str(value))
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _run(name: str, access: Access, where: Where) -> Run:
+    resource = read_resource(Path(name)) if _is_file(name) else _on_cluster(name, access)
+    return Run(resource, _lineage(resource, where))
+
+
+def _is_file(name: str) -> bool:
+    return name == "-" or Path(name).is_file() or name.endswith((".yaml", ".yml", ".json"))
+
+
+def _on_cluster(name: str, access: Access) -> LoRAFineTune:
+    namespace, _, bare = name.rpartition("/")
+    cluster = connect(Access(access.context, namespace or access.namespace, access.kubeconfig))
+    return decoded(cluster.run(bare))
+
+
+def _lineage(resource: LoRAFineTune, where: Where) -> dict[str, Any]:
+    """What the training's manifest says; nothing, and a word about it, where that can't be read."""
+    key = stage_status(status_of(resource), "train").key
+    if key is None:
+        return {}
+    try:
+        manifest = read_manifest(open_store_of(resource, where), place("trainings", key))
+    except StageError as problem:
+        errors.print(f"the lineage of {resource.metadata.name} is left out: {sentence(problem)}")
+        return {}
+    return manifest.lineage if manifest else {}

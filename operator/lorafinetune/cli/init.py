@@ -1,0 +1,182 @@
+"""`lorafinetune init`: a good YAML from a model and a dataset; the rest has defaults."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.cli.errors import CommandError, sentence
+from lorafinetune.cli.kubeyaml import dump
+from lorafinetune.cli.output import emit, output
+from lorafinetune.core.checks import first_violation
+from lorafinetune.core.jobs import Settings
+
+HUB_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+HUBS: Final = ("hf", "modelscope")
+STORE: Final = "store"
+HUB: Final = "hub"
+LONGEST_NAME: Final = 40
+
+HEADER: Final = """\
+# lorafinetune validate {file}    what is wrong with it, with line and field
+# lorafinetune run {file}         all of it on this machine, with no cluster
+# lorafinetune apply {file}       the same on Kubernetes
+"""
+COMMENTS: Final = {
+    "connections": "How the store and the hub are reached; a Secret holds the credentials.",
+    "model": "The base model. `template` is inferred where the model has a chat template.",
+    "datasets": "Merged in this order. The format of the rows is recognised: alpaca, sharegpt, openai, "
+    "singleTurn, multiTurn.",
+    "training": "A tenth of the rows is held out, to see whether the model learns or memorises.",
+    "export": "The adapter is always kept; this merges it into the base model too.",
+    "storage": "Where every stage leaves its output. In a local run a directory stands in for S3.",
+    "resources": "gpu.count: 0 trains on the CPU; gpu.memory lets a run that can't fit be refused early.",
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person wants; empty: the default. secret: of the store, token_secret: of the hub."""
+
+    model: str
+    data: Sequence[str]
+    name: str = ""
+    namespace: str = ""
+    storage: str = ""
+    endpoint: str = ""
+    secret: str = ""
+    token_secret: str = ""
+    gpus: int = 1
+
+
+def asked(given: str, option: str, what: str) -> str:
+    """What was given, or what a person at a terminal answers. Raises CommandError where there is nobody."""
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise CommandError(f"ConfigInvalid: the {what} is missing. Give {option}.")
+    return str(typer.prompt(what))
+
+
+def text(wishes: Wishes, file: str) -> str:
+    """The YAML with its comments. Raises CommandError where a wish can't be met. file: its own name."""
+    resource = document(wishes)
+    _check(resource)
+    head = {name: value for name, value in resource.items() if name != "spec"}
+    parts = [f"  # {COMMENTS[name]}\n{_indented(dump({name: value}))}" for name, value in _sections(resource)]
+    return f"{HEADER.format(file=file)}{dump(head)}spec:\n{''.join(parts)}"
+
+
+def document(wishes: Wishes) -> dict[str, Any]:
+    """The resource as YAML gives it."""
+    model = model_source(wishes.model)
+    data = [data_source(given) for given in wishes.data]
+    name = wishes.name or default_name(model)
+    storage = wishes.storage or f"s3://finetunes/{name}"
+    connections = list(_connections(wishes))
+    names = {each["name"] for each in connections}
+    spec = {
+        "connections": connections,
+        "model": {"source": model} | _connection(model, names),
+        "datasets": [{"source": source} | _connection(source, names) for source in data],
+        "training": {
+            "lora": {"rank": 8, "alpha": 16},
+            "epochs": "3",
+            "learningRate": "1e-4",
+            "warmupRatio": "0.1",
+            "batchSize": 8,
+            "cutoffLength": 2048,
+            "evaluation": {"fraction": "0.1", "everySteps": 50},
+        },
+        "export": {"merged": {"maxShardSize": "2GB"}},
+        "storage": {"uri": storage} | _connection(storage, names),
+        "resources": {"train": {"gpu": {"count": wishes.gpus}}},
+    }
+    metadata = {"name": name} | ({"namespace": wishes.namespace} if wishes.namespace else {})
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+def model_source(given: str) -> str:
+    """A URI as it is, a directory as `file://`, and `OWNER/NAME` as one of Hugging Face."""
+    if "://" in given:
+        return given
+    if Path(given).is_dir():
+        return f"file://{Path(given).resolve()}"
+    if HUB_NAME.fullmatch(given):
+        return f"hf://{given}"
+    raise CommandError(f"ModelNotFound: {given} is no directory, and no OWNER/NAME of a hub. Mend --model.")
+
+
+def data_source(given: str) -> str:
+    """A URI as it is, and a file as `file://`."""
+    if "://" in given:
+        return given
+    if Path(given).is_file():
+        return f"file://{Path(given).resolve()}"
+    raise CommandError(
+        f"DatasetNotFound: there is no file {given}. Mend --data: a file, or a URI like s3://B/KEY."
+    )
+
+
+def default_name(model: str) -> str:
+    """The model's own name as Kubernetes takes names."""
+    name = re.sub(r"[^a-z0-9-]+", "-", model.rstrip("/").rpartition("/")[2].lower())
+    return name[:LONGEST_NAME].strip("-") or "finetune"
+
+
+def _connections(wishes: Wishes) -> Iterator[dict[str, Any]]:
+    if wishes.endpoint or wishes.secret:
+        endpoint = {"endpoint": wishes.endpoint} if wishes.endpoint else {}
+        yield {"name": STORE} | endpoint | _secret(wishes.secret)
+    if wishes.token_secret:
+        yield {"name": HUB} | _secret(wishes.token_secret)
+
+
+def _secret(name: str) -> dict[str, Any]:
+    return {"secretRef": {"name": name}} if name else {}
+
+
+def _connection(source: str, names: set[str]) -> dict[str, str]:
+    scheme = source.partition("://")[0]
+    wanted = HUB if scheme in HUBS else STORE if scheme == "s3" else ""
+    return {"connection": wanted} if wanted in names else {}
+
+
+def _sections(resource: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in resource["spec"].items() if value]
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def _check(resource: dict[str, Any]) -> None:
+    try:
+        violation = first_violation(decode(resource), Settings(local=True))
+    except InvalidResourceError as invalid:
+        raise CommandError("\n".join(map(str, invalid.problems))) from None
+    if violation:
+        raise CommandError(sentence(violation))
+
+
+def write(wishes: Wishes, to: str) -> None:
+    """Writes the file, which must not exist, and says where; `-` is standard output. Raises CommandError."""
+    file = to or f"{document(wishes)['metadata']['name']}.yaml"
+    made = text(wishes, file)
+    if file == "-":
+        emit(made)
+        return
+    try:
+        with Path(file).open("x") as opened:
+            opened.write(made)
+    except FileExistsError:
+        raise CommandError(f"ConfigInvalid: {file} exists already. Give another file with --to.") from None
+    except OSError as problem:
+        raise CommandError(f"ConfigInvalid: {file}: {(problem.strerror or 'unwritable').lower()}") from None
+    output.print(f"{file} is written. Next: lorafinetune run {file}, or lorafinetune apply {file}")

@@ -1,0 +1,93 @@
+"""What a command prints: for a person, or for a program with `-o`."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+from rich.cells import cell_len
+from rich.console import Console
+
+from lorafinetune.api import GROUP, KIND
+
+
+class _Console(Console):
+    """Lets the entry point decide what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+output: Final = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors: Final = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def emit(text: str) -> None:
+    """Prints what a program reads, as it is; rich takes a second a megabyte."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise BrokenPipeError from None  # without a number, or typer would end with 1
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TEXT = "text"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+    @property
+    def is_data(self) -> bool:
+        """Whether a program shall read it."""
+        return self in (Format.JSON, Format.YAML)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a person shall read it."""
+        return self in (Format.TEXT, Format.WIDE)
+
+
+def printed(runs: Sequence[dict[str, Any]], form: Format) -> str:
+    """Runs as kubectl prints them: one as it is, several as a list."""
+    if form is Format.NAME:
+        return "".join(f"{full_name(run['metadata']['name'])}\n" for run in runs)
+    return structured(runs[0] if len(runs) == 1 else as_list(runs), form)
+
+
+def as_list(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": [without_managers(run) for run in runs]}
+
+
+def structured(value: Any, form: Format) -> str:
+    """JSON or YAML."""
+    if form is Format.YAML:
+        from lorafinetune.cli.kubeyaml import dump
+
+        return dump(value)
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def full_name(name: str) -> str:
+    """The name by which kubectl finds a run."""
+    return f"{KIND.lower()}.{GROUP}/{name}"
+
+
+def without_managers(run: dict[str, Any]) -> dict[str, Any]:
+    """The run as kubectl shows it: without the record of who set which field."""
+    metadata = {name: value for name, value in run["metadata"].items() if name != "managedFields"}
+    return run | {"metadata": metadata}
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns that begin under each other, however wide their letters are."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return ["   ".join(_padded(row, widths)).rstrip() for row in rows]
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]

@@ -1,0 +1,133 @@
+"""The commands that read the store of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorafinetune.cli.options import (
+    KEPT,
+    RUNS,
+    S3,
+    SECRETS,
+    STORE,
+    Context,
+    Endpoint,
+    File,
+    Kubeconfig,
+    Namespace,
+    Output,
+    RunsFolder,
+    SecretsFolder,
+    Store,
+)
+from lorafinetune.cli.output import Format, output
+from lorafinetune.cli.what import What
+
+app = typer.Typer()
+
+Side = Annotated[
+    str, typer.Argument(help="A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster.")
+]
+
+
+@app.command(rich_help_panel=KEPT)
+def fetch(
+    file: File,
+    what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
+    to: Annotated[Path, typer.Option(help="Directory to make.")] = Path("model"),
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Endpoint = "",
+    secrets: SecretsFolder = SECRETS,
+) -> None:
+    """Bring the merged model or the adapter out of the store, every file checked.
+
+    The file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
+
+    Example: kubectl get lft tune -o yaml | lorafinetune fetch - --s3 --to model
+    """
+    from lorafinetune.cli.document import read_resource
+    from lorafinetune.cli.fetch import fetch as fetch_output
+    from lorafinetune.cli.store import Where
+
+    with _failures():
+        where = Where(None if s3 else store, endpoint, secrets.expanduser())
+        fetch_output(read_resource(file), what, to, where)
+    output.print(f"{what.value} {to}")
+
+
+@app.command(rich_help_panel=KEPT)
+def diff(
+    a: Side,
+    b: Side,
+    form: Output = Format.TEXT,
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Endpoint = "",
+    secrets: SecretsFolder = SECRETS,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Say in what two runs differ: spec, data, lineage, result.
+
+    The lineage is in the store; where that can't be read, it is left out.
+
+    Example: lorafinetune diff tune-a tune-b --s3
+    """
+    from lorafinetune.cli.connection import Access
+    from lorafinetune.cli.diff import diff as print_diff
+    from lorafinetune.cli.store import Where
+
+    where = Where(None if s3 else store, endpoint, secrets.expanduser())
+    print_diff((a, b), Access(context, namespace, kubeconfig), where, form)
+
+
+@app.command(rich_help_panel=KEPT)
+def gc(
+    file: File,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only shown.")] = False,
+    older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
+    form: Output = Format.TEXT,
+    runs: RunsFolder = RUNS,
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Endpoint = "",
+    secrets: SecretsFolder = SECRETS,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show what the store of a file holds that no run refers to, and free it.
+
+    Runs of this machine count, and with --s3 those of the namespace. What a run that has not ended may still
+    look for is kept.
+
+    Example: lorafinetune gc tune.yaml --s3 --older-than 30d
+    """
+    from lorafinetune.cli.connection import Access
+    from lorafinetune.cli.document import read
+    from lorafinetune.cli.gc import Referrers, collect
+    from lorafinetune.cli.store import Where
+
+    given = read(file)
+    access = Access(context, namespace or given.namespace, kubeconfig)
+    where = Where(None if s3 else store, endpoint, secrets.expanduser())
+    with _failures():
+        collect(given.resource, where, Referrers(runs, access if s3 else None), older_than, delete, form)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What the store or a Secret is missing, as a sentence."""
+    from lorafinetune.cli.errors import CommandError, sentence
+    from lorafinetune.contract.outcome import ExitCode, StageError
+
+    try:
+        yield
+    except StageError as problem:
+        code = ExitCode.BAD_INPUT if problem.reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
+        raise CommandError(sentence(problem), code) from None

@@ -1,0 +1,247 @@
+"""What is kept and freed in a store, and in what two runs differ."""
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import NOW, document, model, resource, result, sha
+from commands import Command, commander
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus, StageName
+from lorafinetune.cli.differences import Difference, Run, differences
+from lorafinetune.cli.garbage import Why, judged, outputs
+from lorafinetune.cli.run import LOCK_FILE, RESOURCE_FILE, keep
+from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
+from lorafinetune.contract.keys import source_key
+from lorafinetune.core.results import record
+from lorafinetune_stages.store import Entry
+from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
+from unit.world import World
+
+MODEL = f"models/{source_key(model().source, model().revision)}"
+USED = (
+    MODEL,
+    f"datasets/{sha('rows')}",
+    f"prepared/{sha('prepared')}",
+    f"trainings/{sha('training')}",
+    f"exports/{sha('exported')}",
+)
+UNUSED = tuple(f"{place.partition('/')[0]}/{sha('old')}" for place in USED)
+OLD, YOUNG = 1000, 3000
+
+
+def ended() -> LoRAFineTune:
+    """A run that has come to its end."""
+    world = World({"export": {"merged": {}}})
+    world.run_to_end()
+    return world.resource
+
+
+def used_by(run: LoRAFineTune) -> tuple[str, ...]:
+    """Where the outputs of a run are."""
+    assert run.status is not None
+    keys: dict[str, str | None] = {stage.name: stage.key for stage in run.status.stages}
+    data = f"datasets/{run.status.datasets[0]}"
+    made = zip(("prepared", "trainings", "exports"), ("prepare", "train", "export"), strict=True)
+    return (MODEL, data, *(f"{kind}/{keys[stage]}" for kind, stage in made))
+
+
+def at(*done: StageName) -> LoRAFineTune:
+    """A run that has the results of these stages, and goes on."""
+    status = LoRAFineTuneStatus()
+    for stage in done:
+        status = record(status, stage, sha("inputs"), result(stage), NOW)
+    return resource().model_copy(update={"status": status})
+
+
+def listed(*places: str, modified: int = OLD) -> list[Entry]:
+    return [Entry(f"{place}/manifest.json", 10, "v", modified) for place in places]
+
+
+RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] = {
+    "without runs everything is garbage": (listed(*USED), [], {"garbage": list(USED)}),
+    "what a finished run refers to is kept, and nothing else": (
+        listed(*used_by(ended()), *UNUSED),
+        [ended()],
+        {"referred to": list(used_by(ended())), "garbage": list(UNUSED)},
+    ),
+    "what is young is kept": (listed(*UNUSED, modified=YOUNG), [], {"young": list(UNUSED)}),
+    "an output is as young as its newest file": (
+        [Entry("models/k/a", 1, "v", OLD), Entry("models/k/b", 1, "v", YOUNG)],
+        [],
+        {"young": ["models/k"]},
+    ),
+    "a run that begins may find anything": (listed(*UNUSED), [at()], {"may be found": list(UNUSED)}),
+    "a run that prepares may find what comes after the download": (
+        listed(*UNUSED),
+        [at("download")],
+        {"may be found": list(UNUSED[2:]), "garbage": list(UNUSED[:2])},
+    ),
+    "a run that trains may find an export": (
+        listed(*UNUSED, *USED[:4]),
+        [at("download", "prepare")],
+        {"referred to": list(USED[:4]), "may be found": [UNUSED[4]], "garbage": list(UNUSED[:4])},
+    ),
+    "what is in no output of ours is left alone": (
+        [Entry("notes.txt", 1, "v", OLD), Entry("refs/x", 1, "v", OLD), Entry("models", 1, "v", OLD)],
+        [],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", RULES)
+def test_what_is_garbage(sentence: str) -> None:
+    entries, runs, expected = RULES[sentence]
+    found = judged(outputs(entries), runs, before=2000.0)
+    assert {why: [each.place for each in kept] for why, kept in found.items() if kept} == expected
+
+
+@pytest.fixture
+def lorafinetune(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Typed in a folder with a store of one run, and of one that is gone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(STORE_DIRECTORY_VARIABLE, "")
+    store = DirectoryStore(tmp_path / "lorafinetune-store" / "bucket" / "runs")
+    for place in (*used_by(ended()), *UNUSED[:2]):
+        put(store, place)
+    store.write("models/half/weights", b"x" * 2000)
+    week = time.time() - 8 * 24 * 3600
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (week, week))
+    folder = tmp_path / "lorafinetune-runs" / "team-a" / "tune"
+    folder.mkdir(parents=True)
+    (folder / LOCK_FILE).touch()
+    keep(ended(), folder / RESOURCE_FILE)
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(document()))
+    return commander(monkeypatch, capsys)
+
+
+def put(store: DirectoryStore, place: str, lineage: dict[str, Any] | None = None) -> None:
+    stored = store.put(f"{place}/data", [b"content"])
+    listed = [ManifestFile(path="data", size=stored.size, sha256=stored.sha256)]
+    kind, _, key = place.partition("/")
+    commit_manifest(store, place, kind, key, listed, lineage or {}, None)
+
+
+def places(folder: Path) -> set[str]:
+    root = folder / "lorafinetune-store" / "bucket" / "runs"
+    return {path.parent.relative_to(root).as_posix() for path in root.glob("*/*/*")}
+
+
+def test_gc_shows_first_and_deletes_when_told_to(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    code, out, _ = lorafinetune("gc", "tune.yaml")
+    first, *rows = out.splitlines()
+    assert (code, first.split()) == (0, ["OUTPUT", "SIZE", "AGE"])
+    assert rows[0].split() == ["models/half", "2.0", "kB", "8d0h", "incomplete"]
+    assert {row.split()[0] for row in rows[1:3]} == set(UNUSED[:2])
+    assert rows[3].startswith("3 outputs, 2.")
+    assert rows[4].startswith("kept: 5 outputs, ")
+    assert rows[5] == "nothing is deleted: --delete does that"
+    assert places(tmp_path) == before
+    assert lorafinetune("gc", "tune.yaml", "--delete")[1].splitlines()[-1].endswith("freed")
+    assert places(tmp_path) == set(used_by(ended()))
+    assert lorafinetune("gc", "tune.yaml", "-o", "json")[1] == "[]\n"
+
+
+def test_gc_keeps_what_is_younger_than_its_bound(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    assert lorafinetune("gc", "tune.yaml", "--delete", "--older-than", "9d")[0] == 0
+    assert places(tmp_path) == before
+
+
+def test_gc_waits_for_a_run_that_is_alive(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    with (tmp_path / "lorafinetune-runs" / "team-a" / "tune" / LOCK_FILE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = lorafinetune("gc", "tune.yaml", "--delete")
+    assert (code, err.startswith("tune is running on this machine")) == (75, True)
+    assert places(tmp_path) == before
+
+
+def test_gc_deletes_nothing_beside_a_run_that_it_can_not_read(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    (tmp_path / "lorafinetune-runs" / "team-a" / "tune" / RESOURCE_FILE).write_text("kind: Else\n")
+    assert lorafinetune("gc", "tune.yaml", "--delete")[0] == 64
+    assert places(tmp_path) == before
+
+
+def test_gc_asks_for_an_age(lorafinetune: Command) -> None:
+    assert lorafinetune("gc", "tune.yaml", "--older-than", "week")[2] == (
+        "ConfigInvalid: week is no age. Give one like 7d, 12h or 30m.\n"
+    )
+
+
+def changed(spec: dict[str, Any], lineage: dict[str, Any] | None = None) -> list[Difference]:
+    return differences(Run(resource(), {"seed": 42}), Run(resource(spec), lineage or {"seed": 42}))
+
+
+CHANGES: dict[str, tuple[list[Difference], list[Difference]]] = {
+    "equal runs differ in nothing": (changed({}), []),
+    "a field says which stage it shapes": (
+        changed({"training": {"lora": {"rank": 16}}}),
+        [Difference("spec", "training.lora.rank", 8, 16, "train")],
+    ),
+    "the same number, written otherwise, is no difference": (changed({"training": {"epochs": "3.0"}}), []),
+    "a field that shapes nothing says so by saying nothing": (
+        changed({"maxRetries": 9}),
+        [Difference("spec", "maxRetries", 3, 9)],
+    ),
+    "an argument of the trainer shapes the training": (
+        changed({"training": {"extraArgs": {"neftune_noise_alpha": "5"}}}),
+        [Difference("spec", "training.extraArgs.neftune_noise_alpha", None, "5", "train")],
+    ),
+    "a dataset that one has and the other has not": (
+        changed({"datasets": [*resource().spec.encode()["datasets"], {"source": "s3://data/more.json"}]})[:1],
+        [Difference("spec", "datasets[1].source", None, "s3://data/more.json", "download")],
+    ),
+    "what the manifest tells is compared too": (
+        changed({}, {"seed": 42, "versions": {"torch": "2"}}),
+        [Difference("lineage", "versions.torch", None, "2")],
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", CHANGES)
+def test_difference(sentence: str) -> None:
+    found, expected = CHANGES[sentence]
+    assert found == expected
+
+
+def test_diff_reads_files_and_the_store(lorafinetune: Command, tmp_path: Path) -> None:
+    one = ended()
+    store = DirectoryStore(tmp_path / "lorafinetune-store" / "bucket" / "runs")
+    put(store, f"trainings/{sha('other')}", {"versions": {"torch": "2.11"}})
+    other = with_train_key(one, sha("other"))
+    for name, run in (("a.yaml", one), ("b.yaml", other)):
+        keep(run, tmp_path / name)
+    code, out, _ = lorafinetune("diff", "a.yaml", "b.yaml")
+    assert code == 0
+    assert out.splitlines()[:3] == ["spec: no difference", "data: no difference", "lineage"]
+    assert out.splitlines()[3].split() == ["versions.torch", "–", "→", "2.11"]
+    assert (
+        json.loads(lorafinetune("diff", "a.yaml", "b.yaml", "-o", "json")[1])[0]["field"] == "versions.torch"
+    )
+
+
+def test_diff_goes_on_without_a_store(lorafinetune: Command, tmp_path: Path) -> None:
+    keep(ended(), tmp_path / "a.yaml")
+    code, out, err = lorafinetune("diff", "a.yaml", "a.yaml", "--store", "elsewhere")
+    assert (code, out.splitlines()[-1]) == (0, "result: no difference")
+    assert err.startswith("the lineage of tune is left out: ")
+
+
+def with_train_key(run: LoRAFineTune, key: str) -> LoRAFineTune:
+    assert run.status is not None
+    stages = (s.model_copy(update={"key": key}) if s.name == "train" else s for s in run.status.stages)
+    return run.model_copy(update={"status": run.status.model_copy(update={"stages": tuple(stages)})})
