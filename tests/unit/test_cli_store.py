@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lorafinetune.contract.keys import source_key
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
 from unit.world import World
 
 MODEL = f"models/{source_key(model().source, model().revision)}"
@@ -106,7 +107,7 @@ def test_what_is_garbage(sentence: str) -> None:
 
 @pytest.fixture
 def lorafinetune(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Command:
     """Typed in a folder with a store of one run, and of one that is gone."""
     monkeypatch.chdir(tmp_path)
@@ -123,7 +124,7 @@ def lorafinetune(
     (folder / LOCK_FILE).touch()
     keep(ended(), folder / RESOURCE_FILE)
     (tmp_path / "tune.yaml").write_text(yaml.safe_dump(document()))
-    return commander(monkeypatch, capsys)
+    return commander(monkeypatch, capfd)
 
 
 def put(store: DirectoryStore, place: str, lineage: dict[str, Any] | None = None) -> None:
@@ -180,6 +181,22 @@ def test_gc_asks_for_an_age(lorafinetune: Command) -> None:
     assert lorafinetune("gc", "tune.yaml", "--older-than", "week")[2] == (
         "ConfigInvalid: week is no age. Give one like 7d, 12h or 30m.\n"
     )
+
+
+def test_chat_gives_both_models_to_the_program_that_runs_them(
+    lorafinetune: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/echo")
+    (tmp_path / "lorafinetune-store" / "bucket" / "runs" / used_by(ended())[3] / "adapter").mkdir()
+    keep(ended(), tmp_path / "run.yaml")
+    code, out, _ = lorafinetune("chat", "run.yaml", "Hi", "--tokens", "8", "--system", "Be kind.")
+    program, *given = out.split()
+    assert (code, given[1:6]) == (0, ["--system", "Be", "kind.", "--tokens", "8"])
+    assert (program, given[0]) == ("-m", "lorafinetune_stages.talk")
+    base, adapter = (Path(each) for each in given if each.startswith("/"))
+    assert read_manifest(DirectoryStore(base.parents[1]), f"models/{base.name}")
+    assert (adapter.name, adapter.is_dir(), adapter.parent.parent.name) == ("adapter", True, "trainings")
+    assert lorafinetune("chat", "tune.yaml")[2].startswith("ConfigInvalid: the status of tune tells of no ad")
 
 
 def changed(spec: dict[str, Any], lineage: dict[str, Any] | None = None) -> list[Difference]:

@@ -1,5 +1,6 @@
 """The commands that read the store of a run."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,35 @@ def fetch(
         where = Where(None if s3 else store, endpoint, secrets.expanduser())
         fetch_output(read_resource(file), what, to, where)
     output.print(f"{what.value} {to}")
+
+
+@app.command(rich_help_panel=KEPT)
+def chat(
+    file: File,
+    questions: Annotated[
+        list[str], typer.Argument(metavar="[QUESTION]...", help="Asked one by one; none: they are typed.")
+    ] = [],
+    system: Annotated[str, typer.Option(help="System prompt for both.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 200,
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Endpoint = "",
+    secrets: SecretsFolder = SECRETS,
+) -> None:
+    """Ask the base model and the tuned one the same questions, side by side.
+
+    Needs the trainer (`pip install 'lorafinetune[train]'`), and takes a GPU where there is one. The file must
+    have the status.
+
+    Example: lorafinetune chat lorafinetune-runs/default/tune/resource.yaml "Who are you?"
+    """
+    from lorafinetune.cli.chat import chat as talk
+    from lorafinetune.cli.document import read_resource
+    from lorafinetune.cli.store import Where
+
+    with _failures():
+        where = Where(None if s3 else store, endpoint, secrets.expanduser())
+        sys.exit(talk(read_resource(file), questions, system, tokens, where))
 
 
 @app.command(rich_help_panel=KEPT)

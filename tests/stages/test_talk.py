@@ -1,0 +1,50 @@
+"""A person asks the base model and the tuned one the same questions."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from lorafinetune_stages import talk
+from stages.train_builders import tiny_model
+
+
+def an_adapter(base: Path, directory: Path) -> Path:
+    """An adapter that changes what the model says."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        get_peft_model(LlamaForCausalLM.from_pretrained(base), config).save_pretrained(directory)
+    return directory
+
+
+def test_both_answer_and_each_stays_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_model(tmp_path / "tiny")
+    places = [str(base), str(an_adapter(base, tmp_path / "adapter"))]
+    assert talk.main(["--tokens", "8", *places, "--", "Hi", "Hi"]) == 0
+    told = blocks(capsys.readouterr().out)
+    assert [who for who, _ in told] == ["you", "base", "tuned"] * 2
+    assert told[:3] == told[3:]
+    assert told[1][1] != told[2][1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n\nAnd now?\n"))
+    assert talk.main(["--tokens", "8", *places]) == 0
+    typed = blocks(capsys.readouterr().out)
+    assert typed[:2] == told[1:3]
+    assert len(typed) == 4
+
+
+def blocks(printed: str) -> list[tuple[str, str]]:
+    """Who said what: a line that begins with a name, and those that are indented below it."""
+    found: list[tuple[str, str]] = []
+    for line in printed.splitlines():
+        if line[:7].strip():
+            found.append((line[:7].strip(), line[7:]))
+        else:
+            found[-1] = (found[-1][0], f"{found[-1][1]}\n{line[7:]}")
+    return found
