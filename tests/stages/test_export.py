@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Export
 from lorafinetune.contract.arguments import place
-from lorafinetune.contract.outcome import ExportResult
+from lorafinetune.contract.outcome import ExportResult, StageError
 from stages.train_builders import World, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -191,13 +192,32 @@ def test_progress_is_in_bytes_of_weights(tmp_path: Path) -> None:
     assert (progress.done, progress.total) == (weights, weights)
 
 
-def test_a_merged_weight_is_a_new_tensor(trained: World) -> None:
-    """Changed pages of a mapped file would stay in memory until the whole file is done."""
-    from lorafinetune_stages.export.merging import Adapter
+def test_a_base_that_is_not_what_the_manifest_says_becomes_no_export(tmp_path: Path) -> None:
+    made = world(tmp_path, epochs=None, maxSteps=1)
+    made.train()
+    (weights,) = made.store.root.glob("models/*/model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(StageError) as failed:
+        made.export(MERGED)
+    assert failed.value.reason is Reason.ARTIFACT_CORRUPT
+    assert failed.value.message.endswith("the file model.safetensors does not match manifest.json")
+    assert list(made.store.root.glob("exports/*/manifest.json")) == []
 
-    adapter = Adapter(trained.place / "adapter")
-    tensors = load(trained.root / "wide")
-    weight, layer = next(iter(adapter.match(tensors).items()))
-    before = tensors[weight].clone()
-    assert not adapter.merge(tensors[weight], layer).equal(before)
-    assert tensors[weight].equal(before)
+
+def test_the_adapter_loads_in_peft_and_answers_as_the_merged_model_does(trained: World) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(trained.root / "wide", dtype="auto")
+    tuned = PeftModel.from_pretrained(base, trained.place / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(directory(trained, trained.export(MERGED)), dtype="auto")
+    tokens = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        one, other = tuned(tokens).logits, merged(tokens).logits
+        untuned = tuned.get_base_model()
+        with tuned.disable_adapter():
+            before = untuned(tokens).logits
+    assert float((one - other).abs().mean()) < float((before - other).abs().mean()) / 5

@@ -8,9 +8,11 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Export
+from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
-from stages.test_export import MERGED, load
+from lorafinetune_stages.store.transfer import upload_tree
+from stages.test_export import MERGED
 from stages.train_builders import World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -35,11 +37,6 @@ def _rename_layers(adapter: Path) -> None:
     save_file(renamed, adapter / "adapter_model.safetensors")
 
 
-def _save_modules(adapter: Path) -> None:
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    (adapter / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": ["lm_head"]}))
-
-
 def _narrow(adapter: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -58,18 +55,13 @@ def _narrow(adapter: Path) -> None:
     [
         pytest.param(
             _rename_layers,
-            "export.merged: the adapter tunes model.layers.0.attention.k_proj, of which the base model "
-            "stores no weight: it can't be merged",
-            id="a layer that the base does not store",
-        ),
-        pytest.param(
-            _save_modules,
-            "export.merged: the adapter has modules_to_save: it can't be merged",
-            id="an adapter with whole modules",
+            "export.merged: the adapter tunes model.layers.0.attention.k_proj, which the base model "
+            "does not have: it can't be merged",
+            id="a layer that the base does not have",
         ),
         pytest.param(
             _narrow,
-            "export.merged: the adapter tunes model.layers.0.mlp.down_proj, whose weight is torch.bfloat16 "
+            "export.merged: the adapter tunes model.layers.0.mlp.down_proj, whose weight is BF16 "
             "of (32, 48): it can't be merged",
             id="an adapter of another shape",
         ),
@@ -79,20 +71,23 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: Any, me
     made = world(tmp_path, epochs=None, maxSteps=1)
     made.train()
     change(made.place / "adapter")
+    _describe_anew(made)
     with pytest.raises(StageError) as refused:
-        _merge_all(made)
+        made.export(MERGED)
     assert refused.value.reason is Reason.MODEL_UNSUPPORTED
     assert refused.value.message == message
 
 
-def _merge_all(made: World) -> None:
-    """What the stage does with an adapter; the store would have noticed that it was changed."""
-    from lorafinetune_stages.export.merging import Adapter
-
-    adapter = Adapter(made.place / "adapter")
-    tensors = load(made.root / "tiny")
-    for weight, layer in adapter.match(tensors).items():
-        adapter.merge(tensors[weight], layer)
+def _describe_anew(made: World) -> None:
+    """Makes the changed adapter the one that the manifest speaks of."""
+    where, before = place("trainings", made.arguments.key), made.manifest()
+    made.store.delete(f"{where}/manifest.json")
+    files = upload_tree(
+        made.store, (made.place / "adapter").rename(made.root / "changed"), f"{where}/adapter"
+    )
+    kept = [file for file in before.files if not file.path.startswith("adapter/")]
+    inside = [file.model_copy(update={"path": f"adapter/{file.path}"}) for file in files]
+    commit_manifest(made.store, where, "trainings", before.key, kept + inside, before.lineage, before.result)
 
 
 def test_a_quantised_base_is_refused(tmp_path: Path) -> None:

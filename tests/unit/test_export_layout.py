@@ -3,15 +3,18 @@
 import io
 import json
 import struct
+from itertools import accumulate
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import deserialize
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.export.layout import (
+    Shard,
     Tensor,
     index_text,
     plan_shards,
@@ -22,7 +25,12 @@ from lorafinetune_stages.export.layout import (
 
 
 def tensors(*sizes: int) -> list[Tensor]:
-    return [Tensor(f"t{number}", "model.safetensors", size) for number, size in enumerate(sizes)]
+    """Of bytes."""
+    begins = accumulate(sizes, initial=0)
+    return [
+        Tensor(f"t{number}", "model.safetensors", begin, size, "U8", (size,))
+        for number, (begin, size) in enumerate(zip(begins, sizes, strict=False))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +98,32 @@ def entry(begin: int, end: int) -> dict[str, Any]:
 
 def test_a_header_gives_the_tensors_in_the_order_of_their_data() -> None:
     data = header({"__metadata__": {"format": "pt"}, "b": entry(0, 8), "a": entry(8, 10)})
-    assert read_header(io.BytesIO(data), "f") == [Tensor("b", "f", 8), Tensor("a", "f", 2)]
+    start = len(data)
+    assert read_header(io.BytesIO(data), "f") == [
+        Tensor("b", "f", start, 8, "BF16", (4,)),
+        Tensor("a", "f", start + 8, 2, "BF16", (1,)),
+    ]
+
+
+def test_a_tensor_that_could_not_be_mapped_behind_another_begins_a_file() -> None:
+    """Loaders map a file, and find a number of four bytes only where four bytes divide its place."""
+    half = Tensor("half", "f", 8, 6, "BF16", (3,))
+    single = Tensor("single", "f", 14, 4, "F32", (1,))
+    assert [shard.tensors for shard in plan_shards([half, single], 100)] == [(half,), (single,)]
+    assert [shard.tensors for shard in plan_shards([single, half], 100)] == [(single, half)]
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), unique_by=lambda named: named[0]))
+def test_a_file_that_we_write_is_read_by_others(named: list[tuple[str, int]]) -> None:
+    tensors = [Tensor(name, "f", 0, size, "U8", (size,)) for name, size in named if name != "__metadata__"]
+    written = Shard("f", tuple(tensors)).header() + b"x" * sum(tensor.bytes for tensor in tensors)
+    read = deserialize(written)  # type: ignore[no-untyped-call]  # upstream
+    assert {name: entry["shape"] for name, entry in read} == {
+        tensor.name: list(tensor.shape) for tensor in tensors
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,7 +134,14 @@ def test_a_header_gives_the_tensors_in_the_order_of_their_data() -> None:
         pytest.param(struct.pack("<Q", 4) + b"{}}}", id="a header that is no JSON"),
         pytest.param(header([1]), id="a header that is a list"),
         pytest.param(header({"a": {"dtype": "BF16"}}), id="a tensor without a place"),
-        pytest.param(header({"a": {"data_offsets": ["x", "y"]}}), id="a place that is no number"),
+        pytest.param(
+            header({"a": entry(0, 2) | {"data_offsets": ["x", "y"]}}), id="a place that is no number"
+        ),
+        pytest.param(header({"a": entry(0, 2) | {"shape": [-1]}}), id="a shape of less than nothing"),
+        pytest.param(header({"a": entry(0, 2) | {"shape": 1}}), id="a shape that is no list"),
+        pytest.param(header({"a": entry(4, 2)}), id="a tensor that ends before it begins"),
+        pytest.param(header({"a": entry(0, 4), "b": entry(2, 6)}), id="tensors that overlap"),
+        pytest.param(struct.pack("<Q", 10**5) + b"[" * 10**5, id="nesting without end"),
     ],
 )
 def test_what_is_no_safetensors_file_is_refused(data: bytes) -> None:

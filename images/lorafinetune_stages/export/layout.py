@@ -5,6 +5,7 @@ weights are fetched.
 """
 
 import json
+import math
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store import Store
 
 SUFFIX: Final = ".safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -25,11 +27,20 @@ UNITS: Final = {"MB": 10**6, "GB": 10**9}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the base. file: the file that holds it. bytes: of its data."""
+    """A tensor of the base. file: the file that holds it, from the byte `begin` on. bytes: of its data.
+    dtype: as safetensors names it."""
 
     name: str
     file: str
+    begin: int
     bytes: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def alignment(self) -> int:
+        """Bytes of one element: loaders map the file, and find it only at a multiple of them."""
+        return max(self.bytes // max(math.prod(self.shape), 1), 1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,21 @@ class Shard:
 
     name: str
     tensors: tuple[Tensor, ...]
+
+    def header(self) -> bytes:
+        """What comes before the data of the tensors."""
+        end, entries = 0, {}
+        for tensor in self.tensors:
+            begin, end = end, end + tensor.bytes
+            entries[tensor.name] = {
+                "dtype": tensor.dtype,
+                "shape": tensor.shape,
+                "data_offsets": (begin, end),
+            }
+        value = {"__metadata__": {"format": "pt"}} | entries
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % LENGTH.size)
+        return LENGTH.pack(len(text)) + text
 
 
 def is_weights(path: str) -> bool:
@@ -56,13 +82,34 @@ def weight_files(names: Iterable[str], index: Mapping[str, Any] | None) -> list[
 
     Raises StageError(ModelUnsupported) where one is missing.
     """
-    weight_map = {"": SINGLE} if index is None else index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {INDEX} has no weight_map")
-    wanted = sorted(set(weight_map.values()))
+    wanted = sorted(set(weight_map(index).values())) if index is not None else [SINGLE]
     if missing := [file for file in wanted if file not in set(names)]:
         raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: the base model has no {missing[0]}")
     return wanted
+
+
+def weight_map(index: Mapping[str, Any]) -> Mapping[str, str]:
+    """File by tensor. Raises StageError(ModelUnsupported)."""
+    found = index.get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
+        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {INDEX} has no weight_map")
+    return found
+
+
+def read_tensors(
+    store: Store, place: str, names: Iterable[str], index: Mapping[str, Any] | None
+) -> list[Tensor]:
+    """The tensors of a model, in the order in which its files hold them. names: of its files. index: what it
+    has under INDEX.
+
+    Raises StageError(ModelUnsupported).
+    """
+    places = {} if index is None else weight_map(index)
+    tensors: list[Tensor] = []
+    for file in weight_files(names, index):
+        with store.open(f"{place}/{file}") as stream:
+            tensors += [t for t in read_header(stream, file) if places.get(t.name, file) == file]
+    return tensors
 
 
 def read_header(stream: BinaryIO, file: str) -> list[Tensor]:
@@ -76,25 +123,44 @@ def read_header(stream: BinaryIO, file: str) -> list[Tensor]:
             raise ValueError("the header is too long")
         header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
-        places = {name: entry["data_offsets"] for name, entry in header.items()}
-        ordered = sorted(places, key=lambda name: tuple(places[name]))
-        return [Tensor(name, file, places[name][1] - places[name][0]) for name in ordered]
-    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as problem:
+        start = LENGTH.size + length
+        tensors = [_tensor(name, file, start, entry) for name, entry in header.items()]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, struct.error) as problem:
         message = f"model.source: {file} is no safetensors file: {problem}"
         raise StageError(Reason.MODEL_UNSUPPORTED, message) from problem
+    return _apart(sorted(tensors, key=lambda tensor: (tensor.begin, tensor.bytes)), start)
+
+
+def _tensor(name: str, file: str, start: int, entry: Any) -> Tensor:
+    """start: where the data of the file begin."""
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if not all(type(number) is int and number >= 0 for number in (begin, end - begin, *shape)):
+        raise ValueError(f"{name} has no extent")
+    return Tensor(name, file, start + begin, end - begin, str(entry["dtype"]), shape)
+
+
+def _apart(tensors: list[Tensor], end: int) -> list[Tensor]:
+    """The tensors, none of which begins before the one in front of it has ended."""
+    for tensor in tensors:
+        if tensor.begin < end:
+            message = f"model.source: {tensor.file} is no safetensors file: its tensors overlap"
+            raise StageError(Reason.MODEL_UNSUPPORTED, message)
+        end = tensor.begin + tensor.bytes
+    return tensors
 
 
 def plan_shards(tensors: Sequence[Tensor], limit: int) -> list[Shard]:
     """Cuts the tensors, in their order, into files of at most `limit` bytes of data; a larger tensor has
-    a file of its own."""
+    a file of its own, and so has one that would lie where it can't be mapped."""
     groups: list[list[Tensor]] = []
-    room = 0
+    used = 0
     for tensor in tensors:
-        if not groups or tensor.bytes > room:
+        if not groups or used + tensor.bytes > limit or used % tensor.alignment:
             groups.append([])
-            room = limit
+            used = 0
         groups[-1].append(tensor)
-        room -= tensor.bytes
+        used += tensor.bytes
     if len(groups) == 1:
         return [Shard(SINGLE, tuple(groups[0]))]
     name = "model-{:05d}-of-{:05d}" + SUFFIX

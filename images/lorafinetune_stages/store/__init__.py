@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+Chunk = bytes | memoryview
+
 Advance = Callable[[int], None]
 """Called with a number of bytes that have moved."""
 
@@ -69,7 +71,7 @@ class Store(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Writes a small object, replacing any."""
 
-    def put(self, key: str, chunks: Iterable[bytes], advance: Advance = ignore_progress) -> Stored:
+    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
         """Writes a large object from a stream, hashing it on the way. It appears whole or not at all."""
 
     def upload(self, path: Path, key: str, advance: Advance = ignore_progress) -> Stored:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from lorafinetune_stages.store import Stored
+from lorafinetune_stages.store import Chunk, Stored
 from lorafinetune_stages.store.errors import file_system_errors
 
 MIN_LEFTOVER_SECONDS: Final = 60
@@ -34,7 +34,7 @@ class Partial:
         self._hash = hashlib.sha256()
         self._size = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: Chunk) -> None:
         self._hash.update(chunk)
         self._size += len(chunk)
         with file_system_errors(self._uri):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lorafinetune.api.spec import Connection
-from lorafinetune_stages.store import Advance, Entry, Stored, ignore_progress
+from lorafinetune_stages.store import Advance, Chunk, Entry, Stored, ignore_progress
 from lorafinetune_stages.store.errors import too_large
 from lorafinetune_stages.store.naming import check_key
 from lorafinetune_stages.store.s3_access import DEFAULT_BOUNDS, Bounds, access
@@ -58,7 +58,7 @@ class S3Store:
     def write(self, key: str, data: bytes) -> None:
         self._bulk.write(self._check(key), data)
 
-    def put(self, key: str, chunks: Iterable[bytes], advance: Advance = ignore_progress) -> Stored:
+    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
         return self._put(key, chunks, advance, UNKNOWN_SIZE)
 
     def upload(self, path: Path, key: str, advance: Advance = ignore_progress) -> Stored:
@@ -73,7 +73,7 @@ class S3Store:
         for entry in self.list(self._check(prefix)):
             self._control.delete(entry.key)
 
-    def _put(self, key: str, chunks: Iterable[bytes], advance: Advance, size: int) -> Stored:
+    def _put(self, key: str, chunks: Iterable[Chunk], advance: Advance, size: int) -> Stored:
         self._check(key)
         if not self._swept:
             self._swept = True

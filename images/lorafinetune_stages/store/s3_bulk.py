@@ -4,9 +4,7 @@ An object is read in parts of one version: one that is replaced meanwhile is an 
 """
 
 import io
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -18,9 +16,10 @@ from obstore.exceptions import BaseError, PreconditionError
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store import Chunk
 from lorafinetune_stages.store.s3_access import Access
 from lorafinetune_stages.store.s3_errors import Refusal, explain, refusal_of
-from lorafinetune_stages.store.streams import CHUNK_BYTES, Chunk
+from lorafinetune_stages.store.streams import CHUNK_BYTES, in_order
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -69,7 +68,7 @@ class Bulk:
         first = self._part(key, offset, None)
         yield from first.chunks
         starts = range(offset + len(first), first.size, PART_BYTES)
-        for part in _in_order(lambda start: self._part(key, start, first.version), starts):
+        for part in in_order(lambda start: self._part(key, start, first.version), starts, PARTS_AT_ONCE):
             yield from part.chunks
 
     def write(self, key: str, data: bytes) -> None:
@@ -186,17 +185,3 @@ class _Source:
             taken.append(chunk)
             size -= len(chunk)
         return taken
-
-
-def _in_order(fetch: Callable[[int], Part], starts: Iterable[int]) -> Iterator[Part]:
-    pool = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="parts")
-    ahead: deque[Future[Part]] = deque()
-    try:
-        for start in starts:
-            ahead.append(pool.submit(fetch, start))
-            if len(ahead) == PARTS_AT_ONCE:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

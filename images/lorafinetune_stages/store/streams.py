@@ -1,17 +1,22 @@
 """Copying streams in bounded memory, hashing on the way."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
-from lorafinetune_stages.store import Advance, Stored
+from lorafinetune_stages.store import Advance, Chunk, Stored
 
 CHUNK_BYTES: Final = 2**18
 """Small enough for the allocator to use the same memory again: larger ones cost page faults."""
 
-Chunk = bytes | memoryview
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+END: Final = object()
 
 
 def chunks_of(file: BinaryIO, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -58,3 +63,31 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def in_order(
+    work: Callable[[Item], Done], items: Iterable[Item], at_once: int, threads: int = 0
+) -> Generator[Done]:
+    """What `work` makes of each item, in the order of the items, while `at_once` of them are worked on, or
+    wait to be. threads: as many as there are items at once, unless told otherwise."""
+    pool = ThreadPoolExecutor(threads or at_once, thread_name_prefix="parts")
+    begun: deque[Future[Done]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) == at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ahead(items: Iterable[Item], room: int) -> Generator[Item]:
+    """The items, of which another thread makes up to `room` before they are asked for."""
+    source = iter(items)
+    with closing(in_order(lambda _: next(source, END), repeat(None), room, threads=1)) as made:
+        for item in made:
+            if item is END:
+                return
+            yield item  # type: ignore[misc]  # not END

@@ -16,7 +16,7 @@ from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
 from lorafinetune.contract.extra_args import shaping
 
-SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 1, "export": 2}
+SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 1, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
 
 DATASET_FIELDS: Final[dict[str, StageName | None]] = {

@@ -94,6 +94,7 @@ class ExportResult(Result):
     merged: Artifact | None = None
     published: tuple[Published, ...] = ()
     """Where the merged model was published, in the order of the arguments."""
+    warnings: tuple[Annotated[str, Field(max_length=300)], ...] = ()
 
 
 RESULTS: Final[dict[StageName, type[Result]]] = {

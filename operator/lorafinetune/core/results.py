@@ -65,7 +65,8 @@ def record(
         case TrainResult():
             return _trained(status, result)
         case ExportResult():
-            status = with_stage(status, done.model_copy(update={"key": result.key}))
+            told = {"key": result.key, "message": "; ".join(result.warnings) or None}
+            status = with_stage(status, done.model_copy(update=told))
             return _artifacts(status, merged=result.merged, published=result.published)
         case _:
             return status
