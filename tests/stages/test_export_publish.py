@@ -39,6 +39,30 @@ def test_the_merged_model_is_copied_whole(trained: World, target: Path) -> None:
     assert contents(target) == contents(trained.store.root / place("exports", result.key))
 
 
+def test_another_target_gets_the_merged_model_that_is_there(trained: World, target: Path) -> None:
+    first = trained.export(Export.decode({"merged": {}}))
+    made = contents(trained.store.root / place("exports", first.key))
+    published = trained.export(EXPORT)
+    assert (published.key, published.merged, published.cache_hit) == (first.key, first.merged, True)
+    assert contents(target) == made == contents(trained.store.root / place("exports", first.key))
+
+
+def test_the_export_keeps_a_record_of_where_it_was_published(trained: World, target: Path) -> None:
+    result = trained.export(EXPORT)
+    assert result.merged is not None
+    (record,) = (trained.store.root / place("exports", result.key) / "published").iterdir()
+    written, kept = record.stat().st_mtime_ns, json.loads(record.read_text())
+    digest = result.merged.digest
+    assert kept == {
+        "uri": "s3://models/team/tuned",
+        "revision": digest,
+        "digest": digest,
+        "since": kept["since"],
+    }
+    trained.export(EXPORT)
+    assert record.stat().st_mtime_ns == written
+
+
 def test_a_copy_that_is_gone_is_made_again_from_the_store(trained: World, target: Path) -> None:
     result = trained.export(EXPORT)
     (target / "manifest.json").unlink()

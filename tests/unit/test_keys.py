@@ -130,6 +130,7 @@ RERUN = {
     "prepare": ["prepare", "train", "export"],
     "train": ["prepare", "train", "export"],
     "export": ["export"],
+    "publish": ["export"],
     None: [],
 }
 """What runs again after an edit of a field that shapes this stage. Prepare makes the training's key, so
@@ -141,6 +142,22 @@ def owner(path: str) -> str | None:
     declared = [known for known in FIELDS if path == known or path.startswith((f"{known}.", f"{known}["))]
     assert declared, f"{path} is in no key and not declared to be in none"
     return FIELDS[max(declared, key=len)]
+
+
+MERGED: dict[str, Any] = {"merged": {"maxShardSize": "2GB"}}
+
+
+@pytest.mark.parametrize("path", [path for path in EDITS if owner(path) == "publish"])
+def test_the_merged_model_is_the_same_wherever_it_is_published(path: str) -> None:
+    """The export runs again, finds it, and publishes it."""
+    exports: list[dict[str, Any]] = [{}, EDITS[path]["export"]]
+    one, other = ({"export": merged(MERGED, export)} for export in exports)
+    assert key("export", one, {}) == key("export", other, {})
+
+
+def test_another_size_of_shards_is_another_merged_model() -> None:
+    one, other = ({"export": {"merged": {"maxShardSize": size}}} for size in ("1GB", "2GB"))
+    assert key("export", one, {}) != key("export", other, {})
 
 
 def test_every_field_of_the_resource_is_edited_here() -> None:

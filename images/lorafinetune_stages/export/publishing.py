@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -17,6 +18,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Publish
 from lorafinetune.api.status import Published
 from lorafinetune.contract.arguments import ExportArguments
+from lorafinetune.contract.keys import digest
 from lorafinetune_stages.export.card import README, licence_fields
 from lorafinetune_stages.export.copying import copy_to_store
 from lorafinetune_stages.export.layout import is_weights
@@ -36,6 +38,9 @@ log = logging.getLogger("lorafinetune")
 UPLOADS: Final = 4
 """Files that are sent at once."""
 UNKNOWN_LICENCE: Final = "other"
+RECORDS: Final = "published"
+"""Directory in the export with a record of every place."""
+RECORD_DIGITS: Final = 16
 MAX_TOLD_BYTES: Final = 2000
 """Of places in the stage's result, which has to fit a termination message."""
 
@@ -49,7 +54,8 @@ def publish(
     """
     edition = _Edition(context, manifest, where, pause)
     return tuple(
-        edition.publish(wanted, origin) for wanted, origin in origins(arguments, arguments.export.publish)
+        edition.recorded(edition.publish(wanted, origin))
+        for wanted, origin in origins(arguments, arguments.export.publish)
     )
 
 
@@ -76,6 +82,17 @@ class _Edition:
         with open_target(origin, pause) as target:
             revision = persist(partial(self._bring, wanted, origin, target), pause)
             return Published(uri=origin.source, revision=revision)
+
+    def recorded(self, published: Published) -> Published:
+        """Keeps with the export where it was published, and at which revision since when."""
+        at = f"{self._where}/{RECORDS}/{digest(published.uri)[:RECORD_DIGITS]}.json"
+        before = self._context.store.read(at)
+        record = {**published.encode(), "digest": self._manifest.digest}
+        if before is None or {**json.loads(before), "since": None} != {**record, "since": None}:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            text = json.dumps({**record, "since": now}, indent=1, ensure_ascii=False)
+            self._context.store.write(at, text.encode())
+        return published
 
     def _bring(self, wanted: Publish, origin: Origin, target: Target) -> str:
         """One attempt, from what is there to what shall be. The commit at which it is."""

@@ -8,7 +8,7 @@ import decimal
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
 from lorafinetune.api.spec import LoRAFineTuneSpec
@@ -19,7 +19,11 @@ from lorafinetune.contract.extra_args import shaping
 SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 1, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
 
-DATASET_FIELDS: Final[dict[str, StageName | None]] = {
+Owner = StageName | Literal["publish"]
+"""Whose work a field shapes. The export stage publishes too, but that makes no output in the store: it brings
+a place outside of it to the state of the merged model, which does not depend on the place."""
+
+DATASET_FIELDS: Final[dict[str, Owner | None]] = {
     "source": "download",
     "revision": "download",
     "connection": None,
@@ -39,7 +43,7 @@ DATASET_FIELDS: Final[dict[str, StageName | None]] = {
     "maxBadFraction": "prepare",
 }
 
-FIELDS: Final[dict[str, StageName | None]] = {
+FIELDS: Final[dict[str, Owner | None]] = {
     "connections": None,
     "model.source": "download",
     "model.revision": "download",
@@ -72,7 +76,7 @@ FIELDS: Final[dict[str, StageName | None]] = {
     "training.seed": "prepare",
     "training.extraArgs": "train",
     "export.merged.maxShardSize": "export",
-    "export.publish": "export",
+    "export.publish": "publish",
     "storage": None,
     "resources": None,
     "scheduling": None,
@@ -122,9 +126,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def shaping_fields(stage: StageName, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that shape the stage's output, by path; absent ones are left out."""
-    paths = (path for path, owner in FIELDS.items() if owner == stage)
+def shaping_fields(owner: Owner, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that shape a stage's output, or what is published, by path; absent ones are left out."""
+    paths = (path for path, declared in FIELDS.items() if declared == owner)
     return {
         at: _canonical(path, value)
         for path in paths

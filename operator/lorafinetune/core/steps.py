@@ -19,21 +19,21 @@ from lorafinetune.contract.arguments import (
     StageArguments,
     TrainArguments,
 )
-from lorafinetune.contract.keys import digest, shaping_fields
+from lorafinetune.contract.keys import Owner, digest, shaping_fields
 from lorafinetune.core.training import render
 
 T = TypeVar("T")
 
 MAX_REFRESH: Final = 200
 
-READS_FIELDS_OF: Final[dict[StageName, tuple[StageName, ...]]] = {
+READS_FIELDS_OF: Final[dict[StageName, tuple[Owner, ...]]] = {
     "download": ("download",),
     "prepare": ("prepare", "train"),
     "train": (),
-    "export": ("export",),
+    "export": ("export", "publish"),
 }
 """Whose shaping fields are in a stage's inputs. Prepare makes train's key, so it reads train's too;
-train's inputs are that key."""
+train's inputs are that key. The export runs again for another target, and finds the merged model."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def shape(stage: StageName, resource: LoRAFineTune) -> str:
     another shape works for a spec that is gone."""
     until = STAGES.index(stage) + 1
     spec = resource.spec.encode()
-    return digest([shaping_fields(earlier, spec) for earlier in STAGES[:until]])
+    owners: list[Owner] = [*STAGES[:until], *(("publish",) if stage == "export" else ())]
+    return digest([shaping_fields(owner, spec) for owner in owners])
 
 
 def _inputs(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> str:
