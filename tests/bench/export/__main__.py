@@ -1,0 +1,177 @@
+"""What the merge of a 9 B model takes, against a plain copy of its files and LLaMA-Factory's own export:
+`python -m bench.export`.
+
+Every measurement is a process of its own that begins with the model's files on the disk and not in the
+memory, and ends with the result on the disk. LLaMA-Factory needs the whole model in memory: where the machine
+has not enough, it is measured at half the depth.
+"""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.export.model import Shape, fill_store
+from bench.results import Row, write_results
+from lorafinetune.contract.arguments import ExportArguments, place
+from lorafinetune_stages.base import model_place
+from lorafinetune_stages.store.directory import DirectoryStore
+
+SHAPES: Final = {
+    "GLM-4-9B, 9.4 B parameters": Shape(40),
+    "half its depth, 5.3 B parameters": Shape(20),
+}
+PEER: Final = "LLaMA-Factory's export_model"
+OURS: Final = "the export stage"
+COPY: Final = "plain copy"
+PEER_MEMORY: Final = 1.4
+"""What it needs, in sizes of the model."""
+BOUND_SECONDS: Final = 900
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement. root: of the store. scratch: is made, and removed again."""
+
+    what: str
+    arguments: ExportArguments
+    root: Path
+    scratch: Path
+
+    @property
+    def base(self) -> Path:
+        return self.root / model_place(self.arguments.model)
+
+    @property
+    def adapter(self) -> Path:
+        return self.root / place("trainings", self.arguments.trained) / "adapter"
+
+    @property
+    def megabytes(self) -> float:
+        return self.arguments.model.bytes / 10**6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """mb: largest size of the process. before: at the start of the measurement, with all imported."""
+
+    seconds: float
+    cpu_seconds: float
+    mb: float
+
+
+def main() -> None:
+    chosen = [name for name in SHAPES if not sys.argv[1:] or any(word in name for word in sys.argv[1:])]
+    rows = [row for name in chosen for row in measure_shape(name, SHAPES[name])]
+    write_results("export", rows)
+
+
+def measure_shape(name: str, shape: Shape) -> list[Row]:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIRECTORY")) as folder:
+        root = Path(folder) / "store"
+        arguments = fill_store(root, shape)
+        costs = {}
+        for what in MEASUREMENTS:
+            task = Task(what, arguments, root, Path(folder) / "scratch")
+            if what != PEER or PEER_MEMORY * arguments.model.bytes < available_bytes():
+                costs[what] = measure(task)
+        return [row(name, task.megabytes, what, cost, costs[COPY]) for what, cost in costs.items()]
+
+
+def row(name: str, megabytes: float, what: str, cost: Cost, copy: Cost) -> Row:
+    return {
+        "model": name,
+        "what": what,
+        "seconds": round(cost.seconds, 1),
+        "MB/s": round(megabytes / cost.seconds),
+        "times the copy": round(cost.seconds / copy.seconds, 2),
+        "CPU s": round(cost.cpu_seconds, 1),
+        "peak MB": round(cost.mb),
+    }
+
+
+def available_bytes() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(task: Task) -> Cost:
+    """Runs it in a fresh process."""
+    for path in task.base.iterdir():
+        evict(path)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        cost = pool.apply_async(perform, (task,)).get(BOUND_SECONDS)
+    shutil.rmtree(task.scratch)
+    shutil.rmtree(task.root / "exports", ignore_errors=True)
+    return cost
+
+
+def evict(path: Path) -> None:
+    """Out of memory, so that it is read from the disk again."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def perform(task: Task) -> Cost:
+    task.scratch.mkdir()
+    began, used = time.perf_counter(), cpu_seconds()
+    MEASUREMENTS[task.what](task)
+    seconds = time.perf_counter() - began
+    return Cost(seconds, cpu_seconds() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def copy(task: Task) -> None:
+    for path in sorted(task.base.iterdir()):
+        shutil.copyfile(path, task.scratch / path.name)
+        flush(task.scratch / path.name)
+
+
+def export(task: Task) -> None:
+    from lorafinetune_stages import export
+    from lorafinetune_stages.progress import Reporter
+    from lorafinetune_stages.runtime import Context
+
+    export.run(task.arguments, Context(DirectoryStore(task.root), task.scratch, Reporter("export", None)))
+
+
+def peer_export(task: Task) -> None:
+    from llamafactory.train.tuner import export_model
+
+    export_model(
+        {
+            "model_name_or_path": str(task.base),
+            "adapter_name_or_path": str(task.adapter),
+            "template": "glm4",
+            "finetuning_type": "lora",
+            "export_dir": str(task.scratch / "merged"),
+            "export_size": 2,
+            "export_device": "cpu",
+            "trust_remote_code": False,
+        }
+    )
+    for path in (task.scratch / "merged").iterdir():
+        flush(path)
+
+
+def flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+MEASUREMENTS: Final[dict[str, Callable[[Task], None]]] = {COPY: copy, OURS: export, PEER: peer_export}
+
+
+if __name__ == "__main__":
+    main()
