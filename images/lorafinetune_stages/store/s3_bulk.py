@@ -5,9 +5,10 @@ An object is read in parts of one version: one that is replaced meanwhile is an 
 
 import io
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
 import obstore
@@ -19,14 +20,18 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Chunk
 from lorafinetune_stages.store.s3_access import Access
 from lorafinetune_stages.store.s3_errors import Refusal, explain, refusal_of
-from lorafinetune_stages.store.streams import CHUNK_BYTES, in_order
+from lorafinetune_stages.store.streams import CHUNK_BYTES, as_wanted
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
 PART_BYTES: Final = 8 * 2**20
 PARTS_AT_ONCE: Final = 2
-"""Of one file; files move in parallel too. More of them cost memory, and made reads slower."""
+"""Of one file that is written; files move in parallel too."""
+SPARE_PARTS: Final = 16
+"""That all files may ask for together, beyond one of each, where the store is too far away to be read as fast
+as it could be otherwise. They cost memory."""
+SPARE_PARTS_OF_A_FILE: Final = 12
 MAX_PARTS: Final = 9_000
 """S3 allows 10,000 parts in an upload."""
 UNKNOWN_SIZE: Final = 16 * 2**20 * MAX_PARTS
@@ -53,6 +58,7 @@ class Bulk:
         self._access = access
         self._root = root
         self._uri = uri
+        self._spare = BoundedSemaphore(SPARE_PARTS)
 
     def read(self, key: str, limit: int) -> Part | None:
         """The first `limit` bytes of an object, or None where there is none."""
@@ -68,8 +74,9 @@ class Bulk:
         first = self._part(key, offset, None)
         yield from first.chunks
         starts = range(offset + len(first), first.size, PART_BYTES)
-        for part in in_order(lambda start: self._part(key, start, first.version), starts, PARTS_AT_ONCE):
-            yield from part.chunks
+        with closing(self._parts(key, starts, first.version)) as parts:
+            for part in parts:
+                yield from part.chunks
 
     def write(self, key: str, data: bytes) -> None:
         with self._errors(key):
@@ -91,6 +98,11 @@ class Bulk:
                 chunk_size=part_bytes,
                 max_concurrency=PARTS_AT_ONCE,
             )
+
+    def _parts(self, key: str, starts: Iterable[int], version: str | None) -> Generator[Part]:
+        return as_wanted(
+            lambda start: self._part(key, start, version), starts, self._spare, SPARE_PARTS_OF_A_FILE
+        )
 
     def _part(self, key: str, start: int, version: str | None) -> Part:
         with self._errors(key):

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
+from threading import Semaphore
 from typing import BinaryIO, Final, TypeVar
 
 from lorafinetune_stages.store import Advance, Chunk, Stored
@@ -81,6 +82,35 @@ def in_order(
             yield begun.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def as_wanted(
+    work: Callable[[Item], Done], items: Iterable[Item], spare: Semaphore, most: int
+) -> Generator[Done]:
+    """What `work` makes of each item, in the order of the items, while the next one is worked on; and twice
+    as many whenever the caller had to wait: what is far away needs more at a time than what is near.
+
+    spare: how many more all callers may have together. most: that one may have.
+    """
+    left, more = iter(items), 0
+    pool = ThreadPoolExecutor(2 + most, thread_name_prefix="parts")
+    begun = deque(pool.submit(work, item) for item in islice(left, 1))
+    try:
+        while begun:
+            first = begun.popleft()
+            wider = 0 if first.done() else _taken(spare, min(1 + more, most - more))
+            more += wider
+            begun.extend(pool.submit(work, item) for item in islice(left, 1 + wider))
+            yield first.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if more:
+            spare.release(more)
+
+
+def _taken(spare: Semaphore, wanted: int) -> int:
+    """How many of those that are wanted there were."""
+    return sum(1 for _ in range(wanted) if spare.acquire(blocking=False))
 
 
 def ahead(items: Iterable[Item], room: int) -> Generator[Item]:
