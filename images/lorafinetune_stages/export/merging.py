@@ -30,7 +30,7 @@ MAGNITUDE: Final = ".lora_magnitude_vector"
 BASE_LAYER: Final = ".base_layer"
 """Part of the name that PEFT gives to the weight of a tuned layer, where it keeps that too."""
 DTYPES: Final = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-BLOCK_ELEMENTS: Final = 2**17
+BLOCK_ELEMENTS: Final = 2**18
 """What is merged at once: with its sum in fp32 it fits a core's cache, which is several times faster."""
 NOT_BY_ROWS: Final = ("lora_bias", "trainable_token_indices")
 """Settings of PEFT that change more than one weight, or not by its rows."""
