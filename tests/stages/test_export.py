@@ -204,20 +204,3 @@ def test_a_base_that_is_not_what_the_manifest_says_becomes_no_export(tmp_path: P
     assert failed.value.reason is Reason.ARTIFACT_CORRUPT
     assert failed.value.message.endswith("the file model.safetensors does not match manifest.json")
     assert list(made.store.root.glob("exports/*/manifest.json")) == []
-
-
-def test_the_adapter_loads_in_peft_and_answers_as_the_merged_model_does(trained: World) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    base = AutoModelForCausalLM.from_pretrained(trained.root / "wide", dtype="auto")
-    tuned = PeftModel.from_pretrained(base, trained.place / "adapter")
-    merged = AutoModelForCausalLM.from_pretrained(directory(trained, trained.export(MERGED)), dtype="auto")
-    tokens = torch.arange(20).unsqueeze(0)
-    with torch.no_grad():
-        one, other = tuned(tokens).logits, merged(tokens).logits
-        untuned = tuned.get_base_model()
-        with tuned.disable_adapter():
-            before = untuned(tokens).logits
-    assert float((one - other).abs().mean()) < float((before - other).abs().mean()) / 5

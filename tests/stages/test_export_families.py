@@ -99,6 +99,21 @@ def test_llamafactory_merges_what_can_not_be_streamed_and_it_is_said(
     assert made.export(IN_SHARDS) == result.model_copy(update={"cache_hit": True})
 
 
+def test_the_adapter_in_peft_and_the_merged_model_in_transformers_answer_alike(tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    made = untrained(tmp_path, "glm", GLM, **ALL)
+    merged = AutoModelForCausalLM.from_pretrained(directory(made, made.export(MERGED)), dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    tokens = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        untuned, wanted = base(tokens).logits, merged(tokens).logits
+        tuned = PeftModel.from_pretrained(base, made.place / "adapter")(tokens).logits
+    assert float((tuned - wanted).abs().mean()) < float((untuned - wanted).abs().mean()) / 20
+
+
 def test_a_tuned_head_that_is_the_embedding_too_is_refused(tmp_path: Path) -> None:
     """Merged, it would change the embedding, which was not trained."""
     made = untrained(
