@@ -13,7 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
-from lorafinetune.contract.outcome import PrepareResult, Progress, StageError
+from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError
 from lorafinetune.core.steps import stage_status, watched_jobs
 from unit.world import World
 
@@ -660,6 +660,15 @@ def test_what_prepare_warned_of_stands_in_validated() -> None:
     validated = next(c for c in world.status.conditions if c.type == "Validated")
     said = "rows.json: 3 rows are cut; seed is 0"
     assert (validated.status, validated.reason, validated.message) == ("True", "Warnings", said)
+
+
+def test_what_an_export_warns_of_stands_in_its_stage() -> None:
+    world = World()
+    run_until("export")(world)
+    warned = world.result("export")
+    assert isinstance(warned, ExportResult)
+    world.end(warned.model_copy(update={"warnings": ("merged whole", "by another")}))
+    assert stage_status(world.settle(), "export").message == "merged whole; by another"
 
 
 def test_what_is_refused_on_a_cpu_is_not_validated() -> None:
