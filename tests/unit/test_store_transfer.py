@@ -8,7 +8,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.store import Advance, Chunk, Stored, ignore_progress
+from lorafinetune_stages.store import PARTS_AT_ONCE, Advance, Chunk, Stored, ignore_progress
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest
 from lorafinetune_stages.store.transfer import download_tree, upload_tree
@@ -104,7 +104,13 @@ class FailingStore(DirectoryStore):
         self.on_its_way = threading.Event()
         self.started: list[str] = []
 
-    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
+    def put(
+        self,
+        key: str,
+        chunks: Iterable[Chunk],
+        advance: Advance = ignore_progress,
+        at_once: int = PARTS_AT_ONCE,
+    ) -> Stored:
         self.started.append(key.rpartition("/")[2])
         if key.endswith("/refused"):
             assert self.on_its_way.wait(10)

@@ -24,6 +24,8 @@ from lorafinetune_stages.store.streams import ahead, in_order
 
 PIECE_BYTES: Final = 2**22
 PIECES_AHEAD: Final = 4
+PARTS_AT_ONCE: Final = 8
+"""Of a file of the result: one is written at a time, and its store may be far away."""
 MAX_WORKERS: Final = 8
 
 
@@ -84,7 +86,7 @@ def write_shards(
     ):
         for shard in shards:
             data = _take(merged, sum(tensor.bytes for tensor in shard.tensors), advance)
-            stored = store.put(f"{place}/{shard.name}", chain([shard.header()], data))
+            stored = store.put(f"{place}/{shard.name}", chain([shard.header()], data), at_once=PARTS_AT_ONCE)
             yield ManifestFile(path=shard.name, size=stored.size, sha256=stored.sha256)
         if any(merged):
             raise AssertionError("the shards do not hold all weights")

@@ -26,19 +26,23 @@ def merge_whole(base: Path, adapter: Path, template: str, output: Path) -> None:
     not say, or a weight that two layers share.
     """
     _check(base, tuned_layers(adapter))
-    export_model(
-        {
-            "model_name_or_path": str(base),
-            "adapter_name_or_path": str(adapter),
-            "template": template,
-            "finetuning_type": "lora",
-            "infer_dtype": _dtype(base),
-            "export_dir": str(output),
-            "export_size": 1,
-            "export_device": "cpu",
-            "trust_remote_code": False,
-        }
-    )
+    arguments = {
+        "model_name_or_path": str(base),
+        "adapter_name_or_path": str(adapter),
+        "template": template,
+        "finetuning_type": "lora",
+        "infer_dtype": _dtype(base),
+        "export_dir": str(output),
+        "export_size": 1,
+        "export_device": "cpu",
+        "trust_remote_code": False,
+    }
+    try:
+        export_model(arguments)
+    except (RuntimeError, ValueError) as problem:
+        if "allocate memory" in str(problem):
+            raise MemoryError from problem
+        raise unmergeable(f"is refused by LLaMA-Factory ({str(problem)[:300]})") from problem
 
 
 def tuned_layers(adapter: Path) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 Chunk = bytes | memoryview
 
@@ -18,6 +18,10 @@ Advance = Callable[[int], None]
 
 def ignore_progress(_: int) -> None:
     """An `Advance` for when nobody looks."""
+
+
+PARTS_AT_ONCE: Final = 2
+"""Of one object that is written; objects move in parallel too."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,17 @@ class Store(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Writes a small object, replacing any."""
 
-    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
-        """Writes a large object from a stream, hashing it on the way. It appears whole or not at all."""
+    def put(
+        self,
+        key: str,
+        chunks: Iterable[Chunk],
+        advance: Advance = ignore_progress,
+        at_once: int = PARTS_AT_ONCE,
+    ) -> Stored:
+        """Writes a large object from a stream, hashing it on the way. It appears whole or not at all.
+
+        at_once: parts of 16 MiB that may be on their way, where the store takes parts.
+        """
 
     def upload(self, path: Path, key: str, advance: Advance = ignore_progress) -> Stored:
         """Writes a large object from a file, in parallel parts, hashing it on the way."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.store import Advance, Chunk, Entry, Stored, ignore_progress
+from lorafinetune_stages.store import PARTS_AT_ONCE, Advance, Chunk, Entry, Stored, ignore_progress
 from lorafinetune_stages.store.errors import file_system_errors, no_bucket, not_there, too_large
 from lorafinetune_stages.store.naming import RESERVED, check_key
 from lorafinetune_stages.store.partial import Partial, partial, sweep
@@ -80,7 +80,13 @@ class DirectoryStore:
     def write(self, key: str, data: bytes) -> None:
         self.put(key, (data,))
 
-    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
+    def put(
+        self,
+        key: str,
+        chunks: Iterable[Chunk],
+        advance: Advance = ignore_progress,
+        at_once: int = PARTS_AT_ONCE,
+    ) -> Stored:
         with self._partial(key) as file:
             for chunk in chunks:
                 file.write(chunk)

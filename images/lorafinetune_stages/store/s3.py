@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lorafinetune.api.spec import Connection
-from lorafinetune_stages.store import Advance, Chunk, Entry, Stored, ignore_progress
+from lorafinetune_stages.store import PARTS_AT_ONCE, Advance, Chunk, Entry, Stored, ignore_progress
 from lorafinetune_stages.store.errors import too_large
 from lorafinetune_stages.store.naming import check_key
 from lorafinetune_stages.store.s3_access import DEFAULT_BOUNDS, Bounds, access
@@ -58,12 +58,18 @@ class S3Store:
     def write(self, key: str, data: bytes) -> None:
         self._bulk.write(self._check(key), data)
 
-    def put(self, key: str, chunks: Iterable[Chunk], advance: Advance = ignore_progress) -> Stored:
-        return self._put(key, chunks, advance, UNKNOWN_SIZE)
+    def put(
+        self,
+        key: str,
+        chunks: Iterable[Chunk],
+        advance: Advance = ignore_progress,
+        at_once: int = PARTS_AT_ONCE,
+    ) -> Stored:
+        return self._put(key, chunks, advance, UNKNOWN_SIZE, at_once)
 
     def upload(self, path: Path, key: str, advance: Advance = ignore_progress) -> Stored:
         with path.open("rb") as file:
-            return self._put(key, chunks_of(file), advance, path.stat().st_size)
+            return self._put(key, chunks_of(file), advance, path.stat().st_size, PARTS_AT_ONCE)
 
     def download(self, key: str, path: Path, advance: Advance = ignore_progress) -> Stored:
         with closing(self._bulk.chunks(self._check(key))) as chunks:
@@ -73,13 +79,13 @@ class S3Store:
         for entry in self.list(self._check(prefix)):
             self._control.delete(entry.key)
 
-    def _put(self, key: str, chunks: Iterable[Chunk], advance: Advance, size: int) -> Stored:
+    def _put(self, key: str, chunks: Iterable[Chunk], advance: Advance, size: int, at_once: int) -> Stored:
         self._check(key)
         if not self._swept:
             self._swept = True
             self._control.abort_stale_uploads()
         measured = Measured(chunks, advance)
-        self._bulk.put(key, measured, size)
+        self._bulk.put(key, measured, size, at_once)
         return measured.stored
 
     def _check(self, key: str) -> str:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 PART_BYTES: Final = 8 * 2**20
-PARTS_AT_ONCE: Final = 2
-"""Of one file that is written; files move in parallel too."""
 SPARE_PARTS: Final = 16
 """That all files may ask for together, beyond one of each, where the store is too far away to be read as fast
 as it could be otherwise. They cost memory."""
@@ -82,7 +80,7 @@ class Bulk:
         with self._errors(key):
             obstore.put(self._access.bulk, self._root + key, data, use_multipart=False)
 
-    def put(self, key: str, chunks: Iterable[Chunk], size: int = UNKNOWN_SIZE) -> None:
+    def put(self, key: str, chunks: Iterable[Chunk], size: int, at_once: int) -> None:
         """Writes a stream of at most `size` bytes. Where it breaks, the upload is aborted."""
         part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
         source = _Source(chunks)
@@ -96,7 +94,7 @@ class Bulk:
                 self._root + key,
                 chain(head, source),
                 chunk_size=part_bytes,
-                max_concurrency=PARTS_AT_ONCE,
+                max_concurrency=at_once,
             )
 
     def _parts(self, key: str, starts: Iterable[int], version: str | None) -> Generator[Part]:
