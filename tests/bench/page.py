@@ -14,6 +14,7 @@ TITLES: Final = {
     "startup": "Start of the programs",
     "store": "The store against a plain copy",
     "images": "Size of the images",
+    "export": "The merge of a model against a copy of its files",
     "operator": "The operator with thousands of runs",
 }
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
@@ -27,7 +28,8 @@ Each table was printed by the command above it, on the machine named below it.
 
 
 def main() -> None:
-    parts = [section(title, ROOT / "docs" / "results" / f"{name}.json") for name, title in TITLES.items()]
+    results = {ROOT / "docs" / "results" / f"{name}.json": title for name, title in TITLES.items()}
+    parts = [section(title, path) for path, title in results.items() if path.exists()]
     PAGE.write_text("\n".join([INTRODUCTION, *parts]))
 
 

@@ -114,11 +114,16 @@ def test_the_adapter_in_peft_and_the_merged_model_in_transformers_answer_alike(t
     assert float((tuned - wanted).abs().mean()) < float((untuned - wanted).abs().mean()) / 20
 
 
-def test_a_tuned_head_that_is_the_embedding_too_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lora",
+    [
+        pytest.param({"target_modules": ["lm_head"]}, id="by an update"),
+        pytest.param({"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}, id="whole"),
+    ],
+)
+def test_a_tuned_head_that_is_the_embedding_too_is_refused(tmp_path: Path, lora: dict[str, Any]) -> None:
     """Merged, it would change the embedding, which was not trained."""
-    made = untrained(
-        tmp_path, "llama", {"tie_word_embeddings": True}, target_modules=["lm_head"], modules_to_save=[]
-    )
+    made = untrained(tmp_path, "llama", {"tie_word_embeddings": True}, **lora)
     with pytest.raises(StageError) as refused:
         made.export(MERGED)
     assert refused.value.reason is Reason.MODEL_UNSUPPORTED

@@ -13,7 +13,7 @@ from llamafactory.train.tuner import export_model
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lorafinetune_stages.export.merging import PREFIX, unmergeable
+from lorafinetune_stages.export.merging import BASE_LAYER, PREFIX, unmergeable
 from lorafinetune_stages.store.manifest import ManifestFile
 
 DTYPES: Final = ("bfloat16", "float16", "float32")
@@ -46,10 +46,11 @@ def merge_whole(base: Path, adapter: Path, template: str, output: Path) -> None:
 
 
 def tuned_layers(adapter: Path) -> list[str]:
-    """Names of the modules that have a part of the adapter."""
+    """Names of the modules that the adapter changes, by an update of low rank or whole."""
     with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-        parts = [name.removeprefix(PREFIX).partition(".lora_") for name in file.keys()]  # noqa: SIM118
-    return sorted({layer.replace(".base_layer", "") for layer, separator, _ in parts if separator})
+        bare = [name.removeprefix(PREFIX).replace(BASE_LAYER, "") for name in file.keys()]  # noqa: SIM118
+    parts = [(name.partition(".lora_"), name.rpartition(".")) for name in bare]
+    return sorted({update[0] if update[1] else whole[0] for update, whole in parts})
 
 
 def described(directory: Path) -> list[ManifestFile]:
