@@ -108,7 +108,7 @@ def test_the_lineage_names_everything_that_shaped_the_training(trained: tuple[Wo
     assert lineage["prepared"]["key"] == made.arguments.prepared
     assert lineage["config"] == {**made.arguments.config, "template": "smollm2"}
     assert lineage["config"] == json.loads((made.place / "adapter" / "training.json").read_text())
-    assert (lineage["batchSize"], lineage["microBatch"], lineage["seed"]) == (4, 2, 42)
+    assert (lineage["batchSize"], lineage["plan"]["packTokens"], lineage["seed"]) == (4, 1024, 42)
     assert lineage["versions"]["llamafactory"] == "0.9.5"
     assert lineage["hardware"]["threads"] >= 1
     assert lineage["resumes"] == 0

@@ -259,8 +259,8 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
 def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:
     assert problems(document({"training": {"maxSteps": 5, "bogus": 1}})) == [
         "spec.training.bogus: unknown field (known: batchSize, checkpoint, cutoffLength, epochs, evaluation, "
-        "extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, maxSteps, precision, sampling, "
-        "scheduler, seed, trainOnPrompt, warmupRatio, weightDecay)",
+        "extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, maxSteps, packing, precision, "
+        "sampling, scheduler, seed, trainOnPrompt, warmupRatio, weightDecay)",
         "spec.training: give epochs or maxSteps, not both",
     ]
 

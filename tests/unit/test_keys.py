@@ -83,6 +83,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.maxSamples": training(maxSamples=5),
     "training.sampling": training(sampling="shuffle"),
     "training.batchSize": training(batchSize=4),
+    "training.packing": training(packing="none"),
     "training.learnFrom": training(learnFrom="lastTurn"),
     "training.trainOnPrompt": training(trainOnPrompt=True),
     "training.evaluation.fraction": training(evaluation={"fraction": "0.2"}),

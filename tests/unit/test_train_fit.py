@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune_stages.train.fit import Fit, Shape, fit
+from lorafinetune_stages.train.fit import Fit, Shape, fit, fit_packed
 
 GIB = 2**30
 SMALL = Shape(bytes=270_000_000, layers=30, hidden=576, intermediate=1536, vocabulary=49152)
@@ -27,6 +27,24 @@ NINE_BILLION = Shape(bytes=18 * GIB, layers=40, hidden=4096, intermediate=13696,
 )
 def test_the_cut(batch_size: int, gpus: int, shape: Shape, free: int, expected: Fit) -> None:
     assert fit(batch_size, gpus, 2048, shape, free) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cutoff", "compiled", "free", "expected"),
+    [
+        pytest.param(0, 2048, False, 0, Fit(8, 1, True, 1024), id="a CPU takes a few conversations"),
+        pytest.param(1, 2048, True, 79 * GIB, Fit(8, 1, False, 9831), id="a large card keeps everything"),
+        pytest.param(1, 2048, False, 79 * GIB, Fit(8, 1, False, 4915), id="uncompiled, half as much"),
+        pytest.param(1, 8192, False, 79 * GIB, Fit(8, 1, True, 61944), id="a long one is recomputed"),
+        pytest.param(2, 2048, True, 79 * GIB, Fit(4, 1, False, 9831), id="two cards share the step"),
+        pytest.param(1, 2048, True, 24 * GIB, Fit(8, 1, True, 2831), id="a small card recomputes"),
+        pytest.param(1, 2048, True, 8 * GIB, Fit(8, 1, True, 2048), id="where nothing fits, one is tried"),
+    ],
+)
+def test_the_cut_of_packed_conversations(
+    gpus: int, cutoff: int, compiled: bool, free: int, expected: Fit
+) -> None:
+    assert fit_packed(8, gpus, cutoff, NINE_BILLION, free, compiled) == expected
 
 
 @given(

@@ -61,7 +61,10 @@ def read_inputs(arguments: PrepareArguments, store: Store) -> Inputs:
 
 def train_key(inputs: Inputs, training: Training) -> str:
     """Content address of the training on the prepared dataset."""
-    resolved = {"training.precision": keys.resolved_precision(training.precision)}
+    resolved = {
+        "training.precision": keys.resolved_precision(training.precision),
+        "training.packing": keys.resolved_packing(training),
+    }
     reads = {"prepared": inputs.key, "model": inputs.model.manifest.digest}
     return keys.key("train", {"training": training.encode()}, reads, resolved)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lorafinetune_stages.train.fit import Fit
+from lorafinetune_stages.train.plan import Plan
 
 OURS: Final[dict[str, Any]] = {
     "dataset": "prepared",
@@ -30,7 +30,7 @@ def portable(config: Mapping[str, Any], template: str) -> dict[str, Any]:
 
 def local(
     portable_config: Mapping[str, Any],
-    fit: Fit,
+    plan: Plan,
     gpus: int,
     model: Path,
     dataset: Path,
@@ -45,8 +45,8 @@ def local(
         "tokenized_path": str(dataset),
         "output_dir": str(output),
         "resume_from_checkpoint": str(resume_from) if resume_from else None,
-        "per_device_train_batch_size": fit.micro_batch,
-        "gradient_accumulation_steps": fit.accumulation,
-        "disable_gradient_checkpointing": not fit.gradient_checkpointing,
+        "per_device_train_batch_size": plan.fit.micro_batch,
+        "gradient_accumulation_steps": plan.fit.accumulation,
+        "disable_gradient_checkpointing": not plan.fit.gradient_checkpointing,
         "use_cpu": gpus == 0,
     }

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune_stages.base import base_lineage
-from lorafinetune_stages.train.fit import Fit
 from lorafinetune_stages.train.inputs import Inputs
+from lorafinetune_stages.train.plan import Plan
 
 DISTRIBUTIONS: Final = ("torch", "transformers", "peft", "llamafactory", "accelerate", "tokenizers")
 
@@ -16,7 +16,7 @@ def lineage(
     arguments: TrainArguments,
     inputs: Inputs,
     config: Mapping[str, Any],
-    fit: Fit,
+    plan: Plan,
     hardware: Mapping[str, Any],
     resumes: int,
 ) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def lineage(
         "prepared": {"key": arguments.prepared, "digest": inputs.prepared.digest},
         "config": dict(config),
         "batchSize": arguments.training.batch_size,
-        "microBatch": fit.micro_batch,
+        "plan": plan.facts(),
         "seed": arguments.training.seed,
         "versions": {name: version(name) for name in DISTRIBUTIONS},
         "hardware": dict(hardware),

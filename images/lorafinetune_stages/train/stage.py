@@ -16,11 +16,11 @@ from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints
-from lorafinetune_stages.train.fit import Fit, fit
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.output import ADAPTER, commit_trained
+from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.stopping import Stop
 
@@ -43,7 +43,7 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
         os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")
         device.claim(arguments)
         launch = _fetch_and_import(arguments, context, inputs, stop)
-        return _Attempt(arguments, context, inputs, launch, stop, meter).run()
+        return Attempt(arguments, context, inputs, launch, stop, meter).run()
 
 
 def _fetch_and_import(arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop) -> Any:
@@ -65,8 +65,9 @@ def _fetch_and_import(arguments: TrainArguments, context: Context, inputs: Input
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """One attempt at one training, with its inputs on the disk. launch: the module of that name."""
+class Attempt:
+    """One attempt at one training, with its inputs on the disk. launch: the module of that name.
+    plan: chosen by the device unless given."""
 
     arguments: TrainArguments
     context: Context
@@ -74,22 +75,23 @@ class _Attempt:
     launch: Any
     stop: Stop
     meter: Meter
+    plan: Plan | None = None
 
     def run(self) -> TrainResult:
         portable = config.portable(self.arguments.config, self.inputs.facts.template)
-        cut = self._fit()
-        watch = self._train(portable, cut)
+        plan = self.plan or self._plan()
+        watch = self._train(portable, plan)
         facts = device.hardware(self.arguments.gpus)
         return self._finish(
-            portable, lineage(self.arguments, self.inputs, portable, cut, facts, watch.resumes), watch
+            portable, lineage(self.arguments, self.inputs, portable, plan, facts, watch.resumes), watch
         )
 
-    def _fit(self) -> Fit:
-        training, gpus = self.arguments.training, self.arguments.gpus
-        shape = self.launch.read_shape(self.inputs.model_directory, self.arguments.model.bytes)
-        return fit(training.batch_size, gpus, training.cutoff_length, shape, device.free_bytes(gpus))
+    def _plan(self) -> Plan:
+        free = device.free_bytes(self.arguments.gpus)
+        plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, free)
+        return plan
 
-    def _train(self, portable: dict[str, Any], cut: Fit) -> "Watch":
+    def _train(self, portable: dict[str, Any], plan: Plan) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
         checkpoints = self._checkpoints()
         resumed = checkpoints.newest(self.context.workdir / "resume")
@@ -105,7 +107,7 @@ class _Attempt:
         )
         local = config.local(
             portable,
-            cut,
+            plan,
             arguments.gpus,
             inputs.model_directory,
             inputs.dataset_directory,
@@ -113,7 +115,7 @@ class _Attempt:
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        self.launch.train(local, watch, self.stop)
+        self.launch.train(local, plan, watch, self.stop)
         return watch
 
     def _checkpoints(self) -> Checkpoints:

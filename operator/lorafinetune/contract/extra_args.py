@@ -12,10 +12,12 @@ from typing import Final
 
 @dataclass(frozen=True)
 class ExtraArgument:
-    """Type of an argument, and whether it changes the result of the training."""
+    """Type of an argument, and whether it changes the result of the training. packing_safe: whether it
+    means the same for a conversation in a row with others."""
 
     type: type[int] | type[float]
     shapes_result: bool = True
+    packing_safe: bool = True
 
     def parse(self, text: str) -> int | float:
         """The typed value. Raises ValueError, also for what is no finite number."""
@@ -29,10 +31,10 @@ EXTRA_ARGUMENTS: Final = {
     "adam_beta1": ExtraArgument(float),
     "adam_beta2": ExtraArgument(float),
     "adam_epsilon": ExtraArgument(float),
-    "label_smoothing_factor": ExtraArgument(float),
+    "label_smoothing_factor": ExtraArgument(float, packing_safe=False),
     "logging_steps": ExtraArgument(int, shapes_result=False),
     "loraplus_lr_ratio": ExtraArgument(float),
-    "neftune_noise_alpha": ExtraArgument(float),
+    "neftune_noise_alpha": ExtraArgument(float, packing_safe=False),
 }
 
 

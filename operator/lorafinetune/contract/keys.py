@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
-from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.api.spec import LoRAFineTuneSpec, Training
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
-from lorafinetune.contract.extra_args import shaping
+from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, shaping
 
-SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 1, "export": 3}
+SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 2, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
 
 Owner = StageName | Literal["publish"]
@@ -67,6 +67,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.maxSamples": "prepare",
     "training.sampling": "prepare",
     "training.batchSize": "train",
+    "training.packing": "train",
     "training.learnFrom": "prepare",
     "training.trainOnPrompt": "prepare",
     "training.evaluation.fraction": "prepare",
@@ -118,6 +119,12 @@ def source_key(source: str, revision: str) -> str:
 def resolved_precision(precision: str) -> str:
     """`auto` is bf16 on every machine: a result must not depend on the card that was free."""
     return "bf16" if precision == "auto" else precision
+
+
+def resolved_packing(training: Training) -> Literal["documents", "none"]:
+    """`auto` packs the conversations of a step, unless an argument can't be packed with."""
+    safe = all(EXTRA_ARGUMENTS[name].packing_safe for name in training.extra_args if name in EXTRA_ARGUMENTS)
+    return "documents" if training.packing == "auto" and safe else "none"
 
 
 def digest(value: Any) -> str:

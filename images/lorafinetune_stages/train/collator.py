@@ -1,0 +1,43 @@
+"""Packs as tensors: what LLaMA-Factory's trainer gets in place of its own padded batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from lorafinetune_stages.train.packing import Pack, Row, packs
+
+
+def tensors(packed: Pack) -> dict[str, Any]:
+    """What the model and the loss get of a pack, by transformers' own names where it has one."""
+    longest = max(end - start for start, end in pairwise(packed.bounds))
+    bounds = torch.tensor(packed.bounds, dtype=torch.int32)
+    return {
+        "input_ids": torch.tensor([packed.tokens]),
+        "position_ids": torch.tensor([packed.positions]),
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+        "sources": torch.tensor(packed.sources, dtype=torch.int64),
+        "targets": torch.tensor(packed.targets, dtype=torch.int64),
+    }
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes of the rows of an optimizer step what the trainer's step takes: its packs, the number of
+    tokens that are learned in them, and of those that are no padding."""
+
+    limit: int
+    multiple: int = 1
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        cut = packs(rows, self.limit, self.multiple)
+        return {
+            "packs": [tensors(packed) for packed in cut],
+            "learned": sum(len(packed.targets) for packed in cut),
+            "tokens": sum(len(row["input_ids"]) for row in rows),
+        }

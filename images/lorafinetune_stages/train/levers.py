@@ -1,0 +1,93 @@
+"""What makes a training fast, chosen by model and device, and applied to the loaded model.
+
+A model that is not in the list is trained by LLaMA-Factory as it is.
+"""
+
+import logging
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from lorafinetune_stages.train.attention import NAME, Attention, register, suits
+
+log = logging.getLogger(__name__)
+
+MODEL_TYPES: Final = frozenset({"glm", "glm4", "llama", "mistral", "qwen2", "qwen3"})
+"""Layers in `model.layers`, attention through transformers' registry, and a head without a scale."""
+COMPILED_MULTIPLE: Final = 64
+"""Matrix products like it, and padding stays below a hundredth."""
+C_COMPILERS: Final = ("gcc", "clang", "cc")
+
+
+@dataclass(frozen=True)
+class Levers:
+    """attention: see the module of that name. sparse_loss: logits only where something is learned.
+    compiled: layers and loss by torch.compile. multiple: of which the length of a pack is one.
+    cast: adapters get their input as it is; autocast makes 16-bit copies of their fp32 weights."""
+
+    attention: Attention = "each"
+    sparse_loss: bool = True
+    compiled: bool = False
+    multiple: int = 1
+    cast: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """For log and lineage."""
+        return asdict(self)
+
+
+def can_pack(config: Any, cutoff_length: int) -> bool:
+    """Whether conversations of a model can be packed. config: transformers', of the text model."""
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return config.model_type in MODEL_TYPES and (window is None or window >= cutoff_length)
+
+
+def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
+    """For packed conversations. head: width of an attention head. precision, variant: the spec's."""
+    plain = variant in ("lora", "rslora")
+    device = "cuda" if gpus else "cpu"
+    fast = suits(device, precision, head)
+    if gpus and not fast:
+        log.warning("attention goes conversation by conversation: FlashAttention does not suit the device")
+    compiled = fast and plain and can_compile()
+    return Levers(
+        attention="varlen" if fast else "each",
+        compiled=compiled,
+        multiple=COMPILED_MULTIPLE if compiled else 1,
+        cast=plain and precision != "fp32",
+    )
+
+
+def can_compile() -> bool:
+    """Whether there is the C compiler that Triton needs."""
+    found = os.environ.get("CC") or next(filter(shutil.which, C_COMPILERS), None)
+    if not found:
+        log.warning("layers are not compiled, which costs a third of the speed: there is no C compiler")
+    return bool(found)
+
+
+def apply(levers: Levers, model: Any) -> None:
+    """model: a PeftModel. Raises RuntimeError where a lever is not on after that."""
+    base = model.get_base_model()
+    register(levers.attention)
+    base.set_attn_implementation(NAME)
+    if base.config._attn_implementation != NAME:
+        raise RuntimeError(f"{type(base).__name__} does not take an attention of ours")
+    if levers.cast:
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.cast_input_dtype_enabled = False
+    if levers.compiled:
+        for layer in base.model.layers:
+            layer.compile(dynamic=True)
+    log.info("fast paths: %s", levers.facts())
+
+
+def has_plain_head(base: Any) -> bool:
+    """Whether the head is a frozen matrix, so that its gradient is not needed."""
+    head = base.lm_head
+    return type(head) is nn.Linear and head.bias is None and not head.weight.requires_grad

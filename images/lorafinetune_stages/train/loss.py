@@ -1,0 +1,53 @@
+"""Cross-entropy where something is learned, and nowhere else.
+
+The logits of a vocabulary are the largest thing in a training: they are made for a few hundred places at
+a time, and their gradient with them, so that none outlives its chunk.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+CHUNK: Final = 512
+"""Places whose logits are in memory at a time."""
+
+ChunkLoss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Total negative log-likelihood in nats, and its gradient by `hidden`.
+
+    hidden: [places, width]. weight: of the frozen head, [vocabulary, width]. targets: [places].
+    """
+    logits = (hidden @ weight.T).float()
+    total = logits.logsumexp(-1, keepdim=True)
+    nats = (total - logits.gather(-1, targets[:, None])).sum()
+    words = torch.arange(weight.shape[0], device=weight.device)
+    gradient = (logits - total).exp() - (words == targets[:, None]).float()
+    return nats, gradient.to(hidden.dtype) @ weight
+
+
+class _Nats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLoss) -> Tensor:
+        nats = torch.zeros((), device=hidden.device)
+        gradient = torch.empty_like(hidden)
+        for start in range(0, len(targets), CHUNK):
+            part = slice(start, start + CHUNK)
+            loss, gradient[part] = each(hidden[part], weight, targets[part])
+            nats += loss
+        ctx.save_for_backward(gradient)
+        return nats
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0], None, None, None
+
+
+def learned_nats(hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLoss = chunk_loss) -> Tensor:
+    """As chunk_loss, of any number of places; differentiable by `hidden` alone."""
+    nats: Tensor = _Nats.apply(hidden, weight, targets, each)  # type: ignore[no-untyped-call]
+    return nats

@@ -1,0 +1,213 @@
+"""Packed conversations learn what padded ones learn: the same losses, the same gradients, and nothing of
+each other."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.train_builders import Row, World, random_rows, world
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+EXACT = {"lora": {"rank": 4, "alpha": 8, "dropout": "0"}, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return world(tmp_path_factory.mktemp("packing"))
+
+
+def losses(made: World, **fields: Any) -> list[float]:
+    run = made.training(**fields)
+    run.train()
+    return [row["loss"] for row in run.metrics()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "tolerance"),
+    [
+        pytest.param(EXACT, 1e-5, id="fp32"),
+        pytest.param({**EXACT, "precision": "bf16"}, 1e-2, id="bf16"),
+        pytest.param({**EXACT, "lora": {"variant": "dora", "dropout": "0"}}, 1e-5, id="DoRA"),
+        pytest.param({**EXACT, "batchSize": 3}, 1e-5, id="an odd batch"),
+    ],
+)
+def test_the_losses_of_a_training_are_those_of_padded_conversations(
+    made: World, fields: Mapping[str, Any], tolerance: float
+) -> None:
+    padded = losses(made, **fields, packing="none")
+    assert losses(made, **fields, packing="auto") == pytest.approx(padded, rel=tolerance)
+
+
+def test_what_can_not_be_packed_is_padded(made: World) -> None:
+    run = made.training(epochs=None, maxSteps=1, extraArgs={"neftune_noise_alpha": "5"})
+    run.train()
+    assert run.manifest().lineage["plan"]["levers"] is None
+
+
+def test_the_plan_is_in_the_lineage(made: World) -> None:
+    run = made.training(epochs=None, maxSteps=1)
+    run.train()
+    assert run.manifest().lineage["plan"] == {
+        "microBatch": 4,
+        "packTokens": 1024,
+        "gradientCheckpointing": False,
+        "levers": {
+            "attention": "each",
+            "sparse_loss": True,
+            "compiled": False,
+            "multiple": 1,
+            "cast": True,
+        },
+    }
+
+
+def test_tokens_are_counted_without_padding(made: World) -> None:
+    run = made.training(epochs="1")
+    run.train()
+    assert run.metrics()[-1]["tokens"] == sum(len(row["input_ids"]) for row in random_rows(10))
+
+
+Prepare = Callable[[Sequence[Row]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=["llama", "glm", "qwen2"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny model in fp32 with packed attention."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from lorafinetune_stages.train import attention
+
+    shape = {
+        "vocab_size": 259,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
+    config = AutoConfig.for_model(request.param, **shape)
+    model = AutoModelForCausalLM.from_config(config)
+    attention.register("each")
+    model.set_attn_implementation(attention.NAME)
+    return model
+
+
+def hidden(base: Any, rows: Sequence[Row], multiple: int = 1) -> Any:
+    """The last hidden states of the rows in one pack, [tokens, width]."""
+    from lorafinetune_stages.train.collator import Collator
+
+    (pack,) = Collator(10_000, multiple)(rows)["packs"]
+    inputs = {name: pack[name] for name in pack if name not in ("sources", "targets")}
+    return base.model(**inputs, use_cache=False).last_hidden_state[0]
+
+
+def test_a_conversation_in_a_pack_is_as_it_is_alone(base: Any) -> None:
+    import torch
+
+    rows = random_rows(4)
+    alone = torch.cat([hidden(base, [row]) for row in rows])
+    torch.testing.assert_close(hidden(base, rows), alone)
+    torch.testing.assert_close(hidden(base, rows, 64)[: len(alone)], alone)
+
+
+def test_a_conversation_does_not_see_its_neighbours(base: Any) -> None:
+    """Changes one conversation of three, and looks at the others to the bit."""
+    import torch
+
+    first, second, third = random_rows(3)
+    changed = {**second, "input_ids": [token ^ 1 for token in second["input_ids"]]}
+    before, after = hidden(base, [first, second, third]), hidden(base, [first, changed, third])
+    start, end = len(first["input_ids"]), len(first["input_ids"]) + len(second["input_ids"])
+    assert torch.equal(before[:start], after[:start])
+    assert torch.equal(before[end:], after[end:])
+    assert not torch.equal(before[start:end], after[start:end])
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["where something is learned", "everywhere"])
+@pytest.mark.parametrize("limit", [10_000, 30], ids=["one pack", "several packs"])
+def test_loss_and_gradients_are_those_of_padded_conversations(base: Any, sparse: bool, limit: int) -> None:
+    import torch
+
+    from lorafinetune_stages.train.collator import Collator
+    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.packed_trainer import pack_nats
+
+    rows = random_rows(5)
+    matrix = base.model.layers[0].self_attn.q_proj.weight
+    base.requires_grad_(False)
+    matrix.requires_grad_(True)
+    batch = Collator(limit)(rows)
+    nats = torch.stack([pack_nats(base, pack, Levers(sparse_loss=sparse)) for pack in batch["packs"]]).sum()
+    expected = torch.stack([padded_nats(base, row) for row in rows]).sum()
+    torch.testing.assert_close(nats, expected)
+    (gradient,) = torch.autograd.grad(nats, matrix)
+    (wanted,) = torch.autograd.grad(expected, matrix)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5)
+
+
+def padded_nats(base: Any, row: Row) -> Any:
+    import torch
+
+    logits = base(torch.tensor([row["input_ids"]]), use_cache=False).logits[0]
+    labels = torch.tensor(row["labels"])
+    return torch.nn.functional.cross_entropy(logits[:-1], labels[1:], reduction="sum")
+
+
+def test_a_loss_in_chunks_is_the_loss_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from lorafinetune_stages.train import loss
+
+    torch.manual_seed(0)
+    states, weight = torch.randn(11, 6, requires_grad=True), torch.randn(20, 6)
+    targets = torch.randint(20, (11,))
+    monkeypatch.setattr(loss, "CHUNK", 4)
+    nats = loss.learned_nats(states, weight, targets)
+    wanted = torch.nn.functional.cross_entropy(states @ weight.T, targets, reduction="sum")
+    torch.testing.assert_close(nats, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(value, states)[0] for value in (nats, wanted)))
+
+
+def test_a_model_with_a_narrow_window_is_padded(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    from lorafinetune_stages.train.levers import can_pack
+
+    windowed = AutoConfig.for_model("mistral", sliding_window=16)
+    assert not can_pack(windowed, 17)
+    assert can_pack(windowed, 16)
+    assert not can_pack(AutoConfig.for_model("gemma2"), 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("training_step", ["self", "model", "inputs", "num_items_in_batch"]),
+        ("floating_point_ops", ["self", "inputs"]),
+        ("_get_num_items_in_batch", ["self", "batch_samples", "device"]),
+        ("_track_num_input_tokens", ["self", "inputs"]),
+    ],
+)
+def test_what_is_replaced_in_the_trainer_is_there(name: str, parameters: list[str]) -> None:
+    from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer
+
+    from lorafinetune_stages.train.packed_trainer import PackedTrainer
+
+    for trainer in (CustomSeq2SeqTrainer, PackedTrainer):
+        assert list(inspect.signature(getattr(trainer, name)).parameters) == parameters
+
+
+def test_what_is_replaced_in_the_run_is_used_there() -> None:
+    from llamafactory.train.sft import workflow
+
+    source = inspect.getsource(workflow.run_sft)
+    assert "data_collator = SFTDataCollatorWith4DAttentionMask(" in source
+    assert "trainer = CustomSeq2SeqTrainer(" in source
+    assert "model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)" in source
