@@ -211,3 +211,35 @@ def test_what_is_replaced_in_the_run_is_used_there() -> None:
     assert "data_collator = SFTDataCollatorWith4DAttentionMask(" in source
     assert "trainer = CustomSeq2SeqTrainer(" in source
     assert "model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)" in source
+
+
+def test_layers_are_compiled_once_for_packs_of_all_lengths() -> None:
+    """Without a device: FlashAttention is there as a shape alone. The first layer, whose input needs no
+    gradient, has a program of its own."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from torch._dynamo.utils import counters
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from lorafinetune_stages.train.collator import Collator
+    from lorafinetune_stages.train.levers import Levers, apply, compile_layers
+
+    shape = {"hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "pad_token_id": 0}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 259}
+    config = AutoConfig.for_model("glm", **shape, **heads)
+    base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1)).to("meta")
+    apply(Levers(attention="varlen", cast=True), model)
+    torch._dynamo.reset()
+    counters.clear()
+    compile_layers(base, backend="aot_eager")
+    for number in (3, 5):
+        (pack,) = Collator(10_000, 64)(random_rows(number, longest=90))["packs"]
+        inputs = {
+            name: value.to("meta") if isinstance(value, torch.Tensor) else value
+            for name, value in pack.items()
+            if name not in ("sources", "targets")
+        }
+        base.model(**inputs, use_cache=False).last_hidden_state.sum().backward()
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]

@@ -64,6 +64,21 @@ def test_the_model_learns_the_answer(trained: World) -> None:
     assert losses[-1] < losses[0] / 2
 
 
+def test_packed_and_padded_conversations_have_the_same_losses(model: Path, tmp_path: Path) -> None:
+    """One conversation is three times as long as the other, so half of a padded pair is padding."""
+    short = conversation(model)
+    long = {name: short[name] * 3 for name in short}
+    exact = {"epochs": None, "maxSteps": 2, "batchSize": 2, "precision": "fp32", "lora": {"dropout": "0"}}
+    losses = {}
+    made = world(tmp_path, model=model, rows=[short, long])
+    for packing in ("auto", "none"):
+        run = made.training(**exact, packing=packing)
+        run.train()
+        losses[packing] = [row["loss"] for row in run.metrics()]
+    assert losses["auto"] == pytest.approx(losses["none"], rel=1e-5)
+    assert losses["auto"][1] < losses["auto"][0]
+
+
 def test_the_adapter_changes_the_answer_in_peft_and_merged_alike(trained: World, model: Path) -> None:
     """Alike but for one rounding of the merged weights to bf16."""
     from peft import PeftModel

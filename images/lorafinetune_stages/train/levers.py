@@ -9,6 +9,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
@@ -82,9 +83,16 @@ def apply(levers: Levers, model: Any) -> None:
             if isinstance(module, LoraLayer):
                 module.cast_input_dtype_enabled = False
     if levers.compiled:
-        for layer in base.model.layers:
-            layer.compile(dynamic=True)
+        compile_layers(base)
     log.info("fast paths: %s", levers.facts())
+
+
+def compile_layers(base: Any, **options: Any) -> None:
+    """One program serves all layers and all lengths of packs. options: of torch.compile."""
+    # A constant of the model, like a norm's epsilon, is none of what may change.
+    torch._dynamo.config.specialize_float = True  # type: ignore[attr-defined]
+    for layer in base.model.layers:
+        layer.compile(dynamic=True, **options)
 
 
 def has_plain_head(base: Any) -> bool:

@@ -1,0 +1,74 @@
+"""What is compared, in the order of what matters most, so that a run that is cut short has that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lorafinetune_stages.train.fit import Fit
+from lorafinetune_stages.train.levers import Levers
+from lorafinetune_stages.train.plan import Plan
+
+MANY: Final = 8192
+"""Tokens in a pack where the memory is not in question."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """name: what a reader of the table sees. steps: in all, of which the first half is not counted.
+    training: fields of the spec over the usual ones. plan: absent where the stage chooses.
+    extra: arguments of LLaMA-Factory."""
+
+    name: str
+    steps: int = 32
+    batch_size: int = 8
+    training: Mapping[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def warm_up(self) -> int:
+        return self.steps // 2
+
+
+def packed(checkpointing: bool = True, **levers: Any) -> Plan:
+    """Eight packed conversations at a time, with nothing on but what is named."""
+    chosen = Levers(**{"attention": "each", "sparse_loss": False, **levers})
+    return Plan(Fit(8, 1, checkpointing, MANY), chosen)
+
+
+PADDED: Final = {"packing": "none"}
+CASES: Final = (
+    Case("auto"),
+    Case("auto, 22 conversations a step", batch_size=22, steps=24),
+    Case(
+        "the recipe as written: fp16, 8 × 1 padded, recomputed",
+        steps=6,
+        training={**PADDED, "precision": "fp16"},
+        plan=Plan(Fit(1, 8, True)),
+    ),
+    Case(
+        "LLaMA-Factory: bf16, 1 × 8 padded",
+        steps=14,
+        training=PADDED,
+        plan=Plan(Fit(8, 1, False)),
+    ),
+    Case("packed alone", steps=12, plan=packed()),
+    Case(
+        "packed, varlen attention, compiled",
+        steps=20,
+        plan=packed(attention="varlen", compiled=True, multiple=64, cast=True),
+    ),
+    Case("packed, not recomputed", steps=12, plan=packed(checkpointing=False)),
+    Case("packed, loss where learned", steps=12, plan=packed(sparse_loss=True)),
+    Case("packed, varlen attention", steps=12, plan=packed(attention="varlen")),
+    Case(
+        "auto, uncompiled",
+        steps=16,
+        plan=packed(checkpointing=False, attention="varlen", sparse_loss=True, cast=True),
+    ),
+    Case("auto, AdamW unfused", steps=20, extra={"optim": "adamw_torch"}),
+)
+TINY: Final = (
+    Case("auto", steps=4),
+    Case("1 × 2 padded", steps=4, training=PADDED, plan=Plan(Fit(2, 4, False))),
+)

@@ -1,0 +1,24 @@
+"""One case in a process of its own, so that none inherits another's memory or compiled code:
+`python -m bench.train.worker SITE GPUS NUMBER`. It imports everything, and begins when it reads the
+card's sustained rate from its input. Its last line of output is the row."""
+
+import json
+import sys
+from pathlib import Path
+
+from bench.train.cases import CASES
+from bench.train.measure import run
+from bench.train.site import Site
+
+
+def main(root: str, gpus: str, number: str) -> None:
+    from lorafinetune_stages.train import launch
+
+    assert launch
+    sustained = float(sys.stdin.readline())
+    row = run(CASES[int(number)], Site(Path(root), int(gpus)), sustained)
+    sys.stdout.write(f"\n{json.dumps(row)}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
