@@ -64,7 +64,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._meter.step_begins(state.num_input_tokens_seen)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._meter.step_ends(state.num_input_tokens_seen)
         self.steps = state.global_step
         due = is_due(self._training.checkpoint.every, state.global_step, state.epoch)
         control.should_save = due and state.global_step < state.max_steps
@@ -73,6 +72,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         row = state.log_history[-1]
         if "loss" not in row:
             return
+        self._meter.step_ends(
+            state.num_input_tokens_seen
+        )  # a device has ended the step where its loss is known
         _check_finite(row["loss"], "the loss", state)
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])

@@ -61,6 +61,7 @@ def _claim_cpu(arguments: TrainArguments) -> None:
 def _claim_gpu() -> None:
     visible = os.environ.get(VISIBLE_GPUS)
     os.environ[VISIBLE_GPUS] = "0" if visible is None else visible.split(",")[0]
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # packs differ in length
     import torch
 
     if not torch.cuda.is_available():

@@ -6,6 +6,7 @@ after `--seconds` no other is begun.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def _start(site: Path, number: int, logs: Path) -> subprocess.Popen[str]:
     with (logs / f"case{number}.log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "bench.train.worker", str(site), "1", str(number)],
+            env=os.environ | {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -3,6 +3,7 @@
 card's sustained rate from its input. Its last line of output is the row."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def main(root: str, gpus: str, number: str) -> None:
     from lorafinetune_stages.train import launch
 
     assert launch
+    logging.basicConfig(level=logging.INFO)
     sustained = float(sys.stdin.readline())
     row = run(CASES[int(number)], Site(Path(root), int(gpus)), sustained)
     sys.stdout.write(f"\n{json.dumps(row)}\n")
