@@ -208,14 +208,17 @@ def test_the_held_out_loss_counts_every_learned_token_once(tmp_path: Path) -> No
     from transformers import LlamaForCausalLM
 
     from lorafinetune_stages.train.evaluation import evaluate
+    from lorafinetune_stages.train.fit import Fit
+    from lorafinetune_stages.train.plan import Plan
 
     model = LlamaForCausalLM.from_pretrained(tiny_model(tmp_path / "tiny"), dtype=torch.float32)
     rows = random_rows(2, seed=5)
+    plan = Plan(Fit(1, 1, False))
     assert len(rows[0]["input_ids"]) != len(rows[1]["input_ids"])
     nats, tokens = 0.0, 0
     for row in rows:
         count = sum(label >= 0 for label in row["labels"])
-        nats += (evaluate(model, [row], lambda: False) or 0.0) * count
+        nats += (evaluate(model, [row], lambda: False, plan) or 0.0) * count
         tokens += count
-    assert evaluate(model, rows, lambda: False) == pytest.approx(nats / tokens)
-    assert evaluate(model, rows, lambda: True) is None
+    assert evaluate(model, rows, lambda: False, plan) == pytest.approx(nats / tokens)
+    assert evaluate(model, rows, lambda: True, plan) is None

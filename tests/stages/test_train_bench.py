@@ -27,6 +27,12 @@ def test_the_benchmark_trains_and_tells_what_it_took(tmp_path: Path) -> None:
     assert packed == pytest.approx(8.0, rel=0.05)  # of 3,000 words, none is known: ln 3000
 
 
+def test_gradients_in_bf16_agree_packed_or_not() -> None:
+    from bench.train.card import gradient_error
+
+    assert 0 < gradient_error(gpus=0) < 1e-2
+
+
 def site_data() -> Path:
     from bench.train.__main__ import DATA
 

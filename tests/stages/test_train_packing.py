@@ -21,9 +21,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def losses(made: World, **fields: Any) -> list[float]:
-    run = made.training(**fields)
+    """Of the steps, and on the held-out rows after the second."""
+    run = made.training(**fields, evaluation={"fraction": "0.2", "everySteps": 2})
     run.train()
-    return [row["loss"] for row in run.metrics()]
+    return [row.get("loss") or row["eval_loss"] for row in run.metrics()]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
             "sparse_loss": True,
             "compiled": False,
             "multiple": 1,
+            "mixed": "bfloat16",
             "cast": True,
         },
     }

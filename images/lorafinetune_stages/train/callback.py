@@ -17,6 +17,7 @@ from lorafinetune_stages.train.evaluation import evaluate
 from lorafinetune_stages.train.history import History, evaluation_row, step_row
 from lorafinetune_stages.train.inputs import HELD_OUT
 from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
@@ -32,6 +33,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self,
         arguments: TrainArguments,
         dataset: Path,
+        plan: Plan,
         checkpoints: Checkpoints,
         resumed: Checkpoint | None,
         meter: Meter,
@@ -44,6 +46,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
         self._held_out = dataset / HELD_OUT
+        self._plan = plan
         self._checkpoints = checkpoints
         self._resumed = resumed
         self._meter = meter
@@ -108,7 +111,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             return
         with self._meter.evaluating():
             rows = load_from_disk(str(self._held_out))
-            loss = evaluate(model, rows, lambda: self._must_leave(state))
+            loss = evaluate(model, rows, lambda: self._must_leave(state), self._plan)
         if loss is not None:
             _check_finite(loss, "the loss on the held-out rows", state)
             state.log_history.append(evaluation_row(step, state.epoch, loss))

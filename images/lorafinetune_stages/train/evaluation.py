@@ -1,39 +1,56 @@
 """The loss on held-out conversations: total negative log-likelihood over all learned tokens.
 
-The trainer's own is a mean of means that moves with the batch size. This one takes one conversation at
-a time and draws no random number, so that evaluating changes nothing in the training.
+The trainer's own is a mean of means that moves with the batch size. This one is the same however the
+conversations are packed, and draws no random number, so that evaluating changes nothing in the training.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import torch
 
+from lorafinetune_stages.train.collator import Collator
+from lorafinetune_stages.train.packed_trainer import pack_nats
+from lorafinetune_stages.train.packing import IGNORED, Row, groups
+from lorafinetune_stages.train.plan import Plan
+
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
-IGNORED: Final = -100
-"""Label of a token that is not learned."""
+
+Nats = Callable[[Any, Sequence[Row]], float]
+"""Total over the learned tokens of some conversations."""
 
 
-def evaluate(
-    model: Any, rows: Iterable[Mapping[str, list[int]]], stopped: Callable[[], bool]
-) -> float | None:
+def evaluate(model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan) -> float | None:
     """Nats per learned token; None where `stopped` says so on the way, or nothing is learned."""
     nats, tokens = 0.0, 0
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for row in rows:
+            for group in groups(rows, plan.fit.pack_tokens):
                 if stopped():
                     return None
-                if learned := sum(label != IGNORED for label in row["labels"][1:]):
-                    nats += _mean_loss(model, row) * learned
+                if learned := sum(label != IGNORED for row in group for label in row["labels"][1:]):
+                    nats += _packed(model, group, plan) if plan.levers else _alone(model, group[0]) * learned
                     tokens += learned
     finally:
         model.train(was_training)
     return nats / tokens if tokens else None
 
 
-def _mean_loss(model: Any, row: Mapping[str, list[int]]) -> float:
+def _alone(model: Any, row: Row) -> float:
+    """Mean over the learned tokens of one conversation."""
     batch = {name: torch.tensor([row[name]], device=model.device) for name in COLUMNS}
     return float(model(**batch, use_cache=False).loss)
+
+
+def _packed(model: Any, rows: Sequence[Row], plan: Plan) -> float:
+    """Total over the conversations of one pack."""
+    assert plan.levers  # noqa: S101 - who calls this has looked
+    (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["packs"]
+    device = model.device
+    moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
+    mixed = plan.levers.mixed
+    with torch.autocast(device.type, getattr(torch, mixed)) if mixed else nullcontext():
+        return float(pack_nats(model.get_base_model(), moved, plan.levers))

@@ -21,6 +21,8 @@ MODEL_TYPES: Final = frozenset({"glm", "glm4", "llama", "mistral", "qwen2", "qwe
 """Layers in `model.layers`, attention through transformers' registry, and a head without a scale."""
 COMPILED_MULTIPLE: Final = 64
 """Matrix products like it, and padding stays below a hundredth."""
+MIXED: Final = {"bf16": "bfloat16", "fp16": "float16"}
+"""torch's names of the precisions that are not its own."""
 C_COMPILERS: Final = ("gcc", "clang", "cc")
 
 
@@ -28,12 +30,14 @@ C_COMPILERS: Final = ("gcc", "clang", "cc")
 class Levers:
     """attention: see the module of that name. sparse_loss: logits only where something is learned.
     compiled: layers and loss by torch.compile. multiple: of which the length of a pack is one.
-    cast: adapters get their input as it is; autocast makes 16-bit copies of their fp32 weights."""
+    mixed: type that torch.autocast computes in; empty for none. cast: adapters get their input as it is,
+    and autocast makes copies of their fp32 weights in that type."""
 
     attention: Attention = "each"
     sparse_loss: bool = True
     compiled: bool = False
     multiple: int = 1
+    mixed: str = ""
     cast: bool = False
 
     def facts(self) -> dict[str, Any]:
@@ -59,6 +63,7 @@ def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
         attention="varlen" if fast else "each",
         compiled=compiled,
         multiple=COMPILED_MULTIPLE if compiled else 1,
+        mixed=MIXED.get(precision, ""),
         cast=plain and precision != "fp32",
     )
 
@@ -90,7 +95,7 @@ def apply(levers: Levers, model: Any) -> None:
 def compile_layers(base: Any, **options: Any) -> None:
     """One program serves all layers and all lengths of packs. options: of torch.compile."""
     # A constant of the model, like a norm's epsilon, is none of what may change.
-    torch._dynamo.config.specialize_float = True  # type: ignore[attr-defined]
+    torch._dynamo.config.specialize_float = True
     for layer in base.model.layers:
         layer.compile(dynamic=True, **options)
 

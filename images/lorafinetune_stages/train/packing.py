@@ -35,7 +35,7 @@ def packs(rows: Sequence[Row], limit: int, multiple: int = 1) -> list[Pack]:
 
     multiple: the length of a pack is rounded up to one of it, by lengthening its last conversation.
     """
-    return [_padded(pack(group), multiple) for group in _groups(rows, limit)]
+    return [_padded(pack(group), multiple) for group in groups(rows, limit)]
 
 
 def pack(rows: Iterable[Row]) -> Pack:
@@ -57,17 +57,18 @@ def pack(rows: Iterable[Row]) -> Pack:
     )
 
 
-def _groups(rows: Iterable[Row], limit: int) -> list[list[Row]]:
-    groups: list[list[Row]] = []
+def groups(rows: Iterable[Row], limit: int) -> list[list[Row]]:
+    """The rows in their order, as many together as have at most `limit` tokens, and at least one."""
+    found: list[list[Row]] = []
     free = 0
     for row in rows:
         length = len(row["input_ids"])
-        if not groups or length > free:
-            groups.append([])
+        if not found or length > free:
+            found.append([])
             free = limit
-        groups[-1].append(row)
+        found[-1].append(row)
         free -= length
-    return groups
+    return found
 
 
 def _padded(packed: Pack, multiple: int) -> Pack:

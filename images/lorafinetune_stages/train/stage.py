@@ -99,6 +99,7 @@ class Attempt:
         watch: Watch = self.launch.Watch(
             arguments,
             inputs.dataset_directory,
+            plan,
             checkpoints,
             resumed,
             self.meter,

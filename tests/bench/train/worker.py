@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from bench.train.cases import CASES
+from bench.train.cases import CASES, TINY
 from bench.train.measure import run
 from bench.train.site import Site
 
@@ -18,7 +18,7 @@ def main(root: str, gpus: str, number: str) -> None:
     assert launch
     logging.basicConfig(level=logging.INFO)
     sustained = float(sys.stdin.readline())
-    row = run(CASES[int(number)], Site(Path(root), int(gpus)), sustained)
+    row = run((CASES if int(gpus) else TINY)[int(number)], Site(Path(root), int(gpus)), sustained)
     sys.stdout.write(f"\n{json.dumps(row)}\n")
 
 
