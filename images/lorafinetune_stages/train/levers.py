@@ -6,7 +6,9 @@ A model that is not in the list is trained by LLaMA-Factory as it is.
 import logging
 import os
 import shutil
+import sysconfig
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -23,7 +25,7 @@ COMPILED_MULTIPLE: Final = 64
 """Matrix products like it, and padding stays below a hundredth."""
 MIXED: Final = {"bf16": "bfloat16", "fp16": "float16"}
 """torch's names of the precisions that are not its own."""
-C_COMPILERS: Final = ("gcc", "clang", "cc")
+C_COMPILERS: Final = ("gcc", "clang")
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
 
 
 def can_compile() -> bool:
-    """Whether there is the C compiler that Triton needs."""
-    found = os.environ.get("CC") or next(filter(shutil.which, C_COMPILERS), None)
+    """Whether there are the C compiler and the headers that Triton builds its launchers with."""
+    compiler = os.environ.get("CC") or next(filter(shutil.which, C_COMPILERS), None)
+    found = bool(compiler) and Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").is_file()
     if not found:
-        log.warning("layers are not compiled, which costs a third of the speed: there is no C compiler")
-    return bool(found)
+        log.warning("layers are not compiled, which costs a third of the speed: no C compiler or no Python.h")
+    return found
 
 
 def apply(levers: Levers, model: Any) -> None:
