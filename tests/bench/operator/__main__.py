@@ -46,7 +46,8 @@ def main() -> None:
     is_quick = options.parse_args().quick
     plan = QUICK if is_quick else Plan()
     binary(PROGRAM)
-    columns = ours(plan) | {TITLE: theirs(plan)}
+    peer = theirs(plan)
+    columns = ours(plan) | {TITLE: peer}
     rows = list(joined(columns))
     if is_quick:
         Console().print(table(NAME, rows))

@@ -39,11 +39,11 @@ class Plan:
 
     few: int = 1000
     many: int = 5000
-    lives: int = 200
+    lives: int = 100
     rate: float = 2.0
-    burst: int = 150
-    killed: int = 100
-    idle: float = 60.0
+    burst: int = 80
+    killed: int = 60
+    idle: float = 30.0
 
 
 QUICK: Final = Plan(few=50, many=150, lives=20, burst=30, killed=20, idle=5.0)
