@@ -1,4 +1,4 @@
-"""How the operator carries thousands of runs: `python -m bench.operator [--quick]`.
+"""How the operator carries thousands of runs: `python -m bench.operator [--quick] [--alone]`.
 
 The API server, its etcd and the Job controller are the real ones; what a kubelet would do is done at once
 by the benchmark. All of them share one machine with the operator, so runs arrive at a rate that the machine
@@ -21,11 +21,10 @@ from apiserver.kube import serve_resource
 from apiserver.operating import Namespace, Operator
 from bench.operator.fleet import Fleet
 from bench.operator.measure import QUICK, TO_FIRST, TO_NEXT, Measurer, Plan, Values
-from bench.operator.peer import PROGRAM, TITLE, Peer, Trainer
+from bench.operator.peer import TITLE, Peer, Trainer
 from bench.operator.reach import MEMORY
 from bench.results import Row, table, write_results
 from cluster.apiserver import ApiServer
-from cluster.build import binary
 from cluster.controllers import Controllers
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import Connection
@@ -43,13 +42,12 @@ GOALS: Final = {
 def main() -> None:
     options = argparse.ArgumentParser(prog="bench.operator")
     options.add_argument("--quick", action="store_true", help="a smoke test, of which nothing is kept")
-    is_quick = options.parse_args().quick
-    plan = QUICK if is_quick else Plan()
-    binary(PROGRAM)
-    peer = theirs(plan)
-    columns = ours(plan) | {TITLE: peer}
-    rows = list(joined(columns))
-    if is_quick:
+    options.add_argument("--alone", action="store_true", help="without the peer, which takes long to build")
+    given = options.parse_args()
+    plan = QUICK if given.quick else Plan()
+    peer = {} if given.alone else {TITLE: theirs(plan)}
+    rows = list(joined(ours(plan) | peer))
+    if given.quick:
         Console().print(table(NAME, rows))
     else:
         write_results(NAME, rows)
