@@ -3,6 +3,7 @@ as reading, the API server has checked them too, and a restart must not check th
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lorafinetune.api.codec import decode
@@ -14,10 +15,8 @@ from lorafinetune.shell.trimming import Object
 def read(stored: Object) -> LoRAFineTune:
     """The resource. Raises InvalidResourceError for one of another version."""
     if was_found_good(stored):
-        try:
+        with suppress(ValueError):
             return LoRAFineTune.decode(stored)
-        except ValueError:
-            return decode(stored)
     return decode(stored)
 
 
