@@ -34,9 +34,6 @@ def test_a_percentile_is_a_value_that_was_seen(percent: float, expected: float) 
 
 def test_the_reach_follows_from_the_table() -> None:
     few = {
-        reach.ARRIVE: 2.0,
-        reach.BUSY: 50,
-        reach.OWN: 10.0,
         reach.CALLS: 20.0,
         reach.OPERATOR_CPU: 40.0,
         reach.SERVER_CPU: 80.0,

@@ -13,7 +13,7 @@ from apiserver.operating import Operator
 from bench.operator.calls import calls
 from bench.operator.fleet import Fleet
 from bench.operator.ledger import percentile
-from bench.operator.reach import ARRIVE, BUSY, CALLS, EMPTY, MEMORY
+from bench.operator.reach import CALLS, EMPTY, MEMORY
 from bench.operator.usage import OPERATOR, SERVER, Meter, operator_memory
 from cluster.apiserver import ApiServer
 from cluster.process import fetch
@@ -24,6 +24,7 @@ STILL: Final = 3.0
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 RESOURCES: Final = ("lorafinetunes", "jobs", "pods", "events")
 LOOKS: Final = "lorafinetune_reconcile_latency_seconds_count"
+ARRIVE: Final = "resources that arrive each second"
 TO_FIRST: Final = "resource → first Job"
 TO_NEXT: Final = "Job done → next Job"
 FIRST_JOBS: Final = "first Jobs a second, machine full"
@@ -201,7 +202,7 @@ def to_first_job(meter: Meter, count: int) -> Values:
 
 def percents(shares: Mapping[str, float]) -> Values:
     """How full the machine was, and whose work it was."""
-    told = {BUSY: round(sum(shares.values()))}
+    told = {"machine: % busy": round(sum(shares.values()))}
     return told | {f"{name}: % of the machine": round(share, 1) for name, share in shares.items()}
 
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.operator.fleet import arrive
 from bench.operator.measure import (
+    ARRIVE,
     CALLS_TO_FIRST,
     FIRST_JOBS,
     TO_FIRST,
@@ -28,7 +29,7 @@ from bench.operator.measure import (
     percents,
     to_first_job,
 )
-from bench.operator.reach import ARRIVE, EMPTY, MEMORY
+from bench.operator.reach import EMPTY, MEMORY
 from bench.operator.usage import Meter, operator_memory
 from cluster.apiserver import ApiServer
 from cluster.build import binary, module_folder

@@ -9,9 +9,6 @@ from lorafinetune.shell.progress import LEAST_SECONDS, SHARE
 HOUR: Final = 3600.0
 LIMIT_MB: Final = 512 * 2**20 / 1e6
 """What the chart allows the operator."""
-ARRIVE: Final = "resources that arrive each second"
-BUSY: Final = "machine: % busy"
-OWN: Final = "operator: % of the machine"
 OPERATOR_CPU: Final = "operator: CPU ms a life"
 SERVER_CPU: Final = "API server: CPU ms a life"
 CALLS: Final = "API calls a life"
@@ -20,8 +17,8 @@ EMPTY: Final = "operator: MB before the first run"
 
 SHARED: Final = (
     "API server, etcd, the controllers, the benchmark in the place of people and kubelets, and the operator"
-    " share the machine. Latencies are those of {rate:.0f} resources a second, each of which goes through its"
-    " four Jobs at once; with them the machine was {busy:.0f} % busy, and the operator took {own:.0f} %."
+    " share the machine: how full it was while the latencies were taken, and by whose work, stands in the"
+    " table."
 )
 REACH: Final = (
     "How far one operator carries: a run that takes an hour costs it {calls:.0f} calls for its life and"
@@ -37,7 +34,6 @@ REACH: Final = (
 def paragraph(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the table says to whoever plans an installation."""
     few, many = (_column(rows, index) for index in (1, 2))
-    shared = SHARED.format(rate=few[ARRIVE], busy=few[BUSY], own=few[OWN])
     calls, shown = few[CALLS], progress_writes(HOUR)
     each, ratio = few[OPERATOR_CPU] / calls, few[SERVER_CPU] / few[OPERATOR_CPU]
     per_core = 1000 * HOUR / (each * (calls + shown))
@@ -52,7 +48,7 @@ def paragraph(rows: Sequence[Mapping[str, Any]]) -> str:
         kilobytes=kilobytes,
         most=_rounded(1000 * (LIMIT_MB - few[EMPTY]) / kilobytes),
     )
-    return f"{shared}\n\n{reach}"
+    return f"{SHARED}\n\n{reach}"
 
 
 def progress_writes(seconds: float) -> float:
