@@ -7,9 +7,11 @@ of one stage, from a template that is there already.
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import yaml
@@ -80,6 +82,8 @@ class Trainer:
         for module, folders in DEFINITIONS.items():
             for folder in folders:
                 self._serve(module_folder(PEERS[PROGRAM], module) / folder)
+        for collection in (TRAIN_JOBS, JOB_SETS):
+            until_served(partial(self._client.get, collection))
         self._process.start(lambda: fetch(self._health))
 
     def stop(self) -> None:
@@ -98,17 +102,18 @@ class Trainer:
             for document in documents:
                 is_other = document["kind"] == wanted[1] and document["metadata"]["name"] != RUNTIME
                 if document["kind"] in wanted and not is_other:
-                    self._until_served(document)
+                    until_served(partial(self._client.apply, document))
 
-    def _until_served(self, document: dict[str, Any]) -> None:
-        """An object of a definition that was made just now is not known at once."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                self._client.apply(document)
-                return
-            time.sleep(POLL)
-        self._client.apply(document)
+
+def until_served(ask: Callable[[], object]) -> None:
+    """What was defined just now is not known at once: it is not found, which is said in no JSON."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError):
+            ask()
+            return
+        time.sleep(POLL)
+    ask()
 
 
 class Peer:
