@@ -373,3 +373,25 @@ def test_a_job_of_another_resource_is_kept_apart() -> None:
 def test_a_pod_that_outlives_its_job_is_seen() -> None:
     pods = [a_pod(), a_pod("Succeeded", exitCode=0)]
     assert observe("uid-1", [], pods, [], NOW).left_behind == {"job": 1}
+
+
+WORDLESS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], bool]] = {
+    "it is done, and no pod is known": (a_job("Complete"), [], True),
+    "it is done, and its pod seems to run": (a_job("Complete"), [a_pod()], True),
+    "it is done, and its pod has left no result": (a_job("Complete"), [a_pod("Succeeded", exitCode=0)], True),
+    "it is done, and its pod has left a result": (
+        a_job("Complete"),
+        [a_pod("Succeeded", exitCode=0, message=GOOD)],
+        False,
+    ),
+    "it has failed, and no pod is known": (a_job("Failed"), [], True),
+    "it has failed, and its pod seems to run": (a_job("Failed"), [a_pod()], True),
+    "it has failed, and its pod has ended": (a_job("Failed"), [a_pod("Failed", exitCode=137)], False),
+    "it has not ended": (a_job(), [a_pod()], False),
+}
+
+
+@pytest.mark.parametrize("sentence", WORDLESS)
+def test_a_job_is_without_a_word_or_not_where(sentence: str) -> None:
+    job, pods, wordless = WORDLESS[sentence]
+    assert observe("uid-1", [job], pods, [], NOW).jobs["job"].wordless is wordless

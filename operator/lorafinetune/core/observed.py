@@ -47,7 +47,8 @@ class ObservedJob:
     resource: name of the LoRAFineTune that it belongs to. outcome: the result or the failure, once
     ended; None for a Job that is done but whose result is lost. pods: how many of its pods still exist
     and have not ended; leaving_pods: how many of these are on their way out. trouble: what keeps one
-    that has not ended from getting on.
+    that has not ended from getting on. wordless: it has ended, and of its pods there is none, or one that
+    has not ended or has not left the result: what is known of the pods may be older than of the Job.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ObservedJob:
     refresh: str = ""
     has_ttl: bool = False
     trouble: StageError | None = None
+    wordless: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
     stage: StageName = metadata["labels"][STAGE_LABEL]
     state = _state(job, conditions)
     ends = [end for ended in terminated(pods) if (end := moment(ended.get("finishedAt")))]
+    outcome = _outcome(stage, conditions, pods)
     return ObservedJob(
         name=metadata["name"],
         stage=stage,
@@ -124,12 +127,13 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         template=notes.get(TEMPLATE_ANNOTATION, ""),
         started=moment(job.get("status", {}).get("startTime")),
         ended=max(ends, default=None) or moment(_last_transition(conditions)),
-        outcome=_outcome(stage, conditions, pods),
+        outcome=outcome,
         pods=sum(not has_ended(pod) for pod in pods),
         leaving_pods=sum(is_leaving(pod) for pod in pods),
         refresh=notes.get(REFRESH_ANNOTATION, ""),
         has_ttl=job.get("spec", {}).get("ttlSecondsAfterFinished") is not None,
         trouble=None if state in ("complete", "failed") else _trouble(job, pods, events, now),
+        wordless=_is_wordless(state, outcome, pods),
     )
 
 
@@ -156,6 +160,12 @@ def _outcome(stage: StageName, conditions: Mapping[str, Any], pods: list[Object]
     if failure is None or failure.reason is Reason.PREEMPTED:
         return failure_of_job(conditions["Failed"]) or failure or failure_without_words(conditions, pods)
     return failure
+
+
+def _is_wordless(state: str, outcome: Outcome | None, pods: list[Object]) -> bool:
+    if state == "failed":
+        return not pods or not all(map(has_ended, pods))
+    return state == "complete" and outcome is None
 
 
 def _words(stage: StageName, pod: Object) -> Outcome | None:

@@ -48,6 +48,12 @@ class Client:
     async def get(self, where: str) -> dict[str, Any]:
         return await self._ask("GET", where)
 
+    async def items(self, where: str, selector: str) -> list[dict[str, Any]]:
+        """The objects of a collection that carry a label, as they are now."""
+        answer = await self._ask("GET", where, query={"labelSelector": selector})
+        found: list[dict[str, Any]] = answer.get("items") or []
+        return found
+
     async def create(self, where: str, body: Object) -> dict[str, Any]:
         return await self._ask("POST", where, body)
 

@@ -16,6 +16,7 @@ from lorafinetune.core.plan import Input, Plan, is_finished, plan
 from lorafinetune.core.steps import watched_jobs
 from lorafinetune.shell import undecodable
 from lorafinetune.shell.client import ApiError
+from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
@@ -56,6 +57,7 @@ class Looker:
     known: Known
     writer: Writer
     changed: Changed
+    words: LastWords
 
     async def look(self, key: Key) -> float | None:
         """Returns after how many seconds to look again, at the latest; None: it is gone. Raises ApiError."""
@@ -89,13 +91,22 @@ class Looker:
         names = frozenset() if is_finished(resource) else watched_jobs(resource)
         for _ in range(MOST_PLANS):
             self.known.interest.set(key, names)
-            made = plan(self._input(resource, names))
+            made = plan(await self._hear(self._input(resource, names), names))
             for name in made.delete:
                 await self.writer.delete_job(resource.metadata, name)
             if all([await self.writer.create_job(resource.metadata, job) for job in made.create]):
                 return made
             names |= {job["metadata"]["name"] for job in made.create}
         raise ApiError(CONFLICT, "NotCreated", "a Job is neither there nor can it be created")
+
+    async def _hear(self, given: Input, watched: frozenset[str]) -> Input:
+        """The same, or what is known once the Pods of Jobs that ended without a word were read."""
+        resource, jobs = given.resource, given.observed.jobs.values()
+        if is_finished(resource):
+            return given
+        silent = [job.name for job in jobs if job.wordless]
+        heard = [await self.words.hear(resource.metadata.namespace, name) for name in silent]
+        return self._input(resource, watched) if any(heard) else given
 
     def _input(self, resource: LoRAFineTune, watched: frozenset[str]) -> Input:
         known, namespace = self.known, resource.metadata.namespace

@@ -21,6 +21,7 @@ from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import UNLIMITED, connect
+from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.looking import Known, Looker
@@ -96,7 +97,8 @@ class Operator:
             tasks.create_task(listen(watches, namespace, known.warnings))
         if self._given.progress:
             tasks.create_task(self._receive(client, self._given.progress))
-        looker = Looker(known, Writer(client, known.index, known.refusals), self._changed)
+        writer = Writer(client, known.index, known.refusals)
+        looker = Looker(known, writer, self._changed, LastWords(client, known.index))
         tasks.create_task(work(self._queue, looker.look, self._metrics))
 
     async def _watch(self, stack: AsyncExitStack) -> None:

@@ -1,0 +1,36 @@
+"""Reads the Pods of a Job that has ended without a word, before anybody takes its result for lost.
+
+Each kind has a watch of its own, and that of Pods may be behind that of Jobs. What the Pods say once their
+Job has ended is final, so it is read once.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from lorafinetune.core.pods import JOB_LABEL
+from lorafinetune.shell.client import Client
+from lorafinetune.shell.index import Index
+from lorafinetune.shell.paths import path
+
+REMEMBERED: Final = 10_000
+
+
+class LastWords:
+    """Puts into the index what it hears."""
+
+    def __init__(self, client: Client, index: Index) -> None:
+        self._client = client
+        self._index = index
+        self._heard: OrderedDict[str, None] = OrderedDict()
+
+    async def hear(self, namespace: str, job: str) -> bool:
+        """Whether it had to read the Pods of a Job. Raises ApiError."""
+        held = self._index.jobs.get(namespace, job)
+        if held is None or held["metadata"]["uid"] in self._heard:
+            return False
+        for pod in await self._client.items(path("pods", namespace), f"{JOB_LABEL}={job}"):
+            self._index.pods.put(pod)
+        self._heard[held["metadata"]["uid"]] = None
+        if len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+        return True
