@@ -432,6 +432,21 @@ def test_a_plan_of_nothing_new_changes_nothing() -> None:
     assert (world.reconcile().events, world.resource) == ((), before)
 
 
+@pytest.mark.parametrize("is_over", [False, True], ids=["while it runs", "when it is over"])
+def test_a_stage_whose_beginning_could_not_be_written_is_told_with_its_job_and_time(is_over: bool) -> None:
+    world = World()
+    before = world.resource
+    world.reconcile()
+    told = world.status.stages[0]
+    world.resource = before
+    if is_over:
+        world.succeed()
+    world.reconcile()
+    again = world.status.stages[0]
+    assert (again.job, again.start_time) == (told.job, told.start_time)
+    assert again.state == ("Complete" if is_over else "Running")
+
+
 def test_a_failure_says_stage_reason_message_and_hint_and_goes_when_all_is_well() -> None:
     world = World()
     run_until("prepare")(world)

@@ -32,6 +32,7 @@ def follow(given: Input, turn: Turn, current: Step) -> Turn:
         return turn.stop(current.stage, [observed], "the Job is leaving")
     if observed.state in ("queued", "active"):
         return _unfinished(given, turn, current, observed)
+    turn = turn.with_stage(_begun(given, turn, observed))
     if isinstance(observed.outcome, Result):
         status = record(
             turn.status, current.stage, current.inputs, observed.outcome, observed.ended or given.now
@@ -48,6 +49,14 @@ def _with_progress(given: Input, turn: Turn, current: Step, observed: ObservedJo
         return turn
     recorded = stage_status(turn.status, current.stage)
     return replace(turn, status=with_progress(turn.status, given.resource, recorded, progress, given.now))
+
+
+def _begun(given: Input, turn: Turn, observed: ObservedJob) -> StageStatus:
+    """The stage with its Job and its beginning, which were not written where the write failed that followed
+    the creation."""
+    recorded = stage_status(turn.status, observed.stage)
+    started = recorded.start_time or rfc3339(observed.started or given.now)
+    return recorded.model_copy(update={"job": observed.name, "start_time": started})
 
 
 def _without_job(given: Input, turn: Turn, current: Step) -> Turn:
@@ -124,7 +133,7 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     is_edited = _is_edited(given, turn, current, observed)
     if is_edited and (observed.state == "queued" or observed.trouble):
         return turn.stop(stage, [observed], "the Job is made anew after an edit")
-    recorded = stage_status(turn.status, stage).model_copy(update={"job": observed.name})
+    recorded = _begun(given, turn, observed)
     if observed.trouble:
         return turn.with_stage(recorded).wait(stage, observed.trouble)
     if observed.leaving_pods:
