@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from lorafinetune.shell import audit
-from lorafinetune.shell.client import ApiError, Client
+from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Key
 from lorafinetune.shell.paths import path
 from lorafinetune.shell.trimming import Object
@@ -21,7 +21,7 @@ class Server:
     """Lists the Jobs that there are, and counts what is read. meanwhile: happens after the list."""
 
     def __init__(self, jobs: list[Given], meanwhile: Callable[[], None], gone: bool) -> None:
-        self._jobs = {path("jobs", "team-a", one["metadata"]["name"]): one for one in jobs}
+        self._jobs = {f"metadata.name={one['metadata']['name']}": one for one in jobs}
         self._meanwhile = meanwhile
         self._gone = gone
         self.read: list[str] = []
@@ -32,11 +32,10 @@ class Server:
                 yield one["metadata"]
             self._meanwhile()
 
-    async def get(self, where: str) -> Given:
-        self.read.append(where)
-        if self._gone:
-            raise ApiError(404, "NotFound", "gone")
-        return self._jobs[where]
+    async def items(self, where: str, fieldSelector: str) -> list[Given]:  # noqa: N803 - the API's own name
+        assert where == path("jobs", "team-a")
+        self.read.append(fieldSelector)
+        return [] if self._gone else [self._jobs[fieldSelector]]
 
 
 def look(world: World, server: Server) -> set[Key]:

@@ -19,8 +19,8 @@ class Server:
         self._pods = list(pods)
         self.read: list[tuple[str, str]] = []
 
-    async def items(self, where: str, selector: str) -> list[dict[str, Any]]:
-        self.read.append((where, selector))
+    async def items(self, where: str, **selector: str) -> list[dict[str, Any]]:
+        self.read.append((where, selector["labelSelector"]))
         return self._pods
 
 

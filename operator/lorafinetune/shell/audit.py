@@ -26,7 +26,6 @@ SOON: Final = 2.0
 LISTED_AGAIN_AFTER: Final = 30.0
 EVERY: Final = 600.0
 """Seconds."""
-NOT_FOUND: Final = 404
 
 
 async def until_complete(
@@ -101,13 +100,10 @@ class Auditor:
         """Reads an object, unless the watch has told of it meanwhile."""
         if not self._index.tables[plural].misses(metadata):
             return
-        try:
-            newest = await self._client.get(path(plural, *key_of({"metadata": metadata})))
-        except ApiError as problem:
-            if problem.code != NOT_FOUND:
-                raise
-            return
-        self._changed(plural, None, newest)
+        namespace, name = key_of({"metadata": metadata})
+        where = path(plural, namespace)
+        for newest in await self._client.items(where, fieldSelector=f"metadata.name={name}"):
+            self._changed(plural, None, newest)
 
 
 async def _until_whole(

@@ -48,9 +48,9 @@ class Client:
     async def get(self, where: str) -> dict[str, Any]:
         return await self._ask("GET", where)
 
-    async def items(self, where: str, selector: str) -> list[dict[str, Any]]:
-        """The objects of a collection that carry a label, as they are now."""
-        answer = await self._ask("GET", where, query={"labelSelector": selector})
+    async def items(self, where: str, **selector: str) -> list[dict[str, Any]]:
+        """Objects of a collection as they are now. selector: labelSelector or fieldSelector."""
+        answer = await self._ask("GET", where, query=selector)
         found: list[dict[str, Any]] = answer.get("items") or []
         return found
 

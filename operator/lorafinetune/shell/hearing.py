@@ -28,7 +28,7 @@ class LastWords:
         held = self._index.jobs.get(namespace, job)
         if held is None or held["metadata"]["uid"] in self._heard:
             return False
-        for pod in await self._client.items(path("pods", namespace), f"{JOB_LABEL}={job}"):
+        for pod in await self._client.items(path("pods", namespace), labelSelector=f"{JOB_LABEL}={job}"):
             self._index.pods.put(pod)
         self._heard[held["metadata"]["uid"]] = None
         if len(self._heard) > REMEMBERED:
