@@ -108,7 +108,8 @@ class S3Answers:
         bucket = asked.path.strip("/")
         keys = (path.removeprefix(f"/{bucket}/") for path in sorted(self.objects))
         items = "".join(
-            f'<Contents><Key>{escape(key)}</Key><Size>1</Size><ETag>"1"</ETag></Contents>'
+            f'<Contents><Key>{escape(key)}</Key><Size>1</Size><ETag>"1"</ETag>'
+            f"<LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
             for key in keys
             if key.startswith(asked.query.get("prefix", ""))
         )

@@ -47,8 +47,9 @@ TINY: Final[Mapping[str, Any]] = {
 }
 WORDS: Final = 2000
 """Of the tokenizer, so that a conversation has about as many tokens as the real model makes of it."""
-MARKS: Final = 3
-"""Tokens before every turn, as chat templates have them."""
+MARKS: Final = (1, 2, 3)
+"""Tokens before every turn, as chat templates have them. Not the padding, whose embedding is zero: a
+conversation that began with it would keep a zero in every layer, and normalising has no slope there."""
 SIZE: Final = "size.json"
 
 
@@ -125,7 +126,7 @@ def rows(conversations: list[dict[str, Any]]) -> Iterator[Row]:
         tokens: list[int] = []
         labels: list[int] = []
         for number, text in enumerate(_texts(each)):
-            added = [*range(MARKS), *encode(text)]
+            added = [*MARKS, *encode(text)]
             tokens += added
             labels += added if number and number % 2 == 0 else [-100] * len(added)
         yield {"input_ids": tokens, "attention_mask": [1] * len(tokens), "labels": labels}
@@ -148,4 +149,5 @@ def _tokenizer(texts: Iterator[str]) -> Any:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=WORDS, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    return lambda text: [MARKS + token for token in tokenizer.encode(text).ids]
+    first = MARKS[-1] + 1
+    return lambda text: [first + token for token in tokenizer.encode(text).ids]
