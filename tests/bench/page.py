@@ -14,6 +14,7 @@ TITLES: Final = {
     "startup": "Start of the programs",
     "store": "The store against a plain copy",
     "images": "Size of the images",
+    "train": "Training a 9.4-billion-parameter model",
     "export": "The merge of a model against a copy of its files",
     "operator": "The operator with thousands of runs",
 }
