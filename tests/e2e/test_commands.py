@@ -85,9 +85,7 @@ def test_argo_cd_is_told_of_the_health(typist: Typist) -> None:
 
 def test_the_readme_s_commands_are_the_tutorial_s(typist: Typist) -> None:
     tutorial = said("docs/tutorial.md", "The operator") + said("docs/tutorial.md", "The fine-tuning")
-    assert [line for line in said("README.md", "On a cluster").splitlines() if line not in tutorial] == [
-        "helm install lorafinetune charts/lorafinetune --namespace lorafinetune-system --create-namespace"
-    ]
+    assert all(line in tutorial for line in said("README.md", "On a cluster").splitlines())
 
 
 def test_the_sample_trains(typist: Typist) -> None:
