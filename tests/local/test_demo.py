@@ -20,8 +20,8 @@ def test_the_demo_tunes_the_real_model_and_compares_it_with_its_base(typist: Typ
     printed = typist.type(demo)
     kept = typist.folder / "lorafinetune-runs/default/smollm2-emollm/resource.yaml"
     artifacts = yaml.safe_load(kept.read_text())["status"]["artifacts"]
-    assert artifacts["adapter"]["uri"] in printed
-    assert artifacts["merged"]["uri"] in printed
+    for made in ("adapter", "merged"):
+        assert artifacts[made]["uri"].removeprefix("s3://") in printed
     assert "What is the capital of France?" in printed
 
 
