@@ -12,7 +12,9 @@ SHORT = {"maxSteps: 100": "maxSteps: 6", "everySteps: 25": "everySteps: 3"}
 
 @pytest.fixture(scope="module")
 def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
-    return Typist(checkout(tmp_path_factory.mktemp("clone"), SHORT))
+    made = Typist(checkout(tmp_path_factory.mktemp("clone"), SHORT))
+    made.environment["COLUMNS"] = "300"
+    return made
 
 
 def test_the_demo_tunes_the_real_model_and_compares_it_with_its_base(typist: Typist) -> None:
