@@ -25,7 +25,7 @@ refused.
 def made() -> dict[Path, str]:
     """Every file that is made from the charts, with its content."""
     snapshots = {HERE / "snapshots" / f"{chart}.yaml": _snapshot(chart) for chart in (OPERATOR, TENANT)}
-    return snapshots | {PAGE: TITLE + _page()}
+    return snapshots | {PAGE: TITLE + "".join(map(_section, (OPERATOR, TENANT)))}
 
 
 def _snapshot(chart: str) -> str:
@@ -40,10 +40,11 @@ def _without_secrets(found: Object) -> Object:
     return found | {"data": dict.fromkeys(found["data"], "made by helm")}
 
 
-def _page() -> str:
+def _section(chart: str) -> str:
+    """helm-docs prints several charts in whatever order they come."""
     return run(
         str(binary("helm-docs")),
-        f"--chart-search-root={CHARTS}",
+        f"--chart-search-root={CHARTS / chart}",
         f"--template-files={HERE / 'reference.gotmpl'}",
         "--sort-values-order=file",
         "--dry-run",
