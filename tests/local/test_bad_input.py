@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Change, int, str]] = {
     "a forbidden extra argument": (
         spec(training={"extraArgs": {"output_dir": "/"}}),
         64,
-        r"tune\.yaml:\d+: ConfigInvalid: spec\.training\.extraArgs\.output_dir: is not allowed\. .+",
+        r"tune\.yaml:\d+: ConfigInvalid: spec\.training\.extraArgs\.output_dir: is not allowed: .+",
     ),
     "a missing file": (
         spec(datasets=[{"source": "s3://samples/nothing.jsonl"}]),

@@ -72,11 +72,6 @@ def test_a_setting_that_cannot_work_is_named(
             "training.lora.targets: Target module LlamaRMSNorm",
             id="a target that is no linear layer",
         ),
-        pytest.param(
-            {"extraArgs": {"adam_beta1": "5"}},
-            "training.extraArgs: Invalid beta parameter at index 0: 5.0",
-            id="a beta that Adam refuses",
-        ),
     ],
 )
 def test_a_refusal_of_the_libraries_names_the_field(

@@ -20,6 +20,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.cli import document as reading_of_files
 from lorafinetune.cli.completion import main as complete
 from lorafinetune.cli.main import app, main
+from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 
 
 @pytest.fixture
@@ -59,8 +60,9 @@ BAD_FILES = {
     ),
     "a forbidden extra argument": (
         document({"training": {"extraArgs": {"deepspeed": "x"}}}),
-        "FILE:25: ConfigInvalid: spec.training.extraArgs.deepspeed: is not allowed. "
-        "It names a path or a place; stages read and write only the store.\n",
+        "FILE:25: ConfigInvalid: spec.training.extraArgs.deepspeed: is not allowed: "
+        "it names a file or a directory, and stages read and write only the store. Remove it. "
+        f"Allowed are {', '.join(EXTRA_ARGUMENTS)}.\n",
     ),
 }
 

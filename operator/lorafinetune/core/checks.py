@@ -9,7 +9,7 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
-from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, REFUSED_ARGUMENTS
+from lorafinetune.contract.extra_args import problem
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
 
@@ -35,16 +35,9 @@ def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageEr
 def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """Only arguments that can neither run code, nor reach another place, nor contradict a typed field."""
     for name, value in resource.spec.training.extra_args.items():
-        field = f"spec.training.extraArgs.{name}"
-        if name in REFUSED_ARGUMENTS:
-            return _invalid(f"{field}: is not allowed", REFUSED_ARGUMENTS[name])
-        if name not in EXTRA_ARGUMENTS:
-            return _invalid(f"{field}: is not in the list of allowed arguments", _allowed())
-        try:
-            EXTRA_ARGUMENTS[name].parse(value)
-        except ValueError:
-            kind = EXTRA_ARGUMENTS[name].type.__name__
-            return _invalid(f"{field}: {value!r} is not of the type {kind}", "Mend the value.")
+        if found := problem(name, value):
+            what, hint = found
+            return _invalid(f"spec.training.extraArgs.{name}: {what}", hint)
     return None
 
 
@@ -74,7 +67,3 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 def _invalid(message: str, hint: str) -> StageError:
     return StageError(Reason.CONFIG_INVALID, message, hint)
-
-
-def _allowed() -> str:
-    return f"Allowed are {', '.join(sorted(EXTRA_ARGUMENTS))}."
