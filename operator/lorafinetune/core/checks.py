@@ -23,12 +23,17 @@ def first_violation(resource: LoRAFineTune, settings: Settings) -> StageError | 
 
 def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageError | None:
     """`file://` names a path of the machine that runs the stages: it means something in local runs only."""
-    spec = resource.spec
-    places = {"spec.model.source": spec.model.source, "spec.storage.uri": spec.storage.uri}
-    places |= {f"spec.datasets[{i}].source": dataset.source for i, dataset in enumerate(spec.datasets)}
-    for field, uri in places.items():
+    for field, uri in _places(resource).items():
         if uri.startswith("file://") and not settings.local:
             return _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
+    return None
+
+
+def places_are_plain(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """A client may resolve `..`, and so reach another prefix or bucket."""
+    for field, uri in _places(resource).items():
+        if not uri.startswith("file://") and {".", ".."} & set(uri.split("/")):
+            return _invalid(f"{field}: {uri} has the part . or ..", "Write the path that is meant.")
     return None
 
 
@@ -59,10 +64,22 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
+    places_are_plain,
     extra_arguments_are_allowed,
     one_gpu_at_most,
     arguments_fit,
 )
+
+
+def _places(resource: LoRAFineTune) -> dict[str, str]:
+    """Every URI of the spec, by its field."""
+    spec = resource.spec
+    return {
+        "spec.model.source": spec.model.source,
+        "spec.storage.uri": spec.storage.uri,
+        **{f"spec.datasets[{i}].source": dataset.source for i, dataset in enumerate(spec.datasets)},
+        **{f"spec.export.publish[{i}].to": target.to for i, target in enumerate(spec.export.publish)},
+    }
 
 
 def _invalid(message: str, hint: str) -> StageError:
