@@ -31,12 +31,17 @@ MAX_SHOWN: Final = 600
 @dataclass(frozen=True)
 class Fit:
     """tokeniser: ready to use. differences: of the renderings, for the report. default_system: what is to
-    be said of rows without a system prompt; empty where the defaults agree."""
+    be said of rows without a system prompt; empty where the defaults agree. told: the system prompt that
+    the template gives them."""
 
     tokeniser: Tokeniser
     warnings: Sequence[str] = ()
     differences: dict[str, str] = field(default_factory=dict)
     default_system: str = ""
+
+    @property
+    def told(self) -> str:
+        return str(self.tokeniser.template.default_system or "")
 
 
 @dataclass(frozen=True)
