@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import BaseModelSource, Dataset, LoRAFineTuneSpec, Storage, Training
+from lorafinetune.api.spec import BaseModelSource, Dataset, Gpu, LoRAFineTuneSpec, Storage, Training
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import Kind, PrepareArguments, place
@@ -55,6 +55,8 @@ class Bench:
     files: Mapping[str, bytes] = field(default_factory=lambda: TINY_MODEL)
     datasets: list[Dataset] = field(default_factory=list)
     dataset_keys: list[str] = field(default_factory=list)
+    gpu: Gpu = field(default_factory=Gpu)
+    scratch: str = "50Gi"
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
@@ -100,6 +102,8 @@ class Bench:
             dataset_keys=tuple(self.dataset_keys),
             training=spec.training,
             config=render(spec),
+            gpu=self.gpu,
+            scratch=self.scratch,
         )
 
     def run(self, template: str | None = None, **training: Any) -> PrepareResult:

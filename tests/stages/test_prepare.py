@@ -11,11 +11,11 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Clean
-from lorafinetune.api.status import Artifact, DatasetStatus, TrainingStatus
+from lorafinetune.api.status import Artifact, DatasetStatus, Estimate, TrainingStatus
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
-from lorafinetune_stages.prepare.output import Prepared, note_proven
+from lorafinetune_stages.prepare.output import Prepared, keep_estimate, proof_key
 from stages.prepare_builders import TINY_MODEL, Bench, alpaca, json_lines
 
 GOOD = alpaca("q", "a")
@@ -233,6 +233,12 @@ def finish_training(bench: Bench, key: str) -> TrainResult:
     return trained
 
 
+def note_proven(bench: Bench, key: str, training_key: str, **training: Any) -> None:
+    """As if the training had been tried with the prepared rows, and was found good."""
+    estimate = Estimate(steps=9, seconds=60, disk=1)
+    keep_estimate(key, proof_key(bench.arguments(**training), training_key), estimate, bench.store)
+
+
 WITHOUT_TORCH = """
 import sys
 for name in ("torch", "transformers", "llamafactory", "datasets"):
@@ -266,9 +272,10 @@ def test_a_finished_training_is_found_without_importing_torch(bench: Bench, tmp_
 def test_a_preparation_that_was_proven_is_found_without_importing_torch(bench: Bench, tmp_path: Path) -> None:
     bench.add(json_lines([GOOD]))
     key, training_key = finish_preparation(bench)
-    note_proven(key, training_key, bench.store)
+    note_proven(bench, key, training_key)
     result = run_without_torch(bench, tmp_path)
     assert (result.cache_hit, result.trained) == (True, None)
+    assert result.estimate == Estimate(steps=9, seconds=60, disk=1)
 
 
 def test_a_hit_names_the_digest_and_the_report_of_the_store_it_was_found_in(bench: Bench) -> None:
@@ -285,14 +292,15 @@ def test_a_set_that_is_smaller_than_a_batch_is_a_warning_of_the_training_that_it
     key, _ = finish_preparation(bench)
     for batch_size, expected in ((9, ()), (10, ("9 training rows are fewer than training.batchSize 10",))):
         inputs = read_inputs(bench.arguments(batch_size=batch_size), bench.store)
-        note_proven(key, train_key(inputs, bench.arguments(batch_size=batch_size).training), bench.store)
+        training_key = train_key(inputs, bench.arguments(batch_size=batch_size).training)
+        note_proven(bench, key, training_key, batch_size=batch_size)
         assert bench.run(batch_size=batch_size).warnings == ("careful", *expected)
 
 
 def test_a_template_that_differs_is_good_only_where_it_is_declared(bench: Bench) -> None:
     bench.add(json_lines([GOOD]))
     key, training_key = finish_preparation(bench, template_differs=True)
-    note_proven(key, training_key, bench.store)
+    note_proven(bench, key, training_key)
     assert bench.run(template="smollm2").cache_hit
     error = failure(bench)
     assert error.reason is Reason.TEMPLATE_MISMATCH

@@ -1,5 +1,6 @@
 """What prepare proves with LLaMA-Factory before a GPU is asked for, and what it leaves behind."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Gpu
+from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError
 from stages.peer import smollm2
 from stages.prepare_builders import EMOLLM, Bench, alpaca, json_lines
@@ -101,8 +104,18 @@ def test_a_model_without_a_chat_template_is_a_warning(tmp_path: Path, model: Map
         pytest.param(
             {"lora": {"targets": ("q_prj",)}},
             "training.lora.targets[0]: the model has no layer 'q_prj': did you mean q_proj? "
-            "(it has down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj)",
+            "(it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj)",
             id="a target that the model lacks",
+        ),
+        pytest.param(
+            {"lora": {"targets": ("q_proj", "lm_head")}},
+            "training.lora.targets[1]: lm_head is the output head, which can't be tuned",
+            id="the output head as a target",
+        ),
+        pytest.param(
+            {"lora": {"targets": ("embed_tokens",)}},
+            "training.lora.targets[0]: embed_tokens is the input embedding, which can't be tuned",
+            id="the input embedding as a target",
         ),
         pytest.param(
             {"learn_from": "lastTurn", "train_on_prompt": True},
@@ -132,6 +145,71 @@ def test_an_edit_of_the_training_is_proven_even_if_the_data_is_there(bench: Benc
     assert (first.cache_hit, again.cache_hit) == (False, True)
     assert (again.key, again.dataset) == (first.key, first.dataset)
     assert again.train_key != first.train_key
+
+
+EXTRA_ARGUMENTS_SET = {
+    "adam_beta1": "0.8",
+    "adam_beta2": "0.95",
+    "adam_epsilon": "1e-7",
+    "disable_shuffling": "true",
+    "eaft_alpha": "0.5",
+    "logging_steps": "3",
+    "loraplus_lr_embedding": "1e-5",
+    "loraplus_lr_ratio": "16",
+    "neftune_noise_alpha": "5",
+    "optim": "adafactor",
+    "torch_empty_cache_steps": "4",
+    "use_dft_loss": "true",
+    "use_eaft_loss": "false",
+}
+
+
+def test_llama_factory_accepts_every_extra_argument(bench: Bench) -> None:
+    assert set(EXTRA_ARGUMENTS_SET) == set(EXTRA_ARGUMENTS)
+    assert bench.run(extra_args=EXTRA_ARGUMENTS_SET).dataset.rows == 85
+
+
+def test_every_field_of_llama_factorys_dataclasses_is_classified() -> None:
+    from llamafactory.hparams.parser import _TRAIN_ARGS
+
+    names = {field.name for parsed in _TRAIN_ARGS for field in dataclasses.fields(parsed) if field.init}
+    assert names == {*EXTRA_ARGUMENTS, *OWNED, *REFUSED}
+
+
+def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
+    bench.gpu = Gpu(memory="8Gi")
+    result = bench.run(batch_size=8, epochs="3", evaluation={"fraction": "0.1", "every_steps": 5})
+    estimate = result.estimate
+    assert estimate is not None
+    assert (estimate.steps, estimate.micro_batch, estimate.gradient_checkpointing) == (30, 8, False)
+    assert estimate.gpu_memory is not None
+    assert 2**30 < estimate.gpu_memory < 6 * 2**30
+    assert estimate.disk > bench.model.bytes
+    assert bench.run(batch_size=8, epochs="3", evaluation={"fraction": "0.1", "every_steps": 5}) == (
+        result.model_copy(update={"cache_hit": True})
+    )
+
+
+def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("why " * 800, "because " * 800)]), "long.jsonl")
+    bench.gpu = Gpu(memory="2Gi")
+    error = failure(bench)
+    assert error.reason is Reason.CUDA_OUT_OF_MEMORY
+    assert error.message == (
+        "resources.train.gpu.memory: the training needs 1.2 GiB at its longest row of 1635 tokens "
+        "(weights 0.3 GiB, adapter and optimizer 0.0 GiB, activations 0.1 GiB, logits 0.9 GiB), with one "
+        "row at a time and activations computed twice; of 2Gi it can use 0.9 GiB"
+    )
+    bench.gpu = Gpu(memory="3Gi")
+    assert bench.run().cache_hit
+
+
+def test_a_training_that_cannot_fit_the_declared_disk_is_refused(bench: Bench) -> None:
+    bench.scratch = "1Mi"
+    error = failure(bench)
+    assert error.reason is Reason.DISK_FULL
+    assert error.message.startswith("resources.train.scratch: the training needs 0.1 GiB of disk, ")
+    assert error.hint == "Set `spec.resources.train.scratch: 1Gi`."
 
 
 @pytest.mark.parametrize(
@@ -255,7 +333,11 @@ def test_another_default_system_prompt_than_the_models_is_a_warning(bench: Bench
         r"'nt named SmolLM, trained by Hugging Face.<|im_end|>\n<|im_start|>user\nWhat is the' in place of "
         r"'nt named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nWhat is the '"
     )
-    assert bench.run().warnings == (expected,)
+    contradiction = (
+        "39 rows without a system prompt answer as EmoLLM, but the default system prompt of smollm2 says "
+        "SmolLM: set datasets[].system"
+    )
+    assert bench.run().warnings == (expected, contradiction)
 
 
 def test_with_a_system_prompt_in_every_row_the_default_is_no_concern(

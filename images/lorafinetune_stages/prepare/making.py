@@ -3,6 +3,7 @@
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
+import heapq
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.building import HELD_OUT, TRAIN, Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fitting import Fit, fit_template
+from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import Inputs
 from lorafinetune_stages.prepare.output import Prepared, commit_prepared, lineage, shortened
-from lorafinetune_stages.prepare.preflight import prove
+from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Report, SplitSummary
 from lorafinetune_stages.prepare.selection import Rows
 from lorafinetune_stages.prepare.tokenising import segments
@@ -43,9 +46,8 @@ class Maker:
     rows: Rows
     context: Context
 
-    def make(self, model: Path) -> Prepared:
-        """model: directory of the model's small files. Raises StageError."""
-        toolkit = prove(self.arguments, self.inputs, model)
+    def make(self, toolkit: Toolkit) -> Prepared:
+        """Raises StageError."""
         fit = fit_template(self.inputs.template, self.arguments.template is None, toolkit)
         output = self.context.workdir / "output"
         output.mkdir()
@@ -80,6 +82,7 @@ class Maker:
     def _prepared(
         self, fit: Fit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
     ) -> Prepared:
+        cutoff = self.arguments.training.cutoff_length
         status = DatasetStatus(
             rows=train.rows,
             eval_rows=held_out.rows,
@@ -94,6 +97,7 @@ class Maker:
             dataset=status,
             warnings=shortened(warnings),
             template_differs=bool(fit.differences),
+            longest=tuple(min(length, cutoff) for length in heapq.nlargest(KEPT_LENGTHS, train.lengths)),
         )
 
     def _report(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Report:
@@ -122,6 +126,8 @@ class Maker:
         yield from fit.warnings
         if fit.default_system and train.without_system:
             yield f"{train.without_system} training rows {fit.default_system}"
+        if train.without_system and (warning := self._contradiction(fit)):
+            yield warning
         if self.findings.bad:
             yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad"
         used = train.rows_by_dataset + held_out.rows_by_dataset
@@ -133,3 +139,7 @@ class Maker:
                 f"{truncated} of {train.rows + held_out.rows} rows are cut at training.cutoffLength "
                 f"{training.cutoff_length}; the longest has {longest} tokens"
             )
+
+    def _contradiction(self, fit: Fit) -> str:
+        some = self.corpus.read(self.rows.train[:EXAMINED_ROWS])
+        return contradiction(self.inputs.template, fit.told, (row for _, row in some))

@@ -8,9 +8,11 @@ from pydantic import Field, ValidationError
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Training
-from lorafinetune.api.status import DatasetStatus
-from lorafinetune.api.types import Line, Model
+from lorafinetune.api.status import DatasetStatus, Estimate
+from lorafinetune.api.types import Count, Line, Model
+from lorafinetune.contract import effort, keys
 from lorafinetune.contract.arguments import PrepareArguments, place
+from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
 from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
 from lorafinetune_stages.prepare.report import REPORT
@@ -19,6 +21,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
 from lorafinetune_stages.store.transfer import upload_tree
 
+MAX_ESTIMATE_BYTES: Final = 4096
 MAX_WARNING: Final = 300
 MAX_WARNINGS_BYTES: Final = 900
 """All warnings together: the termination message also carries the loss curve of a finished training."""
@@ -34,6 +37,8 @@ class Prepared(Model):
     warnings: tuple[Annotated[str, Field(max_length=MAX_WARNING)], ...] = ()
     template_differs: bool = False
     """Whether the template renders conversations otherwise than the model's own: good only if declared."""
+    longest: Annotated[tuple[Count, ...], Field(max_length=KEPT_LENGTHS)] = ()
+    """Tokens of the longest rows that are trained on, from the longest on."""
 
 
 def find_prepared(key: str, store: Store) -> Prepared | None:
@@ -45,17 +50,27 @@ def find_prepared(key: str, store: Store) -> Prepared | None:
     return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
 
 
-def is_proven(prepared: str, training: str, store: Store) -> bool:
-    """Whether the config of a training was tried with a prepared dataset, both given by their keys.
+def proof_key(arguments: PrepareArguments, training: str) -> str:
+    """Of what a training was tried with. training: its key, which holds nothing of card and disk."""
+    resources = {"gpu": arguments.gpu.encode(), "scratch": arguments.scratch}
+    return keys.digest({"training": training, **resources})
 
-    The key of the prepared dataset holds nothing of what only the training is shaped by.
+
+def find_estimate(prepared: str, proof: str, store: Store) -> Estimate | None:
+    """What was found when a training was tried with a prepared dataset; None where it was not.
+
+    prepared: key of the dataset, which holds nothing of what only the training is shaped by.
     """
-    return store.find(_proof(prepared, training)) is not None
+    data = store.read(_proof(prepared, proof), MAX_ESTIMATE_BYTES)
+    try:
+        return None if data is None else Estimate.model_validate_json(data)
+    except ValidationError:
+        return None
 
 
-def note_proven(prepared: str, training: str, store: Store) -> None:
-    """Remembers that the config of a training was tried with a prepared dataset."""
-    store.write(_proof(prepared, training), b"{}\n")
+def keep_estimate(prepared: str, proof: str, estimate: Estimate, store: Store) -> None:
+    """Remembers that a training was tried with a prepared dataset."""
+    store.write(_proof(prepared, proof), estimate.model_dump_json(by_alias=True).encode())
 
 
 def commit_prepared(
@@ -80,11 +95,17 @@ def commit_prepared(
 
 
 def result(
-    prepared: Prepared, trained: TrainResult | None, inputs: Inputs, training: Training, cache_hit: bool
+    prepared: Prepared,
+    trained: TrainResult | None,
+    estimate: Estimate | None,
+    inputs: Inputs,
+    training: Training,
+    cache_hit: bool,
 ) -> PrepareResult:
-    """The stage's result. trained: the finished training, where the store has it."""
+    """The stage's result. trained: the finished training, where the store has it; else its estimate."""
     few = f"{prepared.dataset.rows} training rows are fewer than training.batchSize {training.batch_size}"
     warnings = [*prepared.warnings, *([few] if prepared.dataset.rows < training.batch_size else [])]
+    warnings += effort.warnings(estimate) if estimate else ()
     return PrepareResult(
         cache_hit=cache_hit,
         key=inputs.key,
@@ -92,6 +113,7 @@ def result(
         train_key=train_key(inputs, training),
         dataset=prepared.dataset,
         warnings=tuple(warnings),
+        estimate=estimate,
         trained=trained,
     )
 

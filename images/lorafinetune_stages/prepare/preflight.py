@@ -10,25 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.pytorch_utils import Conv1D
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
+from lorafinetune.api.spec import Lora, Training
 from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.memory import Shape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 
-ADAPTABLE: Final = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
-"""Layers that PEFT can give an adapter."""
-MAX_LAYERS: Final = 1024
-"""More than any model has: a larger number is a trap for the memory."""
-ALL_LINEAR: Final = "all"
 SHOWN_LAYERS: Final = 16
 
 
@@ -41,12 +35,19 @@ class Toolkit:
     processor: Any
 
 
-def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Toolkit:
+@dataclass(frozen=True)
+class Proof:
+    """What was loaded to try a training, and the sizes of its model."""
+
+    toolkit: Toolkit
+    shape: Shape
+
+
+def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Proof:
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
-    check_architecture(inputs.model.config, model, training.lora.targets)
-    return toolkit
+    return Proof(toolkit, check_architecture(inputs.model.config, model, training.lora))
 
 
 def load_toolkit(config: Mapping[str, Any], template: str, model: Path, training: Training) -> Toolkit:
@@ -85,29 +86,20 @@ def _complete(config: Mapping[str, Any], template: str, model: Path, training: T
     }
 
 
-def check_architecture(config: Mapping[str, Any], model: Path, targets: Iterable[str]) -> None:
-    """Builds the model without its weights. targets: the layers that shall get an adapter.
+def check_architecture(config: Mapping[str, Any], model: Path, lora: Lora) -> Shape:
+    """Builds the model without its weights, and counts it with its adapter.
 
     Raises StageError(ModelUnsupported), or StageError(ConfigInvalid) for a target that is not there.
     """
     _check_supported(config)
-    try:
-        parsed = AutoConfig.from_pretrained(model)
-        if getattr(parsed, "num_hidden_layers", 0) > MAX_LAYERS:
-            raise ValueError(f"num_hidden_layers is more than {MAX_LAYERS}")
-        with torch.device("meta"):
-            network = AutoModelForCausalLM.from_config(parsed)
-    except Exception as problem:
-        raise StageError(
-            Reason.MODEL_UNSUPPORTED,
-            f"model.source: no model can be built from its config.json: {str(problem)[:600]}",
-        ) from problem
-    layers = [name for name, module in network.named_modules() if isinstance(module, ADAPTABLE)]
-    check_targets(targets, layers)
+    network = build(model)
+    check_targets(lora.targets, adaptable(network), fixed(network))
+    return measure(network, lora)
 
 
-def check_targets(targets: Iterable[str], layers: Iterable[str]) -> None:
+def check_targets(targets: Iterable[str], layers: Iterable[str], untuned: Mapping[str, str]) -> None:
     """layers: full names of all layers that can get an adapter. A target is the end of such a name.
+    untuned: layers that can get none, by their names' ends, and what they are.
 
     Raises StageError(ConfigInvalid) for a target that is none.
     """
@@ -116,12 +108,16 @@ def check_targets(targets: Iterable[str], layers: Iterable[str]) -> None:
     for index, target in enumerate(targets):
         if target == ALL_LINEAR or any(layer.endswith(f".{target}") for layer in dotted):
             continue
+        field = f"training.lora.targets[{index}]"
+        if target in untuned:
+            raise StageError(
+                Reason.CONFIG_INVALID, f"{field}: {target} is {untuned[target]}, which can't be tuned"
+            )
         close = difflib.get_close_matches(target, names, n=1)
         meant = f": did you mean {close[0]}?" if close else ""
         raise StageError(
             Reason.CONFIG_INVALID,
-            f"training.lora.targets[{index}]: the model has no layer {target!r}{meant} "
-            f"(it has {', '.join(names[:SHOWN_LAYERS])})",
+            f"{field}: the model has no layer {target!r}{meant} (it has {', '.join(names[:SHOWN_LAYERS])})",
         )
 
 

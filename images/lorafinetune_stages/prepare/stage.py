@@ -3,22 +3,25 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Training
+from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import Inputs, read_inputs, train_key
 from lorafinetune_stages.prepare.output import (
     Prepared,
+    find_estimate,
     find_prepared,
     find_trained,
-    is_proven,
-    note_proven,
+    keep_estimate,
+    proof_key,
     result,
 )
 from lorafinetune_stages.prepare.selection import Rows, select, split
@@ -26,6 +29,9 @@ from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.transfer import download_tree
+
+if TYPE_CHECKING:
+    from lorafinetune_stages.prepare.preflight import Proof
 
 log = logging.getLogger("lorafinetune")
 
@@ -40,16 +46,13 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     found = find_prepared(inputs.key, context.store)
     if found and found.template_differs and arguments.template is None:
         raise _differs(inputs)
-    prepared = found or _prepare(arguments, inputs, context)
     trained = find_trained(training_key, context.store)
-    if not trained and not is_proven(inputs.key, training_key, context.store):
-        if found:
-            _prove(arguments, inputs, context)
-        note_proven(inputs.key, training_key, context.store)
-    return result(prepared, trained, inputs, arguments.training, cache_hit=found is not None)
+    prepared, proof = (found, None) if found else _prepare(arguments, inputs, context)
+    estimate = None if trained else _estimate(arguments, inputs, training_key, prepared, proof, context)
+    return result(prepared, trained, estimate, inputs, arguments.training, cache_hit=found is not None)
 
 
-def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> Prepared:
+def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> tuple[Prepared, "Proof"]:
     files = context.workdir / "files"
     _fetch(inputs, files, context)
     findings = Findings(arguments.datasets)
@@ -59,17 +62,39 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> P
 
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
         from lorafinetune_stages.prepare.making import Maker
+        from lorafinetune_stages.prepare.preflight import prove
 
-        return Maker(arguments, inputs, corpus, findings, rows, context).make(files / MODEL)
+        proof = prove(arguments, inputs, files / MODEL)
+        maker = Maker(arguments, inputs, corpus, findings, rows, context)
+        return maker.make(proof.toolkit), proof
 
 
-def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> None:
+def _estimate(
+    arguments: PrepareArguments,
+    inputs: Inputs,
+    training_key: str,
+    prepared: Prepared,
+    proof: "Proof | None",
+    context: Context,
+) -> Estimate:
+    """What the training will take, found or proven. Raises StageError where it can't begin or fit."""
+    tried = proof_key(arguments, training_key)
+    if found := find_estimate(inputs.key, tried, context.store):
+        return found
+    shape = (proof or _prove(arguments, inputs, context)).shape
+    longest = prepared.longest or (arguments.training.cutoff_length,)
+    estimate = Feasibility(arguments, shape, prepared.dataset, longest).prove()
+    keep_estimate(inputs.key, tried, estimate, context.store)
+    return estimate
+
+
+def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Proof":
     """Tries what shapes the training alone, for rows that were prepared before."""
     from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
 
     model = context.workdir / MODEL
     download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)
-    prove(arguments, inputs, model)
+    return prove(arguments, inputs, model)
 
 
 def _differs(inputs: Inputs) -> StageError:

@@ -115,6 +115,25 @@ class DatasetStatus(Model):
     """Where the data report is."""
 
 
+class Estimate(Model):
+    """What the training will take, estimated before it begins."""
+
+    steps: Steps
+    """Optimizer steps in all."""
+    seconds: Count
+    """Time in optimizer steps and evaluations: on H100s, or on two cores where no GPU is asked for."""
+    evaluating_seconds: Count = 0
+    """The part of it that evaluations take."""
+    gpu_memory: Count | None = None
+    """Bytes of one card's memory at the peak. Absent where `resources.train.gpu.memory` is."""
+    micro_batch: Steps | None = None
+    """Conversations in one pass over the model."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations are computed twice to save memory."""
+    disk: Count
+    """Bytes of the training's scratch directory."""
+
+
 class LossPoint(Model):
     """One point of the loss curve."""
 
@@ -234,6 +253,8 @@ class LoRAFineTuneStatus(Model):
     """Keys of the datasets as they were resolved, in the order of the spec."""
     dataset: DatasetStatus | None = None
     """The prepared data."""
+    estimate: Estimate | None = None
+    """What the training will take, as far as it can be told before it begins."""
     training: TrainingStatus | None = None
     """Numbers of the training."""
     checkpoint: CheckpointStatus | None = None

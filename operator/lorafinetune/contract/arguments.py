@@ -13,13 +13,15 @@ from lorafinetune.api.spec import (
     Connection,
     Dataset,
     Export,
+    Gpu,
     Publish,
     Revision,
     Storage,
     Training,
+    TrainResources,
 )
 from lorafinetune.api.status import ModelStatus, StageName
-from lorafinetune.api.types import Digest, Line, Model
+from lorafinetune.api.types import Digest, Line, Model, Quantity
 
 STAGES: Final[tuple[StageName, ...]] = ("download", "prepare", "train", "export")
 
@@ -97,6 +99,10 @@ class PrepareArguments(StageArguments):
     training: Training
     config: dict[str, Any]
     """LLaMA-Factory arguments as rendered by the operator, without template, paths and device."""
+    gpu: Gpu = Gpu()
+    """The cards that the training will ask for."""
+    scratch: Quantity = TrainResources().scratch
+    """Size of the training's scratch directory."""
 
 
 class TrainArguments(StageArguments):

@@ -13,6 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import (
     Artifact,
     DatasetStatus,
+    Estimate,
     GpuSeconds,
     ModelStatus,
     Published,
@@ -85,6 +86,8 @@ class PrepareResult(Result):
     """Content address that the training will have."""
     dataset: DatasetStatus
     warnings: tuple[Annotated[str, Field(max_length=300)], ...] = ()
+    estimate: Estimate | None = None
+    """What the training will take. Absent where it is finished."""
     trained: TrainResult | None = None
     """The finished training, where the store has one under `train_key`."""
 

@@ -68,10 +68,18 @@ def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_To
     """Whether data and configuration were proven good; silent until that is known."""
     if situation.stage in ("train", "export") or situation.kind == "Complete":
         warnings = stage_status(status, "prepare").message
-        rows = f"{status.dataset.rows} rows to learn from" if status.dataset else ""
-        yield _Told("Validated", True, "Warnings" if warnings else "Validated", warnings or rows)
+        yield _Told("Validated", True, "Warnings" if warnings else "Validated", warnings or _outlook(status))
     elif situation.kind == "Failed":
         yield _Told("Validated", False, situation.reason, situation.message)
+
+
+def _outlook(status: LoRAFineTuneStatus) -> str:
+    rows = f"{status.dataset.rows} rows to learn from" if status.dataset else ""
+    estimate = status.estimate
+    if estimate is None:
+        return rows
+    memory = f", {estimate.gpu_memory / 2**30:.1f} GiB of GPU memory" if estimate.gpu_memory else ""
+    return f"{rows}; about {estimate.steps} steps{memory}, {estimate.disk / 2**30:.1f} GiB of disk"
 
 
 def _condition(told: _Told, before: Condition | None, generation: int, now: datetime) -> Condition:

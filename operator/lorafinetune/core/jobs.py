@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.quantity import amount
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.spec import StageResources
 from lorafinetune.api.status import StageName
@@ -43,19 +44,6 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
 TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
 TOKEN_SECONDS: Final = 3600
-SUFFIXES: Final = {
-    "": 1.0,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
-"""Of quantities, as `api.types.QUANTITY_PATTERN` allows them."""
 HUB_SCHEMES: Final = ("hf://", "modelscope://")
 
 
@@ -262,13 +250,7 @@ def _threads(resources: StageResources) -> Iterator[Object]:
     """As many as the pod has CPUs: by default there would be one for each CPU of the node."""
     cpus = resources.limits.get("cpu") or resources.requests.get("cpu")
     if cpus:
-        yield {"name": "OMP_NUM_THREADS", "value": str(max(1, math.ceil(_number(str(cpus)))))}
-
-
-def _number(quantity: str) -> float:
-    """A quantity like `500m` or `8`."""
-    digits = quantity.rstrip("mkKMGTi")
-    return float(digits) * SUFFIXES[quantity[len(digits) :]]
+        yield {"name": "OMP_NUM_THREADS", "value": str(max(1, math.ceil(amount(cpus))))}
 
 
 def _receiver(receiver: Receiver) -> Iterator[Object]:

@@ -75,15 +75,16 @@ def record(
 def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) -> LoRAFineTuneStatus:
     warnings = "; ".join(result.warnings) or None
     prepare = stage_status(status, "prepare").model_copy(update={"key": result.key, "message": warnings})
-    status = with_stage(status, prepare).model_copy(update={"dataset": result.dataset})
+    found = {"dataset": result.dataset, "estimate": result.estimate}
+    status = with_stage(status, prepare).model_copy(update=found)
     train = stage_status(status, "train")
     if train.key != result.train_key:
         status = with_stage(status, StageStatus(name="train", key=result.train_key))
         status = without_outputs(status, "train")
     if result.trained is None:
         return status
-    found = result.trained.model_copy(update={"cache_hit": True})
-    return record(status, "train", result.train_key, found, now)
+    trained = result.trained.model_copy(update={"cache_hit": True})
+    return record(status, "train", result.train_key, trained, now)
 
 
 def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneStatus:

@@ -151,6 +151,8 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         dataset_keys=status.datasets,
         training=spec.training,
         config=render(spec),
+        gpu=spec.resources.train.gpu,
+        scratch=spec.resources.train.scratch,
     )
 
 

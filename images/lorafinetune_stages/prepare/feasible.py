@@ -1,0 +1,121 @@
+"""Whether a training can fit the declared card and disk, and what it will take: refused here, on a CPU,
+with the smallest change that fits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lorafinetune.api.quantity import amount
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import DatasetStatus, Estimate
+from lorafinetune.contract import effort, memory
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.memory import GIB, Cut, Settings, Shape
+from lorafinetune.contract.outcome import StageError
+
+LEAST_CUTOFF: Final = 128
+"""A cutoff below this is no advice."""
+MOST_SECONDS: Final = 2**53
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """One training on a model of a shape, with prepared rows.
+
+    longest: tokens of the longest rows, from the longest on.
+    """
+
+    arguments: PrepareArguments
+    shape: Shape
+    rows: DatasetStatus
+    longest: Sequence[int]
+
+    def prove(self) -> Estimate:
+        """What the training will take. Raises StageError where it can't fit."""
+        cut = self._cut()
+        disk = self._disk()
+        training, evaluating = self._seconds(cut)
+        return Estimate(
+            steps=effort.steps(self.arguments.training, self.rows.rows),
+            seconds=min(MOST_SECONDS, int(training + evaluating)),
+            evaluating_seconds=min(MOST_SECONDS, int(evaluating)),
+            gpu_memory=cut.estimate.total if cut else None,
+            micro_batch=cut.micro_batch if cut else None,
+            gradient_checkpointing=cut.gradient_checkpointing if cut else None,
+            disk=disk,
+        )
+
+    @property
+    def _share(self) -> int:
+        return self.arguments.training.batch_size // max(self.arguments.gpu.count, 1)
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings.of(self.arguments.training)
+
+    def _cut(self) -> Cut | None:
+        """Absent where no card is asked for, or its memory is not declared."""
+        gpu = self.arguments.gpu
+        if not gpu.count or gpu.memory is None:
+            return None
+        available = memory.usable(int(amount(gpu.memory)))
+        cut = memory.choose(self.shape, self._settings, self.longest, self._share, available)
+        if cut is None:
+            raise self._too_large(available)
+        return cut
+
+    def _too_large(self, available: int) -> StageError:
+        least = memory.smallest(self.shape, self._settings, self.longest, self._share)
+        peak = least.estimate
+        parts = {"weights": peak.weights, "adapter and optimizer": peak.adapter}
+        parts |= {"activations": peak.activations, "logits": peak.logits}
+        said = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
+        return StageError(
+            Reason.CUDA_OUT_OF_MEMORY,
+            f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest row of "
+            f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
+            f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
+            f"Set {' or '.join(self._remedies(available, peak.total))}.",
+        )
+
+    def _remedies(self, available: int, needed: int) -> Iterator[str]:
+        if cutoff := self._fitting_cutoff(available):
+            yield f"`spec.training.cutoffLength: {cutoff}`"
+        card = -(-int((needed + memory.RESERVE) / (1 - memory.RESERVED_SHARE)) // GIB)
+        yield f"`spec.resources.train.gpu.memory: {card}Gi` for a card of that size"
+
+    def _fitting_cutoff(self, available: int) -> int | None:
+        """The longest row that fits alone, where cutting there is worth a thought."""
+        low, high = 0, self.longest[0]
+        while high - low > 1:
+            middle = (low + high) // 2
+            peak = memory.estimate(self.shape, self._settings, middle, checkpointing=True)
+            low, high = (middle, high) if peak.total <= available else (low, middle)
+        return low if low >= LEAST_CUTOFF else None
+
+    def _disk(self) -> int:
+        base, scratch = self.arguments.model.bytes, self.arguments.scratch
+        needed = effort.disk(base, self.rows.tokens, self.shape.adapter)
+        if needed > amount(scratch):
+            raise StageError(
+                Reason.DISK_FULL,
+                f"resources.train.scratch: the training needs {_gib(needed)} of disk, {_gib(base)} of it "
+                f"for the base model, and {scratch} are declared",
+                f"Set `spec.resources.train.scratch: {-(-needed // GIB)}Gi`.",
+            )
+        return needed
+
+    def _seconds(self, cut: Cut | None) -> tuple[float, float]:
+        rows, training = self.rows, self.arguments.training
+        steps = effort.steps(training, rows.rows)
+        each = rows.tokens / rows.rows
+        trained = int(each * min(training.batch_size, rows.rows) * steps)
+        evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
+        multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
+        recomputed = cut.gradient_checkpointing if cut else False
+        return effort.seconds(multiplied, trained, evaluated, recomputed, self.arguments.gpu.count)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"

@@ -1,0 +1,63 @@
+"""How long a training takes and how much disk it needs: estimates, said before it begins."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from lorafinetune.api.spec import Training
+from lorafinetune.api.status import Estimate
+
+GPU_RATE: Final = 400e12
+"""Floating-point operations that an H100 does in a second of training: measured, in bf16."""
+CPU_RATE: Final = 130e9
+"""The same of two cores."""
+PASS: Final = 4
+"""Operations per token and weight: forward, and back to the input; frozen weights get no gradient."""
+RECOMPUTED: Final = 6
+EVALUATED: Final = 2
+STATE_BYTES: Final = 12
+"""Of one trained parameter in a checkpoint: itself and Adam's two moments, in fp32."""
+MUCH_EVALUATION: Final = 0.2
+"""Share of the time above which evaluation is worth a warning."""
+TOKEN_BYTES: Final = 9
+"""Of one token of a prepared row: itself, its label, and whether it is there."""
+MOST_STEPS: Final = 10**9
+STATES: Final = 3
+"""On the disk at once: the checkpoint that is written, the one that is sent, and the result."""
+
+
+def steps(training: Training, rows: int) -> int:
+    """Optimizer steps. rows: conversations that are trained on."""
+    if training.max_steps:
+        return training.max_steps
+    all_steps = math.ceil(math.ceil(rows / training.batch_size) * float(training.epochs or "0"))
+    return min(MOST_STEPS, all_steps)
+
+
+def evaluations(training: Training, steps: int) -> int:
+    """How often held-out rows are evaluated."""
+    return math.ceil(steps / training.evaluation.every_steps) if training.evaluation else 0
+
+
+def seconds(
+    parameters: int, trained: int, evaluated: int, recomputed: bool, gpus: int
+) -> tuple[float, float]:
+    """Of the optimizer steps, and of the evaluations: on H100s, or on two cores without a GPU.
+
+    parameters: weights that every token is multiplied with. trained, evaluated: tokens in all.
+    """
+    rate = GPU_RATE * gpus if gpus else CPU_RATE
+    each = RECOMPUTED if recomputed else PASS
+    return parameters * trained * each / rate, parameters * evaluated * EVALUATED / rate
+
+
+def disk(model: int, tokens: int, adapter: int) -> int:
+    """Bytes of scratch. model: bytes of the base. tokens: of all rows. adapter: trained parameters."""
+    return model + TOKEN_BYTES * tokens + STATES * STATE_BYTES * adapter
+
+
+def warnings(estimate: Estimate) -> Iterator[str]:
+    """What a person may want to change before it costs."""
+    if estimate.evaluating_seconds > MUCH_EVALUATION * estimate.seconds:
+        share = round(100 * estimate.evaluating_seconds / estimate.seconds)
+        yield f"evaluation takes about {share}% of the time: see training.evaluation.everySteps and fraction"

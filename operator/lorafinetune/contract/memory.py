@@ -1,0 +1,226 @@
+"""How much memory of a GPU a training takes, from the sizes of the model and of its longest conversations.
+
+One pure function serves twice: prepare refuses what can't fit the declared card, and train cuts a step for
+the card that it finds. Precision, quantisation and packing are given, never chosen: a result must not
+depend on the card that was free.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from lorafinetune.api.spec import Training
+from lorafinetune.contract.keys import resolved_precision
+
+Weights = Literal["bf16", "fp16", "fp32", "nf4"]
+"""How the frozen base is held."""
+WEIGHTS: Final[dict[str, Weights]] = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
+"""By the precision of the computation."""
+
+GIB: Final = 2**30
+KEPT_LENGTHS: Final = 64
+"""As many of the longest conversations are known by their length; the rest count as the last of them."""
+
+WEIGHT_BYTES: Final[dict[Weights, float]] = {"bf16": 2, "fp16": 2, "fp32": 4, "nf4": 0.5 + 1 / 64 + 1 / 4096}
+"""Bytes of one weight; nf4 with its scales, which are quantised themselves."""
+ADAPTER_BYTES: Final = 4 + 4 + 8 + 2
+"""Of one trained parameter: itself, its gradient, Adam's two moments, its copy for the matrix product."""
+LOGIT_BYTES: Final = 4 + 4 + 4
+"""Of one logit: the logarithm of its probability, and two gradients on the way back, in fp32."""
+CHUNK_PLACES: Final = 512
+"""Places whose logits are in memory at a time where the loss is taken at learned places alone."""
+CHUNK_LOGIT_BYTES: Final = 14
+DROPOUT_BYTES: Final = 1
+"""Of one element that may be dropped: whether it was."""
+ALLOWANCE: Final = 1.1
+"""Over what is counted: buffers of the libraries, and blocks that are rounded up."""
+
+RESERVE: Final = GIB
+RESERVED_SHARE: Final = 0.05
+"""What is left free of a card: the driver's own, and memory that is free in pieces too small to use."""
+
+MOST_ROWS: Final = 512
+"""More conversations in one pass gain nothing."""
+SATURATED_TOKENS: Final = 1024
+"""A pass over fewer tokens takes as long as one over these."""
+RECOMPUTING: Final = 1.5
+"""How much longer a pass takes that computes its activations twice."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a base model and of the adapter on it. Elements, each summed over the whole model:
+
+    parameters: of the base. quantised: those in the linear layers that nf4 holds. largest: in one layer.
+    adapter: parameters that are trained. inputs, outputs: of the layers with an adapter. middles: between
+    the halves of the adapters. norms: of the layers that normalise. attention: queries, keys, values and
+    results. gates: of the perceptrons' middle.
+    """
+
+    parameters: int
+    quantised: int
+    largest: int
+    adapter: int
+    layers: int
+    hidden: int
+    vocabulary: int
+    inputs: int
+    outputs: int
+    middles: int
+    norms: int
+    attention: int
+    gates: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a training counts for its memory.
+
+    packed: conversations are put one after another without padding, and logits are made at learned
+    places alone. compiled: layers keep no more than they must.
+    """
+
+    weights: Weights = "bf16"
+    dropout: bool = False
+    dora: bool = False
+    packed: bool = False
+    compiled: bool = False
+
+    @classmethod
+    def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
+        lora = training.lora
+        weights = WEIGHTS[resolved_precision(training.precision)]
+        return cls(weights, float(lora.dropout) > 0, lora.variant == "dora", packed, compiled)
+
+    @property
+    def width(self) -> int:
+        """Bytes of one number of the computation."""
+        return 4 if self.weights == "fp32" else 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes at the moment when the most is used."""
+
+    weights: int
+    adapter: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.adapter + self.activations + self.logits
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one optimizer step is cut on one device.
+
+    micro_batch: conversations in one pass. accumulation: passes in a step. tokens: of the longest pass.
+    """
+
+    micro_batch: int
+    accumulation: int
+    tokens: int
+    gradient_checkpointing: bool
+    estimate: Estimate
+
+
+def usable(card: int) -> int:
+    """Bytes of a card's memory that a training may take. card: all of its memory in bytes."""
+    return max(0, int(card * (1 - RESERVED_SHARE)) - RESERVE)
+
+
+def estimate(shape: Shape, settings: Settings, tokens: int, checkpointing: bool) -> Estimate:
+    """The peak of a training. tokens: of its longest pass, padding included."""
+    kept = per_token(shape, settings) * tokens
+    at_block = _working(shape) * tokens
+    at_logits = _logits(shape, settings, tokens)
+    if checkpointing:
+        at_block += kept / shape.layers
+        kept = settings.width * shape.hidden * shape.layers * tokens
+    activations = kept if at_logits > at_block else kept + at_block
+    return Estimate(
+        weights=int(_weights(shape, settings)),
+        adapter=ADAPTER_BYTES * shape.adapter,
+        activations=int(activations * ALLOWANCE),
+        logits=int(at_logits) if at_logits > at_block else 0,
+    )
+
+
+def per_token(shape: Shape, settings: Settings) -> float:
+    """Bytes that the forward pass keeps of one token for the way back, logits left out."""
+    streams = 2 * shape.hidden * shape.layers
+    width = settings.width
+    if settings.compiled:
+        kept = width * (shape.norms + streams + shape.attention + 3 * shape.gates)
+    elif settings.packed or settings.weights == "fp32":
+        kept = 4 * shape.norms + width * (streams + shape.attention + 4 * shape.gates)
+    else:  # every adapter keeps its input anew
+        kept = 4 * shape.norms + width * (shape.inputs + shape.attention + 3 * shape.gates)
+    dropped = (DROPOUT_BYTES + (width if settings.packed else 0)) * shape.inputs
+    return kept + width * shape.middles + settings.dropout * dropped + settings.dora * 4 * shape.outputs
+
+
+def longest_pass(longest: Sequence[int], rows: int, packed: bool) -> int:
+    """Tokens of the longest pass over `rows` conversations. longest: their lengths, from the longest on."""
+    if not packed:
+        return rows * longest[0]
+    return sum(longest[:rows]) + max(0, rows - len(longest)) * longest[-1]
+
+
+def cuts(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Iterator[Cut]:
+    """All ways to cut the `share` conversations of a step that one device takes, the fastest first.
+
+    Padded passes all have the same number of conversations; packed ones are filled up to their tokens.
+    """
+    rows = range(1, min(share, MOST_ROWS) + 1)
+    sizes = [size for size in rows if settings.packed or share % size == 0]
+    ways = [_cut(shape, settings, longest, share, size, again) for size in sizes for again in (False, True)]
+    yield from sorted(ways, key=lambda cut: (_cost(cut), -cut.micro_batch))
+
+
+def choose(
+    shape: Shape, settings: Settings, longest: Sequence[int], share: int, available: int
+) -> Cut | None:
+    """The fastest cut that fits `available` bytes; None where none does."""
+    return next(
+        (cut for cut in cuts(shape, settings, longest, share) if cut.estimate.total <= available), None
+    )
+
+
+def smallest(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Cut:
+    """The cut that takes the least memory."""
+    return min(cuts(shape, settings, longest, share), key=lambda cut: cut.estimate.total)
+
+
+def _cut(
+    shape: Shape, settings: Settings, longest: Sequence[int], share: int, size: int, checkpointing: bool
+) -> Cut:
+    tokens = longest_pass(longest, size, settings.packed)
+    peak = estimate(shape, settings, tokens, checkpointing)
+    return Cut(size, -(-share // size), tokens, checkpointing, peak)
+
+
+def _cost(cut: Cut) -> float:
+    each = max(cut.tokens, SATURATED_TOKENS) * (RECOMPUTING if cut.gradient_checkpointing else 1)
+    return cut.accumulation * each
+
+
+def _weights(shape: Shape, settings: Settings) -> float:
+    if settings.weights != "nf4":
+        return shape.parameters * WEIGHT_BYTES[settings.weights]
+    unquantised = 2 * (shape.parameters - shape.quantised)
+    return unquantised + shape.quantised * WEIGHT_BYTES["nf4"] + 2 * shape.largest
+
+
+def _working(shape: Shape) -> float:
+    """Bytes of one token's gradients while one layer is on its way back."""
+    return 16 * shape.hidden + 8 * shape.gates / shape.layers
+
+
+def _logits(shape: Shape, settings: Settings, tokens: int) -> float:
+    if settings.packed:
+        chunk = min(tokens, CHUNK_PLACES) * shape.vocabulary * CHUNK_LOGIT_BYTES
+        return chunk + 6 * shape.hidden * tokens
+    return tokens * shape.vocabulary * LOGIT_BYTES

@@ -1,0 +1,57 @@
+"""Steps, time and disk of a training, before it begins."""
+
+from typing import Any
+
+import pytest
+
+from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.api.status import Estimate
+from lorafinetune.contract import effort
+
+
+@pytest.mark.parametrize(
+    ("training", "rows", "expected"),
+    [
+        pytest.param({"epochs": "3"}, 80, 30, id="whole batches"),
+        pytest.param({"epochs": "2"}, 9, 4, id="the last batch of an epoch is short"),
+        pytest.param({"epochs": "0.5"}, 80, 5, id="half an epoch"),
+        pytest.param({"max_steps": 7}, 80, 7, id="steps that are given"),
+        pytest.param({"epochs": "1000000"}, 10**9, 10**9, id="more than can be counted"),
+    ],
+)
+def test_steps(training: dict[str, Any], rows: int, expected: int) -> None:
+    assert effort.steps(Training(**training), rows) == expected
+
+
+def test_evaluations() -> None:
+    evaluated = Training(epochs="1", evaluation=Evaluation(fraction="0.1", every_steps=10))
+    assert effort.evaluations(evaluated, 25) == 3
+    assert effort.evaluations(Training(epochs="1"), 25) == 0
+
+
+def test_a_nine_billion_model_learns_about_12_000_tokens_a_second_on_an_h100() -> None:
+    training, evaluating = effort.seconds(8_600_000_000, 12_000, 0, recomputed=False, gpus=1)
+    assert 0.9 < training < 1.1
+    assert evaluating == 0
+
+
+def test_a_small_model_takes_about_a_second_for_256_tokens_on_two_cores() -> None:
+    training, _ = effort.seconds(135_000_000, 256, 0, recomputed=False, gpus=0)
+    assert 0.9 < training < 1.1
+
+
+def test_computing_twice_and_fewer_cards_take_longer() -> None:
+    once, twice = (effort.seconds(10**9, 10**6, 0, again, gpus=1)[0] for again in (False, True))
+    assert twice == 1.5 * once == 3 * effort.seconds(10**9, 10**6, 0, False, gpus=2)[0]
+
+
+def test_the_disk_holds_the_base_the_rows_and_the_checkpoints() -> None:
+    assert effort.disk(1000, 10, 5) == 1000 + 90 + 180
+
+
+def test_much_evaluation_is_a_warning() -> None:
+    much, little = (Estimate(steps=1, seconds=100, evaluating_seconds=s, disk=1) for s in (25, 20))
+    assert list(effort.warnings(much)) == [
+        "evaluation takes about 25% of the time: see training.evaluation.everySteps and fraction"
+    ]
+    assert list(effort.warnings(little)) == []

@@ -1,0 +1,157 @@
+"""The estimate of a card's memory: against measured peaks, and what follows from it."""
+
+from dataclasses import replace
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorafinetune.api.spec import Lora, Training
+from lorafinetune.contract.memory import (
+    GIB,
+    Settings,
+    Shape,
+    choose,
+    estimate,
+    longest_pass,
+    per_token,
+    smallest,
+    usable,
+)
+
+LAYERS, HIDDEN, MIDDLE, HEADS, GROUPS, WORDS, RANK = 40, 4096, 13696, 4096, 256, 151552, 8
+LINEAR: Final = 2 * HIDDEN * HEADS + 2 * HIDDEN * GROUPS + 3 * HIDDEN * MIDDLE
+INPUTS: Final = 3 * HIDDEN + HEADS + HIDDEN + MIDDLE
+OUTPUTS: Final = HEADS + 2 * GROUPS + HIDDEN + 2 * MIDDLE + HIDDEN
+GLM_9B: Final = Shape(
+    parameters=LAYERS * (LINEAR + 2 * HIDDEN + HEADS + 2 * GROUPS) + 2 * HIDDEN * WORDS + HIDDEN,
+    quantised=LAYERS * LINEAR,
+    largest=2 * HIDDEN * MIDDLE,
+    adapter=RANK * LAYERS * (INPUTS + OUTPUTS),
+    layers=LAYERS,
+    hidden=HIDDEN,
+    vocabulary=WORDS,
+    inputs=LAYERS * INPUTS,
+    outputs=LAYERS * OUTPUTS,
+    middles=LAYERS * RANK * 6,
+    norms=LAYERS * 2 * HIDDEN,
+    attention=LAYERS * 2 * (HEADS + GROUPS),
+    gates=LAYERS * MIDDLE,
+)
+"""GLM-4-9B with an adapter of rank 8 on every linear layer."""
+PLAIN: Final = Settings()
+COMPILED: Final = Settings(packed=True, compiled=True)
+
+
+@pytest.mark.parametrize(("tokens", "measured"), [(3072, 35.5), (8192, 63.0)])
+def test_the_estimate_is_never_below_the_measured_peak_and_little_above(tokens: int, measured: float) -> None:
+    """Measured on an H100: packed rows, compiled layers, no checkpointing."""
+    peak = estimate(GLM_9B, COMPILED, tokens, checkpointing=False).total / GIB
+    assert measured <= peak <= 1.15 * measured
+
+
+def test_the_parts_of_the_estimate_are_what_one_would_count() -> None:
+    peak = estimate(GLM_9B, PLAIN, 2048, checkpointing=True)
+    assert peak.weights == 2 * GLM_9B.parameters
+    assert peak.adapter == 18 * 23_797_760
+    assert peak.logits == 12 * 2048 * WORDS
+    assert peak.total == sum([peak.weights, peak.adapter, peak.activations, peak.logits])
+
+
+LESS: Final = {
+    "checkpointing": (PLAIN, False, PLAIN, True),
+    "a quantised base": (PLAIN, True, replace(PLAIN, weights="nf4"), True),
+    "half precision": (replace(PLAIN, weights="fp32"), True, PLAIN, True),
+    "no dropout": (replace(PLAIN, dropout=True), False, PLAIN, False),
+    "no decomposition": (replace(PLAIN, dora=True), False, PLAIN, False),
+    "logits at learned places alone": (PLAIN, True, replace(PLAIN, packed=True), True),
+    "compiled layers": (replace(PLAIN, packed=True), False, COMPILED, False),
+}
+
+
+@pytest.mark.parametrize("sentence", LESS)
+def test_less_memory_is_taken_by(sentence: str) -> None:
+    more, more_again, less, less_again = LESS[sentence]
+    assert estimate(GLM_9B, more, 2048, more_again).total > estimate(GLM_9B, less, 2048, less_again).total
+
+
+def test_settings_are_those_of_the_training() -> None:
+    training = Training(epochs="1", precision="fp32", lora=Lora(dropout="0.1", variant="dora"))
+    assert Settings.of(training) == Settings("fp32", dropout=True, dora=True)
+    assert Settings.of(Training(epochs="1"), packed=True) == Settings("bf16", packed=True)
+
+
+def test_padded_rows_are_as_long_as_the_longest() -> None:
+    assert longest_pass((100, 60, 10), 3, packed=False) == 300
+
+
+def test_packed_rows_are_as_long_as_they_are() -> None:
+    assert longest_pass((100, 60, 10), 2, packed=True) == 160
+    assert longest_pass((100, 60, 10), 5, packed=True) == 190
+
+
+CUTS: Final = {
+    "a large card computes activations once": (PLAIN, 80, (2, False)),
+    "a middling card computes them twice": (PLAIN, 40, (4, True)),
+    "the recipe's card takes packed rows": (COMPILED, 24, (2, True)),
+    "a quantised base leaves room for more": (replace(PLAIN, weights="nf4"), 24, (2, True)),
+    "a small card takes a quantised base row by row": (replace(PLAIN, weights="nf4"), 16, (1, True)),
+}
+
+
+@pytest.mark.parametrize("sentence", CUTS)
+def test_the_fastest_cut_that_fits(sentence: str) -> None:
+    settings, card, expected = CUTS[sentence]
+    cut = choose(GLM_9B, settings, (2048,), 8, usable(card * GIB))
+    assert cut is not None
+    assert (cut.micro_batch, cut.gradient_checkpointing) == expected
+
+
+def test_a_card_that_is_too_small_has_no_cut() -> None:
+    assert choose(GLM_9B, PLAIN, (2048,), 8, usable(16 * GIB)) is None
+    assert smallest(GLM_9B, PLAIN, (2048,), 8).micro_batch == 1
+
+
+def test_short_rows_fit_a_card_that_long_ones_do_not() -> None:
+    assert choose(GLM_9B, PLAIN, (2048,), 8, usable(24 * GIB)) is None
+    assert choose(GLM_9B, PLAIN, (512,), 8, usable(24 * GIB)) is not None
+
+
+def test_a_reserve_of_every_card_is_left_free() -> None:
+    assert usable(80 * GIB) == 75 * GIB
+    assert usable(0) == 0
+
+
+@given(
+    share=st.integers(1, 64),
+    longest=st.lists(st.integers(1, 4096), min_size=1, max_size=8).map(lambda n: sorted(n, reverse=True)),
+    card=st.integers(1, 200),
+    packed=st.booleans(),
+)
+def test_no_conversation_is_left_out_and_what_is_chosen_fits(
+    share: int, longest: list[int], card: int, packed: bool
+) -> None:
+    available = usable(card * GIB)
+    cut = choose(GLM_9B, Settings(packed=packed), longest, share, available)
+    least = smallest(GLM_9B, Settings(packed=packed), longest, share)
+    assert (cut is None) == (least.estimate.total > available)
+    if cut:
+        assert cut.estimate.total <= available
+        assert cut.micro_batch * cut.accumulation >= share
+        assert packed or cut.micro_batch * cut.accumulation == share
+
+
+@given(tokens=st.integers(1, 100_000), checkpointing=st.booleans(), packed=st.booleans())
+def test_more_tokens_never_take_less(tokens: int, checkpointing: bool, packed: bool) -> None:
+    settings = Settings(packed=packed)
+    one, other = (estimate(GLM_9B, settings, count, checkpointing).total for count in (tokens, tokens + 64))
+    assert one <= other
+
+
+def test_a_token_of_a_plain_layer_keeps_what_was_counted_on_a_real_one() -> None:
+    """Counted by torch's hooks on the saved tensors of a LLaMA layer under autocast."""
+    inputs, attention = 3 * 256 + 256 + 2 * 256 + 768, 2 * (256 + 64)
+    layer = Shape(0, 0, 0, 0, 1, 256, 1000, inputs, 0, 7 * RANK, 2 * 256, attention, 768)
+    counted, scales = 12696, 4 * (8 + 2)  # one number for each head and each normalisation
+    assert per_token(layer, PLAIN) == counted - scales
