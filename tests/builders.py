@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import decode
@@ -10,6 +10,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Artifact, DatasetStatus, ModelStatus, StageName, TrainingStatus
 from lorafinetune.contract.keys import digest
+from lorafinetune.contract.memory import Shape
 from lorafinetune.contract.outcome import (
     DownloadResult,
     ExportResult,
@@ -108,3 +109,29 @@ def error(reason: Reason, message: str = "it went wrong") -> StageError:
 def later(**delta: float) -> datetime:
     """NOW plus a time."""
     return NOW + timedelta(**delta)
+
+
+def _glm_9b(rank: int = 8) -> Shape:
+    layers, hidden, middle, groups, words = 40, 4096, 13696, 256, 151552
+    linear = 2 * hidden * hidden + 2 * hidden * groups + 3 * hidden * middle
+    inputs = 5 * hidden + middle
+    outputs = 3 * hidden + 2 * groups + 2 * middle
+    return Shape(
+        parameters=layers * (linear + 3 * hidden + 2 * groups) + 2 * hidden * words + hidden,
+        quantised=layers * linear,
+        largest=2 * hidden * middle,
+        adapter=rank * layers * (inputs + outputs),
+        layers=layers,
+        hidden=hidden,
+        vocabulary=words,
+        inputs=layers * inputs,
+        outputs=layers * outputs,
+        middles=layers * rank * 6,
+        norms=layers * 2 * hidden,
+        attention=layers * 2 * (hidden + groups),
+        gates=layers * middle,
+    )
+
+
+GLM_9B: Final = _glm_9b()
+"""GLM-4-9B with an adapter of rank 8 on every linear layer."""

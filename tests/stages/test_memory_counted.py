@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
     ],
 )
 def test_a_token_keeps_as_much_as_is_estimated(model: str, training: dict[str, Any]) -> None:
-    from bench.memory import kept_of_a_token
+    from bench.memory.counted import kept_of_a_token
 
     counted, estimated = kept_of_a_token(model, Training.decode({"epochs": "1", **training}))
     assert 0.95 * counted < estimated < 1.1 * counted

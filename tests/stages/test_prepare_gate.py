@@ -95,7 +95,7 @@ def test_a_template_for_images_is_an_error(bench: Bench) -> None:
 def test_a_model_without_a_chat_template_is_a_warning(tmp_path: Path, model: Mapping[str, bytes]) -> None:
     files = {name: data for name, data in model.items() if name != "chat_template.jinja"}
     result = Bench(tmp_path, files).add(IDENTITY).run("smollm2")
-    assert result.warnings == ("the model has no chat template of its own to compare the template with",)
+    assert result.warnings[0] == "the model has no chat template of its own to compare the template with"
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,17 @@ def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
 
 def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would(bench: Bench) -> None:
     bench.add(json_lines([alpaca("why " * 800, "because " * 800)]), "long.jsonl")
-    bench.gpu = Gpu(memory="2Gi")
+    bench.gpu = Gpu(memory="1536Mi")
     error = failure(bench)
     assert error.reason is Reason.CUDA_OUT_OF_MEMORY
     assert error.message == (
-        "resources.train.gpu.memory: the training needs 1.2 GiB at its longest row of 1635 tokens "
-        "(weights 0.3 GiB, adapter and optimizer 0.0 GiB, activations 0.1 GiB, logits 0.9 GiB), with one "
-        "row at a time and activations computed twice; of 2Gi it can use 0.9 GiB"
+        "resources.train.gpu.memory: the training needs 0.7 GiB at its longest row of 1635 tokens "
+        "(weights 0.3 GiB, adapter and optimizer 0.0 GiB, activations 0.1 GiB, logits 0.3 GiB), with one "
+        "row at a time and activations computed twice; of 1536Mi it can use 0.4 GiB"
+    )
+    assert error.hint == (
+        "Set `spec.training.cutoffLength: 196` "
+        "or `spec.resources.train.gpu.memory: 2Gi` for a card of that size."
     )
     bench.gpu = Gpu(memory="3Gi")
     assert bench.run().cache_hit

@@ -56,6 +56,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
         "microBatch": 4,
         "packTokens": 1024,
         "gradientCheckpointing": False,
+        "estimatedBytes": 0,
         "levers": {
             "attention": "each",
             "sparse_loss": True,

@@ -19,7 +19,6 @@ from lorafinetune.contract.extra_args import (
     OWNED,
     REFUSED,
     Refusal,
-    own_loss,
     packing_safe,
     problem,
     shaping,
@@ -179,11 +178,7 @@ def test_a_key_is_made_of_what_will_be_refused_too() -> None:
     assert shaping({"nonsense": "x", "adam_beta1": "nan"}) == {"nonsense": "x", "adam_beta1": "nan"}
 
 
-def test_noise_that_is_scaled_by_the_length_of_a_row_forbids_packing() -> None:
-    assert packing_safe(["adam_beta1", "use_dft_loss"])
+def test_noise_that_is_scaled_by_the_length_of_a_row_and_another_loss_forbid_packing() -> None:
+    assert packing_safe(["adam_beta1", "disable_shuffling", "nonsense"])
     assert not packing_safe(["adam_beta1", "neftune_noise_alpha"])
-
-
-def test_a_loss_of_its_own_counts_only_where_it_is_switched_on() -> None:
-    assert own_loss({"use_dft_loss": "true"})
-    assert not own_loss({"use_dft_loss": "false", "adam_beta1": "0.9"})
+    assert not packing_safe(["use_dft_loss"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import GLM_9B
 from lorafinetune.api.spec import Lora, Training
 from lorafinetune.contract.memory import (
     GIB,
@@ -20,26 +21,6 @@ from lorafinetune.contract.memory import (
     usable,
 )
 
-LAYERS, HIDDEN, MIDDLE, HEADS, GROUPS, WORDS, RANK = 40, 4096, 13696, 4096, 256, 151552, 8
-LINEAR: Final = 2 * HIDDEN * HEADS + 2 * HIDDEN * GROUPS + 3 * HIDDEN * MIDDLE
-INPUTS: Final = 3 * HIDDEN + HEADS + HIDDEN + MIDDLE
-OUTPUTS: Final = HEADS + 2 * GROUPS + HIDDEN + 2 * MIDDLE + HIDDEN
-GLM_9B: Final = Shape(
-    parameters=LAYERS * (LINEAR + 2 * HIDDEN + HEADS + 2 * GROUPS) + 2 * HIDDEN * WORDS + HIDDEN,
-    quantised=LAYERS * LINEAR,
-    largest=2 * HIDDEN * MIDDLE,
-    adapter=RANK * LAYERS * (INPUTS + OUTPUTS),
-    layers=LAYERS,
-    hidden=HIDDEN,
-    vocabulary=WORDS,
-    inputs=LAYERS * INPUTS,
-    outputs=LAYERS * OUTPUTS,
-    middles=LAYERS * RANK * 6,
-    norms=LAYERS * 2 * HIDDEN,
-    attention=LAYERS * 2 * (HEADS + GROUPS),
-    gates=LAYERS * MIDDLE,
-)
-"""GLM-4-9B with an adapter of rank 8 on every linear layer."""
 PLAIN: Final = Settings()
 COMPILED: Final = Settings(packed=True, compiled=True)
 
@@ -55,7 +36,7 @@ def test_the_parts_of_the_estimate_are_what_one_would_count() -> None:
     peak = estimate(GLM_9B, PLAIN, 2048, checkpointing=True)
     assert peak.weights == 2 * GLM_9B.parameters
     assert peak.adapter == 18 * 23_797_760
-    assert peak.logits == 12 * 2048 * WORDS
+    assert peak.logits == 12 * 2048 * GLM_9B.vocabulary
     assert peak.total == sum([peak.weights, peak.adapter, peak.activations, peak.logits])
 
 
@@ -152,6 +133,6 @@ def test_more_tokens_never_take_less(tokens: int, checkpointing: bool, packed: b
 def test_a_token_of_a_plain_layer_keeps_what_was_counted_on_a_real_one() -> None:
     """Counted by torch's hooks on the saved tensors of a LLaMA layer under autocast."""
     inputs, attention = 3 * 256 + 256 + 2 * 256 + 768, 2 * (256 + 64)
-    layer = Shape(0, 0, 0, 0, 1, 256, 1000, inputs, 0, 7 * RANK, 2 * 256, attention, 768)
+    layer = Shape(0, 0, 0, 0, 1, 256, 1000, inputs, 0, 7 * 8, 2 * 256, attention, 768)
     counted, scales = 12696, 4 * (8 + 2)  # one number for each head and each normalisation
     assert per_token(layer, PLAIN) == counted - scales

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
-from lorafinetune.api.status import LoRAFineTuneStatus, StageName, TrainingStatus
+from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError
 from lorafinetune.core.steps import stage_status, watched_jobs
@@ -684,6 +684,20 @@ def test_what_an_export_warns_of_stands_in_its_stage() -> None:
     assert isinstance(warned, ExportResult)
     world.end(warned.model_copy(update={"warnings": ("merged whole", "by another")}))
     assert stage_status(world.settle(), "export").message == "merged whole; by another"
+
+
+def test_what_the_training_will_take_is_said_before_it_begins() -> None:
+    world = World()
+    run_until("prepare")(world)
+    estimate = Estimate(steps=30, seconds=600, gpu_memory=20 * 2**30, disk=2**30)
+    prepared = world.result("prepare")
+    assert isinstance(prepared, PrepareResult)
+    world.end(prepared.model_copy(update={"estimate": estimate}))
+    world.settle()
+    validated = next(c for c in world.status.conditions if c.type == "Validated")
+    said = "90 rows to learn from; about 30 steps, 20.0 GiB of GPU memory, 1.0 GiB of disk"
+    assert (validated.reason, validated.message) == ("Validated", said)
+    assert world.status.estimate == estimate
 
 
 def test_what_is_refused_on_a_cpu_is_not_validated() -> None:

@@ -28,6 +28,7 @@ class Feasibility:
 
     arguments: PrepareArguments
     shape: Shape
+    settings: Settings
     rows: DatasetStatus
     longest: Sequence[int]
 
@@ -50,23 +51,19 @@ class Feasibility:
     def _share(self) -> int:
         return self.arguments.training.batch_size // max(self.arguments.gpu.count, 1)
 
-    @property
-    def _settings(self) -> Settings:
-        return Settings.of(self.arguments.training)
-
     def _cut(self) -> Cut | None:
         """Absent where no card is asked for, or its memory is not declared."""
         gpu = self.arguments.gpu
         if not gpu.count or gpu.memory is None:
             return None
         available = memory.usable(int(amount(gpu.memory)))
-        cut = memory.choose(self.shape, self._settings, self.longest, self._share, available)
+        cut = memory.choose(self.shape, self.settings, self.longest, self._share, available)
         if cut is None:
             raise self._too_large(available)
         return cut
 
     def _too_large(self, available: int) -> StageError:
-        least = memory.smallest(self.shape, self._settings, self.longest, self._share)
+        least = memory.smallest(self.shape, self.settings, self.longest, self._share)
         peak = least.estimate
         parts = {"weights": peak.weights, "adapter and optimizer": peak.adapter}
         parts |= {"activations": peak.activations, "logits": peak.logits}
@@ -90,7 +87,7 @@ class Feasibility:
         low, high = 0, self.longest[0]
         while high - low > 1:
             middle = (low + high) // 2
-            peak = memory.estimate(self.shape, self._settings, middle, checkpointing=True)
+            peak = memory.estimate(self.shape, self.settings, middle, checkpointing=True)
             low, high = (middle, high) if peak.total <= available else (low, middle)
         return low if low >= LEAST_CUTOFF else None
 

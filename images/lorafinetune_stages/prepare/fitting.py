@@ -31,17 +31,12 @@ MAX_SHOWN: Final = 600
 @dataclass(frozen=True)
 class Fit:
     """tokeniser: ready to use. differences: of the renderings, for the report. default_system: what is to
-    be said of rows without a system prompt; empty where the defaults agree. told: the system prompt that
-    the template gives them."""
+    be said of rows without a system prompt; empty where the defaults agree."""
 
     tokeniser: Tokeniser
     warnings: Sequence[str] = ()
     differences: dict[str, str] = field(default_factory=dict)
     default_system: str = ""
-
-    @property
-    def told(self) -> str:
-        return str(self.tokeniser.template.default_system or "")
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,11 @@ def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> Fit:
         warning = f"template {name} differs from the model's own: {_around_difference(different)}"
         return Fit(tokeniser, [warning], {"model": different.own or "", "template": different.ours})
     return Fit(tokeniser, default_system=_default_system(name, plain[0]))
+
+
+def default_prompt(name: str) -> str:
+    """What a template says to the assistant in conversations without a system prompt."""
+    return str(TEMPLATES[name].default_system or "")
 
 
 def _default_system(name: str, plain: Rendered) -> str:

@@ -18,7 +18,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.building import HELD_OUT, TRAIN, Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.fitting import Fit, fit_template
+from lorafinetune_stages.prepare.fitting import Fit, default_prompt, fit_template
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import Inputs
 from lorafinetune_stages.prepare.output import Prepared, commit_prepared, lineage, shortened
@@ -126,7 +126,7 @@ class Maker:
         yield from fit.warnings
         if fit.default_system and train.without_system:
             yield f"{train.without_system} training rows {fit.default_system}"
-        if train.without_system and (warning := self._contradiction(fit)):
+        if train.without_system and (warning := self._contradiction()):
             yield warning
         if self.findings.bad:
             yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad"
@@ -140,6 +140,7 @@ class Maker:
                 f"{training.cutoff_length}; the longest has {longest} tokens"
             )
 
-    def _contradiction(self, fit: Fit) -> str:
+    def _contradiction(self) -> str:
+        template = self.inputs.template
         some = self.corpus.read(self.rows.train[:EXAMINED_ROWS])
-        return contradiction(self.inputs.template, fit.told, (row for _, row in some))
+        return contradiction(template, default_prompt(template), (row for _, row in some))

@@ -18,10 +18,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Lora, Training
 from lorafinetune.contract.arguments import PrepareArguments
-from lorafinetune.contract.memory import Shape
+from lorafinetune.contract.keys import resolved_packing
+from lorafinetune.contract.memory import Settings, Shape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.inputs import Inputs
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
+from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack
 
 SHOWN_LAYERS: Final = 16
 
@@ -37,17 +39,19 @@ class Toolkit:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was loaded to try a training, and the sizes of its model."""
+    """What was loaded to try a training, the sizes of its model, and what else counts for its memory."""
 
     toolkit: Toolkit
     shape: Shape
+    settings: Settings
 
 
 def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Proof:
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
-    return Proof(toolkit, check_architecture(inputs.model.config, model, training.lora))
+    network = check_architecture(inputs.model.config, model, training.lora)
+    return Proof(toolkit, measure(network, training.lora), _settings(training, network))
 
 
 def load_toolkit(config: Mapping[str, Any], template: str, model: Path, training: Training) -> Toolkit:
@@ -86,15 +90,23 @@ def _complete(config: Mapping[str, Any], template: str, model: Path, training: T
     }
 
 
-def check_architecture(config: Mapping[str, Any], model: Path, lora: Lora) -> Shape:
-    """Builds the model without its weights, and counts it with its adapter.
+def _settings(training: Training, network: Any) -> Settings:
+    """As the train stage will choose them where it finds a card and a compiler."""
+    config = network.config.get_text_config()
+    packed = resolved_packing(training) == "documents" and can_pack(config, training.cutoff_length)
+    compiled = packed and training.lora.variant in PLAIN_VARIANTS and training.precision != "fp32"
+    return Settings.of(training, packed=packed, compiled=compiled)
+
+
+def check_architecture(config: Mapping[str, Any], model: Path, lora: Lora) -> Any:
+    """Builds the model without its weights.
 
     Raises StageError(ModelUnsupported), or StageError(ConfigInvalid) for a target that is not there.
     """
     _check_supported(config)
     network = build(model)
     check_targets(lora.targets, adaptable(network), fixed(network))
-    return measure(network, lora)
+    return network
 
 
 def check_targets(targets: Iterable[str], layers: Iterable[str], untuned: Mapping[str, str]) -> None:

@@ -81,9 +81,9 @@ def _estimate(
     tried = proof_key(arguments, training_key)
     if found := find_estimate(inputs.key, tried, context.store):
         return found
-    shape = (proof or _prove(arguments, inputs, context)).shape
+    proof = proof or _prove(arguments, inputs, context)
     longest = prepared.longest or (arguments.training.cutoff_length,)
-    estimate = Feasibility(arguments, shape, prepared.dataset, longest).prove()
+    estimate = Feasibility(arguments, proof.shape, proof.settings, prepared.dataset, longest).prove()
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
 

@@ -23,6 +23,8 @@ MODEL_TYPES: Final = frozenset({"glm", "glm4", "llama", "mistral", "qwen2", "qwe
 """Layers in `model.layers`, attention through transformers' registry, and a head without a scale."""
 COMPILED_MULTIPLE: Final = 64
 """Matrix products like it, and padding stays below a hundredth."""
+PLAIN_VARIANTS: Final = ("lora", "rslora")
+"""Adapters of two matrix products, which compile."""
 MIXED: Final = {"bf16": "bfloat16", "fp16": "float16"}
 """torch's names of the precisions that are not its own."""
 C_COMPILERS: Final = ("gcc", "clang")
@@ -55,7 +57,7 @@ def can_pack(config: Any, cutoff_length: int) -> bool:
 
 def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
     """For packed conversations. head: width of an attention head. precision, variant: the spec's."""
-    plain = variant in ("lora", "rslora")
+    plain = variant in PLAIN_VARIANTS
     device = "cuda" if gpus else "cpu"
     fast = suits(device, precision, head)
     if gpus and not fast:

@@ -21,5 +21,6 @@ class Plan:
             "microBatch": self.fit.micro_batch,
             "packTokens": self.fit.pack_tokens,
             "gradientCheckpointing": self.fit.gradient_checkpointing,
+            "estimatedBytes": self.fit.bytes,
             "levers": self.levers.facts() if self.levers else None,
         }

@@ -88,7 +88,8 @@ class Attempt:
 
     def _plan(self) -> Plan:
         free = device.free_bytes(self.arguments.gpus)
-        plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, free)
+        longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
+        plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, longest, free)
         return plan
 
     def _train(self, portable: dict[str, Any], plan: Plan) -> "Watch":

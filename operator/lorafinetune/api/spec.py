@@ -267,7 +267,7 @@ class Training(Model):
     packing: Literal["auto", "none"] = "auto"
     """How the conversations of a step share the passes over the model. `auto` puts them one after
     another without padding, and none sees another: the same order and the same loss. `none` pads them.
-    The two draw dropout differently. `neftune_noise_alpha` and `label_smoothing_factor` are padded always."""
+    The two draw dropout differently. With `neftune_noise_alpha` or another loss they are padded always."""
     learn_from: Literal["allTurns", "lastTurn"] = "allTurns"
     """Which answers of a conversation are learned."""
     train_on_prompt: bool = False

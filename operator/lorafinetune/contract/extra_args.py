@@ -18,8 +18,8 @@ class ExtraArgument:
     """An argument that may be set by name.
 
     low, high: bounds of a number, themselves allowed but for the one in `without`. choices: of a text.
-    packing_safe: whether the loss and gradient of a conversation are the same beside others in one row.
-    own_loss: whether it replaces the loss by one that needs the logits of every token.
+    packing_safe: whether it means the same for a conversation in a row with others, where logits are made
+    at learned places alone.
     """
 
     type: type[bool] | type[int] | type[float] | type[str]
@@ -29,7 +29,6 @@ class ExtraArgument:
     choices: tuple[str, ...] = ()
     shapes_result: bool = True
     packing_safe: bool = True
-    own_loss: bool = False
 
     def parse(self, text: str) -> Value:
         """The typed value. Raises ValueError that says what the text must be."""
@@ -74,8 +73,8 @@ EXTRA_ARGUMENTS: Final = {
         str, choices=("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
     ),
     "torch_empty_cache_steps": ExtraArgument(int, 1, 1_000_000, shapes_result=False),
-    "use_dft_loss": ExtraArgument(bool, own_loss=True),
-    "use_eaft_loss": ExtraArgument(bool, own_loss=True),
+    "use_dft_loss": ExtraArgument(bool, packing_safe=False),
+    "use_eaft_loss": ExtraArgument(bool, packing_safe=False),
 }
 
 OWNED: Final = {
@@ -269,12 +268,7 @@ def shaping(arguments: Mapping[str, str]) -> dict[str, Value]:
 
 def packing_safe(names: Iterable[str]) -> bool:
     """Whether conversations may share a row in a training with these arguments."""
-    return all(EXTRA_ARGUMENTS[name].packing_safe for name in names)
-
-
-def own_loss(arguments: Mapping[str, str]) -> bool:
-    """Whether one of these arguments replaces the loss."""
-    return any(EXTRA_ARGUMENTS[name].own_loss and text == "true" for name, text in arguments.items())
+    return all(EXTRA_ARGUMENTS[name].packing_safe for name in names if name in EXTRA_ARGUMENTS)
 
 
 def _shapes(name: str) -> bool:

@@ -14,7 +14,7 @@ from lorafinetune.api.fields import is_marked, walk
 from lorafinetune.api.spec import LoRAFineTuneSpec, Training
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
-from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, shaping
+from lorafinetune.contract.extra_args import packing_safe, shaping
 
 SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 2, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
@@ -123,7 +123,7 @@ def resolved_precision(precision: str) -> str:
 
 def resolved_packing(training: Training) -> Literal["documents", "none"]:
     """`auto` packs the conversations of a step, unless an argument can't be packed with."""
-    safe = all(EXTRA_ARGUMENTS[name].packing_safe for name in training.extra_args if name in EXTRA_ARGUMENTS)
+    safe = packing_safe(training.extra_args)
     return "documents" if training.packing == "auto" and safe else "none"
 
 

@@ -154,7 +154,7 @@ def per_token(shape: Shape, settings: Settings) -> float:
     width = settings.width
     if settings.compiled:
         kept = width * (shape.norms + streams + shape.attention + 3 * shape.gates)
-    elif settings.packed or settings.weights == "fp32":
+    elif settings.weights == "fp32" or (settings.packed and not settings.dora):
         kept = 4 * shape.norms + width * (streams + shape.attention + 4 * shape.gates)
     else:  # every adapter keeps its input anew
         kept = 4 * shape.norms + width * (shape.inputs + shape.attention + 3 * shape.gates)

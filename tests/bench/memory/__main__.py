@@ -1,0 +1,133 @@
+"""The estimate of a training's memory beside what it takes: `python -m bench.memory`.
+
+On a GPU the peak of real optimizer steps with random weights: packed ones as the train stage takes them,
+padded ones through transformers' trainer. A cap on the allocator stands in for a smaller card, so what does
+not fit fails. Without a GPU, small models, and the bytes that the forward pass keeps for the way back.
+"""
+
+import gc
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from transformers import Trainer, TrainingArguments, default_data_collator
+
+from bench.memory.cases import CASES, SHAPES, Case, adapted, flat, network
+from bench.memory.counted import on_cpu
+from bench.results import Row, write_results
+from lorafinetune.contract.memory import GIB, RESERVE, Cut, Settings, choose, usable
+from lorafinetune_stages.shape import measure
+from lorafinetune_stages.train.collator import Collator
+from lorafinetune_stages.train.levers import Levers, apply
+from lorafinetune_stages.train.loss import chunk_loss
+
+STEPS: Final = 2
+
+
+def main(numbers: Sequence[str]) -> None:
+    """numbers: of the cases on a GPU; all by default. The results are written after each."""
+    if not torch.cuda.is_available():
+        write_results("activations", list(on_cpu()))
+        return
+    rows: list[Row] = []
+    for case in [CASES[int(number)] for number in numbers] or CASES:
+        rows.append(peak(case))
+        write_results("memory", rows)
+        torch.compiler.reset()
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def peak(case: Case) -> Row:
+    """The estimate and the peak of the cut that is chosen for the card that a cap stands in for.
+
+    Raises torch.OutOfMemoryError where that does not fit.
+    """
+    shape = measure(network(case.model, "meta", torch.bfloat16), case.spec.lora)
+    levers = case.levers
+    settings = Settings.of(case.spec, packed=levers is not None, compiled=bool(levers and levers.compiled))
+    cut = choose(shape, settings, (case.tokens,), case.rows, usable(case.card * GIB))
+    if cut is None:
+        raise SystemExit(f"{case} has no cut that fits")
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (case.card * GIB - RESERVE) / total))
+    before = torch.cuda.memory_allocated()
+    model = loaded(case, cut.gradient_checkpointing)
+    torch.cuda.reset_peak_memory_stats()
+    if levers:
+        train_packed(case, cut, model, levers)
+    else:
+        train_padded(case, cut, model)
+    return row(case, cut, torch.cuda.max_memory_allocated() - before)
+
+
+def row(case: Case, cut: Cut, measured: int) -> Row:
+    estimated = cut.estimate.total
+    return {
+        "model": case.model,
+        "settings": ", ".join(f"{name} {value}" for name, value in flat(case.training)) or "as by default",
+        "card GiB": case.card,
+        "tokens in a pass": cut.tokens,
+        "checkpointing": "yes" if cut.gradient_checkpointing else "no",
+        "estimate GiB": round(estimated / GIB, 2),
+        "measured GiB": round(measured / GIB, 2),
+        "estimate over measured %": round(100 * (estimated / measured - 1), 1),
+    }
+
+
+def loaded(case: Case, checkpointing: bool) -> Any:
+    base = network(case.model, "cuda", case.dtype)
+    if checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": True})
+        base.enable_input_require_grads()
+    return adapted(base, case.spec.lora)
+
+
+def random_rows(case: Case, steps: int) -> list[dict[str, torch.Tensor]]:
+    ids = torch.randint(0, SHAPES[case.model]["vocab_size"], (case.rows * steps, case.tokens))
+    return [{"input_ids": row, "labels": row, "attention_mask": torch.ones_like(row)} for row in ids]
+
+
+def train_packed(case: Case, cut: Cut, model: Any, levers: Levers) -> None:
+    """Optimizer steps as the train stage takes them, pack by pack."""
+    from lorafinetune_stages.train.packed_trainer import pack_nats  # imports LLaMA-Factory
+
+    apply(levers, model)
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, fused=True)
+    each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
+    rows = [{name: row.tolist() for name, row in rows.items()} for rows in random_rows(case, 1)]
+    batch = Collator(cut.tokens, levers.multiple)(rows)
+    for _ in range(STEPS):
+        for pack in batch["packs"]:
+            given = {name: value.cuda() if torch.is_tensor(value) else value for name, value in pack.items()}
+            with torch.autocast("cuda", case.dtype, enabled=case.dtype != torch.float32):
+                nats = pack_nats(model.get_base_model(), given, levers, each)
+            (nats / batch["learned"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def train_padded(case: Case, cut: Cut, model: Any) -> None:
+    """Optimizer steps as LLaMA-Factory's trainer takes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=STEPS,
+            per_device_train_batch_size=cut.micro_batch,
+            gradient_accumulation_steps=cut.accumulation,
+            bf16=case.dtype == torch.bfloat16,
+            fp16=case.dtype == torch.float16,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        rows = random_rows(case, STEPS)
+        Trainer(model, arguments, train_dataset=rows, data_collator=default_data_collator).train()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
