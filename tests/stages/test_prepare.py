@@ -92,7 +92,7 @@ def failure(bench: Bench, template: str | None = None, **training: Any) -> Stage
         pytest.param(
             {"a.txt": b"x", "README.md": b"x"},
             {},
-            "datasets[0].source: none of its 2 files is .json, .jsonl, .ndjson",
+            "datasets[0].source: none of its 2 files is .json, .jsonl, .ndjson, .parquet, .csv",
             id="a directory without rows",
         ),
         pytest.param(

@@ -9,17 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorafinetune.api.spec import Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import reading, window
 from lorafinetune_stages.prepare.findings import RowError
+from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.store import ignore_progress
 
+COLUMNS = table_columns(Dataset(source="s3://raw/a"))
 
-def shown(path: Path, content: bytes) -> list[str]:
+
+def shown(path: Path, content: bytes, name: str = "a.json") -> list[str]:
     """Every row as `place value` or `place: what is wrong`."""
     path.write_bytes(content)
-    rows = read_rows(path, "a.json", ignore_progress)
+    rows = read_rows(path, name, ignore_progress, COLUMNS)
     return [f"{place}: {row}" if isinstance(row, RowError) else f"{place} {row}" for place, row in rows]
 
 
@@ -144,18 +148,22 @@ def test_a_broken_list_ends_the_reading(tmp_path: Path, content: bytes, message:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        pytest.param(b"PAR1\x00", "is a Parquet file", id="parquet"),
         pytest.param(b"PK\x03\x04", "is a zip archive", id="zip"),
         pytest.param(b"\x1f\x8b\x08", "is a gzip archive", id="gzip"),
         pytest.param("[1]".encode("utf-16"), "is UTF-16 text", id="utf-16"),
-        pytest.param(b"instruction,output\n", "begins with 'instruction,'", id="csv"),
-        pytest.param(b"\x80\x04pickle", "begins with '\\x80\\x04pickle'", id="pickle"),
+        pytest.param(b"instruction,output\n", "begins with 'instruction,'", id="csv of another name"),
+        pytest.param(b"\x80\x04pickle", "is a Python pickle", id="pickle"),
+        pytest.param(
+            b"version https://git-lfs.github.com/spec/v1",
+            "is a pointer of Git LFS, without the file itself",
+            id="a pointer",
+        ),
     ],
 )
 def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, what: str) -> None:
     with pytest.raises(StageError) as caught:
         shown(tmp_path / "f", content)
-    expected = f"a.json:1: the file {what}; a dataset is a JSON list of rows, or JSON Lines, in UTF-8"
+    expected = f"a.json:1: the file {what}; a dataset is a JSON list of rows, JSON Lines, CSV or Parquet"
     assert caught.value.message == expected
 
 
@@ -209,7 +217,7 @@ def test_a_list_is_read_whole_however_it_is_cut_into_chunks(
     path.write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(window, "CHUNK_BYTES", chunk)
-        found = list(read_rows(path, "list.json", ignore_progress))
+        found = list(read_rows(path, "list.json", ignore_progress, COLUMNS))
     assert [row for _, row in found] == rows
     assert [place.index for place, _ in found] == list(range(len(rows)))
     if indent == 0 and all(not isinstance(row, list | dict) for row in rows):
@@ -229,5 +237,5 @@ def test_progress_counts_every_byte_once(tmp_path: Path) -> None:
         path = tmp_path / "f"
         path.write_bytes(content)
         counted: list[int] = []
-        list(read_rows(path, "a.json", counted.append))
+        list(read_rows(path, "a.json", counted.append, COLUMNS))
         assert sum(counted) == len(content)

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 from typing import Final
 
+from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.manifest import MANIFEST
@@ -30,7 +30,6 @@ MODEL_FILES: Final = (
 )
 LICENCE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*")
 README_FILES: Final = ("README*",)
-DATA_SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".parquet", ".csv")
 MAX_FILES: Final = 100_000
 MAX_LOGGED: Final = 20
 
@@ -47,7 +46,7 @@ def is_licence_file(path: str) -> bool:
 
 def is_data_file(path: str) -> bool:
     """Whether a file of a whole repository, prefix or directory may hold rows."""
-    return path != MANIFEST and PurePosixPath(path).suffix.lower() in DATA_SUFFIXES
+    return path != MANIFEST and is_row_file(path)
 
 
 def wanted_from(origin: Origin) -> Callable[[str], bool]:
@@ -80,7 +79,7 @@ def select_data(origin: Origin, snapshot: Snapshot) -> tuple[RemoteFile, ...]:
     if not files and origin.file:
         raise origin.error(origin.missing, f"does not exist: {origin.repository} has no such file")
     if not files:
-        raise origin.error(origin.unusable, f"has no file that ends in {', '.join(DATA_SUFFIXES)}")
+        raise origin.error(origin.unusable, f"has no file that ends in {', '.join(ROW_SUFFIXES)}")
     if empty := next((file.path for file in files if file.size == 0), None):
         raise origin.error(origin.unusable, f"has no rows: the file {empty} is empty")
     if any(file.path == MANIFEST for file in files):

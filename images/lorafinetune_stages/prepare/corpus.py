@@ -16,7 +16,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import clean
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, RowError
-from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader
+from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.prepare.texts import Texts, said
@@ -97,7 +97,8 @@ class Merger:
                 raise _empty(index, source)
 
     def _merge_file(self, index: int, source: DatasetFiles, name: str) -> None:
-        rows = read_rows(self.root / str(index) / name, name, self.advance)
+        path, columns = self.root / str(index) / name, table_columns(source.dataset)
+        rows = read_rows(path, name, self.advance, columns)
         first = list(itertools.islice(rows, ROWS_TO_RECOGNISE))
         if not first:
             return

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Dataset
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     INVALID_UTF8 = "invalid UTF-8"
     TOO_LARGE = "too large"
     NESTED_TOO_DEEP = "nested too deep"
+    WRONG_CELLS = "wrong number of cells"
     NOT_AN_OBJECT = "not an object"
     MISSING_FIELD = "missing field"
     WRONG_TYPE = "wrong type"
@@ -42,11 +43,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row is. line counts from 1. index counts from 0, and is given in a list of rows alone;
-    column (from 1) and byte (from 0) are given where the text itself is broken."""
+    """Where a row is. line counts from 1; Parquet has none. index counts from 0, and is given in a list
+    of rows and in Parquet; column (from 1) and byte (from 0) are given where the text itself is broken."""
 
     file: str
-    line: int
+    line: int | None
     index: int | None = None
     column: int | None = None
     byte: int | None = None
@@ -55,7 +56,13 @@ class Place:
         file = self.file if self.file.isprintable() else ascii(self.file)
         if self.column is not None:
             return f"{file}:{self.line}:{self.column} (byte {self.byte})"
-        return f"{file}:{self.line}" if self.index is None else f"{file}[{self.index}] (line {self.line})"
+        if self.index is None:
+            return file if self.line is None else f"{file}:{self.line}"
+        return f"{file}[{self.index}]" + ("" if self.line is None else f" (line {self.line})")
+
+
+Row = tuple[Place, Any]
+"""A place with the row's value, or with the RowError that took its place."""
 
 
 class RowError(Exception):

@@ -13,6 +13,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import messages, pairs
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.texts import Texts, type_name
 
 FormatName = Literal["alpaca", "sharegpt", "openai", "singleTurn", "multiTurn"]
@@ -70,6 +71,16 @@ class Reader:
 def columns_of(name: FormatName, own: Columns) -> Columns:
     """The names of a format's columns: the dataset's own where it names them."""
     return FORMATS[name].columns.model_copy(update=own.model_dump(exclude_none=True))
+
+
+def table_columns(dataset: Dataset) -> TableColumns:
+    """What is read of a table: the columns of the declared format, or of all of them."""
+    names = FORMATS if dataset.format == "auto" else [dataset.format]
+    read = [columns_of(name, dataset.columns) for name in names]
+    known = {column for columns in read for column in columns.model_dump().values() if column}
+    lists = {column for columns in read for column in (columns.messages, columns.history) if column}
+    texts = dataset.columns.model_dump(exclude={"messages", "history"}, exclude_none=True).values()
+    return TableColumns(known, lists - set(texts))
 
 
 def find_reader(dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]]) -> Reader:

@@ -10,6 +10,7 @@ from lorafinetune.api.spec import Dataset, Training
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
 from lorafinetune_stages.prepare.basemodel import BaseModel, incomplete, read_base_model
 from lorafinetune_stages.prepare.templates import resolve_template
 from lorafinetune_stages.store import Store
@@ -17,7 +18,6 @@ from lorafinetune_stages.store.manifest import Manifest, ManifestFile, find_outp
 
 TOOLCHAIN: Final = ("llamafactory", "transformers", "tokenizers")
 """Distributions whose version shapes the tokens."""
-ROW_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _row_files(index: int, files: Sequence[ManifestFile]) -> tuple[ManifestFile,
     """The files with rows, by name; a dataset of one file may name it as it likes."""
     if len(files) == 1:
         return tuple(files)
-    found = [file for file in files if file.path.lower().endswith(ROW_SUFFIXES)]
+    found = [file for file in files if is_row_file(file.path)]
     if not found:
         raise StageError(
             Reason.DATASET_INVALID,

@@ -1,4 +1,4 @@
-"""Rows out of a JSON list or out of JSON Lines, each with its place, in bounded memory.
+"""Rows out of JSON, JSON Lines, CSV and Parquet, each with its place, in bounded memory.
 
 A broken line spoils one row; what is broken in a list spoils all that follows, so it ends the reading.
 """
@@ -6,61 +6,77 @@ A broken line spoils one row; what is broken in a list spoils all that follows, 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.csv_rows import csv_rows
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES, Window
 from lorafinetune_stages.store import Advance
 
-Row = tuple[Place, Any]
-"""A place with the row's value, or with the RowError that took its place."""
-
 BOM: Final = b"\xef\xbb\xbf"
+PARQUET: Final = b"PAR1"
+CSV_SUFFIX: Final = ".csv"
 FOREIGN: Final = {
-    b"PAR1": "a Parquet file",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"BZh": "a bzip2 archive",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"ARROW1": "an Arrow file",
+    b"\x93NUMPY": "a NumPy file",
+    b"%PDF": "a PDF",
+    b"version https://git-lfs": "a pointer of Git LFS, without the file itself",
 }
 CHUNK_BYTES: Final = 2**20
 SPACE: Final = b" \t\r\n"
 
 
-def read_rows(path: Path, name: str, advance: Advance) -> Iterator[Row]:
-    """Every row of a file. name: the file's name in messages.
+def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) -> Iterator[Row]:
+    """Every row of a file. name: the file's name in messages. columns: what is read of a table.
 
-    Raises StageError(DatasetInvalid) where the file is neither a list nor lines of JSON.
+    The content says what a file is; only CSV is known by its name. Raises StageError(DatasetInvalid).
     """
     with path.open("rb") as file:
-        first, start = _first_byte(file, name)
+        head = file.read(CHUNK_BYTES)
+        if head.startswith(PARQUET):
+            from lorafinetune_stages.prepare.parquet_rows import parquet_rows  # imports pyarrow
+
+            yield from parquet_rows(path, name, advance, columns)
+            return
+        start = len(BOM) if head.startswith(BOM) else 0
+        first = _first_character(head, start, name)
         file.seek(start)
         advance(start)
-        yield from (_list_rows if first == b"[" else _line_rows)(file, name, start, advance)
+        if first and first not in b"[{":
+            yield from csv_rows(file, name, start, advance, columns)
+        else:
+            yield from (_list_rows if first == b"[" else _line_rows)(file, name, start, advance)
 
 
-def _first_byte(file: BinaryIO, name: str) -> tuple[bytes, int]:
-    """The first byte that is no white space, and where the text begins, after any byte order mark."""
-    head = file.read(CHUNK_BYTES)
+def _first_character(head: bytes, start: int, name: str) -> bytes:
+    """The first byte that is no white space. Raises StageError for a kind of file that is not read."""
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
             raise _unreadable(name, f"is {what}")
-    start = len(BOM) if head.startswith(BOM) else 0
     text = head[start:].lstrip()
-    if text and text[:1] not in b"[{":
+    if text and text[:1] not in b"[{" and not name.lower().endswith(CSV_SUFFIX):
         raise _unreadable(name, f"begins with {text[:12].decode('latin-1')!a}")
-    return text[:1], start
+    return text[:1]
 
 
 def _unreadable(name: str, what: str) -> StageError:
     return StageError(
         Reason.DATASET_INVALID,
-        f"{Place(name, 1)}: the file {what}; a dataset is a JSON list of rows, or JSON Lines, in UTF-8",
-        "Convert the file to JSON or JSON Lines in UTF-8.",
+        f"{Place(name, 1)}: the file {what}; a dataset is a JSON list of rows, JSON Lines, CSV or Parquet",
+        "Convert the file to one of these, in UTF-8. The name of a CSV file ends in .csv.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from datetime import date, datetime
 from typing import Any, Final
 
 from lorafinetune_stages.prepare.findings import Kind, RowError
@@ -15,13 +16,17 @@ TYPE_NAMES: Final = {
     int: "a number",
     float: "a number",
     str: "a text",
+    bytes: "binary data",
+    datetime: "a time",
+    date: "a date",
     type(None): "null",
 }
 
 
 def type_name(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return "NaN" if value != value else TYPE_NAMES[type(value)]
+    """What a value of JSON or of a table is, in words."""
+    name = type(value).__name__
+    return "NaN" if value != value else TYPE_NAMES.get(type(value), f"a value of the type {name}")
 
 
 class Texts:

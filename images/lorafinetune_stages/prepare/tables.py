@@ -1,0 +1,44 @@
+"""What tables, CSV and Parquet, have in common: named columns, some of which hold lists."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """Names of columns. known: those that are read. nested: those of them that hold lists, which a table
+    may keep as JSON in a text."""
+
+    known: Collection[str]
+    nested: Collection[str]
+
+    def unpacked(self, place: Place, row: dict[str, Any]) -> Row:
+        """The row with its lists as lists; an empty cell is none."""
+        for name in self.nested:
+            cell = row.get(name)
+            if not isinstance(cell, str):
+                continue
+            try:
+                row[name] = json.loads(cell) if cell else None
+            except (ValueError, RecursionError):
+                return place, RowError(Kind.BROKEN_JSON, name, "the cell is a text, and not a list as JSON")
+        return place, row
+
+
+def check_header(place: Place, names: Iterable[str]) -> None:
+    """Raises StageError for columns that can't be told apart."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise StageError(
+                Reason.DATASET_INVALID,
+                f"{place}: two columns are named {name[:64]!a}",
+                "Give every column a name of its own.",
+            )
+        seen.add(name)
