@@ -25,6 +25,7 @@ SHORT = 12
 TOLERANT = 10**8
 """From about here the API server takes a number and a half for whole, and keeps the half."""
 FEW = 3
+WEIGHT = "2.5"
 
 KEYS = {
     "extraArgs": r"[a-z0-9_]{1,64}",
@@ -39,12 +40,12 @@ KEYS = {
 def specs(draw: DrawFn, whole: bool = False) -> Json:
     """A valid spec; with `whole`, one in which every field is set."""
     spec = draw(_by_schema("spec", whole))
-    for dataset in spec["datasets"]:
-        if "maxBadFraction" in dataset:
-            dataset["onBadRow"] = "skip"
+    _obey_datasets(spec)
     if spec.get("export", {}).get("publish"):
         spec["export"].setdefault("merged", {})
     _obey_training(draw, spec, whole)
+    if "evaluation" in spec["training"]:
+        _obey_evaluation(draw, spec)
     _obey_connections(draw, spec)
     return spec
 
@@ -94,11 +95,31 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
     training |= draw(st.sampled_from([{"epochs": "0.5"}, {"epochs": "1e2"}, {"maxSteps": 100_000_000}]))
     if "learningRate" in training or whole:
         training["learningRate"] = draw(st.sampled_from(["1", "1e-4", "0.000001", "3E-05", "1e0"]))
-    if "evaluation" in training:
-        training["evaluation"]["fraction"] = draw(st.sampled_from(["0.1", "5e-1", "0.999"]))
     count = spec.get("resources", {}).get("train", {}).get("gpu", {}).get("count", 1)
     if count > 1:
         training["batchSize"] = count * draw(st.integers(1, 64))
+
+
+def _obey_datasets(spec: Json) -> None:
+    for index, dataset in enumerate(spec["datasets"]):
+        if "name" in dataset:
+            dataset["name"] = f"set-{index}"
+        if "maxBadFraction" in dataset:
+            dataset["onBadRow"] = "skip"
+        if "weight" in dataset:
+            dataset["weight"] = WEIGHT
+            spec["training"]["sampling"] = "proportional"
+
+
+def _obey_evaluation(draw: DrawFn, spec: Json) -> None:
+    evaluation = spec["training"]["evaluation"]
+    given: list[dict[str, Any]] = [{"fraction": fraction} for fraction in ("0.1", "5e-1", "0.999")]
+    given += [{"count": 9}, *({"dataset": d["name"]} for d in spec["datasets"] if "name" in d)]
+    for name in ("fraction", "count", "dataset"):
+        evaluation.pop(name, None)
+    evaluation |= draw(st.sampled_from(given))
+    if "dataset" in evaluation:
+        evaluation.pop("groupBy", None)
 
 
 def _obey_connections(draw: DrawFn, spec: Json) -> None:

@@ -76,7 +76,7 @@ class Bench:
             uploaded = upload_tree(self.store, Path(directory), place(kind, key))
         return commit_manifest(self.store, place(kind, key), kind, key, uploaded, {}, result)
 
-    def add(self, files: bytes | Mapping[str, bytes], name: str = "rows.jsonl", **fields: Any) -> "Bench":
+    def add(self, files: bytes | Mapping[str, bytes], name: str = "rows.jsonl", /, **fields: Any) -> "Bench":
         """Adds a dataset: one file of that name, or several. fields: of the Dataset, by Python names."""
         source = f"s3://raw/{len(self.datasets)}/{name}"
         key = keys.source_key(source, COMMIT)

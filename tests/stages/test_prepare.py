@@ -60,6 +60,13 @@ def failure(bench: Bench, template: str | None = None, **training: Any) -> Stage
             id="a special token of the tokenizer, while its plain ones are text",
         ),
         pytest.param(
+            json_lines([alpaca("q", "a<|im_🐳end|>b")]),
+            {"clean": Clean(remove=("🐳",))},
+            "datasets[0]: 1 of 1 rows can't be learned from (1 special token in text)\n"
+            "  rows.jsonl:1: answer 1: the text has the special token '<|im_end|>'",
+            id="a special token that cleaning would make",
+        ),
+        pytest.param(
             json_lines([GOOD]) + b'{"instruction": "q", "output": \n',
             {},
             "datasets[0]: 1 of 2 rows can't be learned from (1 broken JSON)\n"

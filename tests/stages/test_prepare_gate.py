@@ -10,6 +10,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Gpu
+from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError
 from stages.peer import smollm2
@@ -251,28 +252,42 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, model: Mapping[str, bytes
 
 
 LONG = alpaca("why " * 4000, "because " * 20)
+CUT_ROW = (
+    "263 of the 4030 tokens of its prompt are left within training.cutoffLength 288 (the row has 4055 tokens)"
+)
 
 
-def test_a_row_of_which_no_answer_is_left_is_bad(bench: Bench) -> None:
-    bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl")
-    error = failure(bench, cutoff_length=16)
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        pytest.param(
+            LONG, f"(1 prompt cut off)\n  long.jsonl:2: {CUT_ROW}", id="it is cut inside its prompt"
+        ),
+        pytest.param(
+            alpaca("q", "because " * 4000),
+            "(1 answer cut off)\n  long.jsonl:2: 255 of the 4003 tokens of its answer are left within "
+            "training.cutoffLength 288 (the row has 4036 tokens)",
+            id="its only answer is cut",
+        ),
+    ],
+)
+def test_a_row_without_a_whole_answer_within_the_cutoff_is_bad(
+    bench: Bench, row: dict[str, Any], what: str
+) -> None:
+    bench.add(json_lines([alpaca("q", "a"), row]), "long.jsonl")
+    error = failure(bench, cutoff_length=288)
     assert error.reason is Reason.DATASET_INVALID
-    assert error.message.splitlines() == [
-        "datasets[1]: 1 of 2 rows can't be learned from (1 answer cut off)",
-        "  long.jsonl:2: no token of an answer is left within training.cutoffLength (4055 tokens)",
-    ]
+    assert error.message == f"datasets[1]: 1 of 2 rows can't be learned from {what}"
 
 
 def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl", on_bad_row="skip")
-    result = bench.run(cutoff_length=16)
+    result = bench.run(cutoff_length=288)
     assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
     assert "1 of 87 rows were left out as bad" in result.warnings
     report = bench.report(result.key)
-    assert report["datasets"][1]["dropped"] == {"answer cut off": 1}
-    assert report["badRows"] == [
-        "long.jsonl:2: no token of an answer is left within training.cutoffLength (4055 tokens)"
-    ]
+    assert report["datasets"][1]["dropped"] == {"prompt cut off": 1}
+    assert report["badRows"] == [f"long.jsonl:2: {CUT_ROW}"]
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes]) -> None:
@@ -284,42 +299,64 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes
     assert first.manifest(results[0].key).files == second.manifest(results[1].key).files
 
 
+PAIR = {"input": "q", "output": "a"}
+CUT_LATE = {"conversation": [PAIR, {"input": "why " * 400, "output": "because"}]}
+
+
 def test_the_report_tells_what_became_of_the_rows(bench: Bench) -> None:
+    bench.add(json_lines([CUT_LATE, CUT_LATE]), "long.jsonl")
     bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 5), "more.jsonl")
-    result = bench.run(cutoff_length=32, max_samples=85, evaluation={"fraction": "0.1"})
+    result = bench.run(cutoff_length=288, max_samples=87, evaluation={"fraction": "0.1"})
     report = bench.report(result.key)
-    assert report["datasets"] == [
-        {
-            "source": "s3://raw/0/self.json",
-            "formats": {"self.json": "alpaca"},
-            "rowsRead": 85,
-            "rows": 77,
-            "evalRows": 8,
-            "dropped": {},
-        },
-        {
-            "source": "s3://raw/1/more.jsonl",
-            "formats": {"more.jsonl": "alpaca"},
-            "rowsRead": 5,
-            "rows": 0,
-            "evalRows": 0,
-            "dropped": {},
-        },
+    names = ("source", "formats", "rowsRead", "rows", "evalRows", "repeatedRows", "dropped")
+    assert [[dataset[name] for name in names] for dataset in report["datasets"]] == [
+        ["s3://raw/0/self.json", {"self.json": "alpaca"}, 85, 77, 8, 0, {}],
+        ["s3://raw/1/long.jsonl", {"long.jsonl": "multiTurn"}, 2, 1, 1, 1, {}],
+        ["s3://raw/2/more.jsonl", {"more.jsonl": "alpaca"}, 5, 0, 0, 4, {}],
     ]
-    assert [entry["upTo"] for entry in report["rowsByLength"]] == [4, 8, 12, 16, 20, 24, 28, 32, None]
-    assert sum(entry["rows"] for entry in report["rowsByLength"]) == 85
-    assert report["rowsByLength"][-1]["rows"] == report["truncatedRows"] == 85
-    assert [report[name] for name in ("rows", "evalRows", "tokens", "learnedTokens")] == [
+    assert [entry["upTo"] for entry in report["rowsByLength"]] == [*range(36, 289, 36), None]
+    assert sum(entry["rows"] for entry in report["rowsByLength"]) == 87
+    assert report["rowsByLength"][-1]["rows"] == report["truncatedRows"] == 2
+    assert 0 < report["lostAnswerTokens"] < report["answerTokens"]
+    assert report["overlap"] == {"rows": 1, "prompts": 1}
+    assert [report[name] for name in ("rows", "evalRows", "tokens", "learnedTokens", "repeatedRows")] == [
         result.dataset.rows,
         result.dataset.eval_rows,
         result.dataset.tokens,
         result.dataset.learned_tokens,
+        result.dataset.repeated,
     ]
-    assert "no row is used of datasets[1]: see training.maxSamples and training.sampling" in result.warnings
-    assert any(
-        text.startswith("85 of 85 rows are cut at training.cutoffLength 32") for text in result.warnings
-    )
+    assert (result.dataset.truncated, result.dataset.overlap) == (2, 1)
+    assert result.dataset.formats == ("alpaca", "multiTurn", "alpaca")
     assert len(report["samples"]) == 3
+    assert b"<svg" in (bench.store.read(f"{place('prepared', result.key)}/report.html") or b"")
+
+
+def test_what_a_person_should_know_of_the_rows_is_a_warning(bench: Bench) -> None:
+    bench.add(json_lines([CUT_LATE, CUT_LATE]), "long.jsonl")
+    bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 5), "more.jsonl")
+    warnings = bench.run(cutoff_length=288, max_samples=87, evaluation={"fraction": "0.1"}).warnings
+    assert "no row is used of datasets[2]: see training.maxSamples and training.sampling" in warnings
+    assert "all answers are equal in datasets[1], datasets[2]" in warnings
+    assert (
+        "of 9 held-out rows 1 are trained on too, and 1 have a prompt that is: "
+        "see training.evaluation.groupBy"
+    ) in warnings
+    assert any(text.startswith("2 of 87 rows are cut at training.cutoffLength 288, ") for text in warnings)
+
+
+def test_equal_rows_are_left_out_where_that_is_asked(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a")] * 5), "more.jsonl").add(IDENTITY, "self.json")
+    result = bench.run(deduplicate="exact")
+    report = bench.report(result.key)
+    assert [dataset["rows"] for dataset in report["datasets"]] == [85, 1, 0]
+    assert (result.dataset.rows, result.dataset.repeated, report["deduplicated"]) == (86, 89, True)
+
+
+def test_a_named_dataset_is_held_out(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a"), alpaca("r", "b")]), "test.jsonl", name="test")
+    result = bench.run(evaluation={"dataset": "test"})
+    assert (result.dataset.rows, result.dataset.eval_rows) == (85, 2)
 
 
 def test_a_sample_shows_which_parts_are_learned(bench: Bench) -> None:

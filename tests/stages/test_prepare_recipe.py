@@ -14,7 +14,7 @@ from lorafinetune_stages.prepare.inputs import read_inputs
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from lorafinetune_stages.store.transfer import download_tree
-from stages.peer import Peer, smollm2, tiny_glm
+from stages.peer import Peer, Tokens, smollm2, tiny_glm
 from stages.prepare_builders import EMOLLM, Bench, json_lines
 from unit.prepare_rows import say
 
@@ -126,6 +126,25 @@ def prepared(bench: Bench, key: str, split: str = "train") -> Iterator[tuple[lis
         yield row["input_ids"], row["labels"]
 
 
+def has_one_whole_turn(cut: Tokens, uncut: Tokens, which: int) -> bool:
+    """Whether the first or last answer of a row is there whole, right after the end of its prompt."""
+    (tokens, labels), (all_tokens, all_labels) = cut, uncut
+    runs, all_runs = learned_runs(labels), learned_runs(all_labels)
+    if tokens == all_tokens:
+        return True
+    if not runs:
+        return False
+    (start, end), (first, last) = runs[which], all_runs[which]
+    return tokens[start - 3 : end] == all_tokens[first - 3 : last]
+
+
+def learned_runs(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Where every stretch of learned tokens begins and ends."""
+    learned = [False, *(label != -100 for label in labels), False]
+    edges = [index for index in range(len(labels) + 1) if learned[index] != learned[index + 1]]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 ALL_COLUMNS = {
     "columns": {
         "prompt": "instruction",
@@ -177,9 +196,17 @@ def test_tokens_and_labels_of_the_recipe_are_llama_factorys(
     expected = Peer(tmp_path / "peer", models[model]).tokenise(
         merged, ALL_COLUMNS, template=model, **arguments
     )
+    whole = Peer(tmp_path / "whole", models[model]).tokenise(
+        merged, ALL_COLUMNS, template=model, **{**arguments, "cutoff_len": 100_000}
+    )
+    last = -1 if "mask_history" in arguments else 0
+    kept = [has_one_whole_turn(cut, uncut, last) for cut, uncut in zip(expected, whole, strict=True)]
+    expected = [row for row, is_kept in zip(expected, kept, strict=True) if is_kept]
     bench = Bench(tmp_path, models[model])
-    bench.add(json_lines(itself)).add(json_lines(ruozhiba)).add(json_lines(aiwei))
+    for rows in (itself, ruozhiba, aiwei):
+        bench.add(json_lines(rows), on_bad_row="skip")
     result = bench.run(**training)
+    assert result.dataset.dropped == kept.count(False)
     assert result.template == model
     assert list(prepared(bench, result.key)) == expected
     assert result.dataset.rows == len(expected)

@@ -256,11 +256,61 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
     assert len(problems(document({f"field{n}": 1 for n in range(10_000)}))) == MOST_PROBLEMS
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param(
+            {"training": {"evaluation": {"everySteps": 5}}},
+            "spec.training.evaluation: give one of fraction, count and dataset",
+            id="an evaluation of nothing",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"fraction": "0.1", "count": 5}}},
+            "spec.training.evaluation: give one of fraction, count and dataset",
+            id="an evaluation of two things",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"dataset": "test"}}},
+            "spec.training.evaluation.dataset: names no dataset of spec.datasets",
+            id="an evaluation on a dataset that is not there",
+        ),
+        pytest.param(
+            {
+                "datasets": [{"source": "s3://raw/b.json", "name": "test"}],
+                "training": {"evaluation": {"dataset": "test", "groupBy": "prompt"}},
+            },
+            "spec.training.evaluation.groupBy: groupBy needs fraction or count",
+            id="groups of a dataset that is whole",
+        ),
+        pytest.param(
+            {"datasets": [{"source": "s3://raw/b.json", "name": "a"}] * 2},
+            "spec.datasets: two datasets have the same name",
+            id="two datasets of one name",
+        ),
+        pytest.param(
+            {"datasets": [{"source": "s3://raw/b.json", "weight": "2"}]},
+            "spec.datasets: a dataset's weight needs training.sampling: proportional",
+            id="a weight that nothing looks at",
+        ),
+        pytest.param(
+            {
+                "datasets": [{"source": "s3://raw/b.json", "weight": "0.0"}],
+                "training": {"sampling": "proportional"},
+            },
+            "spec.datasets[0].weight: weight must be above 0",
+            id="no weight",
+        ),
+    ],
+)
+def test_rules_across_fields_of_the_data(spec: dict[str, Any], expected: str) -> None:
+    assert problems(document(spec)) == [expected]
+
+
 def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:
     assert problems(document({"training": {"maxSteps": 5, "bogus": 1}})) == [
-        "spec.training.bogus: unknown field (known: batchSize, checkpoint, cutoffLength, epochs, evaluation, "
-        "extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, maxSteps, packing, precision, "
-        "sampling, scheduler, seed, trainOnPrompt, warmupRatio, weightDecay)",
+        "spec.training.bogus: unknown field (known: batchSize, checkpoint, cutoffLength, deduplicate, "
+        "epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, maxSteps, "
+        "packing, precision, sampling, scheduler, seed, trainOnPrompt, warmupRatio, weightDecay)",
         "spec.training: give epochs or maxSteps, not both",
     ]
 

@@ -6,15 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune.api.spec import Clean
-from lorafinetune_stages.prepare.cleaning import clean
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Clean, Replace
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 
 RECIPE = Clean(remove=("🐳",), drop_intro_line="好，我是")
 
 
 def cleaned(answer: str, rules: Clean = RECIPE) -> str:
-    return clean(Conversation((Turn("user", "q"), Turn("assistant", answer))), rules).turns[1].content
+    conversation = Conversation((Turn("user", "q"), Turn("assistant", answer)))
+    return Cleaner(rules, "clean").clean(conversation).turns[1].content
 
 
 @pytest.mark.parametrize(
@@ -48,9 +51,58 @@ def test_every_answer_is_cleaned_and_nothing_else() -> None:
         Turn("user", "🐳"),
         Turn("assistant", "b🐳"),
     )
-    conversation = clean(Conversation(turns, system="🐳", tools="🐳"), RECIPE)
+    conversation = Cleaner(RECIPE, "clean").clean(Conversation(turns, system="🐳", tools="🐳"))
     assert [turn.content for turn in conversation.turns] == ["🐳", "🐳", "🐳", "a", "🐳", "b"]
     assert (conversation.system, conversation.tools) == ("🐳", "🐳")
+
+
+def patterns(*pairs: tuple[str, str]) -> Clean:
+    return Clean(replace=tuple(Replace(pattern=pattern, replacement=text) for pattern, text in pairs))
+
+
+@pytest.mark.parametrize(
+    ("answer", "rules", "expected"),
+    [
+        pytest.param("a  b   c", patterns((r" {2,}", " ")), "a b c", id="every match is replaced"),
+        pytest.param("你好（笑）。（鞠躬）", patterns(("（[^）]*）", "")), "你好。", id="of any script"),
+        pytest.param("Ab", patterns(("(?i)a", "x"), ("x", "y")), "yb", id="one after the other"),
+        pytest.param("ab", patterns(("(a)(b)", r"\2\1")), r"\2\1", id="the replacement is plain text"),
+        pytest.param("ab", patterns(("x*", "-")), "-a-b-", id="empty matches"),
+        pytest.param(
+            "a" * 50_000 + "!", patterns(("(a+)+$", "")), "a" * 50_000 + "!", id="what explodes elsewhere"
+        ),
+    ],
+)
+def test_patterns_are_replaced(answer: str, rules: Clean, expected: str) -> None:
+    assert cleaned(answer, rules) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        pytest.param("a(", "missing ): a(", id="open"),
+        pytest.param("(?=a)b", "invalid perl operator: (?=", id="look-around"),
+        pytest.param("(.{1,1000}){1,1000}", "invalid repetition size: {1,1000}", id="too large"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused_by_its_field(pattern: str, why: str) -> None:
+    with pytest.raises(StageError) as caught:
+        Cleaner(patterns(("a", ""), (pattern, "")), "datasets[3].clean")
+    assert caught.value.reason is Reason.CONFIG_INVALID
+    assert caught.value.message == (
+        f"datasets[3].clean.replace[1].pattern: is no regular expression of RE2: {why}"
+    )
+
+
+def test_matches_that_add_up_to_too_much_time_end_the_run() -> None:
+    times = iter(range(100))
+    cleaner = Cleaner(patterns(("a", "b")), "datasets[0].clean", clock=lambda: float(next(times)))
+    conversation = Conversation((Turn("user", "q"), Turn("assistant", "a" * 9)))
+    with pytest.raises(StageError) as caught:
+        cleaner.clean(conversation)
+    assert caught.value.message == (
+        "datasets[0].clean.replace[0].pattern: takes more than 5 s for an answer of 9 characters"
+    )
 
 
 def by_hand(output: str) -> str:

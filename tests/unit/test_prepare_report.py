@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from lorafinetune.api.spec import Dataset
 from lorafinetune_stages.prepare.basemodel import read_base_model, special_tokens
+from lorafinetune_stages.prepare.findings import Findings, Kind, RowError
+from lorafinetune_stages.prepare.fingerprints import Overlap
+from lorafinetune_stages.prepare.lengths import histogram, padding
 from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES, shortened
-from lorafinetune_stages.prepare.report import histogram
+from lorafinetune_stages.prepare.page import bars, render
+from lorafinetune_stages.prepare.report import Report, SplitSummary
 from stages.prepare_builders import TINY_MODEL, Bench
 
 
@@ -24,6 +29,81 @@ def test_rows_are_counted_by_length_up_to_and_over_the_cutoff() -> None:
         (80, 2),
         (None, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        pytest.param([], [], id="no rows"),
+        pytest.param([7] * 9, [0.0, 0.0, 0.0], id="rows of one length"),
+        pytest.param([1, 3], [0.2, 0.332, 0.333], id="two lengths"),
+        pytest.param([1, 300], [0.2, 0.332, 0.333], id="what is over the cutoff is cut first"),
+    ],
+)
+def test_padding_is_what_batches_of_random_rows_would_waste(
+    lengths: list[int], expected: list[float]
+) -> None:
+    found = padding(lengths, cutoff=3 if lengths == [1, 300] else 100)
+    assert [entry["share"] for entry in found] == expected
+    assert [entry["batch"] for entry in found] == [2, 8, 32][: len(found)]
+
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def report() -> Report:
+    findings = Findings([Dataset(source="s3://raw/a")])
+    findings.count_row(0)
+    findings.add(0, f"{HOSTILE}.jsonl:3", RowError(Kind.EMPTY_ANSWER, HOSTILE, "the answer is empty"))
+    training = SplitSummary(tokens=1234, learned_tokens=567, truncated=1, answer_tokens=99, lost_tokens=9)
+    training.rows_by_dataset[0] = 2
+    training.lengths.extend([40, 500])
+    return Report(
+        template="glm4",
+        cutoff=80,
+        sources=["s3://raw/<a>.jsonl"],
+        formats=[{"a.jsonl": "alpaca"}],
+        findings=findings,
+        repeated=[4],
+        deduplicated=True,
+        training=training,
+        held_out=SplitSummary(),
+        overlap=Overlap(3, 5),
+        warnings=[f"careful {HOSTILE}"],
+        differences={"model": HOSTILE, "template": "x"},
+        samples=[[("<|user|>q", False), (HOSTILE, True)]],
+    )
+
+
+def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> None:
+    report().write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    for part in (
+        "2 rows to train on, 0 held out,",
+        "1,234 tokens to train on, of which\n567 are learned",
+        "<td>s3://raw/&lt;a&gt;.jsonl</td>",
+        "1 empty answer",
+        "4 rows equal an earlier one\nand were left out",
+        "3 held-out rows are trained on too, and 5",
+        "1 rows are cut at 80 tokens; of\n99 tokens of answers 9 are lost",
+        "<mark>&lt;script&gt;",
+        "&lt;|user|&gt;q<mark>",
+    ):
+        assert part in page, part
+    assert "<script" not in page
+    assert page.count("<rect") == 9
+    assert "http" not in page.replace("http-equiv", "")
+    assert json.loads((tmp_path / "report.json").read_text())["overlap"] == {"rows": 3, "prompts": 5}
+
+
+def test_the_picture_is_as_high_as_its_highest_bar() -> None:
+    found = bars([{"upTo": 10, "rows": 4}, {"upTo": 20, "rows": 0}, {"upTo": None, "rows": 1}])
+    assert [(bar.height, bar.y, bar.label, bar.over) for bar in found] == [
+        (160.0, 0.0, "≤ 10", False),
+        (0.0, 160.0, "≤ 20", False),
+        (40.0, 120.0, "over", True),
+    ]
+    assert "rect" in render(report().encode())
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Sampling and splitting: no row is lost or repeated, and the same seed takes the same rows."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.api.spec import Dataset, Evaluation, Training
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.selection import Sampling, select, shares, split
-from lorafinetune_stages.prepare.stage import choose
+from lorafinetune_stages.prepare.selection import Rows, Sampling, choose, select, shares, split, split_groups
 
 some_counts = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 counts_of_datasets = st.lists(st.integers(0, 60), min_size=1, max_size=6)
@@ -38,7 +41,7 @@ def test_rows_are_selected(
 def test_a_random_choice_is_the_same_everywhere() -> None:
     """The sequence is written down: another Python must make it too, or keys lie."""
     assert list(select([20], 5, "shuffle", seed=42)) == SHUFFLED
-    assert [list(rows) for rows in split(range(10), 0.3, seed=42)] == SPLIT
+    assert [list(rows) for rows in split(range(10), 3, seed=42)] == SPLIT
 
 
 @given(counts_of_datasets, st.integers(1, 400), samplings, seeds)
@@ -62,37 +65,112 @@ def test_shares_differ_from_the_exact_part_by_less_than_a_row(counts: list[int],
         assert part <= count
 
 
-@given(st.integers(0, 200), st.floats(0, 1), seeds)
-def test_a_split_loses_and_repeats_nothing(total: int, fraction: float, seed: int) -> None:
-    train, held_out = (list(rows) for rows in split(range(total), fraction, seed))
+@pytest.mark.parametrize(
+    ("counts", "weights", "limit", "expected"),
+    [
+        pytest.param([4, 4], ["1", "0.5"], None, [4, 2], id="without a limit, the heaviest is used whole"),
+        pytest.param([4, 4], ["2", "1"], None, [4, 2], id="so it is whatever the unit"),
+        pytest.param([4, 8], ["1", "1"], 6, [2, 4], id="equal weights are the sizes alone"),
+        pytest.param([10, 1000], ["100", "1"], 8, [4, 4], id="a small dataset can have an equal share"),
+        pytest.param([10, 1000], ["100", "1"], 500, [10, 10], id="no row is taken twice"),
+        pytest.param([0, 4], ["3", "1"], None, [0, 4], id="an empty dataset bounds nothing"),
+    ],
+)
+def test_weights_mix_the_datasets(
+    counts: list[int], weights: list[str], limit: int | None, expected: list[int]
+) -> None:
+    rows = select(counts, limit, "proportional", 42, [Fraction(weight) for weight in weights])
+    first = [row for row in rows if row < counts[0]]
+    assert [len(first), len(rows) - len(first)] == expected
+
+
+@given(st.integers(1, 200), st.data(), seeds)
+def test_a_split_loses_and_repeats_nothing(total: int, data: st.DataObject, seed: int) -> None:
+    count = data.draw(st.integers(0, total))
+    train, held_out = (list(rows) for rows in split(range(total), count, seed))
     assert sorted(train + held_out) == list(range(total))
     assert train == sorted(train)
     assert held_out == sorted(held_out)
-    assert (train, held_out) == tuple(list(rows) for rows in split(range(total), fraction, seed))
-    if total > 1 and fraction > 0:
-        assert 1 <= len(held_out) < total
-        assert abs(len(held_out) - fraction * total) <= 1
+    assert len(held_out) == count
+    assert (train, held_out) == tuple(list(rows) for rows in split(range(total), count, seed))
 
 
-def training(fraction: str | None, max_samples: int | None = None) -> Training:
-    evaluation = Evaluation(fraction=fraction) if fraction else None
-    return Training(epochs="1", evaluation=evaluation, max_samples=max_samples)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(0, 60), seeds)
+def test_a_split_by_groups_never_parts_one(groups: list[int], count: int, seed: int) -> None:
+    train, held_out = split_groups(range(len(groups)), count, seed, groups)
+    assert sorted([*train, *held_out]) == list(range(len(groups)))
+    assert len(held_out) <= count
+    assert {groups[row] for row in train}.isdisjoint(groups[row] for row in held_out)
+    left = [groups.count(group) for group in {groups[row] for row in train}]
+    assert all(len(held_out) + size > count for size in left)
+
+
+def chosen(
+    counts: Sequence[int],
+    names: Sequence[str | None] = (),
+    prompts: Sequence[int] = (),
+    **training: Any,
+) -> Rows:
+    """The rows that are chosen of datasets with that many rows each."""
+    ends = [sum(counts[: index + 1]) for index in range(len(counts))]
+    pools = [range(end - count, end) for count, end in zip(counts, ends, strict=True)]
+    given = names or [None] * len(counts)
+    datasets = [Dataset(source="s3://raw/a", name=name) for name in given]
+    evaluation = training.pop("evaluation", None)
+    wanted = Evaluation(**evaluation) if evaluation else None
+    return choose(pools, datasets, Training(epochs="1", evaluation=wanted, **training), prompts)
 
 
 def test_the_recipe_takes_a_thousand_rows_and_holds_out_a_hundred() -> None:
-    rows = choose([14_000, 2_000], training("0.1", 1000))
+    rows = chosen([14_000, 2_000], evaluation={"fraction": "0.1"}, max_samples=1000)
     assert (len(rows.train), len(rows.held_out)) == (900, 100)
     assert sorted([*rows.train, *rows.held_out]) == list(range(1000))
 
 
+def test_a_number_of_rows_is_held_out() -> None:
+    rows = chosen([8, 2], evaluation={"count": 3})
+    assert [list(rows.train), list(rows.held_out)] == SPLIT
+
+
+def test_the_rows_of_a_named_dataset_are_held_out_and_are_no_samples() -> None:
+    rows = chosen([3, 4, 5], [None, "test", None], evaluation={"dataset": "test"}, max_samples=5)
+    assert (list(rows.train), list(rows.held_out)) == ([0, 1, 2, 7, 8], [3, 4, 5, 6])
+
+
+def test_rows_with_equal_prompts_are_held_out_together() -> None:
+    rows = chosen([6], prompts=[1, 2, 1, 2, 3, 1], evaluation={"count": 3, "group_by": "prompt"})
+    held_out = list(rows.held_out)
+    assert held_out in ([0, 2, 5], [1, 3, 4])
+
+
+def test_rows_that_were_left_out_are_not_chosen() -> None:
+    datasets = [Dataset(source="s3://raw/a")] * 2
+    rows = choose([[0, 2], [5]], datasets, Training(epochs="1", max_samples=2), ())
+    assert list(rows.train) == [0, 2]
+
+
 @pytest.mark.parametrize(
-    ("counts", "fraction"),
-    [pytest.param([1], "0.5", id="one row"), pytest.param([8], "0", id="a fraction of zero")],
+    ("counts", "evaluation", "message"),
+    [
+        pytest.param([1], {"fraction": "0.5"}, "fraction: 0.5 of 1 rows holds none out", id="one row"),
+        pytest.param([8], {"fraction": "0"}, "fraction: 0 of 8 rows holds none out", id="a fraction of zero"),
+        pytest.param([8], {"count": 8}, "count: 8 of 8 rows leaves none to train on", id="every row"),
+        pytest.param([8], {"count": 99}, "count: 99 of 8 rows leaves none to train on", id="more than all"),
+        pytest.param(
+            [8], {"dataset": "a"}, "dataset: a of 8 rows leaves none to train on", id="the only dataset"
+        ),
+        pytest.param(
+            [8],
+            {"fraction": "0.1", "group_by": "prompt"},
+            "fraction: 0.1 of 8 rows holds none out",
+            id="all prompts equal",
+        ),
+    ],
 )
-def test_an_evaluation_without_rows_is_refused(counts: list[int], fraction: str) -> None:
+def test_an_evaluation_that_leaves_nothing_is_refused(
+    counts: list[int], evaluation: dict[str, Any], message: str
+) -> None:
     with pytest.raises(StageError) as caught:
-        choose(counts, training(fraction))
+        chosen(counts, ["a"], [1] * 8, evaluation=evaluation)
     assert caught.value.reason is Reason.CONFIG_INVALID
-    assert (
-        caught.value.message == f"training.evaluation.fraction: {fraction} of {counts[0]} rows holds none out"
-    )
+    assert caught.value.message == f"training.evaluation.{message}"

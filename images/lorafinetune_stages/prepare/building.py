@@ -15,6 +15,7 @@ from datasets.table import MemoryMappedTable
 
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.cutting import lost_answer_tokens
 from lorafinetune_stages.prepare.findings import Findings, RowError
 from lorafinetune_stages.prepare.report import SplitSummary
 from lorafinetune_stages.prepare.tokenising import Encoded, Tokeniser
@@ -86,6 +87,8 @@ def _count(summary: SplitSummary, dataset: int, conversation: Conversation, row:
     summary.tokens += len(row.tokens)
     summary.learned_tokens += row.learned
     summary.truncated += row.truncated
+    summary.answer_tokens += sum(answer for _, answer in row.turns)
+    summary.lost_tokens += lost_answer_tokens(row.turns, row.kept)
     summary.without_system += not conversation.system
     summary.lengths.append(row.whole)
 

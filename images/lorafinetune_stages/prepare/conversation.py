@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 Role = Literal["user", "assistant", "function", "observation"]
 """Who speaks, by LLaMA-Factory's own names; `function` is the model calling a tool."""
+ANSWERING: Final = ("assistant", "function")
+"""Roles of the model itself."""
 
 
 @dataclass(frozen=True, slots=True)

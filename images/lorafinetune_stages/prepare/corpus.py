@@ -4,7 +4,7 @@ import bisect
 import itertools
 import logging
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,11 @@ from typing import Any, Final, Self
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Dataset
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.cleaning import clean
+from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.findings import Findings, Kind, Place, RowError
-from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns
+from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.fingerprints import Fingerprints
+from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.prepare.texts import Texts, said
@@ -37,6 +38,8 @@ class Corpus:
     path: Path
     counts: list[int] = field(default_factory=list)
     formats: list[dict[str, FormatName]] = field(default_factory=list)
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    _answers: list[set[str]] = field(default_factory=list)
     _ends: "array[int]" = field(default_factory=lambda: array("Q", [0]))
 
     def __enter__(self) -> Self:
@@ -51,12 +54,22 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
+    def begin_dataset(self) -> None:
+        """What is added from now on belongs to the next dataset."""
+        self.counts.append(0)
+        self.formats.append({})
+        self._answers.append(set())
+
     def append(self, place: Place, conversation: Conversation) -> None:
-        """Adds a row to the last dataset of `counts`."""
-        line = b"%s\t%s\n" % (str(place).encode(), conversation.encode())
+        """Adds a row to the last dataset."""
+        encoded = conversation.encode()
+        line = b"%s\t%s\n" % (str(place).encode(), encoded)
         self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
         self.counts[-1] += 1
+        self.fingerprints.add(conversation, encoded)
+        if len(self._answers[-1]) < 2:
+            self._answers[-1].add(conversation.turns[-1].content)
 
     def read(self, rows: Sequence[int]) -> Iterator[tuple[str, Conversation]]:
         """Place and conversation of the rows with these numbers."""
@@ -70,6 +83,20 @@ class Corpus:
     def dataset_of(self, row: int) -> int:
         """The dataset that a row is from."""
         return bisect.bisect_right(list(itertools.accumulate(self.counts)), row)
+
+    def pools(self, without: Collection[int] = ()) -> list[Sequence[int]]:
+        """Numbers of the rows of every dataset, but for some."""
+        ends = list(itertools.accumulate(self.counts))
+        ranges = [range(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
+        if not without:
+            return list(ranges)
+        left = set(without)
+        return [array("Q", (row for row in rows if row not in left)) for rows in ranges]
+
+    def monotonous(self) -> list[int]:
+        """The datasets of several rows whose last answers are all equal."""
+        several = (index for index, count in enumerate(self.counts) if count > 1)
+        return [index for index in several if len(self._answers[index]) == 1]
 
 
 @dataclass(frozen=True)
@@ -86,51 +113,70 @@ class Merger:
     advance: Advance
 
     def merge(self, datasets: Sequence[DatasetFiles]) -> None:
-        """Raises StageError(DatasetInvalid) for a file that can't be read, or a dataset without rows."""
-        for index, source in enumerate(datasets):
+        """Raises StageError for a file that can't be read, a dataset without rows, or unusable rules."""
+        rules = [
+            Cleaner(source.dataset.clean, f"datasets[{index}].clean") for index, source in enumerate(datasets)
+        ]
+        for index, (source, cleaner) in enumerate(zip(datasets, rules, strict=True)):
             self._check_system(index, source)
-            self.corpus.counts.append(0)
-            self.corpus.formats.append({})
+            self.corpus.begin_dataset()
             for file in source.files:
-                self._merge_file(index, source, file.path)
+                self._merge_file(index, source, file.path, cleaner)
             if not self.findings.rows[index]:
                 raise _empty(index, source)
 
-    def _merge_file(self, index: int, source: DatasetFiles, name: str) -> None:
-        path, columns = self.root / str(index) / name, table_columns(source.dataset)
-        rows = read_rows(path, name, self.advance, columns)
-        first = list(itertools.islice(rows, ROWS_TO_RECOGNISE))
+    def _merge_file(self, index: int, source: DatasetFiles, name: str, cleaner: Cleaner) -> None:
+        dataset = source.dataset
+        rows = read_rows(self.root / str(index) / name, name, self.advance, table_columns(dataset))
+        first = _first_rows(rows, dataset)
         if not first:
             return
-        reader = find_reader(source.dataset, index, first)
+        reader = find_reader(dataset, index, first)
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
         for place, row in itertools.chain(first, rows):
-            if self.corpus.counts[index] == source.dataset.max_samples:
+            if self.corpus.counts[index] == dataset.max_samples:
                 return
             self.findings.count_row(index)
             try:
-                self.corpus.append(place, self._conversation(row, reader, source.dataset))
+                conversation = self._cleaned(row, reader, cleaner)
             except RowError as problem:
                 self.findings.add(index, str(place), problem)
+            else:
+                system = dataset.system or conversation.system
+                self.corpus.append(place, replace(conversation, system=system))
 
-    def _conversation(self, row: Any, reader: Reader, dataset: Dataset) -> Conversation:
+    def _cleaned(self, row: Any, reader: Reader, cleaner: Cleaner) -> Conversation:
         """Raises RowError."""
         if isinstance(row, RowError):
             raise row
-        conversation = clean(reader.convert(row, self.texts), dataset.clean)
-        for index, turn in enumerate(conversation.turns):
+        found = reader.convert(row, self.texts)
+        cleaned = cleaner.clean(found)
+        if cleaned is found:
+            return found
+        for index, turn in enumerate(cleaned.turns):
             if turn.role == "assistant":
                 field = f"answer {index // 2 + 1}"
                 said(turn.content, Kind.EMPTY_ANSWER, field, "nothing is left after cleaning")
-        return replace(conversation, system=dataset.system or conversation.system)
+                self.texts.text(turn.content, field)  # what is taken out may leave a special token behind
+        return cleaned
 
     def _check_system(self, index: int, source: DatasetFiles) -> None:
         try:
             self.texts.text(source.dataset.system, f"datasets[{index}].system")
         except RowError as problem:
             raise StageError(Reason.CONFIG_INVALID, str(problem)) from problem
+
+
+def _first_rows(rows: Iterator[Row], dataset: Dataset) -> list[Row]:
+    """Rows up to one that tells the format, which most often is the first."""
+    taken: list[Row] = []
+    for place, row in itertools.islice(rows, ROWS_TO_RECOGNISE):
+        taken.append((place, row))
+        if tells(dataset, row):
+            break
+    return taken
 
 
 def _empty(index: int, source: DatasetFiles) -> StageError:

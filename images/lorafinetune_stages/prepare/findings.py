@@ -15,6 +15,7 @@ KEPT_PLACES: Final = 20
 SHOWN_PLACES: Final = 5
 MAX_SHOWN: Final = 300
 """Characters of one place: names come from outside."""
+MAX_NAME: Final = 64
 MAX_MESSAGE: Final = 2800
 """Bytes of a message: with the hint it must fit a termination message."""
 
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     SPECIAL_TOKEN = "special token in text"  # noqa: S105
     TOOLS = "unusable tools"
     CUT_OFF = "answer cut off"
+    PROMPT_CUT_OFF = "prompt cut off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class Place:
 
 Row = tuple[Place, Any]
 """A place with the row's value, or with the RowError that took its place."""
+
+
+def shown(name: str) -> str:
+    """The start of a name that comes from outside, without anything that a terminal would obey."""
+    return name[:MAX_NAME] if name and name.isprintable() else ascii(name[:MAX_NAME])
 
 
 class RowError(Exception):

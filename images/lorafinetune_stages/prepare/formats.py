@@ -89,15 +89,25 @@ def find_reader(dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]])
     Raises StageError(DatasetInvalid) where they are not of the declared format, or of none.
     """
     seen = [(place, row) for place, row in rows if isinstance(row, dict)]
+    telling = next((row for _, row in seen if tells(dataset, row)), None)
     declared = dataset.format
     if declared != "auto":
-        if seen and not any(_fits(declared, row, dataset.columns) for _, row in seen):
+        if seen and telling is None:
             raise _not_as_declared(declared, dataset.columns, index, *seen[0])
         return Reader(declared, columns_of(declared, dataset.columns), recognised=False)
-    for _, row in seen:
-        if len(names := recognise(row, dataset.columns)) == 1:
-            return Reader(names[0], columns_of(names[0], dataset.columns), recognised=True)
-    raise _not_recognised(dataset.columns, index, rows, seen)
+    if telling is None:
+        raise _not_recognised(dataset.columns, index, rows, seen)
+    (name,) = recognise(telling, dataset.columns)
+    return Reader(name, columns_of(name, dataset.columns), recognised=True)
+
+
+def tells(dataset: Dataset, row: Any) -> bool:
+    """Whether the row is one of the declared format, or of one format alone."""
+    if not isinstance(row, dict):
+        return False
+    if dataset.format != "auto":
+        return _fits(dataset.format, row, dataset.columns)
+    return len(recognise(row, dataset.columns)) == 1
 
 
 def recognise(row: Mapping[str, Any], columns: Columns) -> list[FormatName]:

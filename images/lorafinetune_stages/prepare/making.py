@@ -5,8 +5,10 @@ Importing this module imports torch, transformers and LLaMA-Factory, which takes
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.building import HELD_OUT, TRAIN, Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.fitting import Fit, default_prompt, fit_template
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import Inputs
@@ -89,6 +92,10 @@ class Maker:
             dropped=self.findings.bad,
             tokens=train.tokens,
             learned_tokens=train.learned_tokens,
+            truncated=train.truncated + held_out.truncated,
+            repeated=sum(self._repeated),
+            overlap=self._overlap.rows,
+            formats=tuple(", ".join(sorted({*formats.values()})) for formats in self.corpus.formats),
             digest=self.inputs.key,
             report="",
         )
@@ -107,12 +114,25 @@ class Maker:
             sources=[dataset.source for dataset in self.arguments.datasets],
             formats=self.corpus.formats,
             findings=self.findings,
+            repeated=self._repeated,
+            deduplicated=self.arguments.training.deduplicate is not None,
             training=train,
             held_out=held_out,
+            overlap=self._overlap,
             warnings=list(self._warnings(fit, train, held_out)),
             differences=fit.differences,
             samples=self._samples(fit),
         )
+
+    @cached_property
+    def _repeated(self) -> list[int]:
+        """Rows of every dataset that equal an earlier one of any."""
+        found = Counter(map(self.corpus.dataset_of, self.corpus.fingerprints.repeated()))
+        return [found[index] for index in range(len(self.corpus.counts))]
+
+    @cached_property
+    def _overlap(self) -> Overlap:
+        return self.corpus.fingerprints.overlap(self.rows.train, self.rows.held_out)
 
     def _samples(self, fit: Fit) -> list[list[tuple[str, bool]]]:
         """The first, the middle and the last row that is trained on."""
@@ -122,7 +142,6 @@ class Maker:
         return [segments(row, fit.tokeniser.tokenizer) for row in fit.tokeniser.encode(conversations)]
 
     def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
-        training = self.arguments.training
         yield from fit.warnings
         if fit.default_system and train.without_system:
             yield f"{train.without_system} training rows {fit.default_system}"
@@ -133,14 +152,32 @@ class Maker:
         used = train.rows_by_dataset + held_out.rows_by_dataset
         if unused := [f"datasets[{i}]" for i in range(len(self.corpus.counts)) if not used[i]]:
             yield f"no row is used of {', '.join(unused)}: see training.maxSamples and training.sampling"
+        if same := [f"datasets[{i}]" for i in self.corpus.monotonous()]:
+            yield f"all answers are equal in {', '.join(same)}"
+        if self._overlap.prompts:
+            yield self._told_overlap(held_out)
         if truncated := train.truncated + held_out.truncated:
-            longest = max(*train.lengths, *held_out.lengths)
-            yield (
-                f"{truncated} of {train.rows + held_out.rows} rows are cut at training.cutoffLength "
-                f"{training.cutoff_length}; the longest has {longest} tokens"
-            )
+            yield self._told_cut(truncated, train, held_out)
 
     def _contradiction(self) -> str:
         template = self.inputs.template
         some = self.corpus.read(self.rows.train[:EXAMINED_ROWS])
         return contradiction(template, default_prompt(template), (row for _, row in some))
+
+    def _told_overlap(self, held_out: SplitSummary) -> str:
+        evaluation, overlap = self.arguments.training.evaluation, self._overlap
+        split = evaluation is not None and evaluation.dataset is None
+        return (
+            f"of {held_out.rows} held-out rows {overlap.rows} are trained on too, and {overlap.prompts} have "
+            "a prompt that is" + (": see training.evaluation.groupBy" if split else "")
+        )
+
+    def _told_cut(self, rows: int, train: SplitSummary, held_out: SplitSummary) -> str:
+        longest = max(*train.lengths, *held_out.lengths)
+        lost = train.lost_tokens + held_out.lost_tokens
+        return (
+            f"{rows} of {train.rows + held_out.rows} rows are cut at training.cutoffLength "
+            f"{self.arguments.training.cutoff_length}, and lose {lost} of "
+            f"{train.answer_tokens + held_out.answer_tokens} tokens of all answers; "
+            f"the longest has {longest} tokens"
+        )

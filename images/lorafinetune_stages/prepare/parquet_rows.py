@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
 from lorafinetune_stages.prepare.tables import TableColumns, check_header
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
@@ -86,7 +86,7 @@ def _batches(file: pq.ParquetFile, read: list[str], name: str) -> Iterator[pa.Re
 
 
 def _unpacked(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | RowError]:
-    if batch.nbytes * batch.num_rows <= MAX_UNPACKED:
+    if batch.nbytes <= min(MAX_ROW_BYTES, MAX_UNPACKED // batch.num_rows):
         rows: list[dict[str, Any]] = []
         with contextlib.suppress(*BROKEN):  # one row spoils the batch: which one is found below
             rows = batch.to_pylist()
@@ -101,21 +101,29 @@ def _one(row: pa.RecordBatch) -> dict[str, Any] | RowError:
     value: dict[str, Any] = {}
     size = 0
     for column, cell in zip(row.schema.names, row.columns, strict=True):
-        plain = cell.dictionary_decode() if isinstance(cell, pa.DictionaryArray) else cell
-        size += plain.nbytes
+        size += _bytes(cell)
         if size > MAX_ROW_BYTES:
-            return RowError(Kind.TOO_LARGE, column, f"the row has more than {MAX_ROW_BYTES} bytes")
+            return RowError(Kind.TOO_LARGE, shown(column), f"the row has more than {MAX_ROW_BYTES} bytes")
         try:
-            value[column] = plain.to_pylist()[0]
+            value[column] = cell[0].as_py()
         except UnicodeDecodeError:
-            return RowError(Kind.INVALID_UTF8, column, "not valid UTF-8")
+            return RowError(Kind.INVALID_UTF8, shown(column), "not valid UTF-8")
         except BROKEN as problem:
-            return RowError(Kind.WRONG_TYPE, column, f"can't be read: {str(problem)[:100]}")
+            return RowError(Kind.WRONG_TYPE, shown(column), f"can't be read: {str(problem)[:100]}")
     return value
+
+
+def _bytes(cell: pa.Array) -> int:
+    """Of an array of one value; a text is not copied to learn that it is too large."""
+    if not isinstance(cell, pa.DictionaryArray):
+        return int(cell.nbytes)
+    text = cell[0].value.as_buffer() if cell[0].is_valid else None
+    return text.size if text else 0
 
 
 def _broken(place: Place, problem: Exception) -> StageError:
     what = " ".join(str(problem).split())[:200]
+    what = what if what.isprintable() else ascii(what)
     return StageError(
         Reason.DATASET_INVALID,
         f"{place}: broken Parquet: {what}",

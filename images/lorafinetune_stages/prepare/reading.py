@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.csv_rows import csv_rows
+from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
 from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES, Window
@@ -103,13 +104,14 @@ def _indexes() -> Iterator[int]:
 
 
 def _line_rows(file: BinaryIO, name: str, start: int, advance: Advance) -> Iterator[Row]:
+    decoder = Decoder()
     for number, offset, line in _lines(file, start):
         advance(len(line))
         place = Place(name, number)
         if len(line) > MAX_ROW_BYTES:
             yield place, RowError(Kind.TOO_LARGE, "", f"the row has more than {MAX_ROW_BYTES} bytes")
         elif line.strip():
-            yield _parse_line(place, offset, line)
+            yield _parse_line(decoder, place, offset, line)
 
 
 def _lines(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
@@ -123,9 +125,9 @@ def _lines(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
             offset += len(line)
 
 
-def _parse_line(place: Place, offset: int, line: bytes) -> Row:
+def _parse_line(decoder: Decoder, place: Place, offset: int, line: bytes) -> Row:
     try:
-        return place, json.loads(line.rstrip(SPACE).decode())
+        return place, decoder.decode(line.rstrip(SPACE).decode())
     except UnicodeDecodeError as problem:
         at = Place(place.file, place.line, None, problem.start + 1, offset + problem.start)
         return at, RowError(Kind.INVALID_UTF8, "", "not valid UTF-8")

@@ -1,31 +1,39 @@
-"""The data report: what went into the prepared dataset, what did not, and how it looks to the model."""
+"""The data report: what went into the prepared dataset, what did not, and how it looks to the model.
 
-import bisect
+It is written twice: as JSON for programs, and as one page for people that needs nothing else.
+"""
+
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.formats import FormatName
+from lorafinetune_stages.prepare.lengths import histogram, padding
+from lorafinetune_stages.prepare.page import render
 
 REPORT: Final = "report.json"
-HISTOGRAM_BINS: Final = 8
+PAGE: Final = "report.html"
 MAX_SAMPLE_CHARACTERS: Final = 4000
 
 
 @dataclass
 class SplitSummary:
-    """Numbers of the rows of one split. lengths: tokens of every row before anything was cut off."""
+    """Numbers of the rows of one split. lengths: tokens of every row before anything was cut off.
+    answer_tokens: of all answers before that. lost_tokens: those of them that were cut off."""
 
     rows_by_dataset: Counter[int] = field(default_factory=Counter)
     tokens: int = 0
     learned_tokens: int = 0
     truncated: int = 0
+    answer_tokens: int = 0
+    lost_tokens: int = 0
     without_system: int = 0
     lengths: "array[int]" = field(default_factory=lambda: array("Q"))
 
@@ -37,20 +45,25 @@ class SplitSummary:
 @dataclass(frozen=True)
 class Report:
     """samples: rendered rows in pieces, each piece with whether it is learned. differences: renderings of
-    the template and of the model's own, where they are not the same."""
+    the template and of the model's own, where they are not the same. repeated: rows of every dataset that
+    equal an earlier one; deduplicated: whether these were left out."""
 
     template: str
     cutoff: int
     sources: Sequence[str]
     formats: Sequence[dict[str, FormatName]]
     findings: Findings
+    repeated: Sequence[int]
+    deduplicated: bool
     training: SplitSummary
     held_out: SplitSummary
+    overlap: Overlap
     warnings: Sequence[str]
     differences: dict[str, str]
     samples: Sequence[Sequence[tuple[str, bool]]]
 
     def encode(self) -> dict[str, Any]:
+        both = (self.training, self.held_out)
         return {
             "template": self.template,
             "templateDifferences": self.differences,
@@ -59,19 +72,28 @@ class Report:
             "evalRows": self.held_out.rows,
             "dropped": self.findings.bad,
             "badRows": self.findings.places,
+            "repeatedRows": sum(self.repeated),
+            "deduplicated": self.deduplicated,
+            "overlap": {"rows": self.overlap.rows, "prompts": self.overlap.prompts},
             "tokens": self.training.tokens,
             "learnedTokens": self.training.learned_tokens,
             "evalTokens": self.held_out.tokens,
             "cutoffLength": self.cutoff,
-            "truncatedRows": self.training.truncated + self.held_out.truncated,
-            "rowsByLength": histogram(chain(self.training.lengths, self.held_out.lengths), self.cutoff),
+            "truncatedRows": sum(split.truncated for split in both),
+            "answerTokens": sum(split.answer_tokens for split in both),
+            "lostAnswerTokens": sum(split.lost_tokens for split in both),
+            "rowsByLength": histogram(chain(*(split.lengths for split in both)), self.cutoff),
+            "padding": padding(self.training.lengths, self.cutoff),
             "warnings": list(self.warnings),
             "samples": [_sample(pieces) for pieces in self.samples],
         }
 
     def write(self, directory: Path) -> None:
-        text = json.dumps(self.encode(), indent=1, ensure_ascii=False)
+        """Writes both forms into the directory."""
+        encoded = self.encode()
+        text = json.dumps(encoded, indent=1, ensure_ascii=False)
         (directory / REPORT).write_text(text, encoding="utf-8")
+        (directory / PAGE).write_text(render(encoded), encoding="utf-8")
 
     def _dataset(self, index: int) -> dict[str, Any]:
         kinds = self.findings.kinds[index]
@@ -81,15 +103,9 @@ class Report:
             "rowsRead": self.findings.rows[index],
             "rows": self.training.rows_by_dataset[index],
             "evalRows": self.held_out.rows_by_dataset[index],
+            "repeatedRows": self.repeated[index],
             "dropped": {str(kind): kinds[kind] for kind in sorted(kinds)},
         }
-
-
-def histogram(lengths: Iterable[int], cutoff: int) -> list[dict[str, int | None]]:
-    """Rows by length in tokens: equal steps up to the cutoff, and what is over it."""
-    tops = [cutoff * step // HISTOGRAM_BINS for step in range(1, HISTOGRAM_BINS + 1)]
-    counts = Counter(bisect.bisect_left(tops, length) for length in lengths)
-    return [{"upTo": top, "rows": counts[index]} for index, top in enumerate([*tops, None])]
 
 
 def _sample(pieces: Sequence[tuple[str, bool]]) -> list[dict[str, Any]]:

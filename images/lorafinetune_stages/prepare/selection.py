@@ -5,11 +5,21 @@ and does not depend on PYTHONHASHSEED, on numpy or on torch.
 """
 
 import random
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
+from itertools import chain
+from typing import Final, Literal
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Dataset, Evaluation, Training
+from lorafinetune.contract.outcome import StageError
 
 Sampling = Literal["head", "shuffle", "proportional"]
+Pools = Sequence[Sequence[int]]
+"""Numbers of the rows of every dataset, ascending over all of them."""
+ONE: Final = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -20,15 +30,46 @@ class Rows:
     held_out: Sequence[int]
 
 
-def select(counts: Sequence[int], limit: int | None, sampling: Sampling, seed: int) -> Sequence[int]:
+def choose(pools: Pools, datasets: Sequence[Dataset], training: Training, prompts: Sequence[int]) -> Rows:
+    """The rows that are used. prompts: one number for each row, equal where its prompt is.
+
+    Raises StageError(ConfigInvalid) where nothing is left to train or to evaluate on.
+    """
+    evaluation = training.evaluation
+    apart = _apart(datasets, evaluation)
+    sampled = [() if index == apart else pool for index, pool in enumerate(pools)]
+    weights = [_weight(dataset) for dataset in datasets]
+    counts = [len(pool) for pool in sampled]
+    used = _numbers(sampled, select(counts, training.max_samples, training.sampling, training.seed, weights))
+    if evaluation is None:
+        return Rows(used, ())
+    if apart is not None:
+        return _checked(Rows(used, pools[apart]), evaluation)
+    count = _held_out_count(evaluation, len(used))
+    if evaluation.group_by is None:
+        train, held_out = split(used, count, training.seed)
+    else:
+        train, held_out = split_groups(used, count, training.seed, prompts)
+    return _checked(Rows(train, held_out), evaluation)
+
+
+def select(
+    counts: Sequence[int],
+    limit: int | None,
+    sampling: Sampling,
+    seed: int,
+    weights: Sequence[Fraction] = (),
+) -> Sequence[int]:
     """Numbers of the rows that are used, ascending. counts: rows of every dataset, which are numbered
-    through in merge order. limit: how many are used at most.
+    through in merge order. limit: how many are used at most. weights: of the datasets, 1 by default.
 
     head: the first. shuffle: a random choice. proportional: the first of every dataset, as many as its
-    share of all rows, rounded so that the sum is the limit.
+    share of all rows times its weight, rounded so that the sum is the limit, or what the datasets can give.
     """
     total = sum(counts)
-    if limit is None or limit >= total:
+    sizes = [count * weight for count, weight in zip(counts, weights or [ONE] * len(counts), strict=True)]
+    limit = min(total if limit is None else limit, _most(counts, sizes))
+    if limit >= total:
         return range(total)
     match sampling:
         case "head":
@@ -36,32 +77,104 @@ def select(counts: Sequence[int], limit: int | None, sampling: Sampling, seed: i
         case "shuffle":
             return sorted(random.Random(f"sampling {seed}").sample(range(total), limit))  # noqa: S311
         case "proportional":
-            return _heads(counts, shares(counts, limit))
+            return _heads(counts, shares(sizes, limit))
 
 
-def shares(counts: Sequence[int], limit: int) -> list[int]:
-    """Parts of `limit` in proportion to the counts: largest remainder, ties to the first."""
-    total = sum(counts)
-    whole = [count * limit // total for count in counts]
-    by_remainder = sorted(range(len(counts)), key=lambda index: (-(counts[index] * limit % total), index))
+def shares(sizes: Sequence[int | Fraction], limit: int) -> list[int]:
+    """Parts of `limit` in proportion to the sizes: largest remainder, ties to the first."""
+    total = Fraction(sum(sizes))
+    exact = [size * limit / total for size in sizes]
+    whole = [int(part) for part in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda index: (whole[index] - exact[index], index))
     for index in by_remainder[: limit - sum(whole)]:
         whole[index] += 1
     return whole
 
 
-def split(rows: Sequence[int], fraction: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
-    """The rows to train on and the rows to hold out, both ascending.
-
-    The nearest whole number to the fraction is held out; at least one row, and never the last one.
-    """
-    if not fraction or len(rows) < 2:
-        return rows, ()
-    count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+def split(rows: Sequence[int], count: int, seed: int) -> tuple[Sequence[int], Sequence[int]]:
+    """The rows to train on and the `count` rows to hold out, both ascending."""
     held_out = set(random.Random(f"split {seed}").sample(range(len(rows)), count))  # noqa: S311
     return (
         [row for index, row in enumerate(rows) if index not in held_out],
         [rows[index] for index in sorted(held_out)],
     )
+
+
+def split_groups(
+    rows: Sequence[int], count: int, seed: int, groups: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """As `split`, but rows of one group stay together: at most `count` rows are held out.
+
+    groups: the group of each row, by the row's number.
+    """
+    sizes: dict[int, int] = {}
+    for row in rows:
+        sizes[groups[row]] = sizes.get(groups[row], 0) + 1
+    held_out = _fitting(sizes, count, seed)
+    return (
+        [row for row in rows if groups[row] not in held_out],
+        [row for row in rows if groups[row] in held_out],
+    )
+
+
+def _fitting(sizes: Mapping[int, int], room: int, seed: int) -> set[int]:
+    """Groups that fill the room, drawn at random, but for those that no longer fit."""
+    order = list(sizes)
+    random.Random(f"split {seed}").shuffle(order)  # noqa: S311
+    taken: set[int] = set()
+    for group in order:
+        if sizes[group] <= room:
+            taken.add(group)
+            room -= sizes[group]
+    return taken
+
+
+def _apart(datasets: Sequence[Dataset], evaluation: Evaluation | None) -> int | None:
+    """The dataset that is held out as a whole, by its index."""
+    name = evaluation.dataset if evaluation else None
+    return next((i for i, dataset in enumerate(datasets) if name and dataset.name == name), None)
+
+
+def _weight(dataset: Dataset) -> Fraction:
+    return Fraction(dataset.weight) if dataset.weight else ONE
+
+
+def _most(counts: Sequence[int], sizes: Sequence[Fraction]) -> int:
+    """The most rows of which no dataset has to give more than it has."""
+    total = sum(sizes)
+    return min(
+        (int(count * total / size) for count, size in zip(counts, sizes, strict=True) if size), default=0
+    )
+
+
+def _held_out_count(evaluation: Evaluation, rows: int) -> int:
+    """The nearest whole number to the fraction: at least one row, and never the last one."""
+    if evaluation.count is not None:
+        return min(evaluation.count, rows)
+    fraction = float(evaluation.fraction or 0)
+    return min(max(round(fraction * rows), 1), rows - 1) if fraction and rows > 1 else 0
+
+
+def _checked(rows: Rows, evaluation: Evaluation) -> Rows:
+    asked = {"fraction": evaluation.fraction, "count": evaluation.count, "dataset": evaluation.dataset}
+    field, value = next((name, value) for name, value in asked.items() if value is not None)
+    total = len(rows.train) + len(rows.held_out)
+    if not rows.held_out:
+        raise _unusable(f"{field}: {value} of {total} rows holds none out", "Raise it, add rows")
+    if not rows.train:
+        raise _unusable(f"{field}: {value} of {total} rows leaves none to train on", "Lower it, add rows")
+    return rows
+
+
+def _unusable(what: str, hint: str) -> StageError:
+    hint = f"{hint}, or leave out `training.evaluation`."
+    return StageError(Reason.CONFIG_INVALID, f"training.evaluation.{what}", hint)
+
+
+def _numbers(pools: Pools, positions: Sequence[int]) -> Sequence[int]:
+    """The rows at these positions of all pools together."""
+    everything = array("Q", chain.from_iterable(pools))
+    return everything if len(positions) == len(everything) else [everything[at] for at in positions]
 
 
 def _heads(counts: Sequence[int], parts: Sequence[int]) -> list[int]:

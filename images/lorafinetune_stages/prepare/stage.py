@@ -1,7 +1,6 @@
 """The order in which prepare does its work: a hit, then the data, then what needs LLaMA-Factory."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +23,7 @@ from lorafinetune_stages.prepare.output import (
     proof_key,
     result,
 )
-from lorafinetune_stages.prepare.selection import Rows, select, split
+from lorafinetune_stages.prepare.selection import choose
 from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.runtime import Context
@@ -58,7 +57,9 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
     findings = Findings(arguments.datasets)
     with Corpus(context.workdir / "rows") as corpus:
         _read(inputs, files, corpus, findings, context)
-        rows = choose(corpus.counts, arguments.training)
+        repeated = corpus.fingerprints.repeated()
+        pools = corpus.pools(without=repeated if arguments.training.deduplicate else ())
+        rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
 
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
         from lorafinetune_stages.prepare.making import Maker
@@ -104,22 +105,6 @@ def _differs(inputs: Inputs) -> StageError:
         "than the model's own chat template",
         "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
     )
-
-
-def choose(counts: Sequence[int], training: Training) -> Rows:
-    """The rows that are used. counts: good rows of every dataset. Raises StageError(ConfigInvalid)."""
-    used = select(counts, training.max_samples, training.sampling, training.seed)
-    evaluation = training.evaluation
-    if evaluation is None:
-        return Rows(used, ())
-    train, held_out = split(used, float(evaluation.fraction), training.seed)
-    if not held_out:
-        raise StageError(
-            Reason.CONFIG_INVALID,
-            f"training.evaluation.fraction: {evaluation.fraction} of {len(used)} rows holds none out",
-            "Raise the fraction, add rows, or leave out `training.evaluation`.",
-        )
-    return Rows(train, held_out)
 
 
 def _fetch(inputs: Inputs, root: Path, context: Context) -> None:

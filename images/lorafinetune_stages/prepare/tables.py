@@ -7,7 +7,7 @@ from typing import Any
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def check_header(place: Place, names: Iterable[str]) -> None:
         if name in seen:
             raise StageError(
                 Reason.DATASET_INVALID,
-                f"{place}: two columns are named {name[:64]!a}",
+                f"{place}: two columns are named {shown(name)}",
                 "Give every column a name of its own.",
             )
         seen.add(name)

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from lorafinetune_stages.prepare.findings import Kind, RowError
 
-CONTROL: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
-SURROGATES: Final = "\ud800-\udfff"
+FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates: a search that most texts are spared, since they are printable."""
 TYPE_NAMES: Final = {
     dict: "an object",
     list: "a list",
@@ -38,8 +38,10 @@ class Texts:
 
     def __init__(self, special_tokens: Collection[str]) -> None:
         longest_first = sorted(filter(None, special_tokens), key=lambda token: (-len(token), token))
-        alternatives = [f"[{CONTROL}{SURROGATES}]", *map(re.escape, longest_first)]
-        self._forbidden = re.compile("|".join(alternatives))
+        by_first: dict[str, list[str]] = {}
+        for token in longest_first:
+            by_first.setdefault(token[0], []).append(re.escape(token))
+        self._tokens = {first: re.compile("|".join(tokens)) for first, tokens in by_first.items()}
 
     def text(self, value: Any, field: str) -> str:
         """The text; empty for null. Raises RowError."""
@@ -47,7 +49,10 @@ class Texts:
             return ""
         if not isinstance(value, str):
             raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(value)}, not a text")
-        if found := self._forbidden.search(value):
+        for first, tokens in self._tokens.items():
+            if first in value and (token := tokens.search(value)):
+                raise RowError(Kind.SPECIAL_TOKEN, field, f"the text has the special token {token.group()!a}")
+        if not value.replace("\n", "").isprintable() and (found := FORBIDDEN.search(value)):
             raise _forbidden(found.group(), field, found.start())
         return value
 
@@ -70,8 +75,6 @@ def said(text: str, kind: Kind, field: str, what: str) -> str:
 
 
 def _forbidden(found: str, field: str, position: int) -> RowError:
-    if len(found) > 1 or found.isprintable():
-        return RowError(Kind.SPECIAL_TOKEN, field, f"the text has the special token {found!a}")
     if "\ud800" <= found <= "\udfff":
         return RowError(Kind.LONE_SURROGATE, field, f"character {position} is a lone surrogate")
     return RowError(Kind.CONTROL_CHARACTER, field, f"character {position} is U+{ord(found):04X}")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llamafactory.data.processor import SupervisedDatasetProcessor
+from llamafactory.data.processor.processor_utils import infer_seqlen
 from llamafactory.extras.constants import IGNORE_INDEX
 
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.findings import Kind, RowError
+from lorafinetune_stages.prepare.cutting import Turn, check_kept
 
 MEDIA: Final = ("_images", "_videos", "_audios")
 
@@ -19,11 +20,14 @@ MEDIA: Final = ("_images", "_videos", "_audios")
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """tokens and labels: of equal length; a token that is not learned has the label IGNORE_INDEX.
-    whole: tokens before anything was cut off."""
+    whole: tokens before anything was cut off. turns: tokens of every prompt and of its answer, in the order
+    in which they are kept. kept: what is left of the first of them."""
 
     tokens: list[int]
     labels: list[int]
     whole: int
+    turns: Sequence[Turn]
+    kept: Sequence[Turn]
 
     @property
     def learned(self) -> int:
@@ -40,19 +44,22 @@ class Tokeniser:
     def __init__(self, template: Any, tokenizer: Any, processor: Any, data_args: Any) -> None:
         self.template = template
         self.tokenizer = tokenizer
-        self._whole: list[int] = []
+        self._turns: list[list[Turn]] = []
         self._encode_turns = template.encode_multiturn
-        template.encode_multiturn = self._note_whole
+        self._ending = 1 if template.efficient_eos else 0
+        self._cutoff: int = data_args.cutoff_len
+        self._last_first: bool = data_args.mask_history
+        template.encode_multiturn = self._note_turns
         self._processor = SupervisedDatasetProcessor(
             template=template, tokenizer=tokenizer, processor=processor, data_args=data_args
         )
 
     def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
         """One result for every conversation, in their order."""
-        self._whole.clear()
+        self._turns.clear()
         columns = self._processor.preprocess_dataset(_aligned(conversations))
-        rows = zip(columns["input_ids"], columns["labels"], self._whole, strict=True)
-        return [Encoded(tokens, labels, whole) for tokens, labels, whole in rows]
+        rows = zip(columns["input_ids"], columns["labels"], self._turns, strict=True)
+        return [self._encoded(tokens, labels, turns) for tokens, labels, turns in rows]
 
     def whole(self, conversation: Conversation) -> list[int]:
         """All tokens of a conversation, nothing cut off."""
@@ -62,17 +69,31 @@ class Tokeniser:
         return [token for prompt, answer in pairs for token in (*prompt, *answer)]
 
     def check(self, encoded: Encoded) -> None:
-        """Raises RowError where nothing of an answer is left to learn from."""
-        end = self.tokenizer.eos_token_id
-        if all(label in (IGNORE_INDEX, end) for label in encoded.labels):
-            what = f"no token of an answer is left within training.cutoffLength ({encoded.whole} tokens)"
-            raise RowError(Kind.CUT_OFF, "", what)
+        """Raises RowError for a row that is cut inside its prompt, or has no complete answer."""
+        check_kept(encoded.turns, encoded.kept, self._cutoff)
 
-    def _note_whole(self, *arguments: Any) -> Any:
+    def _encoded(self, tokens: list[int], labels: list[int], turns: list[Turn]) -> Encoded:
+        whole = sum(map(sum, turns)) + self._ending
+        if whole <= self._cutoff:
+            return Encoded(tokens, labels, whole, turns, turns)
+        return Encoded(tokens, labels, whole, turns, self._kept(turns))
+
+    def _kept(self, turns: list[Turn]) -> list[Turn]:
+        """What LLaMA-Factory keeps of every turn."""
+        kept: list[Turn] = []
+        room = self._cutoff - self._ending
+        for prompt, answer in turns:
+            if room <= 0:
+                break
+            kept.append(infer_seqlen(prompt, answer, room))
+            room -= sum(kept[-1])
+        return kept
+
+    def _note_turns(self, *arguments: Any) -> Any:
         """LLaMA-Factory cuts without a word: the lengths are noted before it does."""
         pairs = self._encode_turns(*arguments)
-        ending = 1 if self.template.efficient_eos else 0
-        self._whole.append(sum(len(prompt) + len(answer) for prompt, answer in pairs) + ending)
+        turns = [(len(prompt), len(answer)) for prompt, answer in pairs]
+        self._turns.append(turns[::-1] if self._last_first else turns)
         return pairs
 
 

@@ -2,20 +2,20 @@
 
 import codecs
 import json
+import re
 from typing import Any, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.store import Advance
 
 MAX_ROW_BYTES: Final = 16 * 2**20
 CHUNK_BYTES: Final = 2**20
-SPACE: Final = " \t\r\n"
+SPACES: Final = re.compile(r"[ \t\r\n]*")
 UNFINISHED: Final = 16
 """An error this near to the end of the window may be a value that is cut there."""
-
-_decoder = json.JSONDecoder()
 
 
 class Window:
@@ -25,6 +25,7 @@ class Window:
         self._file = file
         self._name = name
         self._advance = advance
+        self._decoder = Decoder()
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._text = ""
         self._at = 0
@@ -44,7 +45,7 @@ class Window:
         """The next value; index: its number in the list, for messages."""
         while True:
             try:
-                value, end = _decoder.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as problem:
                 if not self._may_be_unfinished(problem) or not self._grow(index):
                     raise self._broken(self._at_end(problem, index), problem.pos) from problem
@@ -64,8 +65,7 @@ class Window:
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in SPACE:
-                self._at += 1
+            self._at = SPACES.match(self._text, self._at).end()  # type: ignore[union-attr]  # it may be empty
             if self._at < len(self._text) or not self._grow():
                 return self._text[self._at : self._at + 1]
 

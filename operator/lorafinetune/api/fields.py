@@ -2,8 +2,8 @@
 
 import typing
 from collections.abc import Iterator
-from types import GenericAlias
-from typing import Any
+from types import GenericAlias, UnionType
+from typing import Annotated, Any, Union
 
 from pydantic.fields import FieldInfo
 
@@ -44,4 +44,7 @@ def _has_mark(metadata: typing.Iterable[Any], mark: type) -> bool:
 
 
 def _is_list(annotation: Any) -> bool:
-    return typing.get_origin(annotation) is tuple
+    origin = typing.get_origin(annotation)
+    if origin in (Annotated, Union, UnionType):
+        return any(_is_list(part) for part in typing.get_args(annotation))
+    return origin is tuple

@@ -117,6 +117,15 @@ class Columns(Model):
     """Tool descriptions (`tools` in sharegpt and openai)."""
 
 
+class Replace(Model):
+    """One pattern, and what stands in place of its matches."""
+
+    pattern: Annotated[str, Field(min_length=1, max_length=512)]
+    """Regular expression in RE2's syntax, which has flags like `(?i)`, but no look-around."""
+    replacement: Annotated[str, Field(max_length=256)] = ""
+    """Plain text in place of every match. Absent: the match is removed."""
+
+
 class Clean(Model):
     """Cleaning of the answers, in this order. Prompts are never touched."""
 
@@ -126,6 +135,8 @@ class Clean(Model):
     """Texts that are removed wherever they occur."""
     drop_intro_line: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """An answer that contains this text is stripped, loses its first line, and is stripped again."""
+    replace: Annotated[tuple[Replace, ...], Field(max_length=16)] | None = None
+    """Patterns that are replaced, one after the other, each in time linear in the length of the answer."""
 
 
 class Dataset(Model):
@@ -133,8 +144,11 @@ class Dataset(Model):
 
     rules: ClassVar = (
         Rule("self.onBadRow == 'skip' || !has(self.maxBadFraction)", "maxBadFraction needs onBadRow: skip"),
+        Rule("!has(self.weight) || double(self.weight) > 0.0", "weight must be above 0", ".weight"),
     )
 
+    name: Label | None = None
+    """Name by which `training.evaluation.dataset` refers to this dataset."""
     source: Annotated[
         str,
         Field(pattern=DATASET_SOURCE, max_length=1024),
@@ -158,6 +172,9 @@ class Dataset(Model):
     """Cleaning of the answers."""
     max_samples: Samples | None = None
     """Only the first N rows are used."""
+    weight: DecimalString | None = None
+    """With `training.sampling: proportional`: the dataset's share is its rows times this number, like
+    `"2"` or `"0.5"`; absent means 1. No row is taken twice, so the share of the others shrinks."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """What a row that can't be learned from does: fails the run, or is left out and counted."""
     max_bad_fraction: Fraction | None = None
@@ -194,14 +211,26 @@ class Evaluation(Model):
 
     rules: ClassVar = (
         Rule(
-            "double(self.fraction) > 0.0 && double(self.fraction) < 1.0",
+            "[has(self.fraction), has(self.count), has(self.dataset)].exists_one(given, given)",
+            "give one of fraction, count and dataset",
+        ),
+        Rule(
+            "!has(self.fraction) || (double(self.fraction) > 0.0 && double(self.fraction) < 1.0)",
             "fraction must be above 0, and below 1",
             ".fraction",
         ),
+        Rule("!has(self.groupBy) || !has(self.dataset)", "groupBy needs fraction or count", ".groupBy"),
     )
 
-    fraction: Fraction
+    fraction: Fraction | None = None
     """Share of the rows that is held out."""
+    count: Samples | None = None
+    """Number of rows that are held out."""
+    dataset: Label | None = None
+    """Name of the dataset whose rows are held out, all of them; none of them counts as a sample."""
+    group_by: Literal["prompt"] | None = None
+    """`prompt`: rows with equal prompts are held out together or not at all. Absent: each for itself; how
+    many are on both sides is counted in any case."""
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Optimizer steps between two evaluations."""
 
@@ -261,7 +290,10 @@ class Training(Model):
     """Rows used after merging."""
     sampling: Literal["head", "shuffle", "proportional"] = "head"
     """Which rows `maxSamples` takes: the first of the merged list, a random choice, or a share of every
-    dataset by its size."""
+    dataset by its size and `weight`."""
+    deduplicate: Literal["exact"] | None = None
+    """`exact`: a row that equals an earlier one of any dataset, after cleaning, is left out. Absent: equal
+    rows are counted, and kept."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
     """Conversations in one optimizer step, over all GPUs."""
     packing: Literal["auto", "none"] = "auto"
@@ -456,6 +488,23 @@ class LoRAFineTuneSpec(Model):
             "self.connections.exists(c, c.name == p.connection))",
             "a publish target names a connection that is not in spec.connections",
             ".export.publish",
+        ),
+        Rule(
+            "self.datasets.all(d, !has(d.name) || "
+            "self.datasets.exists_one(e, has(e.name) && e.name == d.name))",
+            "two datasets have the same name",
+            ".datasets",
+        ),
+        Rule(
+            "self.training.sampling == 'proportional' || !self.datasets.exists(d, has(d.weight))",
+            "a dataset's weight needs training.sampling: proportional",
+            ".datasets",
+        ),
+        Rule(
+            "!has(self.training.evaluation) || !has(self.training.evaluation.dataset) || "
+            "self.datasets.exists(d, has(d.name) && d.name == self.training.evaluation.dataset)",
+            "names no dataset of spec.datasets",
+            ".training.evaluation.dataset",
         ),
         Rule(
             "self.resources.train.gpu.count == 0 || "

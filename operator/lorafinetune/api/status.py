@@ -109,6 +109,14 @@ class DatasetStatus(Model):
     """Tokens of the training rows."""
     learned_tokens: Count
     """Tokens of the training rows that are learned from."""
+    truncated: Count = 0
+    """Rows that are cut at `cutoffLength`."""
+    repeated: Count = 0
+    """Rows that equal an earlier one; they are left out with `deduplicate`."""
+    overlap: Count = 0
+    """Held-out rows that are trained on too."""
+    formats: Annotated[tuple[Line, ...], Field(max_length=32)] = ()
+    """What each dataset was read as, in the order of the spec."""
     digest: Digest
     """Digest of the prepared dataset."""
     report: Uri

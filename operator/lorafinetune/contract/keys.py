@@ -16,7 +16,7 @@ from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
 from lorafinetune.contract.extra_args import packing_safe, shaping
 
-SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 1, "train": 2, "export": 3}
+SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 2, "train": 2, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
 
 Owner = StageName | Literal["publish"]
@@ -38,7 +38,9 @@ DATASET_FIELDS: Final[dict[str, Owner | None]] = {
     "system": "prepare",
     "clean.remove": "prepare",
     "clean.dropIntroLine": "prepare",
+    "clean.replace": "prepare",
     "maxSamples": "prepare",
+    "weight": "prepare",
     "onBadRow": "prepare",
     "maxBadFraction": "prepare",
 }
@@ -66,11 +68,15 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.cutoffLength": "prepare",
     "training.maxSamples": "prepare",
     "training.sampling": "prepare",
+    "training.deduplicate": "prepare",
     "training.batchSize": "train",
     "training.packing": "train",
     "training.learnFrom": "prepare",
     "training.trainOnPrompt": "prepare",
     "training.evaluation.fraction": "prepare",
+    "training.evaluation.count": "prepare",
+    "training.evaluation.dataset": "prepare",
+    "training.evaluation.groupBy": "prepare",
     "training.evaluation.everySteps": "train",
     "training.checkpoint.every": None,
     "training.checkpoint.keep": None,

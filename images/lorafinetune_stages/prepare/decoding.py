@@ -1,0 +1,47 @@
+"""JSON as the standard library reads it, but for objects with a key given twice: of these it keeps the
+last without a word, and which one was meant nobody knows."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from lorafinetune_stages.prepare.findings import Kind, RowError, shown
+
+
+class Decoder:
+    """Decodes rows. A row with a key given twice is a RowError in its place."""
+
+    def __init__(self) -> None:
+        self._twice = ""
+        self._json = json.JSONDecoder(object_pairs_hook=self._object)
+
+    def decode(self, text: str) -> Any:
+        """The row in a text of nothing else. Raises what `json.loads` does."""
+        self._twice = ""
+        return self._checked(self._json.decode(text))
+
+    def raw_decode(self, text: str, at: int) -> tuple[Any, int]:
+        """The row at a place, and where it ends."""
+        self._twice = ""
+        row, end = self._json.raw_decode(text, at)
+        return self._checked(row), end
+
+    def _checked(self, row: Any) -> Any:
+        if not self._twice:
+            return row
+        return RowError(Kind.BROKEN_JSON, self._twice, "the field is given twice")
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and not self._twice:
+            self._twice = shown(_first_repeated(name for name, _ in pairs))
+        return found
+
+
+def _first_repeated(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""

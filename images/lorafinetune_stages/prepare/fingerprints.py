@@ -1,0 +1,65 @@
+"""Which rows are equal, among millions, in sixteen bytes a row.
+
+Rows are compared by 64 bits of a cryptographic hash: among ten million rows, the chance that two
+different ones pass for equal is below one in 100,000.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lorafinetune_stages.prepare.conversation import ANSWERING, Conversation
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Held-out rows that are trained on too. prompts: those of which the prompt is, equal rows included."""
+
+    rows: int = 0
+    prompts: int = 0
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """One number for each row, in merge order, and one for its prompt: all that is not an answer, but for
+    the system prompt and tools."""
+
+    rows: "array[int]" = field(default_factory=lambda: array("Q"))
+    prompts: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def add(self, conversation: Conversation, encoded: bytes) -> None:
+        """encoded: the conversation in bytes."""
+        asked = "\0".join(turn.content for turn in conversation.turns if turn.role not in ANSWERING)
+        self.rows.append(_hash(encoded))
+        self.prompts.append(_hash(asked.encode()))
+
+    def repeated(self) -> Sequence[int]:
+        """Numbers of the rows that equal an earlier one, ascending."""
+        values = _values(self.rows)
+        again = np.ones(len(values), dtype=bool)
+        again[np.unique(values, return_index=True)[1]] = False
+        numbers: list[int] = np.flatnonzero(again).tolist()
+        return numbers
+
+    def overlap(self, train: Sequence[int], held_out: Collection[int]) -> Overlap:
+        """How many of the held-out rows are among those to train on. Both are numbers of rows."""
+        if not held_out:
+            return Overlap()
+        here, there = np.fromiter(train, np.int64, len(train)), np.fromiter(held_out, np.int64)
+        rows, prompts = (
+            int(np.isin(values[there], values[here]).sum())
+            for values in (_values(self.rows), _values(self.prompts))
+        )
+        return Overlap(rows, prompts)
+
+
+def _hash(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+
+
+def _values(numbers: "array[int]") -> Any:
+    return np.frombuffer(numbers, dtype=np.uint64) if numbers else np.empty(0, np.uint64)

@@ -1,0 +1,57 @@
+"""The page of the data report: one file with its picture and style inside, which loads and runs nothing.
+
+What stands on it comes from strangers, so everything is escaped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATE: Final = "report.html.jinja"
+WIDTH: Final = 640
+HEIGHT: Final = 160
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram, in pixels from the top left. over: whether it is beyond the cutoff."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    rows: int
+    label: str
+    over: bool
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The page of an encoded report."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["percent"] = lambda value: f"{value:.1%}"
+    page = environment.get_template(TEMPLATE)
+    return page.render(report=report, bars=bars(report["rowsByLength"]), width=WIDTH, height=HEIGHT)
+
+
+def bars(by_length: list[dict[str, int | None]]) -> list[Bar]:
+    """The histogram as a picture."""
+    most = max((entry["rows"] or 0 for entry in by_length), default=0) or 1
+    width = WIDTH / len(by_length)
+    found = []
+    for index, entry in enumerate(by_length):
+        rows, top = entry["rows"] or 0, entry["upTo"]
+        height = round(HEIGHT * rows / most, 1)
+        label = f"≤ {top}" if top is not None else "over"
+        x = round(index * width, 1)
+        found.append(Bar(x, HEIGHT - height, round(width - 6, 1), height, rows, label, top is None))
+    return found
