@@ -1,0 +1,1 @@
+"""Broken datasets, each with the error that it must end in."""

@@ -1,0 +1,26 @@
+"""Reads the datasets that it is told of, one a line, and tells for each what became of it, how long that
+took in seconds, and how much memory this process has used at most, in MiB."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from faults.data.reading import read
+from lorafinetune.contract.outcome import StageError
+
+
+def outcome(root: Path) -> str:
+    try:
+        return f"{read(root, {})} good rows"
+    except StageError as error:
+        return error.message
+
+
+for line in sys.stdin:
+    began = time.process_time()
+    message = outcome(Path(line.rstrip("\n")))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    sys.stdout.write(json.dumps([message, time.process_time() - began, peak]) + "\n")
+    sys.stdout.flush()

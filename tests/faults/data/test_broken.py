@@ -1,0 +1,77 @@
+"""Every broken dataset ends in its documented error."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.data.heavy_cases import HEAVY_CASES
+from faults.data.making import Case
+from faults.data.parquet_cases import PARQUET_CASES
+from faults.data.reading import read
+from faults.data.row_cases import ROW_CASES
+from faults.data.text_cases import TEXT_CASES
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError, decode_message, encode_error
+
+CASES: dict[str, Case] = TEXT_CASES | ROW_CASES | PARQUET_CASES
+
+
+def test_the_corpus_is_as_large_as_it_should_be() -> None:
+    assert len(CASES) == sum(map(len, (TEXT_CASES, ROW_CASES, PARQUET_CASES))) >= 150
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_a_broken_dataset_ends_in_its_error(sentence: str, tmp_path: Path) -> None:
+    case = CASES[sentence]
+    case.write(tmp_path)
+    with pytest.raises(StageError) as caught:
+        read(tmp_path, case.fields)
+    assert re.fullmatch(case.error, caught.value.message, re.DOTALL), caught.value.message
+    assert caught.value.reason in (Reason.DATASET_INVALID, Reason.CONFIG_INVALID)
+    assert caught.value.hint
+    travelled = decode_message("prepare", encode_error(caught.value))
+    assert isinstance(travelled, StageError)
+    assert travelled.message == caught.value.message
+    assert caught.value.message.replace("\n", "").isprintable()
+
+
+MAX_SECONDS = 5
+"""Of the processor, for one of the heavy datasets."""
+MAX_MIB = 500
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[subprocess.Popen[str]]:
+    """A process of its own, so that its memory is its own."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "faults.data"],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+@pytest.mark.parametrize("sentence", HEAVY_CASES)
+def test_a_heavy_dataset_ends_in_its_error_in_bounded_time_and_memory(
+    sentence: str, tmp_path: Path, reader: subprocess.Popen[str]
+) -> None:
+    assert reader.stdin
+    assert reader.stdout
+    case = HEAVY_CASES[sentence]
+    case.write(tmp_path)
+    reader.stdin.write(f"{tmp_path}\n")
+    reader.stdin.flush()
+    message, seconds, peak = json.loads(reader.stdout.readline())
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert re.fullmatch(case.error, message, re.DOTALL), message
+    assert seconds < MAX_SECONDS
+    assert peak < MAX_MIB
