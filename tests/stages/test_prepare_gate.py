@@ -253,7 +253,7 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, model: Mapping[str, bytes
 
 LONG = alpaca("why " * 4000, "because " * 20)
 CUT_ROW = (
-    "263 of the 4030 tokens of its prompt are left within training.cutoffLength 288 (the row has 4055 tokens)"
+    "265 of the 4032 tokens of its prompt are left within training.cutoffLength 288 (the row has 4055 tokens)"
 )
 
 
@@ -265,8 +265,8 @@ CUT_ROW = (
         ),
         pytest.param(
             alpaca("q", "because " * 4000),
-            "(1 answer cut off)\n  long.jsonl:2: 255 of the 4003 tokens of its answer are left within "
-            "training.cutoffLength 288 (the row has 4036 tokens)",
+            "(1 answer cut off)\n  long.jsonl:2: 256 of the 4003 tokens of its answer are left within "
+            "training.cutoffLength 288 (the row has 4035 tokens)",
             id="its only answer is cut",
         ),
     ],
@@ -300,22 +300,25 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes
 
 
 PAIR = {"input": "q", "output": "a"}
-CUT_LATE = {"conversation": [PAIR, {"input": "why " * 400, "output": "because"}]}
+CUT_LATE = {"conversation": [PAIR, {"input": "why", "output": "because " * 400}]}
 
 
 def test_the_report_tells_what_became_of_the_rows(bench: Bench) -> None:
+    known = json.loads(IDENTITY)[0]
     bench.add(json_lines([CUT_LATE, CUT_LATE]), "long.jsonl")
-    bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 5), "more.jsonl")
-    result = bench.run(cutoff_length=288, max_samples=87, evaluation={"fraction": "0.1"})
+    bench.add(json_lines([known, alpaca("q", "a")]), "test.jsonl", name="test")
+    bench.add(json_lines([alpaca("q", "a")] * 5), "more.jsonl")
+    result = bench.run(cutoff_length=288, max_samples=87, evaluation={"dataset": "test"})
     report = bench.report(result.key)
     names = ("source", "formats", "rowsRead", "rows", "evalRows", "repeatedRows", "dropped")
     assert [[dataset[name] for name in names] for dataset in report["datasets"]] == [
-        ["s3://raw/0/self.json", {"self.json": "alpaca"}, 85, 77, 8, 0, {}],
-        ["s3://raw/1/long.jsonl", {"long.jsonl": "multiTurn"}, 2, 1, 1, 1, {}],
-        ["s3://raw/2/more.jsonl", {"more.jsonl": "alpaca"}, 5, 0, 0, 4, {}],
+        ["s3://raw/0/self.json", {"self.json": "alpaca"}, 85, 85, 0, 1, {}],
+        ["s3://raw/1/long.jsonl", {"long.jsonl": "multiTurn"}, 2, 2, 0, 1, {}],
+        ["s3://raw/2/test.jsonl", {"test.jsonl": "alpaca"}, 2, 0, 2, 1, {}],
+        ["s3://raw/3/more.jsonl", {"more.jsonl": "alpaca"}, 5, 0, 0, 5, {}],
     ]
     assert [entry["upTo"] for entry in report["rowsByLength"]] == [*range(36, 289, 36), None]
-    assert sum(entry["rows"] for entry in report["rowsByLength"]) == 87
+    assert sum(entry["rows"] for entry in report["rowsByLength"]) == 89
     assert report["rowsByLength"][-1]["rows"] == report["truncatedRows"] == 2
     assert 0 < report["lostAnswerTokens"] < report["answerTokens"]
     assert report["overlap"] == {"rows": 1, "prompts": 1}
@@ -327,30 +330,37 @@ def test_the_report_tells_what_became_of_the_rows(bench: Bench) -> None:
         result.dataset.repeated,
     ]
     assert (result.dataset.truncated, result.dataset.overlap) == (2, 1)
-    assert result.dataset.formats == ("alpaca", "multiTurn", "alpaca")
+    assert result.dataset.formats == ("alpaca", "multiTurn", "alpaca", "alpaca")
     assert len(report["samples"]) == 3
     assert b"<svg" in (bench.store.read(f"{place('prepared', result.key)}/report.html") or b"")
 
 
 def test_what_a_person_should_know_of_the_rows_is_a_warning(bench: Bench) -> None:
     bench.add(json_lines([CUT_LATE, CUT_LATE]), "long.jsonl")
-    bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 5), "more.jsonl")
-    warnings = bench.run(cutoff_length=288, max_samples=87, evaluation={"fraction": "0.1"}).warnings
-    assert "no row is used of datasets[2]: see training.maxSamples and training.sampling" in warnings
-    assert "all answers are equal in datasets[1], datasets[2]" in warnings
-    assert (
-        "of 9 held-out rows 1 are trained on too, and 1 have a prompt that is: "
-        "see training.evaluation.groupBy"
-    ) in warnings
-    assert any(text.startswith("2 of 87 rows are cut at training.cutoffLength 288, ") for text in warnings)
+    bench.add(json_lines([alpaca("q", "a", system="Be brief.")] * 40), "more.jsonl")
+    bench.add(json_lines([alpaca("q", "a"), alpaca("r", "b")]), "left.jsonl")
+    result = bench.run(cutoff_length=288, max_samples=127, evaluation={"fraction": "0.5"})
+    report = bench.report(result.key)
+    overlap = report["overlap"]
+    assert overlap["prompts"] >= overlap["rows"] > 5
+    assert {
+        "no row is used of datasets[3]: see training.maxSamples and training.sampling",
+        "all answers are equal in datasets[1], datasets[2]",
+        f"of {report['evalRows']} held-out rows {overlap['rows']} are trained on too, "
+        f"and {overlap['prompts']} have a prompt that is: see training.evaluation.groupBy",
+    } <= set(report["warnings"])
+    assert report["warnings"][-1].startswith(
+        f"2 of 127 rows are cut at training.cutoffLength 288, and lose {report['lostAnswerTokens']} of "
+        f"{report['answerTokens']} tokens of all answers; the longest has "
+    )
 
 
 def test_equal_rows_are_left_out_where_that_is_asked(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a")] * 5), "more.jsonl").add(IDENTITY, "self.json")
     result = bench.run(deduplicate="exact")
     report = bench.report(result.key)
-    assert [dataset["rows"] for dataset in report["datasets"]] == [85, 1, 0]
-    assert (result.dataset.rows, result.dataset.repeated, report["deduplicated"]) == (86, 89, True)
+    assert [dataset["rows"] for dataset in report["datasets"]] == [84, 1, 0]
+    assert (result.dataset.rows, result.dataset.repeated, report["deduplicated"]) == (85, 90, True)
 
 
 def test_a_named_dataset_is_held_out(bench: Bench) -> None:

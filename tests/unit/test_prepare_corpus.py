@@ -85,40 +85,21 @@ def test_datasets_whose_answers_are_all_equal_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "kept", "message", "whole"),
+    ("turn", "kept", "message"),
     [
-        pytest.param(
-            [(9, 3)],
-            [(7, 3)],
-            "7 of the 9 tokens of its prompt are left within training.cutoffLength 10",
-            12,
-            id="the prompt is cut",
-        ),
-        pytest.param(
-            [(4, 8), (1, 1)],
-            [(4, 6)],
-            "6 of the 8 tokens of its answer are left within training.cutoffLength 10",
-            14,
-            id="the only answer is cut",
-        ),
-        pytest.param(
-            [(4, 8)],
-            [],
-            "0 of the 4 tokens of its prompt are left within training.cutoffLength 10",
-            12,
-            id="nothing is left",
-        ),
+        pytest.param((9, 3), (7, 3), "7 of the 9 tokens of its prompt are left", id="the prompt is cut"),
+        pytest.param((4, 8), (4, 6), "6 of the 8 tokens of its answer are left", id="the answer is cut"),
+        pytest.param((4, 8), (0, 0), "0 of the 4 tokens of its prompt are left", id="nothing is left"),
     ],
 )
-def test_a_row_that_the_cutoff_spoils_is_bad(
-    turns: list[Turn], kept: list[Turn], message: str, whole: int
-) -> None:
+def test_a_row_that_the_cutoff_spoils_is_bad(turn: Turn, kept: Turn, message: str) -> None:
     with pytest.raises(RowError) as caught:
-        check_kept(turns, kept, 10)
-    assert str(caught.value) == f"{message} (the row has {whole} tokens)"
+        check_kept(turn, kept, 14, 10)
+    expected = f"{message} within training.cutoffLength 10 (the row has 14 tokens)"
+    assert str(caught.value) == expected
 
 
 def test_a_row_with_a_whole_first_turn_is_good_and_what_it_loses_is_counted() -> None:
     turns, kept = [(3, 4), (5, 6), (1, 9)], [(3, 4), (2, 1)]
-    check_kept(turns, kept, 10)
+    check_kept(turns[0], kept[0], 28, 10)
     assert lost_answer_tokens(turns, kept) == 14

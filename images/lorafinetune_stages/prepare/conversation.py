@@ -1,9 +1,10 @@
 """One row in the one shape that everything after reading works with."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
+
+import orjson
 
 Role = Literal["user", "assistant", "function", "observation"]
 """Who speaks, by LLaMA-Factory's own names; `function` is the model calling a tool."""
@@ -11,8 +12,7 @@ ANSWERING: Final = ("assistant", "function")
 """Roles of the model itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     role: Role
     content: str
 
@@ -37,10 +37,9 @@ class Conversation:
 
     def encode(self) -> bytes:
         """One line of JSON, without the end of the line."""
-        turns = [(turn.role, turn.content) for turn in self.turns]
-        return json.dumps([self.system, self.tools, turns], ensure_ascii=False).encode()
+        return orjson.dumps([self.system, self.tools, [[*turn] for turn in self.turns]])
 
     @classmethod
     def decode(cls, line: bytes) -> "Conversation":
-        system, tools, turns = json.loads(line)
+        system, tools, turns = orjson.loads(line)
         return cls(tuple(Turn(role, content) for role, content in turns), system, tools)

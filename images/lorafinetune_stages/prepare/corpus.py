@@ -144,8 +144,9 @@ class Merger:
             except RowError as problem:
                 self.findings.add(index, str(place), problem)
             else:
-                system = dataset.system or conversation.system
-                self.corpus.append(place, replace(conversation, system=system))
+                if dataset.system:
+                    conversation = replace(conversation, system=dataset.system)
+                self.corpus.append(place, conversation)
 
     def _cleaned(self, row: Any, reader: Reader, cleaner: Cleaner) -> Conversation:
         """Raises RowError."""

@@ -8,20 +8,18 @@ Turn = tuple[int, int]
 """Tokens of a prompt, with whatever stands before it, and of its answer."""
 
 
-def check_kept(turns: Sequence[Turn], kept: Sequence[Turn], cutoff: int) -> None:
-    """turns: in the order in which they are kept; kept: what is left of the first of them.
+def check_kept(turn: Turn, kept: Turn, whole: int, cutoff: int) -> None:
+    """turn: the one that is kept before all others, the first or, where it alone is learned, the last.
+    kept: what is left of it. whole: tokens of the row.
 
     Raises RowError for a row that is cut inside its prompt, or has no complete answer.
     """
-    prompt, answer = turns[0]
-    kept_prompt, kept_answer = kept[0] if kept else (0, 0)
-    whole = sum(map(sum, turns))
     where = f"within training.cutoffLength {cutoff} (the row has {whole} tokens)"
-    if kept_prompt < prompt:
-        what = f"{kept_prompt} of the {prompt} tokens of its prompt are left {where}"
+    if kept[0] < turn[0]:
+        what = f"{kept[0]} of the {turn[0]} tokens of its prompt are left {where}"
         raise RowError(Kind.PROMPT_CUT_OFF, "", what)
-    if kept_answer < answer:
-        what = f"{kept_answer} of the {answer} tokens of its answer are left {where}"
+    if kept[1] < turn[1]:
+        what = f"{kept[1]} of the {turn[1]} tokens of its answer are left {where}"
         raise RowError(Kind.CUT_OFF, "", what)
 
 

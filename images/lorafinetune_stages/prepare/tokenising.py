@@ -70,7 +70,8 @@ class Tokeniser:
 
     def check(self, encoded: Encoded) -> None:
         """Raises RowError for a row that is cut inside its prompt, or has no complete answer."""
-        check_kept(encoded.turns, encoded.kept, self._cutoff)
+        kept = encoded.kept[0] if encoded.kept else (0, 0)
+        check_kept(encoded.turns[0], kept, encoded.whole, self._cutoff)
 
     def _encoded(self, tokens: list[int], labels: list[int], turns: list[Turn]) -> Encoded:
         whole = sum(map(sum, turns)) + self._ending
