@@ -45,7 +45,7 @@ def specs(draw: DrawFn, whole: bool = False) -> Json:
         spec["export"].setdefault("merged", {})
     _obey_training(draw, spec, whole)
     if "evaluation" in spec["training"]:
-        _obey_evaluation(draw, spec)
+        _obey_evaluation(draw, spec, whole)
     _obey_connections(draw, spec)
     return spec
 
@@ -111,13 +111,13 @@ def _obey_datasets(spec: Json) -> None:
             spec["training"]["sampling"] = "proportional"
 
 
-def _obey_evaluation(draw: DrawFn, spec: Json) -> None:
+def _obey_evaluation(draw: DrawFn, spec: Json, whole: bool) -> None:
     evaluation = spec["training"]["evaluation"]
     given: list[dict[str, Any]] = [{"fraction": fraction} for fraction in ("0.1", "5e-1", "0.999")]
-    given += [{"count": 9}, *({"dataset": d["name"]} for d in spec["datasets"] if "name" in d)]
+    others = [{"count": 9}, *({"dataset": d["name"]} for d in spec["datasets"] if "name" in d)]
     for name in ("fraction", "count", "dataset"):
         evaluation.pop(name, None)
-    evaluation |= draw(st.sampled_from(given))
+    evaluation |= draw(st.sampled_from(given if whole else given + others))
     if "dataset" in evaluation:
         evaluation.pop("groupBy", None)
 

@@ -65,7 +65,11 @@ def test_it_prunes_no_field(served: ApiServer) -> None:
     given_fields = {*leaves(value["spec"], "spec"), *leaves(value["status"], "status")}
     spec_fields = {f"spec.{path}" for path, _ in walk(LoRAFineTuneSpec)}
     status_fields = {f"status.{path}" for path, _ in walk(LoRAFineTuneStatus)}
-    assert (spec_fields | status_fields) - given_fields == {"spec.training.maxSteps"}  # in place of epochs
+    assert (spec_fields | status_fields) - given_fields == {
+        "spec.training.maxSteps",  # in place of epochs
+        "spec.training.evaluation.count",  # in place of a fraction
+        "spec.training.evaluation.dataset",
+    }
     created(served, value)
     stored = with_status(served, "whole", value["status"])
     assert (stored["spec"], stored["status"]) == (value["spec"], value["status"])
