@@ -62,12 +62,11 @@ class Corpus:
 
     def append(self, place: Place, conversation: Conversation) -> None:
         """Adds a row to the last dataset."""
-        encoded = conversation.encode()
-        line = b"%s\t%s\n" % (str(place).encode(), encoded)
+        line = b"%s\t%s\n" % (str(place).encode(), conversation.encode())
         self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
         self.counts[-1] += 1
-        self.fingerprints.add(conversation, encoded)
+        self.fingerprints.add(conversation)
         if len(self._answers[-1]) < 2:
             self._answers[-1].add(conversation.turns[-1].content)
 

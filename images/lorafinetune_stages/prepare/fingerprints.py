@@ -1,18 +1,19 @@
 """Which rows are equal, among millions, in sixteen bytes a row.
 
-Rows are compared by 64 bits of a cryptographic hash: among ten million rows, the chance that two
-different ones pass for equal is below one in 100,000.
+Rows are compared by 64 bits of Python's own hash, which nobody can foresee, since it differs from process to
+process: among ten million rows, the chance that two different ones pass for equal is below one in 100,000.
 """
 
-import hashlib
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from lorafinetune_stages.prepare.conversation import ANSWERING, Conversation
+
+ALL_BITS: Final = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Fingerprints:
     rows: "array[int]" = field(default_factory=lambda: array("Q"))
     prompts: "array[int]" = field(default_factory=lambda: array("Q"))
 
-    def add(self, conversation: Conversation, encoded: bytes) -> None:
-        """encoded: the conversation in bytes."""
-        asked = "\0".join(turn.content for turn in conversation.turns if turn.role not in ANSWERING)
-        self.rows.append(_hash(encoded))
-        self.prompts.append(_hash(asked.encode()))
+    def add(self, conversation: Conversation) -> None:
+        asked = tuple([turn.content for turn in conversation.turns if turn.role not in ANSWERING])
+        whole = (conversation.system, conversation.tools, conversation.turns)
+        self.rows.append(hash(whole) & ALL_BITS)
+        self.prompts.append(hash(asked) & ALL_BITS)
 
     def repeated(self) -> Sequence[int]:
         """Numbers of the rows that equal an earlier one, ascending."""
@@ -55,10 +56,6 @@ class Fingerprints:
             for values in (_values(self.rows), _values(self.prompts))
         )
         return Overlap(rows, prompts)
-
-
-def _hash(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 def _values(numbers: "array[int]") -> Any:
