@@ -59,7 +59,7 @@ def sites(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @given(row=st.sampled_from(ROWS), other=anything, data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_row_with_anything_in_some_place(row: dict[str, Any], other: Any, data: st.DataObject) -> None:
     spoiled = copy.deepcopy(row)
     holder, key = data.draw(st.sampled_from(list(sites(spoiled))))
@@ -70,7 +70,7 @@ def test_a_row_with_anything_in_some_place(row: dict[str, Any], other: Any, data
 
 @pytest.mark.parametrize("name", FILES)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_file_with_other_bytes_in_some_places(name: str, data: st.DataObject) -> None:
     content = bytearray(FILES[name])
     for _ in range(data.draw(st.integers(1, 4))):
