@@ -39,8 +39,8 @@ def parquet_rows(path: Path, name: str, advance: Advance, columns: TableColumns)
     except BROKEN as problem:
         raise _broken(Place(name, None), problem) from problem
     read = [column for column in rest if column in columns.known] or list(rest)
-    size, total, index = path.stat().st_size, file.metadata.num_rows, 0
-    advance(0 if total else size)
+    size, total, index = path.stat().st_size, max(1, file.metadata.num_rows), 0
+    advance(0 if file.metadata.num_rows else size)
     for batch in _batches(file, read, name):
         for row in _unpacked(batch):
             place = Place(name, None, index)
@@ -86,7 +86,7 @@ def _batches(file: pq.ParquetFile, read: list[str], name: str) -> Iterator[pa.Re
 
 
 def _unpacked(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | RowError]:
-    if batch.nbytes <= min(MAX_ROW_BYTES, MAX_UNPACKED // batch.num_rows):
+    if batch.nbytes <= min(MAX_ROW_BYTES, MAX_UNPACKED // max(1, batch.num_rows)):
         rows: list[dict[str, Any]] = []
         with contextlib.suppress(*BROKEN):  # one row spoils the batch: which one is found below
             rows = batch.to_pylist()
@@ -101,15 +101,15 @@ def _one(row: pa.RecordBatch) -> dict[str, Any] | RowError:
     value: dict[str, Any] = {}
     size = 0
     for column, cell in zip(row.schema.names, row.columns, strict=True):
-        size += _bytes(cell)
-        if size > MAX_ROW_BYTES:
-            return RowError(Kind.TOO_LARGE, shown(column), f"the row has more than {MAX_ROW_BYTES} bytes")
         try:
+            size += _bytes(cell)
+            if size > MAX_ROW_BYTES:
+                return RowError(Kind.TOO_LARGE, shown(column), f"the row has more than {MAX_ROW_BYTES} bytes")
             value[column] = cell[0].as_py()
         except UnicodeDecodeError:
             return RowError(Kind.INVALID_UTF8, shown(column), "not valid UTF-8")
         except BROKEN as problem:
-            return RowError(Kind.WRONG_TYPE, shown(column), f"can't be read: {str(problem)[:100]}")
+            return RowError(Kind.WRONG_TYPE, shown(column), f"can't be read: {_why(problem)}")
     return value
 
 
@@ -122,10 +122,14 @@ def _bytes(cell: pa.Array) -> int:
 
 
 def _broken(place: Place, problem: Exception) -> StageError:
-    what = " ".join(str(problem).split())[:200]
-    what = what if what.isprintable() else ascii(what)
     return StageError(
         Reason.DATASET_INVALID,
-        f"{place}: broken Parquet: {what}",
+        f"{place}: broken Parquet: {_why(problem)}",
         "Write the file anew, with pyarrow for instance: what is broken in Parquet can't be left out.",
     )
+
+
+def _why(problem: Exception) -> str:
+    """What pyarrow says, without what a terminal would obey."""
+    what = " ".join(str(problem).split())[:200]
+    return what if what.isprintable() else ascii(what)
