@@ -24,6 +24,7 @@ Owner = StageName | Literal["publish"]
 a place outside of it to the state of the merged model, which does not depend on the place."""
 
 DATASET_FIELDS: Final[dict[str, Owner | None]] = {
+    "name": "prepare",
     "source": "download",
     "revision": "download",
     "connection": None,
