@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
 from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
