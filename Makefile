@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
-.PHONY: help demo test check trainings e2e generate images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check trainings e2e faults generate images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -80,6 +80,9 @@ cluster-samples: .venv/ready ## put our images, an S3 service and the sample's m
 
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
 	$(BIN)/pytest -q -m e2e -rs --timeout=1800 tests/e2e
+
+faults: servers ## every fault at every point, of which make test tries a part; PARTS= some of the matrices
+	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.build

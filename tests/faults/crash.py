@@ -1,0 +1,180 @@
+"""The crash matrix: every fault at every write and every event of a life; each life must end as if nothing
+had happened."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from apiserver.kube import serve_resource
+from bench.results import Row
+from cluster.apiserver import ApiServer
+from cluster.controllers import Controllers
+from faults.ledger import is_complete, wrong
+from faults.outcome import Outcome
+from faults.points import KILLS, OWN_PROCESS, WRITE, Point, part, points
+from faults.proxy import Life
+from faults.world import World, around, until
+
+SPEC: Final = {"model": {"source": "hf://owner/model"}, "ttlSecondsAfterFinished": 3600}
+WITHIN: Final = 90.0
+SETTLING: Final = 1.5
+"""Seconds."""
+TOGETHER: Final = 48
+"""Lives at a time under one operator."""
+ALONE: Final = 16
+"""Lives at a time with an operator each."""
+
+
+@dataclass(frozen=True)
+class Calm:
+    """A life that nothing happens to: how it ends, and how much there is to harm."""
+
+    end: Any
+    writes: Sequence[str]
+    events: dict[str, int]
+
+
+@dataclass
+class Tried:
+    """One point. reached: whether there was such a write or event."""
+
+    point: Point
+    reached: bool
+    end: Any
+    wrong: list[str] = field(default_factory=list)
+
+
+def matrix(folder: Path, share: float, seed: int) -> Outcome:
+    """A share of all points, on an API server of their own."""
+    with ApiServer(folder) as server:
+        serve_resource(server)
+        with Controllers(folder, server):
+            return asyncio.run(_matrix(server, folder, share, seed))
+
+
+async def _matrix(server: ApiServer, folder: Path, share: float, seed: int) -> Outcome:
+    async with around(server, folder) as world:
+        baseline = await calm(world)
+        chosen = part(points(len(baseline.writes), baseline.events), share, seed)
+        tried = [*await together(world, chosen), *await alone(world, chosen)]
+        return judged(tried, baseline)
+
+
+async def calm(world: World) -> Calm:
+    """Lives once without harm."""
+    operator = world.operator("calm")
+    life = await _live(world, "calm", Life(), operator.start)
+    await asyncio.sleep(SETTLING)
+    await operator.kill()
+    seen = world.ledger.of("calm")
+    assert is_complete(seen.status), "a life without faults ends well"
+    assert not (faults := wrong(seen)), faults
+    return Calm(seen.end(), tuple(life.writes), dict(life.events))
+
+
+async def together(world: World, given: Iterable[Point]) -> list[Tried]:
+    """Points that share one operator."""
+    operator, slots = world.operator(), asyncio.Semaphore(TOGETHER)
+    operator.start()
+
+    async def one(number: int, point: Point) -> tuple[str, Life]:
+        async with slots:
+            name = f"together-{number}"
+            return name, await _live(world, name, Life(point))
+
+    shared = [point for point in given if point.fault not in OWN_PROCESS]
+    lived = await asyncio.gather(*(one(number, point) for number, point in enumerate(shared)))
+    await asyncio.sleep(SETTLING)
+    await operator.kill()
+    return [_judged(world, name, life) for name, life in lived]
+
+
+async def alone(world: World, given: Iterable[Point]) -> list[Tried]:
+    """Points that harm an operator or a stream as a whole: each has its own."""
+    slots = asyncio.Semaphore(ALONE)
+
+    async def one(number: int, point: Point) -> Tried:
+        async with slots:
+            name = f"alone-{number}"
+            operator = world.operator(name)
+            life = Life(point, operator.restart if point.fault in KILLS else None)
+            await _live(world, name, life, operator.start)
+            await asyncio.sleep(SETTLING)
+            await operator.kill()
+            return _judged(world, name, life)
+
+    own = [point for point in given if point.fault in OWN_PROCESS]
+    return list(await asyncio.gather(*(one(number, point) for number, point in enumerate(own))))
+
+
+async def _live(world: World, name: str, life: Life, start: Any = None) -> Life:
+    await world.namespace(name)
+    world.proxy.lives[name] = life
+    world.kubelet.disturbed.add(name)
+    if start:
+        start()
+    await world.create(name, SPEC)
+    seen = world.ledger.of(name)
+    await until(lambda: is_complete(seen.status) and None not in seen.ttl.values(), WITHIN)
+    return life
+
+
+def _judged(world: World, name: str, life: Life) -> Tried:
+    assert life.point is not None
+    seen = world.ledger.of(name)
+    return Tried(life.point, life.harmed, seen.end(), wrong(seen) + life.hasty)
+
+
+def judged(tried: Sequence[Tried], baseline: Calm) -> Outcome:
+    """One row for each fault at writes, and at events."""
+
+    def kind(one: Tried) -> tuple[str, str]:
+        return ("write of the operator" if one.point.what == WRITE else "event of a watch"), one.point.fault
+
+    reached = sorted((one for one in tried if one.reached), key=kind)
+    rows: list[Row] = [
+        {"at each": at, "fault": fault, **_counts(list(group), baseline)}
+        for (at, fault), group in groupby(reached, kind)
+    ]
+    complaints = [
+        f"{one.point}: {one.wrong or ''} {differences(one.end, baseline.end)}"
+        for one in reached
+        if one.wrong or one.end != baseline.end
+    ]
+    return Outcome(rows, complaints)
+
+
+def _counts(reached: Sequence[Tried], baseline: Calm) -> dict[str, int]:
+    return {
+        "points": len(reached),
+        "converged": sum(one.end == baseline.end for one in reached),
+        "duplicates": sum(extra(one.end, baseline.end) > 0 for one in reached),
+        "lost": sum(extra(baseline.end, one.end) > 0 for one in reached),
+        "wrong on the way": sum(bool(one.wrong) for one in reached),
+    }
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two ends differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            line
+            for name in sorted(one.keys() | other.keys())
+            for line in differences(one.get(name), other.get(name), f"{where}.{name}")
+        ]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [line for n, pair in pairs for line in differences(*pair, f"{where}[{n}]")]
+    return [] if one == other else [f"{where}: {one!r} in place of {other!r}"]
+
+
+def extra(one: Any, other: Any) -> int:
+    """How many Jobs and Pods one has that the other has not."""
+    return sum(
+        max(0, count - other[kind].get(name, 0))
+        for kind in ("jobs", "pods")
+        for name, count in one[kind].items()
+    )

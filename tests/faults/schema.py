@@ -1,0 +1,249 @@
+"""Every property of the resource is changed, on a run that trains and on one that is finished; each must come
+to where a fresh install of the final YAML comes to, unless the API server refuses the change."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from apiserver.kube import serve_resource
+from bench.results import Row
+from builders import document
+from cluster.apiserver import ApiServer
+from cluster.controllers import Controllers
+from faults.ledger import is_complete
+from faults.mutations import Mutation, every_mutation
+from faults.outcome import Outcome
+from faults.points import part
+from faults.world import NAME, World, around, until
+from lorafinetune.api.crd import crd
+from lorafinetune.core.observed import STAGE_LABEL
+from lorafinetune.shell.client import ApiError
+from lorafinetune.shell.paths import path
+from lorafinetune.shell.undecodable import HINT
+
+TOGETHER: Final = 16
+"""Mutations at a time, with three lives each."""
+WITHIN: Final = 120.0
+HELD_ON: Final = 0.5
+SETTLING: Final = 1.0
+"""Seconds."""
+STRICT: Final = "fieldValidation=Strict"
+REFUSALS: Final = (400, 422)
+PRIORITIES: Final = "/apis/scheduling.k8s.io/v1/priorityclasses"
+TROUBLE: Final = re.compile(r" (ERROR|CRITICAL) |Traceback")
+RACES: Final = frozenset({"spec.activeDeadlineSeconds the least"})
+"""Changes that give a Pod one second, which it may or may not keep to."""
+
+
+@dataclass
+class Mutated:
+    """What a change came to. names: of the mutations with this result. faults: what should not be."""
+
+    names: list[str]
+    spec: Mapping[str, Any]
+    base: Mapping[str, Any]
+    situation: str = ""
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """accepted: one of each result. refused: the mutations that the API server refused, and why."""
+
+    accepted: list[Mutated]
+    refused: dict[str, str]
+    errors: list[str]
+
+
+def matrix(folder: Path, share: float, seed: int) -> Outcome:
+    """A share of all changes, on an API server of their own."""
+    with ApiServer(folder) as server:
+        serve_resource(server)
+        with Controllers(folder, server):
+            return asyncio.run(_matrix(server, folder, share, seed))
+
+
+async def _matrix(server: ApiServer, folder: Path, share: float, seed: int) -> Outcome:
+    version = crd()["spec"]["versions"][0]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    async with around(server, folder) as world:
+        return judged(await tried(world, part(every_mutation(schema), share, seed)))
+
+
+async def tried(world: World, given: Sequence[Mutation]) -> Tried:
+    """Tries mutations, under one operator."""
+    operator = world.operator()
+    operator.start()
+    await world.namespace("asked")
+    await _prepare(world, "asked", given[0].spec)
+    await world.create("asked", {**given[0].spec, "suspend": True})
+    accepted, refused = await _asked(world, given)
+    holding: set[str] = set()
+    world.kubelet.held = lambda pod: (
+        pod["metadata"]["namespace"] in holding and pod["metadata"]["labels"][STAGE_LABEL] == "train"
+    )
+    slots = asyncio.Semaphore(TOGETHER)
+
+    async def one(number: int, mutated: Mutated) -> None:
+        async with slots:
+            await _Trial(world, f"m{number}", mutated, holding).run()
+
+    await asyncio.gather(*(one(number, mutated) for number, mutated in enumerate(accepted)))
+    await operator.kill()
+    troubles = [line for line in operator.log.read_text().splitlines() if TROUBLE.search(line)]
+    return Tried(accepted, refused, troubles)
+
+
+async def _asked(world: World, given: Iterable[Mutation]) -> tuple[list[Mutated], dict[str, str]]:
+    """What the API server would make of each, as a change of a resource that is there."""
+    accepted: dict[str, Mutated] = {}
+    refused: dict[str, str] = {}
+    for mutation in given:
+        try:
+            stored = await _put(world, "asked", mutation.applied(), "&dryRun=All")
+        except ApiError as problem:
+            if problem.code not in REFUSALS:
+                raise
+            refused[str(mutation)] = problem.message
+            continue
+        spec = stored["spec"]
+        same = accepted.setdefault(json.dumps(spec, sort_keys=True), Mutated([], spec, mutation.spec))
+        same.names.append(str(mutation))
+    return list(accepted.values()), refused
+
+
+async def _put(world: World, namespace: str, spec: Mapping[str, Any], more: str = "") -> Any:
+    """Replaces the spec, whatever the operator writes meanwhile."""
+    where = path("lorafinetunes", namespace, NAME)
+    while True:
+        there = await world.client.get(where)
+        changed = document() | {"metadata": there["metadata"], "spec": spec}
+        try:
+            return await world.client.replace(f"{where}?{STRICT}{more}", changed)
+        except ApiError as problem:
+            if problem.code != 409:
+                raise
+
+
+async def _prepare(world: World, namespace: str, *specs: Mapping[str, Any]) -> None:
+    """Makes what the specs name beside Secrets: accounts and classes."""
+    for scheduling in (spec.get("scheduling") or {} for spec in specs):
+        needed = [
+            (f"/api/v1/namespaces/{namespace}/serviceaccounts", scheduling.get("serviceAccountName"), {}),
+            (PRIORITIES, scheduling.get("priorityClassName"), {"value": 1}),
+        ]
+        for where, name, more in needed:
+            if name:
+                with suppress(ApiError):
+                    await world.client.create(where, {"metadata": {"name": name}} | more)
+
+
+@dataclass
+class _Trial:
+    """One change, in three namespaces."""
+
+    world: World
+    name: str
+    mutated: Mutated
+    holding: set[str]
+
+    async def run(self) -> None:
+        ways = {"running": self._running, "finished": self._finished, "fresh": self._fresh}
+        for way in ways:
+            await self.world.namespace(self._namespace(way))
+            await _prepare(self.world, self._namespace(way), self.mutated.base, self.mutated.spec)
+        await asyncio.gather(*(live() for live in ways.values()))
+        await until(lambda: self._is_settled() and not list(self._faults()), WITHIN)
+        await asyncio.sleep(SETTLING)
+        self.mutated.situation = self._situation("fresh")
+        self.mutated.faults = list(self._faults())
+
+    async def _running(self) -> None:
+        namespace = self._namespace("running")
+        self.holding.add(namespace)
+        await self.world.create(namespace, self.mutated.base)
+        await self._reaches("running", lambda status: status.get("stage") == "Train")
+        await _put(self.world, namespace, self.mutated.spec)
+        await asyncio.sleep(HELD_ON)
+        self.holding.discard(namespace)
+        self.world.kubelet.release()
+
+    async def _finished(self) -> None:
+        await self.world.create(self._namespace("finished"), self.mutated.base)
+        await self._reaches("finished", is_complete)
+        await _put(self.world, self._namespace("finished"), self.mutated.spec)
+
+    async def _fresh(self) -> None:
+        await self.world.create(self._namespace("fresh"), self.mutated.spec)
+
+    async def _reaches(self, way: str, holds: Any) -> None:
+        reached = await until(lambda: holds(self._status(way)), WITHIN)
+        assert reached, f"{self.mutated.names[0]}: {way}: {self._status(way)}"
+
+    def _is_settled(self) -> bool:
+        return all(
+            self._situation(way) not in ("", "Running", "Stopping")
+            for way in ("running", "finished", "fresh")
+        )
+
+    def _faults(self) -> Iterator[str]:
+        fresh = self._status("fresh")
+        if fresh.get("failure", {}).get("hint") == HINT:
+            yield f"the operator can't read it: {fresh['failure']['message']}"
+        for way in ("running", "finished"):
+            here, there = self._situation(way), self._situation("fresh")
+            if here != there and not (way == "finished" and there in ("Suspended", "Waiting")):
+                yield f"{way}: {here} in place of {there}"
+            mine, wanted = _jobs(self._status(way)), _jobs(fresh)
+            if differing := [stage for stage in wanted if mine.get(stage) != wanted[stage]]:
+                yield f"{way}: other Jobs of {differing}"
+
+    def _situation(self, way: str) -> str:
+        status = self._status(way)
+        generation = 1 if way == "fresh" else 2
+        if status.get("observedGeneration", 0) < generation:
+            return "Running"
+        true = {c["type"] for c in status.get("conditions", []) if c["status"] == "True"}
+        if ended := true & {"Complete", "Failed", "Suspended"}:
+            return str(ended.pop())
+        return "Waiting" if "failure" in status else str(status["conditions"][0]["reason"])
+
+    def _status(self, way: str) -> Any:
+        return self.world.ledger.of(self._namespace(way)).status
+
+    def _namespace(self, way: str) -> str:
+        return f"{self.name}-{way}"
+
+
+def _jobs(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, inputs and key by stage, of the stages that have had a Job."""
+    return {
+        stage["name"]: (stage["job"], stage.get("inputs"), stage.get("key"))
+        for stage in status.get("stages", [])
+        if "job" in stage
+    }
+
+
+def judged(done: Tried) -> Outcome:
+    """One row for the changes that were refused, and one for those that were not."""
+    bad = [one for one in done.accepted if one.faults and not RACES & set(one.names)]
+    at: Row = {"at each": "property of the spec"}
+    nothing: Row = {"duplicates": 0, "lost": 0, "wrong on the way": 0}
+    refused: Row = {
+        "fault": "changed, and refused",
+        "points": len(done.refused),
+        "converged": len(done.refused),
+    }
+    accepted: Row = {
+        "fault": "changed, and accepted",
+        "points": len(done.accepted),
+        "converged": len(done.accepted) - len(bad),
+        "wrong on the way": len(done.errors),
+    }
+    complaints = [f"{', '.join(one.names)}: {'; '.join(one.faults)}" for one in bad]
+    return Outcome([{**at, **refused, **nothing}, {**at, **nothing, **accepted}], [*complaints, *done.errors])

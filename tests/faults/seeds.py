@@ -1,0 +1,95 @@
+"""What each stage finds in its bucket, and what it is told: a tiny model, ten rows, and real programs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hubs.huggingface import HuggingFaceHub
+from hubs.repository import Repository, model, safetensors
+from lorafinetune.api.spec import BaseModelSource, Connection, Export, SecretReference, Storage
+from lorafinetune.contract.arguments import (
+    DatasetOrigin,
+    DownloadArguments,
+    ExportArguments,
+    StageArguments,
+)
+from lorafinetune_stages.store import Store
+from stages.peer import tiny_glm
+from stages.prepare_builders import Bench, alpaca, json_lines
+from stages.train_builders import world
+
+PREFIX: Final = "runs"
+IN_PARTS: Final = 2_300_000
+"""Numbers of four bytes: more than one part of an upload."""
+ROWS: Final = [alpaca(f"question {number}", f"answer {number}") for number in range(10)]
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What a stage begins with. store: what is in its bucket."""
+
+    stage: str
+    arguments: StageArguments
+    store: Store | None = None
+
+    def told(self, bucket: str, endpoint: str) -> dict[str, Any]:
+        """The arguments of a run in a bucket, as the operator encodes them."""
+        secret = SecretReference(name="keys")
+        store = Connection(name="store", endpoint=endpoint, secret_ref=secret)
+        changes = {
+            "storage": Storage(uri=f"s3://{bucket}/{PREFIX}", connection="store"),
+            "connections": (*self.arguments.connections, store),
+        }
+        return self.arguments.model_copy(update=changes).encode()
+
+
+@contextmanager
+def download(_: Path) -> Iterator[Seed]:
+    """A model with a file that is uploaded in parts, and a dataset."""
+    repositories = {
+        "models/owner/model": Repository(model(model__safetensors=safetensors(weight=IN_PARTS))),
+        "datasets/owner/data": Repository({"rows.jsonl": json_lines(ROWS)}),
+    }
+    with HuggingFaceHub(repositories) as hub:
+        connection = Connection(name="hub", endpoint=hub.url)
+        yield Seed(
+            "download",
+            DownloadArguments(
+                storage=Storage(uri="s3://none"),
+                connections=(connection,),
+                model=BaseModelSource(source="hf://owner/model", connection="hub"),
+                datasets=(DatasetOrigin(source="hf://owner/data", connection="hub"),),
+            ),
+        )
+
+
+@contextmanager
+def prepare(folder: Path) -> Iterator[Seed]:
+    texts = [text for row in ROWS for text in row.values()]
+    bench = Bench(folder / "bench", tiny_glm(texts, folder)).add(json_lines(ROWS))
+    yield Seed("prepare", bench.arguments("glm4", cutoff_length=64, batch_size=2), bench.store)
+
+
+@contextmanager
+def train(folder: Path) -> Iterator[Seed]:
+    """Four steps, a checkpoint after each second, of which one stays: so there are deletions too."""
+    made = world(folder, epochs=None, maxSteps=4, checkpoint={"every": 2, "keep": 1})
+    yield Seed("train", made.arguments, made.store)
+
+
+@contextmanager
+def export(folder: Path) -> Iterator[Seed]:
+    made = world(folder, epochs=None, maxSteps=1)
+    made.train()
+    arguments = ExportArguments(
+        storage=made.arguments.storage,
+        model=made.arguments.model,
+        trained=made.arguments.key,
+        export=Export.decode({"merged": {}}),
+    )
+    yield Seed("export", arguments, made.store)
+
+
+SEEDS: Final = {"download": download, "prepare": prepare, "train": train, "export": export}
