@@ -31,6 +31,7 @@ WHOLE: Final[Mapping[str, Any]] = {
     },
     "datasets": [
         {
+            "name": "rows",
             "source": "s3://data/rows.json",
             "revision": "c0ffee",
             "connection": "store",
@@ -45,7 +46,12 @@ WHOLE: Final[Mapping[str, Any]] = {
                 "tools": "g",
             },
             "system": "be kind",
-            "clean": {"remove": ["x", "y"], "dropIntroLine": "well"},
+            "clean": {
+                "remove": ["x", "y"],
+                "dropIntroLine": "well",
+                "replace": [{"pattern": "z+", "replacement": "z"}],
+            },
+            "weight": "2",
             "maxSamples": 100,
             "onBadRow": "skip",
             "maxBadFraction": "0.5",
@@ -69,11 +75,13 @@ WHOLE: Final[Mapping[str, Any]] = {
         "maxGradNorm": "1",
         "cutoffLength": 512,
         "maxSamples": 1000,
-        "sampling": "head",
+        "sampling": "proportional",
+        "deduplicate": "exact",
         "batchSize": 8,
+        "packing": "auto",
         "learnFrom": "allTurns",
         "trainOnPrompt": False,
-        "evaluation": {"fraction": "0.1", "everySteps": 10},
+        "evaluation": {"fraction": "0.1", "groupBy": "prompt", "everySteps": 10},
         "checkpoint": {"every": 10, "keep": 2},
         "seed": 42,
         "extraArgs": {"neftune_noise_alpha": "5"},
@@ -121,8 +129,20 @@ WHOLE: Final[Mapping[str, Any]] = {
     "ttlSecondsAfterFinished": 3600,
 }
 """A spec in which every property is set that can be set beside the others."""
-IN_STEPS: Final[Mapping[str, Any]] = merged(WHOLE, {"training": {"epochs": None, "maxSteps": 100}})
-"""The same with the one property that excludes another."""
+
+
+def _with(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    return merged(WHOLE, {"training": training})
+
+
+OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "training.maxSteps": _with({"epochs": None, "maxSteps": 100}),
+    "training.evaluation.count": _with({"evaluation": {"fraction": None, "count": 5}}),
+    "training.evaluation.dataset": _with(
+        {"evaluation": {"fraction": None, "groupBy": None, "dataset": "rows"}}
+    ),
+}
+"""The same with a property that excludes another, by that property."""
 GONE: Final = object()
 WRONG_TYPE: Final[Mapping[str, Any]] = {
     "string": 7,
@@ -173,8 +193,8 @@ def mutations(schema: Schema, spec: Mapping[str, Any]) -> Iterator[Mutation]:
 
 def every_mutation(schema: Schema) -> list[Mutation]:
     """Those of all properties that there are."""
-    steps = [m for m in mutations(schema, IN_STEPS) if m.path == ("training", "maxSteps")]
-    return [*mutations(schema, WHOLE), *steps]
+    others = (m for path, spec in OTHERS.items() for m in mutations(schema, spec) if _generic(m.path) == path)
+    return [*mutations(schema, WHOLE), *others]
 
 
 def unset(schema: Schema, spec: Mapping[str, Any]) -> set[str]:
