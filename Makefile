@@ -81,7 +81,7 @@ cluster-samples: .venv/ready ## put our images, an S3 service and the sample's m
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
 	$(BIN)/pytest -q -m e2e -rs --timeout=1800 tests/e2e
 
-faults: servers ## every fault at every point, of which make test tries a part; PARTS= some of the matrices
+faults: servers ## every fault at every write and event; PARTS= some of the matrices
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
