@@ -398,12 +398,12 @@ def test_with_a_system_prompt_in_every_row_the_default_is_no_concern(
 
 
 def test_the_manifest_says_where_everything_came_from(bench: Bench) -> None:
-    result = bench.run(cutoff_length=256)
+    result = bench.run(cutoff_length=288)
     lineage = bench.manifest(result.key).lineage
     assert lineage["model"] == bench.model.encode()
     assert [dataset["source"] for dataset in lineage["datasets"]] == ["s3://raw/0/self.json"]
     assert lineage["template"] == "smollm2"
-    assert lineage["fields"]["training.cutoffLength"] == 256
+    assert lineage["fields"]["training.cutoffLength"] == 288
     assert lineage["versions"] == {
         "llamafactory": "0.9.5",
         "transformers": "5.6.0",
