@@ -1,124 +1,191 @@
-"""Conversations into tokens and labels, by LLaMA-Factory's own template code.
+"""Conversations into tokens and labels: the very ones that LLaMA-Factory makes, made in another way.
+
+Its own template code says what is written, tiktoken or the tokenizer makes tokens of that, and numpy lays the
+rows out. All the same a few rows of every run are compared with LLaMA-Factory's own encoding; where the two
+differ, or a template does what can't be followed, its own encoding is used.
 
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
-from collections.abc import Sequence
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llamafactory.data.processor import SupervisedDatasetProcessor
-from llamafactory.data.processor.processor_utils import infer_seqlen
+import numpy as np
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.cutting import Turn, check_kept
+from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.cutting import check_kept
+from lorafinetune_stages.prepare.findings import RowError
+from lorafinetune_stages.prepare.labelling import Rows, Rules, Turns, arrange
+from lorafinetune_stages.prepare.pieces import Arena, PieceEncoder
+from lorafinetune_stages.prepare.reference import Reference
+from lorafinetune_stages.prepare.spelling import Piece, Speller
 
-MEDIA: Final = ("_images", "_videos", "_audios")
+log = logging.getLogger("lorafinetune")
+
+MAX_THREADS: Final = 8
+PROBES: Final = (
+    Conversation((Turn("user", "q"), Turn("assistant", "a"))),
+    Conversation((Turn("user", "I'm  12345?\n\n"), Turn("assistant", " 你好🐳 é\r\n")) * 2, "Be brief."),
+    Conversation((Turn("user", "q " * 3000), Turn("assistant", "r " * 3000)) * 2),
+)
+"""Rows on which both ways are tried before any other."""
+
+Conversations = Sequence[Conversation]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """tokens and labels: of equal length; a token that is not learned has the label IGNORE_INDEX.
-    whole: tokens before anything was cut off. turns: tokens of every prompt and of its answer, in the order
-    in which they are kept. kept: what is left of the first of them."""
+    """tokens and labels: of equal length, int32; a token that is not learned has the label IGNORE_INDEX."""
 
-    tokens: list[int]
-    labels: list[int]
-    whole: int
-    turns: Sequence[Turn]
-    kept: Sequence[Turn]
-
-    @property
-    def learned(self) -> int:
-        return len(self.labels) - self.labels.count(IGNORE_INDEX)
-
-    @property
-    def truncated(self) -> bool:
-        return self.whole > len(self.tokens)
+    tokens: Any
+    labels: Any
 
 
 class Tokeniser:
-    """template: LLaMA-Factory's; it is changed, so it must be no one else's."""
+    """template: LLaMA-Factory's."""
 
     def __init__(self, template: Any, tokenizer: Any, processor: Any, data_args: Any) -> None:
-        self.template = template
         self.tokenizer = tokenizer
-        self._turns: list[list[Turn]] = []
-        self._encode_turns = template.encode_multiturn
-        self._ending = 1 if template.efficient_eos else 0
         self._cutoff: int = data_args.cutoff_len
-        self._last_first: bool = data_args.mask_history
-        template.encode_multiturn = self._note_turns
-        self._processor = SupervisedDatasetProcessor(
-            template=template, tokenizer=tokenizer, processor=processor, data_args=data_args
-        )
+        self._reference = Reference(template, tokenizer, processor, data_args)
+        self._fast = _find_fast(template, tokenizer, processor, data_args)
+        self.prove(PROBES)
 
-    def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
+    @property
+    def is_fast(self) -> bool:
+        """Whether LLaMA-Factory's own encoding is not needed."""
+        return self._fast is not None
+
+    def prove(self, conversations: Conversations) -> None:
+        """Encodes these both ways. Where they differ, LLaMA-Factory's is used from then on."""
+        if self._fast is None:
+            return
+        (found,) = self._fast.encode([conversations], self._reference)
+        if not found.equals(self._reference.encode(conversations)):
+            log.warning("these tokens are not LLaMA-Factory's, so its own encoding is used: it is slower")
+            self._fast = None
+
+    def encode_all(self, batches: Iterable[Conversations]) -> Iterator[Rows]:
+        """The rows of every batch, in order. Batches that follow are taken and encoded meanwhile."""
+        if self._fast is None:
+            return map(self._reference.encode, batches)
+        return self._fast.encode(batches, self._reference)
+
+    def encode(self, conversations: Conversations) -> list[Encoded]:
         """One result for every conversation, in their order."""
-        self._turns.clear()
-        columns = self._processor.preprocess_dataset(_aligned(conversations))
-        rows = zip(columns["input_ids"], columns["labels"], self._turns, strict=True)
-        return [self._encoded(tokens, labels, turns) for tokens, labels, turns in rows]
+        (rows,) = self.encode_all([conversations])
+        return [
+            Encoded(tokens, labels)
+            for tokens, labels in zip(_split(rows.tokens, rows), _split(rows.labels, rows), strict=True)
+        ]
 
     def whole(self, conversation: Conversation) -> list[int]:
         """All tokens of a conversation, nothing cut off."""
-        messages = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
-        self._processor.template.mm_plugin.process_messages(messages, [], [], [], self._processor.processor)
-        pairs = self._encode_turns(self.tokenizer, messages, conversation.system, conversation.tools)
-        return [token for prompt, answer in pairs for token in (*prompt, *answer)]
+        return self._reference.whole(conversation)
 
-    def check(self, encoded: Encoded) -> None:
-        """Raises RowError for a row that is cut inside its prompt, or has no complete answer."""
-        kept = encoded.kept[0] if encoded.kept else (0, 0)
-        check_kept(encoded.turns[0], kept, encoded.whole, self._cutoff)
+    def learned(self, rows: Rows) -> Any:
+        """Number of tokens that are learned, by row."""
+        totals = np.cumsum(np.append(0, rows.labels != IGNORE_INDEX))
+        return np.diff(totals[rows.ends], prepend=0)
 
-    def _encoded(self, tokens: list[int], labels: list[int], turns: list[Turn]) -> Encoded:
-        whole = sum(map(sum, turns)) + self._ending
-        if whole <= self._cutoff:
-            return Encoded(tokens, labels, whole, turns, turns)
-        return Encoded(tokens, labels, whole, turns, self._kept(turns))
+    def spoilt(self, rows: Rows) -> dict[int, RowError]:
+        """The rows that are cut inside their prompt, or have no complete answer, by index."""
+        found = {}
+        for index, cut in rows.cuts.items():
+            try:
+                check_kept(cut.turns[0], cut.kept[0], rows.whole[index], self._cutoff)
+            except RowError as problem:
+                found[index] = problem
+        return found
 
-    def _kept(self, turns: list[Turn]) -> list[Turn]:
-        """What LLaMA-Factory keeps of every turn."""
-        kept: list[Turn] = []
-        room = self._cutoff - self._ending
-        for prompt, answer in turns:
-            if room <= 0:
-                break
-            kept.append(infer_seqlen(prompt, answer, room))
-            room -= sum(kept[-1])
-        return kept
 
-    def _note_turns(self, *arguments: Any) -> Any:
-        """LLaMA-Factory cuts without a word: the lengths are noted before it does."""
-        pairs = self._encode_turns(*arguments)
-        turns = [(len(prompt), len(answer)) for prompt, answer in pairs]
-        self._turns.append(turns[::-1] if self._last_first else turns)
-        return pairs
+class _Fast:
+    def __init__(self, speller: Speller, encoder: PieceEncoder, rules: Rules) -> None:
+        self._speller = speller
+        self._encoder = encoder
+        self._rules = rules
+
+    def encode(self, batches: Iterable[Conversations], reference: Reference) -> Iterator[Rows]:
+        """reference: encodes the batches in which something can't be spelled."""
+        threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
+        waiting: deque[tuple[Conversations, _Begun | None]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in batches:
+                waiting.append((batch, self._begin(batch, pool)))
+                if len(waiting) > threads:
+                    yield self._finish(*waiting.popleft(), reference)
+            while waiting:
+                yield self._finish(*waiting.popleft(), reference)
+
+    def _begin(self, batch: Conversations, pool: ThreadPoolExecutor) -> "_Begun | None":
+        numbers: dict[Piece, int] = {}
+        try:
+            rows = [self._number(conversation, numbers) for conversation in batch]
+        except (TypeError, AttributeError) as problem:
+            log.warning("%d rows are encoded by LLaMA-Factory itself: %s", len(batch), problem)
+            return None
+        return _Begun(rows, pool.submit(self._encoder.encode, list(numbers)))
+
+    def _number(self, conversation: Conversation, numbers: dict[Piece, int]) -> Turns:
+        """The turns, with their pieces numbered as they come up first."""
+        return [
+            (
+                [numbers.setdefault(piece, len(numbers)) for piece in prompt],
+                [numbers.setdefault(piece, len(numbers)) for piece in answer],
+            )
+            for prompt, answer in self._speller.spell(conversation)
+        ]
+
+    def _finish(self, batch: Conversations, begun: "_Begun | None", reference: Reference) -> Rows:
+        return reference.encode(batch) if begun is None else begun.finish(self._rules)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    rows: Sequence[Turns]
+    arena: "Future[Arena]"
+
+    def finish(self, rules: Rules) -> Rows:
+        return arrange(self.rows, self.arena.result(), rules)
 
 
 def segments(encoded: Encoded, tokenizer: Any) -> list[tuple[str, bool]]:
     """The text of a row in pieces, each with whether it is learned."""
-    pieces: list[tuple[list[int], bool]] = []
-    for token, label in zip(encoded.tokens, encoded.labels, strict=True):
-        learned = label != IGNORE_INDEX
-        if not pieces or pieces[-1][1] != learned:
-            pieces.append(([], learned))
-        pieces[-1][0].append(token)
-    return [(tokenizer.decode(tokens, skip_special_tokens=False), learned) for tokens, learned in pieces]
-
-
-def _aligned(conversations: Sequence[Conversation]) -> dict[str, list[Any]]:
-    """The columns into which LLaMA-Factory's converters bring every format."""
-    turns = [
-        [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
-        for conversation in conversations
+    learned = encoded.labels != IGNORE_INDEX
+    borders = np.flatnonzero(np.diff(learned)) + 1
+    parts = zip(np.split(encoded.tokens, borders), np.split(learned, borders), strict=True)
+    return [
+        (tokenizer.decode(tokens.tolist(), skip_special_tokens=False), bool(flags[0]))
+        for tokens, flags in parts
+        if len(tokens)
     ]
-    return {
-        "_prompt": [messages[:-1] for messages in turns],
-        "_response": [messages[-1:] for messages in turns],
-        "_system": [conversation.system for conversation in conversations],
-        "_tools": [conversation.tools for conversation in conversations],
-        **{column: [None] * len(turns) for column in MEDIA},
-    }
+
+
+def _find_fast(template: Any, tokenizer: Any, processor: Any, data_args: Any) -> _Fast | None:
+    """None where the template does what can't be followed, or the tokenizer is not a fast one."""
+    try:
+        speller = Speller(template, tokenizer, processor, data_args)
+        spelled = [speller.spell(probe) for probe in PROBES]
+        if not spelled or speller.writes_ahead():
+            return None
+        encoder = PieceEncoder(tokenizer)
+    except Exception as problem:  # a template may do anything, and is then used as LLaMA-Factory does
+        log.warning("rows are encoded by LLaMA-Factory itself, which is slower: %s", problem)
+        return None
+    rules = Rules(
+        cutoff=data_args.cutoff_len,
+        last_answer_alone=data_args.mask_history,
+        prompts_too=data_args.train_on_prompt,
+        closing=tokenizer.eos_token_id if template.efficient_eos else None,
+    )
+    return _Fast(speller, encoder, rules)
+
+
+def _split(column: Any, rows: Rows) -> Sequence[Any]:
+    return np.split(column, rows.ends[:-1])

@@ -1,0 +1,138 @@
+"""Which tokens of a row are kept and which are learned, by LLaMA-Factory's rules, for many rows at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from llamafactory.data.processor.processor_utils import infer_seqlen
+from llamafactory.extras.constants import IGNORE_INDEX
+
+from lorafinetune_stages.prepare.cutting import Turn
+from lorafinetune_stages.prepare.pieces import Arena
+
+Turns = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Prompt and answer of every turn of a row, as numbers of pieces."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """closing: the token that ends every row and stands for the end of its earlier answers, where the
+    template leaves that to LLaMA-Factory."""
+
+    cutoff: int
+    last_answer_alone: bool
+    prompts_too: bool
+    closing: int | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """turns: of one row, in the order in which they are kept. kept: what is left of each."""
+
+    turns: Sequence[Turn]
+    kept: list[Turn]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """tokens, labels: of all rows in a row, as int32. ends: where each row ends. whole, answers: tokens of
+    each row and of its answers before anything was cut off. cuts: where something was, by the row's index."""
+
+    tokens: Any
+    labels: Any
+    ends: Any
+    whole: Sequence[int]
+    answers: Sequence[int]
+    cuts: Mapping[int, Cut]
+
+    def equals(self, other: "Rows") -> bool:
+        pairs = zip(self._columns, other._columns, strict=True)
+        return self.cuts == other.cuts and all(np.array_equal(one, two) for one, two in pairs)
+
+    @property
+    def _columns(self) -> tuple[Any, ...]:
+        return self.tokens, self.labels, self.ends, self.whole, self.answers
+
+
+@dataclass
+class _Runs:
+    """Stretches of the arena that make up the rows."""
+
+    starts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    learned: list[bool] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, start: int, size: int, learned: bool) -> None:
+        self.starts.append(start)
+        self.sizes.append(size)
+        self.learned.append(learned)
+        self.total += size
+
+
+def arrange(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
+    """Every row of its pieces, cut at the cutoff."""
+    runs = _Runs()
+    whole, answers, ends, closing_labels, cuts = [], [], [], [], {}
+    for number, turns in enumerate(rows):
+        kept = [(_size(prompt, arena), _size(answer, arena)) for prompt, answer in turns]
+        whole.append(sum(map(sum, kept)) + (rules.closing is not None))
+        answers.append(sum([size for _, size in kept]))
+        if whole[-1] > rules.cutoff:
+            cuts[number] = _cut(kept, rules)
+            kept = _in_order(cuts[number].kept, rules)
+        first = len(turns) - 1 if rules.last_answer_alone else 0
+        for index, ((prompt, answer), (asked, answered)) in enumerate(zip(turns, kept, strict=True)):
+            if rules.closing is not None and index != first and asked:
+                closing_labels.append(runs.total)
+            _take(runs, prompt, asked, arena, rules.prompts_too)
+            _take(runs, answer, answered, arena, not rules.last_answer_alone or index == first)
+        if rules.closing is not None:
+            runs.add(len(arena.tokens), 1, True)
+        ends.append(runs.total)
+    tokens, labels = _gather(runs, arena, rules.closing)
+    if closing_labels:
+        labels[closing_labels] = rules.closing
+    return Rows(tokens, labels, np.array(ends, np.int64), whole, answers, cuts)
+
+
+def _size(pieces: Sequence[int], arena: Arena) -> int:
+    return sum([arena.sizes[piece] for piece in pieces])
+
+
+def _cut(turns: list[Turn], rules: Rules) -> Cut:
+    ordered = _in_order(turns, rules)
+    return Cut(ordered, keep(ordered, rules.cutoff - (rules.closing is not None)))
+
+
+def _in_order(turns: list[Turn], rules: Rules) -> list[Turn]:
+    """Turns in the order in which they are kept, or those back in their own."""
+    return turns[::-1] if rules.last_answer_alone else turns
+
+
+def keep(turns: Sequence[Turn], room: int) -> list[Turn]:
+    """What LLaMA-Factory keeps of every turn, in the order in which they are kept. room: in tokens."""
+    kept: list[Turn] = []
+    for prompt, answer in turns:
+        kept.append(infer_seqlen(prompt, answer, room) if room > 0 else (0, 0))
+        room -= sum(kept[-1])
+    return kept
+
+
+def _take(runs: _Runs, pieces: Sequence[int], size: int, arena: Arena, learned: bool) -> None:
+    """The first tokens of the pieces, as many as `size`."""
+    for piece in pieces:
+        taken = min(arena.sizes[piece], size)
+        if taken:
+            runs.add(arena.starts[piece], taken, learned)
+        size -= taken
+
+
+def _gather(runs: _Runs, arena: Arena, closing: int | None) -> tuple[Any, Any]:
+    """Tokens and labels. The closing token is looked for behind the arena."""
+    source = arena.tokens if closing is None else np.append(arena.tokens, np.int32(closing))
+    sizes = np.array(runs.sizes, np.int64)
+    shift = np.array(runs.starts, np.int64) - (np.cumsum(sizes) - sizes)
+    tokens = source[np.arange(runs.total) + np.repeat(shift, sizes)]
+    return tokens, np.where(np.repeat(np.array(runs.learned, bool), sizes), tokens, np.int32(IGNORE_INDEX))

@@ -1,0 +1,81 @@
+"""The pieces of many rows into tokens at once: what repeats, like a system prompt, is encoded once."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lorafinetune_stages.prepare.bytepairs import BytePairs, find_byte_pairs
+from lorafinetune_stages.prepare.spelling import Piece
+
+log = logging.getLogger("lorafinetune")
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Tokens of pieces, one piece after another, as int32. starts, sizes: by the number of the piece."""
+
+    tokens: Any
+    starts: Sequence[int]
+    sizes: Sequence[int]
+
+
+class PieceEncoder:
+    """Encodes as the tokenizer does without special tokens around a text; many threads may use it at once.
+
+    tokenizer: a fast one of transformers.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._exact = tokenizer.backend_tokenizer
+        self._exact.no_truncation()
+        self._exact.no_padding()
+        self._fast = find_byte_pairs(tokenizer)
+        if self._fast is None:
+            log.info("tiktoken is not shown to equal the tokenizer, whose own encoding is used: it is slower")
+
+    def encode(self, pieces: Sequence[Piece]) -> Arena:
+        """The tokens of all pieces."""
+        texts = [piece for piece in pieces if isinstance(piece, str)]
+        tokens, sizes_of_texts = self._encode_texts(texts)
+        if len(texts) == len(pieces):
+            return _arena(tokens, sizes_of_texts)
+        single = np.array([isinstance(piece, int) for piece in pieces])
+        sizes = np.ones(len(pieces), np.int64)
+        sizes[~single] = sizes_of_texts
+        at = (np.cumsum(sizes) - sizes)[single] - np.arange(single.sum())
+        return _arena(np.insert(tokens, at, [piece for piece in pieces if isinstance(piece, int)]), sizes)
+
+    def _encode_texts(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        """All tokens in a row, and how many each text has."""
+        fast = self._fast
+        if fast is None:
+            return self._encode_exactly(texts)
+        if fast.covers("\n".join(texts)):
+            return fast.encode(texts)
+        return self._encode_some(texts, fast)
+
+    def _encode_some(self, texts: Sequence[str], fast: BytePairs) -> tuple[Any, Any]:
+        """As above, where some texts can't be encoded the fast way."""
+        covered = [fast.covers(text) for text in texts]
+        tokens, sizes = fast.encode(
+            [text for text, is_covered in zip(texts, covered, strict=True) if is_covered]
+        )
+        found = iter(np.split(tokens, np.cumsum(sizes)[:-1]))
+        parts = [
+            next(found) if is_covered else self._encode_exactly([text])[0]
+            for text, is_covered in zip(texts, covered, strict=True)
+        ]
+        return np.concatenate(parts), np.array([len(part) for part in parts], np.int64)
+
+    def _encode_exactly(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        encodings = self._exact.encode_batch_fast(texts, add_special_tokens=False)
+        parts = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        tokens = np.concatenate(parts) if parts else np.empty(0, np.int32)
+        return tokens, np.array([len(part) for part in parts], np.int64)
+
+
+def _arena(tokens: Any, sizes: Any) -> Arena:
+    return Arena(tokens, (np.cumsum(sizes) - sizes).tolist(), sizes.tolist())

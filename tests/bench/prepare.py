@@ -1,0 +1,291 @@
+"""From raw rows to the tokenised dataset, against LLaMA-Factory's own way: `python -m bench.prepare`.
+
+Every measurement is a process of its own, in which everything is imported and the tokenizer loaded before the
+clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes and saves. Both use the
+real SmolLM2 tokenizer. Processes: as many as are asked of LLaMA-Factory; ours is one, with a thread for each.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import re
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.results import Row, write_results
+from lorafinetune.api.spec import Dataset
+from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.prepare.texts import Texts
+from lorafinetune_stages.store import ignore_progress
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from stages.peer import smollm2
+from stages.prepare_builders import json_lines
+
+EMOLLM: Final = Path(__file__).parents[2] / "samples" / "data" / "emollm"
+MEBIBYTE: Final = 2**20
+SHORT_ROWS: Final = 20_000
+SHORT_CHARACTERS: Final = 16
+TEMPLATE: Final = "smollm2"
+CUTOFF: Final = 2048
+BOUND_SECONDS: Final = 3000
+NO_DIGEST: Final = "0" * 64
+PEER_COLUMNS: Final = {
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+    "system": "system",
+    "history": "history",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement. processes: 0 where there is no choice."""
+
+    what: str
+    rows: Path
+    processes: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """growth_mb: of this process alone, over what it had when the clock started."""
+
+    seconds: float
+    cpu_seconds: float
+    growth_mb: float
+    peak_mb: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--megabytes", type=int, default=64, help="of the generated rows that show the memory"
+    )
+    megabytes = parser.parse_args().megabytes
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = folder / "model"
+        model.mkdir()
+        for file, data in smollm2().items():
+            (model / file).write_bytes(data)
+        sets = {
+            "aiwei.json": write_rows(folder / "aiwei.jsonl", long_rows()),
+            f"{SHORT_ROWS} short rows": write_rows(folder / "short.jsonl", short_rows()),
+        }
+        for files, path in sets.items():
+            rows += compare(files, path, folder)
+        large = write_large(folder / "large.jsonl", megabytes * MEBIBYTE)
+        rows += [describe(f"{megabytes} MiB", large, "ours", measure(Task("ours", large, 0, folder)), None)]
+        rows += [
+            describe(
+                f"{megabytes} MiB", large, "read and check", measure(Task("reading", large, 0, folder)), None
+            )
+        ]
+    write_results("prepare", rows)
+
+
+def compare(files: str, path: Path, folder: Path) -> list[Row]:
+    """LLaMA-Factory with one process and with two, and ours."""
+    peers = {processes: measure(Task("peer", path, processes, folder)) for processes in (1, 2)}
+    fastest = min(cost.seconds for cost in peers.values())
+    named = {f"peer: LLaMA-Factory, {processes} processes": cost for processes, cost in peers.items()}
+    ours = measure(Task("ours", path, 0, folder))
+    return [describe(files, path, what, cost, fastest) for what, cost in (named | {"ours": ours}).items()]
+
+
+def describe(files: str, path: Path, what: str, cost: Cost, fastest_peer: float | None) -> Row:
+    with path.open("rb") as file:
+        count = sum(1 for _ in file)
+    return {
+        "rows": files,
+        "what": what,
+        "rows/s": round(count / cost.seconds),
+        "MB/s": round(path.stat().st_size / 1e6 / cost.seconds, 1),
+        "× the faster peer": round(fastest_peer / cost.seconds, 1) if fastest_peer else "",
+        "CPU s": round(cost.cpu_seconds, 1),
+        "memory grows by MB": round(cost.growth_mb),
+        "peak MB": round(cost.peak_mb),
+    }
+
+
+def measure(task: Task) -> Cost:
+    """Runs it in a fresh process."""
+    with tempfile.TemporaryDirectory(dir=task.folder) as scratch:
+        fresh = Task(task.what, task.rows, task.processes, Path(scratch))
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply_async(perform, (fresh, task.folder / "model")).get(BOUND_SECONDS)
+
+
+def perform(task: Task, model: Path) -> Cost:
+    work = WAYS[task.what](task, model)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, began, used = resident_mb(), time.perf_counter(), cpu_seconds()
+    work()
+    seconds, cpu = time.perf_counter() - began, cpu_seconds() - used
+    return Cost(seconds, cpu, resident_mb("VmHWM") - before, resident_mb("VmHWM"))
+
+
+def peer(task: Task, model: Path) -> Callable[[], None]:
+    """LLaMA-Factory reads the same rows as its alpaca format."""
+    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_train_args
+    from llamafactory.model import load_tokenizer
+
+    info = {"rows": {"file_name": str(task.rows), "columns": PEER_COLUMNS}}
+    (task.folder / "dataset_info.json").write_text(json.dumps(info))
+    more = {"dataset": "rows", "dataset_dir": str(task.folder), "preprocessing_num_workers": task.processes}
+    model_args, data_args, training_args, *_ = get_train_args(arguments(task, model) | more)
+    tokenizer = load_tokenizer(model_args)["tokenizer"]
+    template = get_template_and_fix_tokenizer(tokenizer, data_args)
+    return lambda: get_dataset(
+        template, model_args, data_args, training_args, stage="sft", tokenizer=tokenizer
+    )["train_dataset"].save_to_disk(task.folder / "dataset")
+
+
+def ours(task: Task, model: Path) -> Callable[[], None]:
+    from llamafactory.data import get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_train_args
+    from llamafactory.model import load_tokenizer
+
+    from lorafinetune_stages.prepare.building import Builder
+    from lorafinetune_stages.prepare.tokenising import Tokeniser
+
+    model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
+    tokenizer = load_tokenizer(model_args)["tokenizer"]
+    template = get_template_and_fix_tokenizer(tokenizer, data_args)
+
+    def prepare() -> None:
+        with corpus_of(task) as (corpus, findings):
+            tokeniser = Tokeniser(template, tokenizer, None, data_args)
+            builder = Builder(corpus, tokeniser, findings, task.folder, ignore_progress)
+            summary = builder.write_split("train", range(len(corpus)))
+            builder.save(["train"], task.folder / "dataset", "0" * 16)
+            if not tokeniser.is_fast or summary.rows != len(corpus):
+                raise RuntimeError("not every row was encoded the short way")
+
+    return prepare
+
+
+def reading(task: Task, model: Path) -> Callable[[], None]:
+    """Reading, checking and merging alone."""
+
+    def read() -> None:
+        with corpus_of(task):
+            pass
+
+    return read
+
+
+@contextmanager
+def corpus_of(task: Task) -> Iterator[tuple[Corpus, Findings]]:
+    """The rows, read, checked and merged."""
+    dataset = Dataset(source=f"s3://bench/{task.rows.name}", format="alpaca")
+    file = ManifestFile(path=task.rows.name, size=task.rows.stat().st_size, sha256=NO_DIGEST)
+    manifest = Manifest(
+        kind="dataset",
+        key=NO_DIGEST,
+        digest=NO_DIGEST,
+        files=(file,),
+        lineage={},
+        created="2026-01-01T00:00:00Z",
+    )
+    findings = Findings([dataset])
+    root = task.folder / "files"
+    (root / "0").mkdir(parents=True)
+    (root / "0" / task.rows.name).symlink_to(task.rows)
+    with Corpus(task.folder / "corpus") as corpus:
+        texts = Texts({"<|im_start|>", "<|im_end|>", "<|endoftext|>"})
+        merger = Merger(corpus, findings, texts, root, ignore_progress)
+        merger.merge([DatasetFiles(dataset, "", manifest, (file,))])
+        findings.judge()
+        yield corpus, findings
+
+
+def arguments(task: Task, model: Path) -> dict[str, Any]:
+    return {
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "lora",
+        "model_name_or_path": str(model),
+        "cache_dir": str(task.folder / "cache"),
+        "output_dir": str(task.folder / "output"),
+        "report_to": "none",
+        "use_cpu": True,
+        "template": TEMPLATE,
+        "cutoff_len": CUTOFF,
+    }
+
+
+def long_rows() -> list[dict[str, Any]]:
+    """The conversations of aiwei.json, as alpaca rows with history."""
+    rows = []
+    for item in json.loads((EMOLLM / "aiwei.json").read_text(encoding="utf-8")):
+        *earlier, last = item["conversation"]
+        history = [[turn["input"], turn["output"]] for turn in earlier]
+        system = item["conversation"][0]["system"]
+        rows.append(row(last["input"], last["output"], system, history))
+    return rows
+
+
+def short_rows() -> list[dict[str, Any]]:
+    """One turn, of a few characters out of aiwei.json."""
+    data = json.loads((EMOLLM / "aiwei.json").read_text(encoding="utf-8"))
+    texts = [turn[who] for item in data for turn in item["conversation"] for who in ("input", "output")]
+    pick = random.Random("short rows")
+    pairs = (pick.choices(texts, k=2) for _ in range(SHORT_ROWS))
+    return [row(asked[:SHORT_CHARACTERS], said[:SHORT_CHARACTERS], "", []) for asked, said in pairs]
+
+
+def row(asked: str, said: str, system: str, history: list[list[str]]) -> dict[str, Any]:
+    return {"instruction": asked, "input": "", "output": said, "system": system, "history": history}
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_bytes(json_lines(rows))
+    return path
+
+
+def write_large(path: Path, size: int) -> Path:
+    """Rows as those of aiwei.json, each with a number in it, until there are `size` bytes."""
+    rows, number = long_rows(), 0
+    with path.open("wb") as file:
+        while file.tell() < size:
+            number += 1
+            varied = rows[number % len(rows)]
+            file.write(json_lines([varied | {"instruction": f"{number} {varied['instruction']}"}]))
+    return path
+
+
+def resident_mb(name: str = "VmRSS") -> float:
+    """VmRSS: what the process holds now. VmHWM: the most that it has held."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those that it started and that have ended."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+WAYS: Final[dict[str, Callable[[Task, Path], Callable[[], None]]]] = {
+    "peer": peer,
+    "ours": ours,
+    "reading": reading,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Tokens and labels of every template that LLaMA-Factory has, held against its own processor.
+
+The tokenizers are trained here, and stand in for those of Qwen, Llama 3 and GLM-4: they split, normalise and
+merge in the same ways, and know the same special tokens, but only a few words.
+"""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from lorafinetune_stages.prepare.bytepairs import ONE_DIGIT, THREE_DIGITS
+from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
+from stages.peer import GLM_TOKENS
+from stages.prepare_builders import EMOLLM
+
+pytestmark = pytest.mark.model
+
+SPECIAL = [
+    *GLM_TOKENS,
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+]
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOLS = json.dumps([{"name": "weather", "description": "of a city", "parameters": PARAMETERS}])
+CALL = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+
+
+def split_by(pattern: str) -> Any:
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way of making tokens. fast: whether tiktoken can take the tokenizer's place."""
+
+    splitting: Any
+    normaliser: Any = None
+    fast: bool = True
+
+
+KINDS: Mapping[str, Kind] = {
+    "as SmolLM2": Kind(pre_tokenizers.ByteLevel(add_prefix_space=False)),
+    "as Qwen": Kind(split_by(ONE_DIGIT), normalizers.NFC()),
+    "as Llama 3 and GLM-4": Kind(split_by(THREE_DIGITS)),
+    "as none that is known": Kind(pre_tokenizers.ByteLevel(add_prefix_space=True), fast=False),
+}
+
+
+@cache
+def trained(kind: str) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = KINDS[kind].splitting
+    tokenizer.decoder = decoders.ByteLevel()
+    if KINDS[kind].normaliser:
+        tokenizer.normalizer = KINDS[kind].normaliser
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    text = (EMOLLM / "ruozhiba_raw.jsonl").read_text(encoding="utf-8")
+    tokenizer.train_from_iterator(text.splitlines()[:100], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<sop>", eos_token="<|im_end|>")
+
+
+@dataclass(frozen=True)
+class Both:
+    """Our way, and LLaMA-Factory's, of making tokens for one template."""
+
+    ours: Any
+    peer: Any
+
+    def compare(self, conversations: Sequence[Conversation]) -> None:
+        expected = self.peer.preprocess_dataset(
+            {
+                "_prompt": [_messages(row.turns[:-1]) for row in conversations],
+                "_response": [_messages(row.turns[-1:]) for row in conversations],
+                "_system": [row.system for row in conversations],
+                "_tools": [row.tools for row in conversations],
+                **{name: [None] * len(conversations) for name in ("_images", "_videos", "_audios")},
+            }
+        )
+        found = self.ours.encode(conversations)
+        assert [row.tokens.tolist() for row in found] == expected["input_ids"]
+        assert [row.labels.tolist() for row in found] == expected["labels"]
+
+
+def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def both(template: str, kind: str, **arguments: Any) -> Both:
+    """Raises ValueError for a template that can't be used like this."""
+    from llamafactory.data.processor import SupervisedDatasetProcessor
+    from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
+    from llamafactory.hparams import DataArguments
+
+    from lorafinetune_stages.prepare.tokenising import Tokeniser
+
+    tokenizer = copy.deepcopy(trained(kind))
+    data_args = DataArguments(template=template, **arguments)
+    made = copy.copy(get_template_and_fix_tokenizer(tokenizer, data_args))
+    assert made is not TEMPLATES[template]
+    peer = SupervisedDatasetProcessor(template=made, tokenizer=tokenizer, processor=None, data_args=data_args)
+    return Both(Tokeniser(made, tokenizer, None, data_args), peer)
+
+
+@cache
+def remembered(template: str, kind: str, arguments: tuple[tuple[str, Any], ...]) -> Both:
+    return both(template, kind, **dict(arguments))
+
+
+def talk(*texts: str, system: str = "") -> Conversation:
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return Conversation(tuple(Turn(roles[index % 2], text) for index, text in enumerate(texts)), system)
+
+
+ROWS = (
+    talk(
+        "你好", "<think>\nwell\n</think>\n\n你好🐳", "2", "no", "I'm  12345", "ok\n", system="你是心理咨询师"
+    ),
+    talk("{{content}} {{idx}} {{system}}", "e\u0301 é"),
+    talk("x" * 300, "y z " * 200, "w" * 10, "v " * 300),
+)
+TOOL_ROW = Conversation(
+    (
+        Turn("user", "W?"),
+        Turn("function", CALL),
+        Turn("observation", '{"rain": 1}'),
+        Turn("assistant", "Wet."),
+    ),
+    "Use tools.",
+    TOOLS,
+)
+
+
+def template_names() -> list[str]:
+    from lorafinetune_stages.prepare.templates import known_templates
+
+    return sorted(known_templates())
+
+
+@pytest.mark.filterwarnings("default")
+def test_every_template_of_llama_factory_is_followed_without_its_encoding() -> None:
+    """Left out are those for images, which ask for a processor, and those with tokens that are not here."""
+    left_out = []
+    for name in template_names():
+        pair = both(name, "as SmolLM2", cutoff_len=256)
+        if pair.ours.is_fast:
+            pair.compare(ROWS)
+        else:
+            left_out.append(name)
+    assert len(template_names()) - len(left_out) > 65
+    assert not {"glm4", "qwen", "llama3", "smollm2", "qwen3"}.intersection(left_out)
+
+
+WORDS = st.sampled_from(
+    ["12345", "I'll ", "\n\n", "你好", "é", "🐳", "<think>", "</think>", "{{content}}", "\ue000"]
+)
+TEXTS = st.lists(st.one_of(WORDS, st.text(st.characters(codec="utf-8"), max_size=8)), max_size=30).map(
+    "".join
+)
+TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """With or without history, system prompt and tools."""
+    if draw(st.integers(0, 5)) == 0:
+        return TOOL_ROW
+    texts = [text for turn in draw(TURNS) for text in turn]
+    return talk(*texts, system=draw(st.one_of(st.just(""), TEXTS)))
+
+
+LEARNED: Sequence[dict[str, Any]] = [{}, {"mask_history": True}, {"train_on_prompt": True}]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    template=st.sampled_from(["glm4", "qwen", "llama3", "smollm2", "qwen3", "llama2", "chatml"]),
+    kind=st.sampled_from(sorted(KINDS)),
+    cutoff=st.sampled_from([16, 64, 2048]),
+    learned=st.sampled_from(LEARNED),
+    rows=st.lists(conversations(), min_size=1, max_size=3),
+)
+def test_any_conversation_has_llama_factory_s_tokens(
+    template: str, kind: str, cutoff: int, learned: dict[str, Any], rows: list[Conversation]
+) -> None:
+    if template == "glm4" and learned:  # LLaMA-Factory learns no prompts with it
+        learned = LEARNED[1]
+    pair = remembered(template, kind, (("cutoff_len", cutoff), *learned.items()))
+    assert pair.ours.is_fast
+    pair.compare(rows)
+
+
+def test_a_tokenizer_that_is_not_known_makes_its_own_tokens() -> None:
+    from lorafinetune_stages.prepare.bytepairs import find_byte_pairs
+
+    assert {name: find_byte_pairs(trained(name)) is not None for name in KINDS} == {
+        name: kind.fast for name, kind in KINDS.items()
+    }
+
+
+def test_a_template_that_looks_into_its_tokens_is_left_to_llama_factory() -> None:
+    from llamafactory.data.template import TEMPLATES, Template
+    from llamafactory.hparams import DataArguments
+
+    from lorafinetune_stages.prepare.tokenising import Tokeniser
+
+    class Shortening(Template):  # type: ignore[misc]
+        def encode_multiturn(self, *arguments: Any) -> Any:
+            return [(prompt[:-1], answer) for prompt, answer in super().encode_multiturn(*arguments)]
+
+    template = Shortening(**vars(TEMPLATES["qwen"]))
+    tokeniser = Tokeniser(template, trained("as Qwen"), None, DataArguments(template="qwen"))
+    assert not tokeniser.is_fast
+    assert len(tokeniser.encode(ROWS)) == len(ROWS)
+
+
+def test_tokens_that_differ_end_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if LLaMA-Factory's rules had changed, the labels come out otherwise."""
+    pair = both("qwen", "as Qwen")
+    monkeypatch.setattr(
+        pair.ours._fast, "_rules", dataclasses.replace(pair.ours._fast._rules, prompts_too=True)
+    )
+    pair.ours.prove(ROWS)
+    assert not pair.ours.is_fast
+    pair.compare(ROWS)
