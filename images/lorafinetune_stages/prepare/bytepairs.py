@@ -56,6 +56,8 @@ ALPHABET: Final = {byte: byte for byte in PRINTABLE} | {256 + at: byte for at, b
 """Byte by code point of the character that stands for it in the vocabulary of a byte-level tokenizer."""
 CONTINUATION: Final = range(0x80, 0xC0)
 UNASSIGNED: Final = ("Cn", "Co", "Cs")
+ASSIGNED_PLANES: Final = 0x32000
+"""Behind it are a few rare ideographs, and tags."""
 
 
 @dataclass(frozen=True)
@@ -195,4 +197,6 @@ def _shown(missing: Sequence[int]) -> Any:
 def _assigned() -> Any:
     """By code point: whether Unicode 14 gives it a meaning, so that all programs know the same of it."""
     known = unicodedata.category
-    return np.array([known(chr(point)) not in UNASSIGNED for point in range(sys.maxunicode + 1)])
+    assigned = np.zeros(sys.maxunicode + 1, bool)
+    assigned[:ASSIGNED_PLANES] = [known(chr(point)) not in UNASSIGNED for point in range(ASSIGNED_PLANES)]
+    return assigned

@@ -1,7 +1,8 @@
 """Which tokens of a row are kept and which are learned, by LLaMA-Factory's rules, for many rows at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,12 @@ class Rows:
 
 @dataclass
 class _Runs:
-    """Stretches of the arena that make up the rows."""
+    """Stretches of the arena that make up the rows. closings: where a label is the closing token."""
 
     starts: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     learned: list[bool] = field(default_factory=list)
+    closings: list[int] = field(default_factory=list)
     total: int = 0
 
     def add(self, start: int, size: int, learned: bool) -> None:
@@ -73,28 +75,46 @@ class _Runs:
 
 def arrange(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
     """Every row of its pieces, cut at the cutoff."""
-    runs = _Runs()
-    whole, answers, ends, closing_labels, cuts = [], [], [], [], {}
-    for number, turns in enumerate(rows):
-        kept = [(_size(prompt, arena), _size(answer, arena)) for prompt, answer in turns]
-        whole.append(sum(map(sum, kept)) + (rules.closing is not None))
-        answers.append(sum([size for _, size in kept]))
-        if whole[-1] > rules.cutoff:
-            cuts[number] = _cut(kept, rules)
-            kept = _in_order(cuts[number].kept, rules)
-        first = len(turns) - 1 if rules.last_answer_alone else 0
-        for index, ((prompt, answer), (asked, answered)) in enumerate(zip(turns, kept, strict=True)):
-            if rules.closing is not None and index != first and asked:
-                closing_labels.append(runs.total)
-            _take(runs, prompt, asked, arena, rules.prompts_too)
-            _take(runs, answer, answered, arena, not rules.last_answer_alone or index == first)
-        if rules.closing is not None:
-            runs.add(len(arena.tokens), 1, True)
+    if rules.closing is None and not rules.last_answer_alone:
+        whole = _totals(map(chain.from_iterable, rows), arena)
+        if whole.max(initial=0) <= rules.cutoff:
+            return _arrange_uncut(rows, whole, arena, rules)
+    lengths = [[(_size(prompt, arena), _size(answer, arena)) for prompt, answer in turns] for turns in rows]
+    sizes = [sum(map(sum, turns)) + (rules.closing is not None) for turns in lengths]
+    cuts = {index: _cut(lengths[index], rules) for index, size in enumerate(sizes) if size > rules.cutoff}
+    runs, ends = _Runs(), []
+    for index, turns in enumerate(rows):
+        kept = _in_order(cuts[index].kept, rules) if index in cuts else lengths[index]
+        _lay_out(runs, turns, kept, arena, rules)
         ends.append(runs.total)
-    tokens, labels = _gather(runs, arena, rules.closing)
-    if closing_labels:
-        labels[closing_labels] = rules.closing
-    return Rows(tokens, labels, np.array(ends, np.int64), whole, answers, cuts)
+    tokens, labels = _gather(runs.starts, runs.sizes, runs.learned, arena, rules.closing)
+    if runs.closings:
+        labels[runs.closings] = rules.closing
+    answers = [sum([answer for _, answer in turns]) for turns in lengths]
+    return Rows(tokens, labels, np.array(ends, np.int64), sizes, answers, cuts)
+
+
+def _arrange_uncut(rows: Sequence[Turns], whole: Any, arena: Arena, rules: Rules) -> Rows:
+    """Rows of which every token is kept, and every answer learned."""
+    pieces = [piece for turns in rows for part in chain.from_iterable(turns) for piece in part]
+    asks = rules.prompts_too
+    learned = [
+        flag
+        for turns in rows
+        for asked, answer in turns
+        for flag in (*[asks] * len(asked), *[True] * len(answer))
+    ]
+    numbers = np.array(pieces, np.int64)
+    starts, sizes = np.array(arena.starts, np.int64)[numbers], np.array(arena.sizes, np.int64)[numbers]
+    tokens, labels = _gather(starts, sizes, learned, arena, None)
+    answers = _totals(([answer for _, answer in turns] for turns in rows), arena)
+    return Rows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
+
+
+def _totals(rows: Iterable[Iterable[Sequence[int]]], arena: Arena) -> Any:
+    """Tokens of all parts of every row."""
+    sizes = arena.sizes
+    return np.array([sum([sizes[piece] for part in parts for piece in part]) for parts in rows], np.int64)
 
 
 def _size(pieces: Sequence[int], arena: Arena) -> int:
@@ -120,6 +140,18 @@ def keep(turns: Sequence[Turn], room: int) -> list[Turn]:
     return kept
 
 
+def _lay_out(runs: _Runs, turns: Turns, kept: Sequence[Turn], arena: Arena, rules: Rules) -> None:
+    """Adds one row."""
+    first = len(turns) - 1 if rules.last_answer_alone else 0
+    for index, ((prompt, answer), (asked, answered)) in enumerate(zip(turns, kept, strict=True)):
+        if rules.closing is not None and index != first and asked:
+            runs.closings.append(runs.total)
+        _take(runs, prompt, asked, arena, rules.prompts_too)
+        _take(runs, answer, answered, arena, not rules.last_answer_alone or index == first)
+    if rules.closing is not None:
+        runs.add(len(arena.tokens), 1, True)
+
+
 def _take(runs: _Runs, pieces: Sequence[int], size: int, arena: Arena, learned: bool) -> None:
     """The first tokens of the pieces, as many as `size`."""
     for piece in pieces:
@@ -129,10 +161,13 @@ def _take(runs: _Runs, pieces: Sequence[int], size: int, arena: Arena, learned: 
         size -= taken
 
 
-def _gather(runs: _Runs, arena: Arena, closing: int | None) -> tuple[Any, Any]:
-    """Tokens and labels. The closing token is looked for behind the arena."""
+def _gather(
+    starts: Any, sizes: Any, learned: Sequence[bool], arena: Arena, closing: int | None
+) -> tuple[Any, Any]:
+    """Tokens and labels of stretches of the arena. The closing token is looked for behind it."""
     source = arena.tokens if closing is None else np.append(arena.tokens, np.int32(closing))
-    sizes = np.array(runs.sizes, np.int64)
-    shift = np.array(runs.starts, np.int64) - (np.cumsum(sizes) - sizes)
-    tokens = source[np.arange(runs.total) + np.repeat(shift, sizes)]
-    return tokens, np.where(np.repeat(np.array(runs.learned, bool), sizes), tokens, np.int32(IGNORE_INDEX))
+    lengths = np.array(sizes, np.int64)
+    ends = np.cumsum(lengths)
+    shift = np.array(starts, np.int64) - (ends - lengths)
+    tokens = source[np.arange(ends[-1] if len(ends) else 0) + np.repeat(shift, lengths)]
+    return tokens, np.where(np.repeat(np.array(learned, bool), lengths), tokens, np.int32(IGNORE_INDEX))

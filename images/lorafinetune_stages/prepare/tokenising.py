@@ -10,7 +10,7 @@ Importing this module imports torch, transformers and LLaMA-Factory, which takes
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +24,7 @@ from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.labelling import Rows, Rules, Turns, arrange
 from lorafinetune_stages.prepare.pieces import Arena, PieceEncoder
 from lorafinetune_stages.prepare.reference import Reference
+from lorafinetune_stages.prepare.shapes import ShapeSpeller, Spelled, is_plain
 from lorafinetune_stages.prepare.spelling import Piece, Speller
 
 log = logging.getLogger("lorafinetune")
@@ -106,8 +107,8 @@ class Tokeniser:
 
 
 class _Fast:
-    def __init__(self, speller: Speller, encoder: PieceEncoder, rules: Rules) -> None:
-        self._speller = speller
+    def __init__(self, spell: Callable[[Conversation], Spelled], encoder: PieceEncoder, rules: Rules) -> None:
+        self._spell = spell
         self._encoder = encoder
         self._rules = rules
 
@@ -139,7 +140,7 @@ class _Fast:
                 [numbers.setdefault(piece, len(numbers)) for piece in prompt],
                 [numbers.setdefault(piece, len(numbers)) for piece in answer],
             )
-            for prompt, answer in self._speller.spell(conversation)
+            for prompt, answer in self._spell(conversation)
         ]
 
     def _finish(self, batch: Conversations, begun: "_Begun | None", reference: Reference) -> Rows:
@@ -171,8 +172,10 @@ def _find_fast(template: Any, tokenizer: Any, processor: Any, data_args: Any) ->
     """None where the template does what can't be followed, or the tokenizer is not a fast one."""
     try:
         speller = Speller(template, tokenizer, processor, data_args)
-        spelled = [speller.spell(probe) for probe in PROBES]
-        if not spelled or speller.writes_ahead():
+        spell = ShapeSpeller(speller.spell) if is_plain(template) else speller.spell
+        for probe in PROBES:
+            spell(probe)
+        if speller.writes_ahead():
             return None
         encoder = PieceEncoder(tokenizer)
     except Exception as problem:  # a template may do anything, and is then used as LLaMA-Factory does
@@ -184,7 +187,7 @@ def _find_fast(template: Any, tokenizer: Any, processor: Any, data_args: Any) ->
         prompts_too=data_args.train_on_prompt,
         closing=tokenizer.eos_token_id if template.efficient_eos else None,
     )
-    return _Fast(speller, encoder, rules)
+    return _Fast(spell, encoder, rules)
 
 
 def _split(column: Any, rows: Rows) -> Sequence[Any]:
