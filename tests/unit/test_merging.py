@@ -15,7 +15,8 @@ LETTERS = "abc"
 @st.composite
 def merge_lists(draw: st.DrawFn) -> list[Pair]:
     """Pairs of letters or of earlier results, in an order that no training would choose."""
-    tokens, pairs = list(LETTERS), []
+    tokens = list(LETTERS)
+    pairs: list[Pair] = []
     for _ in range(draw(st.integers(1, 12))):
         pair = draw(st.sampled_from(tokens)), draw(st.sampled_from(tokens))
         if "".join(pair) not in tokens:
@@ -30,7 +31,7 @@ def all_splits(draw: st.DrawFn) -> list[Pair]:
     words = draw(st.lists(st.text(LETTERS, min_size=2, max_size=5), min_size=1, max_size=12, unique=True))
     known = {*LETTERS, *words}
     splits = [(word[:at], word[at:]) for word in words for at in range(1, len(word))]
-    pairs = [pair for pair in splits if known.issuperset(pair)]
+    pairs: list[Pair] = [pair for pair in splits if known.issuperset(pair)]
     assume({"".join(pair) for pair in pairs} == set(words))
     return pairs
 
@@ -40,7 +41,7 @@ TEXTS = st.lists(st.text(LETTERS, min_size=1, max_size=14), min_size=1, max_size
 
 def by_pairs(pairs: Sequence[Pair], tokens: Sequence[str], whole_first: bool, text: str) -> list[int]:
     vocabulary = {token: rank for rank, token in enumerate(tokens)}
-    model = models.BPE(vocab=vocabulary, merges=list(pairs), ignore_merges=whole_first)
+    model = models.BPE(vocab=vocabulary, merges=list(map(tuple, pairs)), ignore_merges=whole_first)
     ids: list[int] = Tokenizer(model).encode(text).ids
     return ids
 

@@ -105,7 +105,7 @@ def find_byte_pairs(tokenizer: Any) -> BytePairs | None:
         return None
     if not _found_alone(definition["added_tokens"]):
         return None
-    pairs = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
+    pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
     single = [token for token in model["vocab"] if len(token) == 1 and token not in added]
     whole_first = bool(model.get("ignore_merges"))
     ranked = rank_results(single, pairs, whole_first)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 NONE: Final = -1
-Pair = tuple[str, str]
+Pair = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ def rank_results(single: Sequence[str], pairs: Sequence[Pair], whole_first: bool
     """
     tokens = [*single, *(result for result, _ in groupby(left + right for left, right in pairs))]
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    if len(ranks) < len(tokens) or not all(left in ranks and right in ranks for left, right in pairs):
+    parts = ([ranks.get(left, NONE) for left, _ in pairs], [ranks.get(right, NONE) for _, right in pairs])
+    numbered = np.array([*parts, [ranks[left + right] for left, right in pairs]], np.int64).T
+    if len(ranks) < len(tokens) or (numbered == NONE).any():
         return None
-    numbered = np.array([(ranks[a], ranks[b], ranks[a + b]) for a, b in pairs], np.int64).reshape(-1, 3)
     derivation = _Derivation(numbered, len(single), len(tokens))
     late = derivation.derive([len(token) for token in tokens])
     made: Sequence[bool] = derivation.made.tolist()
-    if whole_first and not _all_splits_listed(tokens, made, ranks, set(pairs)):
+    if whole_first and not _all_splits_listed(tokens, made, ranks, set(map(tuple, pairs))):
         return None
     return Ranked(tokens, made, [tokens[rank] for rank in late])
 
@@ -109,7 +110,7 @@ class _Derivation:
 
 
 def _all_splits_listed(
-    tokens: Sequence[str], made: Sequence[bool], ranks: Collection[str], pairs: Collection[Pair]
+    tokens: Sequence[str], made: Sequence[bool], ranks: Collection[str], pairs: Collection[tuple[str, ...]]
 ) -> bool:
     """Whether no token that is only ever taken whole could be merged from parts that are no pair."""
     splits = (

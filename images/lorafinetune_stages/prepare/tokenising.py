@@ -7,6 +7,7 @@ differ, or a template does what can't be followed, its own encoding is used.
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
+import gc
 import logging
 import os
 from collections import deque
@@ -33,7 +34,7 @@ MAX_THREADS: Final = 8
 PROBES: Final = (
     Conversation((Turn("user", "q"), Turn("assistant", "a"))),
     Conversation((Turn("user", "I'm  12345?\n\n"), Turn("assistant", " 你好🐳 é\r\n")) * 2, "Be brief."),
-    Conversation((Turn("user", "q " * 3000), Turn("assistant", "r " * 3000)) * 2),
+    Conversation((Turn("user", "q " * 1200), Turn("assistant", "r " * 1200)) * 2),
 )
 """Rows on which both ways are tried before any other."""
 
@@ -52,6 +53,7 @@ class Tokeniser:
     """template: LLaMA-Factory's."""
 
     def __init__(self, template: Any, tokenizer: Any, processor: Any, data_args: Any) -> None:
+        gc.freeze()  # what was imported is large, stays, and need not be looked through for every batch
         self.tokenizer = tokenizer
         self._cutoff: int = data_args.cutoff_len
         self._reference = Reference(template, tokenizer, processor, data_args)
