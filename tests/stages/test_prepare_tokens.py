@@ -134,7 +134,7 @@ ROWS = (
         "你好", "<think>\nwell\n</think>\n\n你好🐳", "2", "no", "I'm  12345", "ok\n", system="你是心理咨询师"
     ),
     talk("{{content}} {{idx}} {{system}}", "e\u0301 é"),
-    talk("x" * 300, "y z " * 200, "w" * 10, "v " * 300),
+    talk("x" * 300, "y z " * 100, "w" * 10, "v " * 150),
 )
 TOOL_ROW = Conversation(
     (
@@ -189,7 +189,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 LEARNED: Sequence[dict[str, Any]] = [{}, {"mask_history": True}, {"train_on_prompt": True}]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     template=st.sampled_from(["glm4", "qwen", "llama3", "smollm2", "qwen3", "llama2", "chatml"]),
     kind=st.sampled_from(sorted(KINDS)),
@@ -203,7 +203,8 @@ def test_any_conversation_has_llama_factory_s_tokens(
     if template == "glm4" and learned:  # LLaMA-Factory learns no prompts with it
         learned = LEARNED[1]
     pair = remembered(template, kind, (("cutoff_len", cutoff), *learned.items()))
-    assert pair.ours.is_fast
+    pair.ours.prove(rows)
+    assert pair.ours.is_fast, "what is cut is told otherwise than by LLaMA-Factory's own encoding"
     pair.compare(rows)
 
 
