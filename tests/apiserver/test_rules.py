@@ -97,6 +97,45 @@ RULES: dict[str, Case] = {
         "spec.training.evaluation.fraction",
         "fraction must be above 0, and below 1",
     ),
+    "one way to hold rows out is given": (
+        {"training": {"evaluation": {"count": 5}}},
+        {"training": {"evaluation": {"count": 5, "fraction": "0.1"}}},
+        "spec.training.evaluation",
+        "give one of fraction, count and dataset",
+    ),
+    "rows are grouped where some of them are held out": (
+        {"training": {"evaluation": {"count": 5, "groupBy": "prompt"}}},
+        {
+            "datasets": [DATA | {"name": "held"}],
+            "training": {"evaluation": {"dataset": "held", "groupBy": "prompt"}},
+        },
+        "spec.training.evaluation.groupBy",
+        "groupBy needs fraction or count",
+    ),
+    "the dataset that is held out is one of the list": (
+        {"datasets": [DATA, DATA | {"name": "held"}], "training": {"evaluation": {"dataset": "held"}}},
+        {"training": {"evaluation": {"dataset": "held"}}},
+        "spec.training.evaluation.dataset",
+        "names no dataset of spec.datasets",
+    ),
+    "datasets have names of their own": (
+        {"datasets": [DATA | {"name": "one"}, DATA | {"name": "other"}, DATA, DATA]},
+        {"datasets": [DATA | {"name": "one"}] * 2},
+        "spec.datasets",
+        "two datasets have the same name",
+    ),
+    "a weight needs shares": (
+        {"datasets": [DATA | {"weight": "2"}], "training": {"sampling": "proportional"}},
+        {"datasets": [DATA | {"weight": "2"}]},
+        "spec.datasets",
+        "a dataset's weight needs training.sampling: proportional",
+    ),
+    "a weight weighs something": (
+        {"datasets": [DATA | {"weight": "0.1"}], "training": {"sampling": "proportional"}},
+        {"datasets": [DATA | {"weight": "0"}], "training": {"sampling": "proportional"}},
+        "spec.datasets[0].weight",
+        "weight must be above 0",
+    ),
     "extra arguments have names": (
         {"training": {"extraArgs": {"neftune_noise_alpha": "5"}}},
         {"training": {"extraArgs": {"--neftune": "5"}}},
