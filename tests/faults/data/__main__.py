@@ -1,5 +1,5 @@
-"""Reads the datasets that it is told of, one a line, and tells for each what became of it, how long that
-took in seconds, and how much memory this process has used at most, in MiB."""
+"""Reads the dataset that it is told of, and tells what became of it, how many seconds of the processor that
+took, and how much memory this process has used at most, in MiB."""
 
 import json
 import re
@@ -25,8 +25,6 @@ def peak() -> int:
     return int(found[1]) // 1024
 
 
-for line in sys.stdin:
-    began = time.process_time()
-    message = outcome(Path(line.rstrip("\n")))
-    sys.stdout.write(json.dumps([message, time.process_time() - began, peak()]) + "\n")
-    sys.stdout.flush()
+began = time.process_time()
+message = outcome(Path(sys.argv[1]))
+sys.stdout.write(json.dumps([message, time.process_time() - began, peak()]))

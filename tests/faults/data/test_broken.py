@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,30 +45,23 @@ MAX_SECONDS = 5
 MAX_MIB = 500
 
 
-@pytest.fixture(scope="module")
-def reader() -> Iterator[subprocess.Popen[str]]:
-    """A process of its own, so that its memory is its own."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "faults.data"],
+def outcome(dataset: Path) -> tuple[str, float, int]:
+    """Message, seconds and MiB of a process of its own, so that its memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "faults.data", str(dataset)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
+        check=True,
+    )
+    message, seconds, peak = json.loads(done.stdout)
+    return message, seconds, peak
 
 
 @pytest.mark.parametrize("sentence", HEAVY_CASES)
-def test_a_heavy_dataset_ends_in_its_error_in_bounded_time_and_memory(
-    sentence: str, tmp_path: Path, reader: subprocess.Popen[str]
-) -> None:
-    assert reader.stdin
-    assert reader.stdout
+def test_a_heavy_dataset_ends_in_its_error_in_bounded_time_and_memory(sentence: str, tmp_path: Path) -> None:
     case = HEAVY_CASES[sentence]
     case.write(tmp_path)
-    reader.stdin.write(f"{tmp_path}\n")
-    reader.stdin.flush()
-    message, seconds, peak = json.loads(reader.stdout.readline())
+    message, seconds, peak = outcome(tmp_path)
     for path in tmp_path.iterdir():
         path.unlink()
     assert re.fullmatch(case.error, message, re.DOTALL), message
