@@ -17,7 +17,7 @@ class OutOfMemoryError(RuntimeError):
         pytest.param(
             OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
             Reason.CUDA_OUT_OF_MEMORY,
-            "the GPU's memory is too small for one micro-batch: "
+            "the GPU's memory is too small, where at most 1.5 GiB were estimated: "
             "CUDA out of memory. Tried to allocate 2.00 GiB.",
             id="a full GPU",
         ),
@@ -42,7 +42,7 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_a_known_failure_has_a_reason(problem: Exception, reason: Reason, message: str) -> None:
-    explained = explain(problem)
+    explained = explain(problem, estimated=3 * 2**29)
     assert isinstance(explained, StageError)
     assert (explained.reason, explained.message) == (reason, message)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from builders import GLM_9B
 from lorafinetune.contract.memory import GIB, Settings, Shape
-from lorafinetune_stages.train.fit import CPU_PACK_TOKENS, Fit, fit
+from lorafinetune_stages.train.fit import CPU_PACK_TOKENS, Fit, fit, smaller
 
 SMALL = replace(
     GLM_9B,
@@ -82,3 +82,17 @@ def test_no_conversation_is_lost_or_repeated(share: int, gpus: int, cutoff: int,
     batch_size = share * max(gpus, 1)
     chosen = fit(batch_size, gpus, (cutoff,), GLM_9B, PADDED, free)
     assert chosen.micro_batch * chosen.accumulation * max(gpus, 1) == batch_size
+
+
+@pytest.mark.parametrize(
+    ("tried", "expected"),
+    [
+        pytest.param(Fit(4, 2, False), Fit(2, 4, True), id="half a micro-batch, computed twice"),
+        pytest.param(Fit(3, 2, True), Fit(1, 6, True), id="an odd one, of the same batch"),
+        pytest.param(Fit(1, 8, False), Fit(1, 8, True), id="one conversation, computed twice"),
+        pytest.param(Fit(1, 8, True), None, id="one conversation that was"),
+        pytest.param(Fit(8, 1, False, 8192), Fit(8, 1, True, 4096), id="half a pack, computed twice"),
+    ],
+)
+def test_where_memory_does_not_do_less_is_tried(tried: Fit, expected: Fit | None) -> None:
+    assert smaller(tried) == expected

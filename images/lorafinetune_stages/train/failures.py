@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.memory import GIB
 from lorafinetune.contract.outcome import StageError
 
 KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
@@ -11,7 +12,7 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
         "OutOfMemoryError",
         r"",
         Reason.CUDA_OUT_OF_MEMORY,
-        "the GPU's memory is too small for one micro-batch: {}",
+        "the GPU's memory is too small, where at most {estimate} GiB were estimated: {}",
     ),
     (
         "RuntimeError",
@@ -41,10 +42,13 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
 """Name of the exception's class, a pattern in its text, the reason, and the message; {}: the text."""
 
 
-def explain(problem: Exception) -> Exception:
-    """The failure with its reason, or the exception itself where it is none that we know."""
+def explain(problem: Exception, estimated: int = 0) -> Exception:
+    """The failure with its reason, or the exception itself where it is none that we know.
+
+    estimated: bytes of the GPU that the training was thought to use at most.
+    """
     text = " ".join(str(problem).split())
     for name, pattern, reason, message in KNOWN:
         if type(problem).__name__ == name and re.search(pattern, text):
-            return StageError(reason, message.format(text[:500]))
+            return StageError(reason, message.format(text[:500], estimate=f"{estimated / GIB:.1f}"))
     return problem

@@ -4,7 +4,7 @@ It shapes no result but for the order in which floats are added, so it is in no 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lorafinetune.contract.memory import RESERVED_SHARE, Settings, Shape, choose, smallest
@@ -48,6 +48,17 @@ def fit(
     if settings.packed:
         return Fit(share, 1, cut.gradient_checkpointing, cut.tokens, size)
     return Fit(cut.micro_batch, cut.accumulation, cut.gradient_checkpointing, 0, size)
+
+
+def smaller(tried: Fit) -> Fit | None:
+    """About half of it in one pass, activations computed twice; None where that is how it was tried."""
+    if tried.pack_tokens:
+        return replace(tried, pack_tokens=-(-tried.pack_tokens // 2), gradient_checkpointing=True)
+    if tried.micro_batch == 1 and tried.gradient_checkpointing:
+        return None
+    share = tried.micro_batch * tried.accumulation
+    half = next(n for n in range(max(1, tried.micro_batch // 2), 0, -1) if share % n == 0)
+    return replace(tried, micro_batch=half, accumulation=share // half, gradient_checkpointing=True)
 
 
 def _on_cpu(share: int, shape: Shape, packed: bool) -> Fit:

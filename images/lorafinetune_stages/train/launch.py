@@ -1,11 +1,13 @@
 """LLaMA-Factory, run in this process. Everything heavy is imported here and below, and nowhere else."""
 
+import gc
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from llamafactory.train.tuner import run_exp
 
 from lorafinetune.api.spec import Training
@@ -23,7 +25,7 @@ from lorafinetune_stages.train.stopping import Stop
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Watch", "make_plan", "train"]
+__all__ = ["Watch", "free_memory", "make_plan", "train"]
 
 
 def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], free_bytes: int) -> Plan:
@@ -60,4 +62,10 @@ def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop) -> No
     except Exception as problem:
         if watch.steps == 0:
             stop.check_before_first_step()
-        raise explain(problem) from problem
+        raise explain(problem, plan.fit.bytes) from problem
+
+
+def free_memory() -> None:
+    """Gives back what a training that failed has left on the device."""
+    gc.collect()
+    torch.cuda.empty_cache()

@@ -1,14 +1,16 @@
 """The train stage from its arguments to its manifest."""
 
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import TrainArguments, place
-from lorafinetune.contract.outcome import TrainResult
+from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
@@ -16,6 +18,7 @@ from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints
+from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.meter import Meter
@@ -26,6 +29,8 @@ from lorafinetune_stages.train.stopping import Stop
 
 if TYPE_CHECKING:
     from lorafinetune_stages.train.callback import Watch
+
+log = logging.getLogger(__name__)
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -79,12 +84,29 @@ class Attempt:
 
     def run(self) -> TrainResult:
         portable = config.portable(self.arguments.config, self.inputs.facts.template)
-        plan = self.plan or self._plan()
-        watch = self._train(portable, plan)
+        resumed = self._newest()
+        self.meter.before = _cost_so_far(resumed)
+        plan, watch = self._train_within_memory(portable, resumed)
         facts = device.hardware(self.arguments.gpus)
         return self._finish(
             portable, lineage(self.arguments, self.inputs, portable, plan, facts, watch.resumes), watch
         )
+
+    def _train_within_memory(
+        self, portable: dict[str, Any], resumed: Checkpoint | None
+    ) -> "tuple[Plan, Watch]":
+        """Where the GPU's memory does not do, once more with less of a step in one pass."""
+        plan = self.plan or self._plan()
+        try:
+            return plan, self._train(portable, plan, resumed)
+        except StageError as problem:
+            less = smaller(plan.fit) if problem.reason is Reason.CUDA_OUT_OF_MEMORY else None
+            if less is None:
+                raise
+            log.warning("%s; once more with less in one pass: %s", problem.message, less)
+        plan = replace(plan, fit=less)
+        self.launch.free_memory()  # here, where the problem's frames no longer hold it
+        return plan, self._train(portable, plan, self._newest())
 
     def _plan(self) -> Plan:
         free = device.free_bytes(self.arguments.gpus)
@@ -92,16 +114,13 @@ class Attempt:
         plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, longest, free)
         return plan
 
-    def _train(self, portable: dict[str, Any], plan: Plan) -> "Watch":
+    def _train(self, portable: dict[str, Any], plan: Plan, resumed: Checkpoint | None) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
-        checkpoints = self._checkpoints()
-        resumed = checkpoints.newest(self.context.workdir / "resume")
-        self.meter.before = _cost_so_far(resumed)
         watch: Watch = self.launch.Watch(
             arguments,
             inputs.dataset_directory,
             plan,
-            checkpoints,
+            self._checkpoints(),
             resumed,
             self.meter,
             self.stop,
@@ -119,6 +138,9 @@ class Attempt:
         self.context.progress.begin("loading the model", None, "steps")
         self.launch.train(local, plan, watch, self.stop)
         return watch
+
+    def _newest(self) -> Checkpoint | None:
+        return self._checkpoints().newest(self.context.workdir / "resume")
 
     def _checkpoints(self) -> Checkpoints:
         arguments = self.arguments

@@ -162,7 +162,7 @@ FACTS: Final = {
         Retry.NEVER,
     ),
     Reason.CUDA_OUT_OF_MEMORY: Facts(
-        "The GPU's memory is too small for the training.",
+        "The GPU's memory is too small for the training, also with half of a step at a time.",
         "Lower `training.cutoffLength` or `training.lora.rank`, or use a larger card.",
         Retry.NEVER,
     ),
