@@ -8,7 +8,9 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, TrainResult
-from stages.train_builders import World, world
+from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train.fence import Fence
+from stages.train_builders import PROGRESS, World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -181,3 +183,29 @@ def test_without_a_whole_checkpoint_the_training_begins_anew(
     left = cut(whole[0], tmp_path, 1)
     (left.place / "checkpoints" / "1" / "trainer_state.json").write_text("{}")
     same_end(left, whole, resumes=0)
+
+
+class Overtaken(Reporter):
+    """A newer attempt begins when this one reports a step."""
+
+    def __init__(self, made: World, step: int) -> None:
+        super().__init__("train", made.root / PROGRESS)
+        self._made, self._step = made, step
+
+    def update(self, **changes: object) -> None:
+        super().update(**changes)
+        if changes.get("done") == self._step:
+            Fence(self._made.store, f"trainings/{self._made.arguments.key}")
+
+
+@pytest.mark.parametrize("step", [3, STEPS], ids=["half-way", "after the last step"])
+def test_an_attempt_that_is_overtaken_writes_nothing_more(
+    whole: tuple[World, TrainResult], tmp_path: Path, step: int
+) -> None:
+    left = cut(whole[0], tmp_path, 0)
+    with pytest.raises(StageError) as caught:
+        left.train_with(Overtaken(left, step))
+    assert caught.value.reason is Reason.SUPERSEDED
+    assert left.checkpoints() == list(range(1, step))
+    assert not (left.place / "manifest.json").exists()
+    same_end(left, whole)

@@ -91,7 +91,10 @@ class World:
 
     def interrupted_train(self, moment: int | str) -> TrainResult:
         """Runs the stage, and asks it to stop at a step or an activity."""
-        return train.run(self.arguments, self._context(Interrupting(self.root / PROGRESS, moment)))
+        return self.train_with(Interrupting(self.root / PROGRESS, moment))
+
+    def train_with(self, reporter: Reporter) -> TrainResult:
+        return train.run(self.arguments, self._context(reporter))
 
     def copy(self, root: Path) -> "World":
         """The same store and arguments in another place, with no training finished."""

@@ -20,6 +20,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest, withdraw_manifest
 from lorafinetune_stages.store.transfer import download_tree, upload_tree
 from lorafinetune_stages.train.adapter import rename_base
+from lorafinetune_stages.train.fence import Fence
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,16 @@ class Checkpoints:
     """The checkpoints of one training at `place`, whose key is `key`; the newest `keep` are kept."""
 
     def __init__(
-        self, store: Store, place: str, key: str, model: ModelStatus, keep: int | Literal["all"]
+        self,
+        store: Store,
+        place: str,
+        key: str,
+        model: ModelStatus,
+        keep: int | Literal["all"],
+        fence: Fence,
     ) -> None:
         self._store = store
+        self._fence = fence
         self._place = f"{place}/checkpoints"
         self._key = key
         self._model = model
@@ -68,14 +76,27 @@ class Checkpoints:
         return None
 
     def save(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
-        """Uploads what the trainer saved in `directory` after `step`, then removes the oldest."""
+        """Uploads what the trainer saved in `directory` after `step`, then removes the oldest.
+
+        Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun.
+        """
+        self._fence.check()
         for path in directory.iterdir():
             if path.name not in FILES:
                 path.unlink()
         rename_base(directory, self._model)
         where = f"{self._place}/{step}"
         files = upload_tree(self._store, directory, where)
-        commit_manifest(self._store, where, "checkpoint", self._key, files, self._fingerprint(step), notes)
+        self._fence.check()
+        commit_manifest(
+            self._store,
+            where,
+            "checkpoint",
+            self._key,
+            files,
+            self._fingerprint(step),
+            {**notes, "attempt": self._fence.number},
+        )
         shutil.rmtree(directory)
         self._rotate()
 

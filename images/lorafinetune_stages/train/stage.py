@@ -4,6 +4,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints
+from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
@@ -87,10 +89,9 @@ class Attempt:
         resumed = self._newest()
         self.meter.before = _cost_so_far(resumed)
         plan, watch = self._train_within_memory(portable, resumed)
-        facts = device.hardware(self.arguments.gpus)
-        return self._finish(
-            portable, lineage(self.arguments, self.inputs, portable, plan, facts, watch.resumes), watch
-        )
+        hardware = device.hardware(self.arguments.gpus)
+        facts = lineage(self.arguments, self.inputs, portable, plan, hardware, watch.resumes)
+        return self._finish(portable, {**facts, "attempt": self.fence.number}, watch)
 
     def _train_within_memory(
         self, portable: dict[str, Any], resumed: Checkpoint | None
@@ -139,13 +140,17 @@ class Attempt:
         self.launch.train(local, plan, watch, self.stop)
         return watch
 
+    @cached_property
+    def fence(self) -> Fence:
+        return Fence(self.context.store, place("trainings", self.arguments.key))
+
     def _newest(self) -> Checkpoint | None:
         return self._checkpoints().newest(self.context.workdir / "resume")
 
     def _checkpoints(self) -> Checkpoints:
         arguments = self.arguments
         where, keep = place("trainings", arguments.key), arguments.training.checkpoint.keep
-        return Checkpoints(self.context.store, where, arguments.key, arguments.model, keep)
+        return Checkpoints(self.context.store, where, arguments.key, arguments.model, keep, self.fence)
 
     def _finish(self, portable: dict[str, Any], facts: dict[str, Any], watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
@@ -155,6 +160,7 @@ class Attempt:
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / "metrics.jsonl").write_text(watch.history.to_json_lines())
         draw_loss(watch.history.rows, kept / "loss.png")
+        self.fence.check()
         cost = self.meter.gpu_seconds()
         return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)
 

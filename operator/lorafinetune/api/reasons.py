@@ -73,6 +73,7 @@ class Reason(StrEnum):
     GPU_UNAVAILABLE = "GpuUnavailable"
     LOSS_DIVERGED = "LossDiverged"
     PREEMPTED = "Preempted"
+    SUPERSEDED = "Superseded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     IMAGE_PULL = "ImagePull"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
@@ -180,6 +181,11 @@ FACTS: Final = {
         "The stage was asked to leave, and left after a checkpoint.",
         "Nothing needs to be done: the run goes on from the checkpoint.",
         Retry.FREE,
+    ),
+    Reason.SUPERSEDED: Facts(
+        "Another attempt at the same training began: in another cluster, or after a node was lost.",
+        "Nothing needs to be done: what the other attempt leaves is gone on from, or found finished.",
+        Retry.BACKOFF,
     ),
     Reason.DEADLINE_EXCEEDED: Facts(
         "An attempt took longer than `activeDeadlineSeconds`.",
