@@ -527,6 +527,10 @@ def test_events_tell_the_story_once() -> None:
         ("StageStarted", f"download began as Job {job['download']}"),
         ("StageComplete", "download is complete"),
         ("StageStarted", f"prepare began as Job {job['prepare']}"),
+        (
+            "FloatingRevision",
+            "spec.model.revision: the default branch is commit c0ffee now, which is kept; name it to pin it",
+        ),
         ("StageComplete", "prepare is complete"),
         ("StageStarted", f"train began as Job {job['train']}"),
         ("StageComplete", "train is complete"),
@@ -534,6 +538,20 @@ def test_events_tell_the_story_once() -> None:
         ("StageComplete", "export is complete"),
         ("Complete", "all stages are complete"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "warned"),
+    [
+        pytest.param({"revision": "main"}, True, id="a branch"),
+        pytest.param({"revision": "c0ffee"}, False, id="the commit"),
+        pytest.param({"source": "s3://models/base"}, False, id="a source without commits"),
+    ],
+)
+def test_a_revision_that_can_move_is_a_warning(model: dict[str, str], warned: bool) -> None:
+    world = World({"model": model})
+    world.run_to_end()
+    assert ("FloatingRevision" in {event.reason for event in world.events}) == warned
 
 
 WAITS: dict[str, tuple[list[Step], str, str, str]] = {

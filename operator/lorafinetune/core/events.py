@@ -4,11 +4,15 @@ They come from the difference alone, so nothing is said twice.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from lorafinetune.api.spec import BaseModelSource
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.conditions import Situation
 from lorafinetune.core.steps import stage_status
+
+COMMITTED: Final = ("hf://", "modelscope://")
+"""Sources whose revisions are commits."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,20 @@ def events_between(
         event for stage in after.stages if (event := _of_stage(stage_status(before, stage.name), stage))
     ]
     return (*changed, *_of_run(before, after, situation))
+
+
+def floating_revision(
+    model: BaseModelSource, before: LoRAFineTuneStatus, after: LoRAFineTuneStatus
+) -> tuple[Event, ...]:
+    """Says which commit a name was resolved to that can mean another one tomorrow, or in another cluster."""
+    found = after.model
+    if found is None or found == before.model or not model.source.startswith(COMMITTED):
+        return ()
+    if model.revision and found.revision.startswith(model.revision):
+        return ()
+    named = model.revision or "the default branch"
+    message = f"spec.model.revision: {named} is commit {found.revision} now, which is kept; name it to pin it"
+    return (Event("Warning", "FloatingRevision", message),)
 
 
 def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:

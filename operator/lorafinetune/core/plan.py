@@ -15,7 +15,7 @@ from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
-from lorafinetune.core.events import Event, events_between
+from lorafinetune.core.events import Event, events_between, floating_revision
 from lorafinetune.core.following import follow
 from lorafinetune.core.results import without_outputs
 from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
@@ -153,7 +153,8 @@ def _conclude(given: Input, turn: Turn) -> Plan:
             "failure": _failure(turn.error, situation.stage),
         }
     )
-    events = events_between(before, status, situation)
+    floating = floating_revision(given.resource.spec.model, before, status)
+    events = (*events_between(before, status, situation), *floating)
     return Plan(status, turn.create, turn.delete, (), events, turn.check_again)
 
 
