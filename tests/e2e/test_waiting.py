@@ -103,6 +103,23 @@ def test_a_node_selector_that_no_node_has_is_said_only_when_it_matters(tenant: T
     goes_on(tenant, 60)
 
 
+def test_a_stage_that_uses_more_memory_than_it_may(tenant: Tenant) -> None:
+    little = {"requests": {"memory": "40Mi"}, "limits": {"memory": "40Mi"}}
+    tenant.apply(changes={"resources": {"download": little}})
+    failure = tenant.wait_for_reason("HostOutOfMemory", within=60)
+    assert failure["stage"] == "download"
+    tenant.edit("tune", {"resources": {"download": {"requests": None, "limits": None}}})
+    goes_on(tenant, 60)
+
+
+def test_a_deadline_that_nobody_can_keep(tenant: Tenant) -> None:
+    tenant.apply(changes={"activeDeadlineSeconds": 1})
+    failure = tenant.wait_for_reason("DeadlineExceeded", within=60)
+    assert failure["stage"] == "download"
+    tenant.edit("tune", {"activeDeadlineSeconds": 3600})
+    goes_on(tenant, 60)
+
+
 def test_a_name_that_a_stranger_has(tenant: Tenant) -> None:
     tenant.apply(changes={"suspend": True})
     tenant.wait("Suspended")
