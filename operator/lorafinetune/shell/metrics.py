@@ -2,22 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.steps import stage_status
+from lorafinetune.shell import declared
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.states import state_of
 from lorafinetune.shell.trimming import Object
-
-LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-DURATIONS: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600)
 
 
 class Metrics:
@@ -27,49 +24,14 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.latency = Histogram(
-            "lorafinetune_reconcile_latency_seconds",
-            "From the time when a run was to be looked at to the end of the look.",
-            buckets=LATENCIES,
-            registry=registry,
-        )
-        self.errors = Counter(
-            "lorafinetune_reconcile_errors", "Looks that failed, by kind.", ["kind"], registry=registry
-        )
-        self.calls = Counter(
-            "lorafinetune_api_calls",
-            "Requests to the API server; code 0: no answer.",
-            ["verb", "resource", "code"],
-            registry=registry,
-        )
-        self.ended = Counter(
-            "lorafinetune_runs_ended",
-            "Runs that ended, by how and why.",
-            ["state", "reason"],
-            registry=registry,
-        )
-        self.stages = Histogram(
-            "lorafinetune_stage_duration_seconds",
-            "From the first attempt of a stage to its result.",
-            ["stage", "cache_hit"],
-            buckets=DURATIONS,
-            registry=registry,
-        )
-        self.queued = Histogram(
-            "lorafinetune_queue_wait_seconds",
-            "From the creation of a training's Job to its start.",
-            buckets=DURATIONS,
-            registry=registry,
-        )
-        self.gpu_seconds = Counter(
-            "lorafinetune_gpu_seconds", "GPU time, by use.", ["use"], registry=registry
-        )
-        self.refusals = Counter(
-            "lorafinetune_progress_refused",
-            "Posts of progress that were refused, by why.",
-            ["reason"],
-            registry=registry,
-        )
+        self.latency = declared.LATENCY.histogram(registry)
+        self.errors = declared.ERRORS.counter(registry)
+        self.calls = declared.CALLS.counter(registry)
+        self.ended = declared.ENDED.counter(registry)
+        self.stages = declared.STAGES.histogram(registry)
+        self.queued = declared.QUEUED.histogram(registry)
+        self.gpu_seconds = declared.GPU_SECONDS.counter(registry)
+        self.refusals = declared.REFUSED.counter(registry)
 
     def called(self, call: Call, code: int) -> None:
         self.calls.labels(call.verb, call.plural, str(code)).inc()
@@ -120,18 +82,14 @@ class Runs(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        runs = GaugeMetricFamily(
-            "lorafinetune_runs", "Runs, by state and reason.", labels=["state", "reason"]
-        )
+        runs = declared.RUNS.gauge()
         for labels, count in self._index.resources.tally().items():
             runs.add_metric(labels, count)
         yield runs
-        yield GaugeMetricFamily("lorafinetune_queue_depth", "Runs that wait to be looked at.", self._depth())
-        age = GaugeMetricFamily(
-            "lorafinetune_progress_age_seconds",
-            "Since a running Job last told its progress.",
-            labels=["namespace", "job"],
-        )
+        depth = declared.QUEUE_DEPTH.gauge()
+        depth.add_metric((), self._depth())
+        yield depth
+        age = declared.PROGRESS_AGE.gauge()
         for job, seconds in self._ages().items():
             age.add_metric(job, seconds)
         yield age
