@@ -1,19 +1,15 @@
-"""How requests are named, logged in and observed; and what health and metrics make of what is known."""
+"""How requests are named, logged in and observed; and what health makes of what is known."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders import resource
-from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
 from lorafinetune.shell.connection import TOKEN_IS_READ_EVERY, TokenFile
-from lorafinetune.shell.metrics import Metrics
 from lorafinetune.shell.paths import Call, call, path
 from lorafinetune.shell.pulse import STALE_AFTER, Pulse
 from lorafinetune.shell.states import state_of
 from lorafinetune.shell.status import Health
-from unit.shell_objects import job
 from unit.test_shell_queue import Clock
 
 RESOURCES = "/apis/lorafinetune.dev/v1alpha1/namespaces/team-a/lorafinetunes"
@@ -105,20 +101,3 @@ STATES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 def test_a_run_is_counted_by_its_state_when(sentence: str) -> None:
     status, state = STATES[sentence]
     assert state_of(status) == state
-
-
-def test_a_stage_is_counted_when_the_status_says_that_it_is_complete() -> None:
-    metrics, times = Metrics(), ("2026-11-24T12:00:00Z", "2026-11-24T12:01:40Z")
-    stage = StageStatus(name="train", state="Complete", start_time=times[0], completion_time=times[1])
-    before = resource()
-    after = LoRAFineTuneStatus(stages=(stage,), gpu_seconds=GpuSeconds(held=100, training=80))
-    started = {"startTime": "2026-11-24T12:00:30Z"}
-    trained = job(metadata={"creationTimestamp": times[0]}, status=started)
-    metrics.changed(before, after, trained)
-    metrics.changed(before.model_copy(update={"status": after}), after, trained)
-    read = metrics.registry.get_sample_value
-    labels = {"stage": "train", "cache_hit": "false"}
-    assert read("lorafinetune_stage_duration_seconds_sum", labels) == 100
-    assert read("lorafinetune_queue_wait_seconds_sum") == 30
-    assert read("lorafinetune_gpu_seconds_total", {"use": "held"}) == 100
-    assert read("lorafinetune_gpu_seconds_total", {"use": "training"}) == 80

@@ -46,8 +46,8 @@ QUEUED: Final = Declaration(
 )
 GPU_SECONDS: Final = Declaration(
     "lorafinetune_gpu_seconds_total",
-    "GPU time, by use: held by Pods that ended, however they did; "
-    "training and evaluating in trainings that were finished.",
+    "GPU time, by use: held by trainings' Pods, whatever their end; of these, training and evaluating, "
+    "once a training is finished.",
     ("use",),
 )
 PROGRESS_AGE: Final = Declaration(

@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.steps import stage_status
 from lorafinetune.shell import declared
 from lorafinetune.shell.index import Index, Key
@@ -39,6 +39,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         self.refusals.labels(reason).inc()
 
+    def held(self, seconds: float) -> None:
+        """A Pod has ended that held GPUs so long."""
+        self._used("held", seconds)
+
     def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus, train_job: Object | None) -> None:
         """A status was written. train_job: the training's Job, if it is still there."""
         before = resource.status or LoRAFineTuneStatus()
@@ -61,11 +65,15 @@ class Metrics:
                 self.queued.observe(waited)
 
     def _gpu_time(self, before: LoRAFineTuneStatus, after: LoRAFineTuneStatus) -> None:
-        if after.gpu_seconds is None:
+        """What the training says of itself. One that was found in the store was paid for when it was made."""
+        if after.gpu_seconds is None or stage_status(after, "train").cache_hit:
             return
-        used: Mapping[str, int] = before.gpu_seconds.encode() if before.gpu_seconds else {}
-        for use, seconds in after.gpu_seconds.encode().items():
-            self.gpu_seconds.labels(use).inc(max(0, seconds - used.get(use, 0)))
+        used = before.gpu_seconds or GpuSeconds()
+        self._used("training", after.gpu_seconds.training - used.training)
+        self._used("evaluating", after.gpu_seconds.evaluating - used.evaluating)
+
+    def _used(self, use: str, seconds: float) -> None:
+        self.gpu_seconds.labels(use).inc(max(0, seconds))
 
 
 class Runs(Collector):

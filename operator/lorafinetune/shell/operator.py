@@ -22,6 +22,7 @@ from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import UNLIMITED, connect
 from lorafinetune.shell.hearing import LastWords
+from lorafinetune.shell.holding import Holding
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.looking import Known, Looker
@@ -69,6 +70,7 @@ class Operator:
         self._known = Known(
             index, warnings, progress, Refusals(clock), interest, self._settings, lambda: datetime.now(UTC)
         )
+        self._holding = Holding(index, datetime.now(UTC), self._metrics.held)
         self._auditor: Auditor | None = None
         self._metrics.registry.register(Runs(index, self._queue.depth, progress.ages))
 
@@ -118,6 +120,8 @@ class Operator:
 
     def _seen(self, plural: str, kind: str | None, given: Object) -> None:
         self._waking.seen(plural, kind, given)
+        if plural == "pods":
+            self._holding.seen(given)
         if kind is None and self._auditor:
             self._auditor.request()
 

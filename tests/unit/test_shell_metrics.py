@@ -1,0 +1,196 @@
+"""What Prometheus is told: each thing once, and each metric as the documentation says it."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import NOW, resource
+from lorafinetune.api.status import Condition, GpuSeconds, LoRAFineTuneStatus, StageStatus
+from lorafinetune.core.observed import STAGE_LABEL
+from lorafinetune.core.results import rfc3339
+from lorafinetune.shell.client import ApiError
+from lorafinetune.shell.declared import DECLARED, Declaration
+from lorafinetune.shell.holding import Holding
+from lorafinetune.shell.index import Index, Key
+from lorafinetune.shell.metrics import Metrics, Runs
+from lorafinetune.shell.queue import WorkQueue
+from lorafinetune.shell.working import work
+from unit.shell_objects import job, pod, stored
+from unit.test_shell_queue import Clock
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+TUNE: Key = ("team-a", "tune")
+SPENT = GpuSeconds(held=100, training=80, evaluating=5)
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda declared: declared.name)
+def test_the_documentation_says_of_a_metric_what_its_declaration_says(declared: Declaration) -> None:
+    labels = ", ".join(f"`{label}`" for label in declared.labels) or "–"
+    assert f"\n| `{declared.name}` | {labels} | {declared.meaning} |\n" in PAGE
+
+
+def test_every_metric_is_declared_in_the_table() -> None:
+    metrics = Metrics()
+    metrics.registry.register(Runs(Index(), lambda: 0, dict))
+    own = {family.name for family in metrics.registry.collect() if family.name.startswith("lorafinetune")}
+    assert own == {declared.name.removesuffix("_total") for declared in DECLARED}
+
+
+def test_the_example_of_an_alert_is_about_a_metric_that_there_is() -> None:
+    (example,) = re.findall(r"^```yaml\n(groups:\n.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (group,) = yaml.safe_load(example)["groups"]
+    (rule,) = group["rules"]
+    (name,) = re.findall(r"lorafinetune_\w+", rule["expr"])
+    (declared,) = (declared for declared in DECLARED if declared.name == name)
+    assert set(re.findall(r"(\w+)=", rule["expr"])) <= set(declared.labels)
+
+
+def training(**changes: Any) -> StageStatus:
+    start, end = rfc3339(NOW), rfc3339(NOW + timedelta(seconds=100))
+    done = StageStatus(name="train", state="Complete", start_time=start, completion_time=end)
+    return done.model_copy(update=changes)
+
+
+def read(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> None:
+    metrics, before = Metrics(), resource()
+    after = LoRAFineTuneStatus(stages=(training(),), gpu_seconds=SPENT)
+    started = {"startTime": rfc3339(NOW + timedelta(seconds=30))}
+    trained = job(metadata={"creationTimestamp": rfc3339(NOW)}, status=started)
+    metrics.changed(before, after, trained)
+    metrics.changed(before.model_copy(update={"status": after}), after, trained)
+    assert read(metrics, "lorafinetune_stage_duration_seconds_sum", stage="train", cache_hit="false") == 100
+    assert read(metrics, "lorafinetune_queue_wait_seconds_sum") == 30
+    assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 80
+    assert read(metrics, "lorafinetune_gpu_seconds_total", use="evaluating") == 5
+
+
+def test_a_training_that_was_found_in_the_store_costs_nothing_again() -> None:
+    metrics = Metrics()
+    after = LoRAFineTuneStatus(stages=(training(cache_hit=True),), gpu_seconds=SPENT)
+    metrics.changed(resource(), after, None)
+    assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") is None
+    assert read(metrics, "lorafinetune_stage_duration_seconds_count", stage="train", cache_hit="true") == 1
+
+
+def test_a_run_is_counted_once_when_it_ends() -> None:
+    metrics, before = Metrics(), resource()
+    ready = Condition(
+        type="Ready", status="False", reason="DatasetInvalid", last_transition_time=rfc3339(NOW)
+    )
+    failed = ready.model_copy(update={"type": "Failed", "status": "True"})
+    after = LoRAFineTuneStatus(conditions=(ready, failed))
+    metrics.changed(before, after, None)
+    metrics.changed(before.model_copy(update={"status": after}), after, None)
+    assert read(metrics, "lorafinetune_runs_ended_total", state="Failed", reason="DatasetInvalid") == 1
+
+
+def test_the_depth_of_the_queue_is_what_is_due_now() -> None:
+    metrics, clock = Metrics(), Clock()
+    queue: WorkQueue[Key] = WorkQueue(clock)
+    metrics.registry.register(Runs(Index(), queue.depth, dict))
+    queue.add(TUNE)
+    queue.add(("team-a", "later"), after=60)
+    assert read(metrics, "lorafinetune_queue_depth") == 1
+
+
+ERRORS: dict[str, tuple[Exception, str]] = {
+    "changed, where another was there first": (ApiError(409, "Conflict", "it was modified"), "changed"),
+    "changed, where the resource is gone": (ApiError(404, "NotFound", "not found"), "changed"),
+    "of the API, where that can't answer": (ApiError(500, "InternalError", "not now"), "api"),
+    "a bug, whatever else is raised": (ValueError("a slip"), "bug"),
+}
+
+
+@pytest.mark.parametrize("sentence", ERRORS)
+def test_a_look_that_failed_is_counted_as(sentence: str) -> None:
+    problem, kind = ERRORS[sentence]
+    metrics = Metrics()
+
+    async def fail() -> None:
+        queue: WorkQueue[Key] = WorkQueue(asyncio.get_running_loop().time)
+        looked = asyncio.Event()
+
+        async def look(_: Key) -> float | None:
+            looked.set()
+            raise problem
+
+        working = asyncio.create_task(work(queue, look, metrics))
+        queue.add(TUNE)
+        await looked.wait()
+        await asyncio.sleep(0)
+        working.cancel()
+
+    asyncio.run(fail())
+    assert read(metrics, "lorafinetune_reconcile_errors_total", kind=kind) == 1
+
+
+def trained(phase: str = "Failed", began: int = 0, ended: int = 60, **changes: Any) -> dict[str, Any]:
+    """The Pod of a training. began, ended: in seconds after NOW."""
+    times = {"startedAt": _at(began), "finishedAt": _at(ended)}
+    container = {"name": "train", "state": {"terminated": {"exitCode": 85} | times}}
+    made: dict[str, Any] = {
+        "metadata": {
+            "labels": {STAGE_LABEL: "train"},
+            "ownerReferences": [{"kind": "Job", "uid": "uid-job", "controller": True}],
+        },
+        "status": {"phase": phase, "containerStatuses": [container]},
+    }
+    return pod(**(made | changes))
+
+
+def _at(seconds: int) -> str:
+    return rfc3339(NOW + timedelta(seconds=seconds))
+
+
+def with_gpus(count: int) -> dict[str, Any]:
+    return {"spec": {"resources": {"train": {"gpu": {"count": count}}}}}
+
+
+HELD: dict[str, tuple[dict[str, Any], list[dict[str, Any]], float]] = {
+    "a training that was done": ({}, [trained("Succeeded")], 60),
+    "one that failed, was stopped or was preempted": ({}, [trained("Failed")], 60),
+    "one that is shown again and again, once": ({}, [trained(), trained(), trained()], 60),
+    "every attempt": ({}, [trained(), trained(metadata={**trained()["metadata"], "uid": "2"})], 120),
+    "none of which it is not known when it ended": ({}, [pod(metadata=trained()["metadata"])], 0),
+    "none that goes on": ({}, [trained("Running")], 0),
+    "none on the CPU": (with_gpus(0), [trained()], 0),
+    "several GPUs": (with_gpus(4), [trained()], 240),
+    "none that another process has seen end": ({}, [trained(began=-9, ended=-1)], 0),
+    "what an earlier process saw begin": ({}, [trained(began=-100, ended=20)], 120),
+    "no other stage": ({}, [pod(metadata={"labels": {STAGE_LABEL: "export"}})], 0),
+    "none of a Job that nobody has seen": (
+        {},
+        [trained(metadata={**trained()["metadata"], "ownerReferences": []})],
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", HELD)
+def test_gpus_are_held_by(sentence: str) -> None:
+    changes, pods, seconds = HELD[sentence]
+    index, told = Index(), [0.0]
+    index.resources.put(stored(**changes))
+    index.jobs.put(job())
+    holding = Holding(index, NOW, told.append)
+    for each in pods:
+        holding.seen(each)
+    assert sum(told) == seconds
+
+
+def test_gpus_are_held_by_a_pod_that_is_told_of_after_its_job_is_gone() -> None:
+    index, told = Index(), [0.0]
+    index.resources.put(stored())
+    index.jobs.put(job())
+    index.jobs.drop("team-a", "job", "uid-job")
+    Holding(index, datetime(2026, 1, 1, tzinfo=UTC), told.append).seen(trained())
+    assert sum(told) == 60
