@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from lorafinetune.contract.arguments import (
     PROGRESS_TOKEN_VARIABLE,
     PROGRESS_URL_VARIABLE,
     STAGES,
+    WORKDIR_VARIABLE,
 )
-from lorafinetune.core.jobs import Receiver, Settings, job
+from lorafinetune.core.jobs import SCRATCH, Receiver, Settings, job
 from lorafinetune.core.steps import arguments_of, job_name, step
 from unit.world import World
 
@@ -190,6 +192,114 @@ SCHEDULING = {
 def test_the_training_pod_gets(sentence: str) -> None:
     scheduling, field, expected = SCHEDULING[sentence]
     assert pod(make("train", {"scheduling": scheduling}))[field] == expected
+
+
+PLACEMENT = {
+    "scheduling": {
+        "nodeSelector": {"gpu": "a100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "priorityClassName": "batch",
+    },
+    "resources": {"train": {"terminationGracePeriodSeconds": 300}},
+}
+
+
+@pytest.mark.parametrize(
+    "field", ["nodeSelector", "tolerations", "priorityClassName", "terminationGracePeriodSeconds"]
+)
+def test_the_training_alone_gets(field: str) -> None:
+    assert {stage for stage in STAGES if field in pod(make(stage, PLACEMENT))} == {"train"}
+
+
+GIVEN: dict[str, Any] = {
+    "requests": {"cpu": "500m", "memory": "4Gi"},
+    "limits": {"memory": "8Gi"},
+    "scratch": "7Gi",
+}
+CARD = {"gpu": {"resourceName": "amd.com/gpu"}}
+Part = Callable[[dict[str, Any]], Any]
+FIELDS: dict[str, tuple[StageName, dict[str, Any], Part, Any]] = {
+    "what it may use, as given": (
+        "prepare",
+        GIVEN,
+        lambda made: container(made)["resources"],
+        {"requests": GIVEN["requests"], "limits": GIVEN["limits"]},
+    ),
+    "no bounds, where none are given": (
+        "export",
+        {},
+        lambda made: container(made)["resources"],
+        {"requests": {}, "limits": {}},
+    ),
+    "the GPUs of the resource that is named, beside what is given": (
+        "train",
+        GIVEN | CARD,
+        lambda made: container(made)["resources"],
+        {"requests": GIVEN["requests"] | {"amd.com/gpu": 1}, "limits": GIVEN["limits"] | {"amd.com/gpu": 1}},
+    ),
+    "no GPU, where it asks for none": (
+        "train",
+        {"gpu": {"count": 0}},
+        lambda made: container(made)["resources"]["limits"],
+        {},
+    ),
+    "as much scratch space as given": (
+        "download",
+        GIVEN,
+        lambda made: volume(made, "scratch"),
+        {"name": "scratch", "emptyDir": {"sizeLimit": "7Gi"}},
+    ),
+    "scratch space of a size that is bounded, where none is given": (
+        "download",
+        {},
+        lambda made: volume(made, "scratch"),
+        {"name": "scratch", "emptyDir": {"sizeLimit": "50Gi"}},
+    ),
+    "shared memory that is memory": (
+        "train",
+        {},
+        lambda made: volume(made, "shm"),
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ),
+    "the time that it has to save a checkpoint, as given": (
+        "train",
+        {"terminationGracePeriodSeconds": 300},
+        lambda made: pod(made)["terminationGracePeriodSeconds"],
+        300,
+    ),
+    "two minutes to save a checkpoint, where none are given": (
+        "train",
+        {},
+        lambda made: pod(made)["terminationGracePeriodSeconds"],
+        120,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", FIELDS)
+def test_a_pod_gets(sentence: str) -> None:
+    stage, given, part, expected = FIELDS[sentence]
+    assert part(make(stage, {"resources": {stage: given}})) == expected
+
+
+def volume(made: dict[str, Any], name: str) -> Any:
+    return next(volume for volume in pod(made)["volumes"] if volume["name"] == name)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_its_scratch_space_and_shared_memory_where_they_are_looked_for(
+    stage: StageName,
+) -> None:
+    made = make(stage)
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(made)["volumeMounts"]}
+    assert mounts == {"scratch": SCRATCH, "shm": "/dev/shm"}  # noqa: S108 - the pod's own
+    told = {name: environment(made)[name] for name in (WORKDIR_VARIABLE, "HOME", "TMPDIR")}
+    assert set(told.values()) == {SCRATCH}
+
+
+def test_only_the_download_may_ask_a_hub() -> None:
+    offline = {stage: environment(make(stage)).get("HF_HUB_OFFLINE") for stage in STAGES}
+    assert offline == {"download": None, "prepare": "1", "train": "1", "export": "1"}
 
 
 def test_a_deadline_is_the_jobs() -> None:
