@@ -25,7 +25,6 @@ from lorafinetune.shell.paths import path
 NAME: Final = "life"
 """Of every resource, so that ends can be compared."""
 POLL: Final = 0.05
-ADMINISTRATORS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
 Object = dict[str, Any]
 

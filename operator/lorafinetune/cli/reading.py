@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.errors import CommandError, one_line
-from lorafinetune.core.conditions import Situation
+from lorafinetune.core.conditions import ENDS, Situation
 from lorafinetune.core.pods import moment
 from lorafinetune.core.results import duration
 from lorafinetune.core.steps import refresh_of
-
-ENDS: Final = ("Complete", "Failed", "Suspended")
 
 
 def decoded(run: Mapping[str, Any]) -> LoRAFineTune:

@@ -34,6 +34,8 @@ TRUE_CONDITIONS: Final[dict[Kind, frozenset[str]]] = {
 
 ALWAYS: Final = ("Ready", "Reconciling", "Stalled")
 ONLY_WHEN_TRUE: Final = ("Queued", "Suspended", "Complete", "Failed")
+ENDS: Final = ("Complete", "Failed", "Suspended")
+"""Conditions with which a run has come to rest."""
 QUEUED: Final = "Queued"
 """Reason of a training that its queue holds."""
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from sys import intern
-from typing import Any, Final
+from typing import Any
 
-ENDS: Final = ("Complete", "Failed", "Suspended")
+from lorafinetune.core.conditions import ENDS
 
 
 def state_of(status: Mapping[str, Any]) -> tuple[str, str]:
