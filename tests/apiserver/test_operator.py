@@ -11,6 +11,7 @@ from builders import error, result
 from cluster.apiserver import ApiServer
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
+from lorafinetune.shell.working import RESYNC
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 
@@ -138,12 +139,12 @@ def test_nothing_is_written_while_nothing_changes(
     assert served_before != runs.get("quiet")["metadata"]["resourceVersion"]
 
 
-def test_it_reacts_within_a_second_where_the_machine_is_free(runs: Namespace, operator: Operator) -> None:
+def test_a_new_run_begins_long_before_a_look_would_come_by_itself(runs: Namespace) -> None:
+    """How fast it is on a free machine is measured in tests/bench/operator."""
     began = time.monotonic()
     runs.apply("quick")
     runs.job("quick", "download")
-    assert time.monotonic() - began < 5
-    assert operator.metric("lorafinetune_reconcile_latency_seconds_bucket", le="5.0") > 0
+    assert time.monotonic() - began < RESYNC / 10
 
 
 def test_a_job_that_is_not_ours_keeps_its_name(runs: Namespace) -> None:
