@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from apiserver.kube import tried
+from apiserver.kube import RESOURCES, ask, created, tried
 from builders import SPEC, document
 from cluster.apiserver import ApiServer
 from lorafinetune.api.codec import InvalidResourceError, decode
@@ -13,6 +13,8 @@ from lorafinetune.api.crd import schema
 
 DATA = {"source": "s3://data/rows.json", "connection": "store"}
 HUB = {"to": "hf://owner/tuned", "connection": "nobody"}
+
+PLAIN = "has the part . or ..: write the path that is meant"
 
 Change = dict[str, Any]
 Case = tuple[Change, Change, str, str]
@@ -49,11 +51,47 @@ RULES: dict[str, Case] = {
         "spec.export.publish",
         "publish needs merged",
     ),
-    "the GPUs divide the batch": (
-        {"training": {"batchSize": 12}, "resources": {"train": {"gpu": {"count": 4}}}},
-        {"training": {"batchSize": 10}, "resources": {"train": {"gpu": {"count": 4}}}},
-        "spec.training.batchSize",
-        "resources.train.gpu.count must divide training.batchSize",
+    "a training has one GPU at most": (
+        {"resources": {"train": {"gpu": {"count": 0}}}},
+        {"resources": {"train": {"gpu": {"count": 2}}}},
+        "spec.resources.train.gpu.count",
+        "training on several GPUs is not supported yet: set it to 1",
+    ),
+    "a model's place is what it says": (
+        {"model": {"source": "s3://models/..a/.b."}},
+        {"model": {"source": "s3://models/../data"}},
+        "spec.model.source",
+        PLAIN,
+    ),
+    "a hub's owner is no part of a path": (
+        {"model": {"source": "hf://.owner/name."}},
+        {"model": {"source": "hf://./name"}},
+        "spec.model.source",
+        PLAIN,
+    ),
+    "a dataset's place is what it says": (
+        {"datasets": [DATA | {"source": "s3://data/...json"}]},
+        {"datasets": [DATA | {"source": "s3://data/rows/.."}]},
+        "spec.datasets[0].source",
+        PLAIN,
+    ),
+    "the store's place is what it says": (
+        {"storage": {"uri": "s3://bucket/a..b/..."}},
+        {"storage": {"uri": "s3://bucket/runs/../other"}},
+        "spec.storage.uri",
+        PLAIN,
+    ),
+    "a publish target's place is what it says": (
+        {"export": {"merged": {}, "publish": [{"to": "s3://models/.a"}]}},
+        {"export": {"merged": {}, "publish": [{"to": "s3://models/./a"}]}},
+        "spec.export.publish[0].to",
+        PLAIN,
+    ),
+    "a path of the machine is nobody else's": (
+        {"storage": {"uri": "file:///tmp/../runs"}},
+        {"storage": {"uri": "s3://bucket/."}},
+        "spec.storage.uri",
+        PLAIN,
     ),
     "a share of bad rows needs that they are skipped": (
         {"datasets": [DATA | {"onBadRow": "skip", "maxBadFraction": "0.1"}]},
@@ -162,6 +200,7 @@ RULES: dict[str, Case] = {
     ),
 }
 LONG_NAME = "metadata.name must have at most 40 characters"
+MOVED = "can't be changed once the model is there: make another resource"
 
 
 def refusal(value: Any) -> list[str]:
@@ -189,8 +228,29 @@ def test_rule_for_the_name(served: ApiServer) -> None:
     assert tried(served, refused).message.endswith(LONG_NAME)
 
 
+def test_rule_for_an_edit_of_the_storage(served: ApiServer) -> None:
+    """Which the decoder does not see: it is given one resource, and no earlier one."""
+    first = created(served, document(name="moved", namespace="default"))
+    corrected = ask(served, "PUT", f"{RESOURCES}/moved", _at(first, "s3://bucket/corrected"))
+    assert corrected.accepted
+    status = {"model": {"source": "hf://owner/model", "revision": "c", "digest": "0" * 64, "bytes": 1}}
+    there = ask(served, "PUT", f"{RESOURCES}/moved/status", corrected.body | {"status": status})
+    assert there.accepted
+    elsewhere = _at(there.body, "s3://bucket/elsewhere")
+    refused = ask(served, "PUT", f"{RESOURCES}/moved", elsewhere)
+    assert refused.message.endswith(f'spec.storage.uri: Invalid value: "object": {MOVED}')
+    decode(elsewhere)
+    suspended = there.body | {"spec": there.body["spec"] | {"suspend": True}}
+    assert ask(served, "PUT", f"{RESOURCES}/moved", suspended).accepted
+
+
+def _at(resource: Any, uri: str) -> Any:
+    spec = resource["spec"]
+    return resource | {"spec": spec | {"storage": spec["storage"] | {"uri": uri}}}
+
+
 def test_every_rule_is_in_the_table() -> None:
-    assert set(declared(schema())) == {message for *_, message in RULES.values()} | {LONG_NAME}
+    assert set(declared(schema())) == {message for *_, message in RULES.values()} | {LONG_NAME, MOVED}
     assert "connections" in SPEC
 
 

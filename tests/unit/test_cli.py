@@ -178,11 +178,11 @@ def test_explain_guesses_what_was_meant(lorafinetune: Command) -> None:
 
 
 def test_validate_says_all_that_is_wrong(lorafinetune: Command, write: Callable[[Any], Path]) -> None:
-    spec = {"model": {"source": "file:///m"}, "resources": {"train": {"gpu": {"count": 2}}}}
+    spec = {"model": {"source": "file:///m"}, "training": {"extraArgs": {"output_dir": "/x"}}}
     code, _, err = lorafinetune("validate", write(document(spec)))
     assert (code, [line.split(": ")[1:3] for line in err.splitlines()]) == (
         64,
-        [["ConfigInvalid", "spec.model.source"], ["ConfigInvalid", "spec.resources.train.gpu.count"]],
+        [["ConfigInvalid", "spec.model.source"], ["ConfigInvalid", "spec.training.extraArgs.output_dir"]],
     )
 
 

@@ -48,7 +48,8 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     "a required field that is missing": (
         {"storage": {"uri": None}},
         "spec.storage.uri: is required (`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. It "
-        "belongs to this namespace.)",
+        "belongs to this namespace. Once the model is there, another place needs another resource: what was "
+        "made stays where it is.)",
     ),
     "a number where a decimal string is wanted": (
         {"training": {"epochs": 10}},
@@ -300,9 +301,24 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             "spec.datasets[0].weight: weight must be above 0",
             id="no weight",
         ),
+        pytest.param(
+            {"storage": {"uri": "s3://bucket/runs/../other"}},
+            "spec.storage.uri: has the part . or ..: write the path that is meant",
+            id="a store outside of its prefix",
+        ),
+        pytest.param(
+            {"export": {"merged": {}, "publish": [{"to": "s3://bucket/./a"}]}},
+            "spec.export.publish[0].to: has the part . or ..: write the path that is meant",
+            id="a publish target outside of its prefix",
+        ),
+        pytest.param(
+            {"resources": {"train": {"gpu": {"count": 2}}}},
+            "spec.resources.train.gpu.count: training on several GPUs is not supported yet: set it to 1",
+            id="more than one GPU",
+        ),
     ],
 )
-def test_rules_across_fields_of_the_data(spec: dict[str, Any], expected: str) -> None:
+def test_rules(spec: dict[str, Any], expected: str) -> None:
     assert problems(document(spec)) == [expected]
 
 

@@ -43,6 +43,12 @@ class LoRAFineTune(Model):
 
     rules: ClassVar = (
         Rule("size(self.metadata.name) <= 40", "metadata.name must have at most 40 characters"),
+        Rule(
+            "!has(oldSelf.status) || !has(oldSelf.status.model) || "
+            "self.spec.storage.uri == oldSelf.spec.storage.uri",
+            "can't be changed once the model is there: make another resource",
+            ".spec.storage.uri",
+        ),
     )
 
     api_version: Literal["lorafinetune.dev/v1alpha1"]

@@ -97,7 +97,7 @@ def _repeated(items: list[Any], schema: Schema, at: Path) -> Iterator[Problem]:
 
 def _broken_rules(value: Any, schema: Schema, at: Path, unsound: bool) -> Iterator[Problem]:
     """The rules that do not hold. That a rule can't make sense of an unsound value is no news."""
-    for rule in schema.get("x-kubernetes-validations", ()):
+    for rule in _rules(schema):
         try:
             holds = _program(rule["rule"])(value)
         except CEL_ERRORS:
@@ -109,9 +109,14 @@ def _broken_rules(value: Any, schema: Schema, at: Path, unsound: bool) -> Iterat
             yield Problem((*at, *inner), rule["message"])
 
 
+def _rules(schema: Schema) -> Iterator[dict[str, str]]:
+    """All but those about an edit: what was there before is not known here."""
+    yield from (r for r in schema.get("x-kubernetes-validations", ()) if "oldSelf" not in r["rule"])
+
+
 def compile_rules(schema: Schema) -> None:
     """Makes ready what checks the rules, which takes half a second: no value has to wait for it then."""
-    for rule in schema.get("x-kubernetes-validations", ()):
+    for rule in _rules(schema):
         _program(rule["rule"])
     inside = [schema.get("items"), schema.get("additionalProperties"), *schema.get("properties", {}).values()]
     for node in inside:

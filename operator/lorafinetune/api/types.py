@@ -18,7 +18,8 @@ from pydantic_core import CoreSchema
 
 @dataclass(frozen=True)
 class Rule:
-    """One CEL rule, run by the API server and by our own decoder: there is no second wording."""
+    """One CEL rule, run by the API server and by our own decoder: there is no second wording. One that names
+    `oldSelf` is about an edit, which the decoder does not see."""
 
     expression: str
     message: str

@@ -29,28 +29,12 @@ def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageEr
     return None
 
 
-def places_are_plain(resource: LoRAFineTune, _: Settings) -> StageError | None:
-    """A client may resolve `..`, and so reach another prefix or bucket."""
-    for field, uri in _places(resource).items():
-        if not uri.startswith("file://") and {".", ".."} & set(uri.split("/")):
-            return _invalid(f"{field}: {uri} has the part . or ..", "Write the path that is meant.")
-    return None
-
-
 def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """Only arguments that can neither run code, nor reach another place, nor contradict a typed field."""
     for name, value in resource.spec.training.extra_args.items():
         if found := problem(name, value):
             what, hint = found
             return _invalid(f"spec.training.extraArgs.{name}: {what}", hint)
-    return None
-
-
-def one_gpu_at_most(resource: LoRAFineTune, _: Settings) -> StageError | None:
-    """Training on several GPUs comes in a later version."""
-    count = resource.spec.resources.train.gpu.count
-    if count > 1:
-        return _invalid(f"spec.resources.train.gpu.count: {count} GPUs are not supported yet", "Set it to 1.")
     return None
 
 
@@ -64,9 +48,7 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
-    places_are_plain,
     extra_arguments_are_allowed,
-    one_gpu_at_most,
     arguments_fit,
 )
 

@@ -73,10 +73,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an empty batch": (training(batchSize=0), "spec.training.batchSize: must be at least 1, not 0"),
     "a batch of a million": (training(batchSize=10**6), "spec.training.batchSize: must be at most 65536"),
     "a batch in quotes": (training(batchSize="8"), "spec.training.batchSize: must be a whole number"),
-    "a batch that the cards do not divide": (
-        training(batchSize=3) | gpu(count=2),
-        "resources.train.gpu.count must divide training.batchSize",
-    ),
     "a cutoff of nothing": (training(cutoffLength=1), "spec.training.cutoffLength: must be at least 16"),
     "a cutoff of a billion": (
         training(cutoffLength=10**9),
@@ -95,7 +91,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         gpu(memory="24GB"),
         "spec.resources.train.gpu.memory: must be",
     ),
-    "more cards than are supported": (gpu(count=4), "4 GPUs are not supported yet"),
+    "more cards than are supported": (gpu(count=4), "training on several GPUs is not supported yet"),
     # choices that do not exist
     "another precision": (training(precision="int8"), "spec.training.precision: must be one of"),
     "another scheduler": (training(scheduler="polynomial"), "spec.training.scheduler: must be one of"),
@@ -119,7 +115,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a way out of the prefix": (
         {"storage": {"uri": "s3://bucket/../other"}},
-        "spec.storage.uri: s3://bucket/../other has the part",
+        "spec.storage.uri: has the part . or ..",
     ),
     "a template of a path": (
         {"model": {"source": "hf://a/b", "template": "../x"}},
