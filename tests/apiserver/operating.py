@@ -1,9 +1,10 @@
 """A real operator beside a real API server, and the test as the kubelet: it says how each Pod ends."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +25,15 @@ T = TypeVar("T")
 
 MERGE = "application/merge-patch+json"
 WITHIN = 30.0
+TESTS = Path(__file__).parents[1]
 
 
 class Operator:
-    """The operator as a process of its own, as its image starts it."""
+    """The operator as a process of its own, as its image starts it. haste: what `hasty` takes."""
 
-    def __init__(self, kubeconfig: Path, log: Path, namespaces: str = "", **variables: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, log: Path, namespaces: str = "", haste: Sequence[str] = (), **variables: str
+    ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = {
             "KUBECONFIG": str(kubeconfig),
@@ -38,7 +42,9 @@ class Operator:
             "LORAFINETUNE_NAMESPACES": namespaces,
             "LORAFINETUNE_STATUS_ADDRESS": self.url.removeprefix("http://"),
         }
-        command = [sys.executable, "-W", "error", "-m", "lorafinetune.shell"]
+        program = ["apiserver.hasty", *haste] if haste else ["lorafinetune.shell"]
+        environment |= {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"} if haste else {}
+        command = [sys.executable, "-W", "error", "-m", *program]
         self._process = Process(command, log, environment | variables)
         self.log = log
 
@@ -167,6 +173,7 @@ class Namespace:
         message = encode_error(outcome) if isinstance(outcome, StageError) else encode_result(outcome)
         terminated = {
             "exitCode": int(failed),
+            "startedAt": pod["metadata"]["creationTimestamp"],
             "finishedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "message": message,
         }
