@@ -18,6 +18,10 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
 
 HUBS: Final = ("hf", "modelscope")
+WHOLE: Final = "model.safetensors"
+"""The weights, where they are in one file."""
+INDEX: Final = "model.safetensors.index.json"
+"""Which of several files has which tensor."""
 
 
 def model_place(model: ModelStatus) -> str:

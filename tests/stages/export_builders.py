@@ -1,6 +1,5 @@
 """A store with a base model of any family and an adapter that PEFT has made for it, trained by nobody."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,3 @@ def adapter(model: Path, directory: Path, **lora: Any) -> None:
                 at = 1.0 if "magnitude" in name else 0.0
                 parameter.data = torch.normal(at, 0.1, parameter.shape)
     tuned.save_pretrained(directory)
-
-
-def stored_names(model: Path) -> list[str]:
-    """The tensors that a directory stores."""
-    with (model / "model.safetensors").open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sorted(name for name in header if name != "__metadata__")

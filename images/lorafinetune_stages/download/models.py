@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import INDEX, WHOLE
 from lorafinetune_stages.download.selection import is_model_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
@@ -18,8 +19,6 @@ from lorafinetune_stages.store.naming import shown
 
 CONFIG: Final = "config.json"
 ADAPTER_CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = "model.safetensors"
-INDEX: Final = "model.safetensors.index.json"
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 OTHER_WEIGHTS: Final = (".gguf", ".onnx", ".h5", ".msgpack", ".safetensors")
 MAX_JSON_BYTES: Final = 32 * 2**20
@@ -46,7 +45,7 @@ def select_model(origin: Origin, snapshot: Snapshot, read: Read) -> tuple[Remote
     if not weights:
         raise _no_safetensors(origin, names)
     _check_native(origin, _object(origin, files[CONFIG], read))
-    taken = {WEIGHTS} if WEIGHTS in files else {INDEX, *_shards(origin, files, read)}
+    taken = {WHOLE} if WHOLE in files else {INDEX, *_shards(origin, files, read)}
     return tuple(
         file
         for name, file in files.items()
@@ -106,7 +105,7 @@ def _shards(origin: Origin, files: Mapping[str, RemoteFile], read: Read) -> set[
     """The shards that the index names; all of them are listed."""
     if INDEX not in files:
         raise origin.error(
-            Reason.MODEL_UNSUPPORTED, f"has safetensors files, but neither {WEIGHTS} nor {INDEX}"
+            Reason.MODEL_UNSUPPORTED, f"has safetensors files, but neither {WHOLE} nor {INDEX}"
         )
     weight_map = _object(origin, files[INDEX], read).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

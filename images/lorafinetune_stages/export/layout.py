@@ -14,11 +14,10 @@ from typing import Any, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import INDEX, WHOLE
 from lorafinetune_stages.store import Store
 
 SUFFIX: Final = ".safetensors"
-INDEX: Final = "model.safetensors.index.json"
-SINGLE: Final = "model.safetensors"
 MAX_HEADER_BYTES: Final = 100 * 2**20
 LENGTH: Final = struct.Struct("<Q")
 WEIGHTS: Final = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors(\.index\.json)?")
@@ -82,7 +81,7 @@ def weight_files(names: Iterable[str], index: Mapping[str, Any] | None) -> list[
 
     Raises StageError(ModelUnsupported) where one is missing.
     """
-    wanted = sorted(set(weight_map(index).values())) if index is not None else [SINGLE]
+    wanted = sorted(set(weight_map(index).values())) if index is not None else [WHOLE]
     if missing := [file for file in wanted if file not in set(names)]:
         raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: the base model has no {missing[0]}")
     return wanted
@@ -162,7 +161,7 @@ def plan_shards(tensors: Sequence[Tensor], limit: int) -> list[Shard]:
         groups[-1].append(tensor)
         used += tensor.bytes
     if len(groups) == 1:
-        return [Shard(SINGLE, tuple(groups[0]))]
+        return [Shard(WHOLE, tuple(groups[0]))]
     name = "model-{:05d}-of-{:05d}" + SUFFIX
     return [
         Shard(name.format(number, len(groups)), tuple(group)) for number, group in enumerate(groups, start=1)

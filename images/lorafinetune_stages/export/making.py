@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Merged
-from lorafinetune.contract.arguments import ExportArguments, place
+from lorafinetune.contract.arguments import ADAPTER, ExportArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
-from lorafinetune_stages.base import base_lineage, json_object, model_place, require
+from lorafinetune_stages.base import INDEX, base_lineage, json_object, model_place, require
 from lorafinetune_stages.export.card import README, merged_card
 from lorafinetune_stages.export.copying import copy_file
 from lorafinetune_stages.export.layout import (
-    INDEX,
     SUFFIX,
     Shard,
     index_text,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lorafinetune")
 
-ADAPTER: Final = "adapter/"
 WARNINGS: Final = "warnings"
 """Field of the manifest's result."""
 MAX_WARNING: Final = 300
@@ -96,7 +94,7 @@ class Making:
         names = [file.path for file in self.base.files]
         tensors = read_tensors(self.store, self.base_place, names, self._json(INDEX))
         base = self._weights.Base(self.store, self.base_place, self.base.files, tensors)
-        own = tuple(file for file in self.trained.files if file.path.startswith(ADAPTER))
+        own = tuple(file for file in self.trained.files if file.path.startswith(f"{ADAPTER}/"))
         subset = self.trained.model_copy(update={"files": own})
         directory = self.context.workdir / ADAPTER
         download_tree(self.store, place("trainings", self.arguments.trained), subset, self.context.workdir)

@@ -22,9 +22,6 @@ from lorafinetune_stages.prepare.report import SplitSummary
 from lorafinetune_stages.prepare.tokenising import Tokeniser
 from lorafinetune_stages.store import Advance
 
-TRAIN: Final = "train"
-HELD_OUT: Final = "validation"
-"""Names of the splits, as LLaMA-Factory looks for them."""
 BATCH_ROWS: Final = 512
 BATCH_CHARACTERS: Final = 2**17
 """A batch ends with the row that reaches either: they bound the memory."""

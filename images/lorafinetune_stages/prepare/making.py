@@ -17,14 +17,22 @@ from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.building import HELD_OUT, TRAIN, Builder
+from lorafinetune_stages.prepare.building import Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.fitting import Fit, default_prompt, fit_template
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import Inputs
-from lorafinetune_stages.prepare.output import Prepared, commit_prepared, lineage, shortened
+from lorafinetune_stages.prepare.output import (
+    DATASET,
+    HELD_OUT,
+    TRAIN,
+    Prepared,
+    commit_prepared,
+    lineage,
+    shortened,
+)
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Report, SplitSummary
 from lorafinetune_stages.prepare.selection import Rows
@@ -33,8 +41,6 @@ from lorafinetune_stages.runtime import Context
 
 log = logging.getLogger("lorafinetune")
 
-DATASET: Final = "dataset"
-"""Directory of the tokenised dataset in the output."""
 FINGERPRINT_LENGTH: Final = 16
 
 

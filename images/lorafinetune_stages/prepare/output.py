@@ -21,6 +21,11 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
 from lorafinetune_stages.store.transfer import upload_tree
 
+DATASET: Final = "dataset"
+"""Directory of the tokenised rows in the output."""
+TRAIN: Final = "train"
+HELD_OUT: Final = "validation"
+"""Directories in it, one a split, named as LLaMA-Factory looks for them."""
 MAX_ESTIMATE_BYTES: Final = 4096
 MAX_WARNING: Final = 300
 MAX_WARNINGS_BYTES: Final = 900

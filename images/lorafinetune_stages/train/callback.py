@@ -11,11 +11,11 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_due
 from lorafinetune_stages.train.evaluation import evaluate
 from lorafinetune_stages.train.history import History, evaluation_row, step_row
-from lorafinetune_stages.train.inputs import HELD_OUT
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.stopping import Stop

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from pydantic import ValidationError
 
@@ -11,16 +10,11 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import model_place, require
-from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.prepare.output import DATASET, Prepared
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance
 from lorafinetune_stages.store.manifest import Manifest
 from lorafinetune_stages.store.transfer import download_tree
-
-DATASET: Final = "dataset"
-"""Directory of the tokenised rows in the prepared output."""
-HELD_OUT: Final = "validation"
-"""Directory in it of the rows to evaluate on."""
 
 
 @dataclass(frozen=True)

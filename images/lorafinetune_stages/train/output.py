@@ -4,17 +4,14 @@ which hold timings and so are no part of the adapter's digest.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lorafinetune.api.status import Artifact, GpuSeconds, TrainingStatus
-from lorafinetune.contract.arguments import place
+from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.outcome import TrainResult
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, files_digest
 from lorafinetune_stages.store.transfer import upload_tree
-
-ADAPTER: Final = "adapter"
-"""Directory of the adapter in the output."""
 
 
 def commit_trained(

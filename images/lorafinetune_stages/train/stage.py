@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
-from lorafinetune.contract.arguments import TrainArguments, place
+from lorafinetune.contract.arguments import ADAPTER, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.prepare.output import find_trained
@@ -24,7 +24,7 @@ from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.meter import Meter
-from lorafinetune_stages.train.output import ADAPTER, commit_trained
+from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.stopping import Stop

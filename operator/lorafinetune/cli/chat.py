@@ -13,10 +13,10 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
-from lorafinetune.cli.fetch import ADAPTER, bring
+from lorafinetune.cli.fetch import bring
 from lorafinetune.cli.reading import status_of
 from lorafinetune.cli.store import Where, open_store_of
-from lorafinetune.contract.arguments import place
+from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.keys import source_key
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.steps import stage_status

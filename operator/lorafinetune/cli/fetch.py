@@ -15,12 +15,11 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Artifact, Artifacts
 from lorafinetune.cli.store import Where, open_store_of, place_of
 from lorafinetune.cli.what import What
+from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree
-
-ADAPTER = "adapter"
 
 
 def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> None:

@@ -137,3 +137,7 @@ Kind = Literal["models", "datasets", "prepared", "trainings", "exports", "refs"]
 def place(kind: Kind, key: str) -> str:
     """Where an output lies, relative to `storage.uri`."""
     return f"{kind}/{key}"
+
+
+ADAPTER: Final = "adapter"
+"""Folder of the adapter in the output of a training."""

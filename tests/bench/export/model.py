@@ -16,7 +16,8 @@ from lorafinetune.api.status import ModelStatus, TrainingStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import TrainResult
-from lorafinetune_stages.export.layout import INDEX, Tensor, index_text, plan_shards
+from lorafinetune_stages.base import INDEX
+from lorafinetune_stages.export.layout import Tensor, index_text, plan_shards
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
 from lorafinetune_stages.store.transfer import upload_tree
