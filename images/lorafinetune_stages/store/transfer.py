@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
@@ -93,36 +93,46 @@ def in_parallel(
 
     stopped: set at the end, for whoever waits for something else than a chunk.
     """
-    stopped = stopped or threading.Event()
-    failures: list[BaseException] = []
-
-    def go_on() -> None:
-        if stopped.is_set():
-            raise _CancelledError
-
-    def advance_or_stop(count: int) -> None:
-        go_on()
-        advance(count)
-
-    def run(item: Item) -> Done:
-        try:
-            go_on()
-            return move(item, advance_or_stop)
-        except BaseException as problem:
-            failures.append(problem)
-            stopped.set()
-            raise
-
+    moving = _Moving(move, advance, stopped or threading.Event())
     with ThreadPoolExecutor(workers, thread_name_prefix="transfer") as pool:
-        futures = [pool.submit(run, item) for item in items]
+        futures = [pool.submit(moving.run, item) for item in items]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            stopped.set()
+            moving.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-    if failures:
-        raise failures[0]
+    if moving.failures:
+        raise moving.failures[0]
     return [future.result() for future in futures]
+
+
+class _Moving(Generic[Item, Done]):
+    """What the threads share. stopped: nothing goes on any more. failures: the first one is the cause."""
+
+    def __init__(
+        self, move: Callable[[Item, Advance], Done], advance: Advance, stopped: threading.Event
+    ) -> None:
+        self._move = move
+        self._advance = advance
+        self.stopped = stopped
+        self.failures: list[BaseException] = []
+
+    def run(self, item: Item) -> Done:
+        try:
+            self._go_on()
+            return self._move(item, self._advance_or_stop)
+        except BaseException as problem:
+            self.failures.append(problem)
+            self.stopped.set()
+            raise
+
+    def _advance_or_stop(self, count: int) -> None:
+        self._go_on()
+        self._advance(count)
+
+    def _go_on(self) -> None:
+        if self.stopped.is_set():
+            raise _CancelledError
 
 
 def _corrupt(store: Store, place: str, file: ManifestFile, stored: Stored) -> StageError:
