@@ -1,7 +1,7 @@
 """The commands that speak with a cluster: each is a line of kubectl, made for this one resource."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from lorafinetune.api.status import StageName
 from lorafinetune.cli.options import THERE, Context, File, Kubeconfig, Name, Namespace, Output
 from lorafinetune.cli.output import Format
 from lorafinetune.cli.what import Sort
+
+if TYPE_CHECKING:
+    from lorafinetune.cli.cluster import Cluster
 
 app = typer.Typer()
 
@@ -54,10 +57,9 @@ def list_(
 
     Example: lorafinetune list --all-namespaces --sort gpu-seconds
     """
-    from lorafinetune.cli.connection import Access, connect
     from lorafinetune.cli.listing import list_runs
 
-    list_runs(connect(Access(context, namespace, kubeconfig)), everywhere, form, sort)
+    list_runs(_cluster(context, namespace, kubeconfig), everywhere, form, sort)
 
 
 @app.command(rich_help_panel=THERE)
@@ -69,10 +71,9 @@ def watch(name: Name, namespace: Namespace = "", context: Context = "", kubeconf
 
     Example: lorafinetune watch tune --namespace team-a
     """
-    from lorafinetune.cli.connection import Access, connect
     from lorafinetune.cli.watch import watch_run
 
-    sys.exit(watch_run(connect(Access(context, namespace, kubeconfig)), name))
+    sys.exit(watch_run(_cluster(context, namespace, kubeconfig), name))
 
 
 @app.command(rich_help_panel=THERE)
@@ -91,44 +92,30 @@ def logs(
 
     Example: lorafinetune logs tune --stage train --tail 100
     """
-    from lorafinetune.cli.connection import Access, connect
     from lorafinetune.cli.logs import show_logs
 
-    show_logs(connect(Access(context, namespace, kubeconfig)), name, stage, follow, tail)
+    show_logs(_cluster(context, namespace, kubeconfig), name, stage, follow, tail)
 
 
-@app.command(rich_help_panel=THERE)
-def suspend(
-    name: Name,
-    form: Output = Format.TEXT,
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-) -> None:
-    """Stop a run after a checkpoint, and free its GPUs.
+def _add_switch(command: str, suspended: bool, what: str) -> None:
+    @app.command(command, help=f"{what}\n\nExample: lorafinetune {command} tune", rich_help_panel=THERE)
+    def switch(
+        name: Name,
+        form: Output = Format.TEXT,
+        namespace: Namespace = "",
+        context: Context = "",
+        kubeconfig: Kubeconfig = "",
+    ) -> None:
+        from lorafinetune.cli.suspend import set_suspend
 
-    Example: lorafinetune suspend tune
-    """
-    _set_suspend(name, True, form, (context, namespace, kubeconfig))
-
-
-@app.command(rich_help_panel=THERE)
-def resume(
-    name: Name,
-    form: Output = Format.TEXT,
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-) -> None:
-    """Let a suspended run go on from its checkpoint.
-
-    Example: lorafinetune resume tune
-    """
-    _set_suspend(name, False, form, (context, namespace, kubeconfig))
+        set_suspend(_cluster(context, namespace, kubeconfig), name, suspended, form)
 
 
-def _set_suspend(name: str, wanted: bool, form: Format, access: tuple[str, str, str]) -> None:
+_add_switch("suspend", True, "Stop a run after a checkpoint, and free its GPUs.")
+_add_switch("resume", False, "Let a suspended run go on from its checkpoint.")
+
+
+def _cluster(context: str, namespace: str, kubeconfig: str) -> "Cluster":
     from lorafinetune.cli.connection import Access, connect
-    from lorafinetune.cli.suspend import set_suspend
 
-    set_suspend(connect(Access(*access)), name, wanted, form)
+    return connect(Access(context, namespace, kubeconfig))

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from lorafinetune.cli.options import (
 )
 from lorafinetune.cli.output import Format, output
 from lorafinetune.cli.what import What
+
+if TYPE_CHECKING:
+    from lorafinetune.cli.store import Where
 
 app = typer.Typer()
 
@@ -52,11 +55,9 @@ def fetch(
     """
     from lorafinetune.cli.document import read_resource
     from lorafinetune.cli.fetch import fetch as fetch_output
-    from lorafinetune.cli.store import Where
 
     with _failures():
-        where = Where(None if s3 else store, endpoint, secrets.expanduser())
-        fetch_output(read_resource(file), what, to, where)
+        fetch_output(read_resource(file), what, to, _where(store, s3, endpoint, secrets))
     output.print(f"{what.value} {to}")
 
 
@@ -82,11 +83,9 @@ def chat(
     """
     from lorafinetune.cli.chat import chat as talk
     from lorafinetune.cli.document import read_resource
-    from lorafinetune.cli.store import Where
 
     with _failures():
-        where = Where(None if s3 else store, endpoint, secrets.expanduser())
-        sys.exit(talk(read_resource(file), questions, system, tokens, where))
+        sys.exit(talk(read_resource(file), questions, system, tokens, _where(store, s3, endpoint, secrets)))
 
 
 @app.command(rich_help_panel=KEPT)
@@ -110,10 +109,9 @@ def diff(
     """
     from lorafinetune.cli.connection import Access
     from lorafinetune.cli.diff import diff as print_diff
-    from lorafinetune.cli.store import Where
 
-    where = Where(None if s3 else store, endpoint, secrets.expanduser())
-    print_diff((a, b), Access(context, namespace, kubeconfig), where, form)
+    access = Access(context, namespace, kubeconfig)
+    print_diff((a, b), access, _where(store, s3, endpoint, secrets), form)
 
 
 @app.command(rich_help_panel=KEPT)
@@ -141,13 +139,18 @@ def gc(
     from lorafinetune.cli.connection import Access
     from lorafinetune.cli.document import read
     from lorafinetune.cli.gc import Referrers, collect
-    from lorafinetune.cli.store import Where
 
     given = read(file)
     access = Access(context, namespace or given.namespace, kubeconfig)
-    where = Where(None if s3 else store, endpoint, secrets.expanduser())
+    where = _where(store, s3, endpoint, secrets)
     with _failures():
         collect(given.resource, where, Referrers(runs, access if s3 else None), older_than, delete, form)
+
+
+def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "Where":
+    from lorafinetune.cli.store import Where
+
+    return Where(None if s3 else store, endpoint, secrets.expanduser())
 
 
 @contextmanager
