@@ -131,7 +131,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "scheduling.serviceAccountName": scheduling(serviceAccountName="tuner"),
     "scheduling.imagePullSecrets[].name": scheduling(imagePullSecrets=[{"name": "pull"}]),
     "activeDeadlineSeconds": {"activeDeadlineSeconds": 60},
-    "suspend": {"suspend": False},
+    "suspend": {"suspend": True},
     "maxRetries": {"maxRetries": 5},
     "ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
@@ -173,6 +173,12 @@ def test_another_size_of_shards_is_another_merged_model() -> None:
 
 def test_every_field_of_the_resource_is_edited_here() -> None:
     assert set(EDITS) == {path for path, _ in walk(LoRAFineTuneSpec)}
+
+
+@pytest.mark.parametrize("path", EDITS)
+def test_an_edit_is_one(path: str) -> None:
+    before, after = (LoRAFineTuneSpec.decode(merged(SPEC, edit)) for edit in ({}, EDITS[path]))
+    assert before != after
 
 
 def test_every_declared_field_exists() -> None:
