@@ -1,5 +1,6 @@
 """The EmoLLM recipe against the arguments that its sample leads to: equal, or a listed difference."""
 
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import yaml
 from lorafinetune.cli.document import read_resource
 from lorafinetune.core.training import render
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "emollm-glm4.yaml"
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "samples" / "emollm-glm4.yaml"
+PAGE = ROOT / "docs" / "how-to" / "emollm.md"
 
 RECIPE: dict[str, Any] = {
     "stage": "sft",
@@ -77,6 +80,46 @@ ADDED = {
 }
 """What the recipe leaves to defaults is said here, so that it can't drift with a version."""
 
+BEYOND: dict[str, tuple[Any, str, str]] = {
+    "model.source": (
+        "modelscope://ZhipuAI/glm-4-9b-chat-hf",
+        "`ZhipuAI/glm-4-9b-chat`",
+        "the same weights without remote code: transformers has the model itself",
+    ),
+    "datasets.0.system": (
+        "现在你是一个心理专家，我有一些心理问题，请你用专业的知识帮我解决。",
+        "written to the rows, and ignored in training",
+        "the list of datasets names no column for it, so LLaMA-Factory reads none; here it is learned under",
+    ),
+    "datasets.8.system": (
+        None,
+        "the row's own is dropped",
+        "a role-play row keeps its own system prompt, and is learned under it",
+    ),
+    "training.learnFrom": (
+        "allTurns",
+        "only the last answer",
+        "there is no column for `history` either; the recipe's text says that all are learned",
+    ),
+    "training.packing": (
+        "auto",
+        "one conversation at a time, in eight passes",
+        "the conversations of a step follow one another without padding: same order, same loss, faster",
+    ),
+    "training.evaluation.fraction": (
+        "0.1",
+        "the loss is a mean of means of single rows",
+        "the loss is over all held-out tokens that are learned: it depends on no batch size",
+    ),
+    "export.publish.0.to": (
+        "modelscope://emollm/glm-4-9b-emollm",
+        "published by hand",
+        "the name begins as the licence of GLM-4 asks, and its text travels along",
+    ),
+    "export.publish.0.visibility": ("private", "as the hub has it", "a person makes it public, on purpose"),
+}
+"""Differences that are in no argument, by field: its value in the sample, what is done by hand, and why."""
+
 FILES = [
     "single_turn_dataset_1.json",
     "single_turn_dataset_2.json",
@@ -103,6 +146,33 @@ def test_the_arguments_are_the_recipes_or_a_listed_difference() -> None:
 def test_every_difference_is_one() -> None:
     same = [name for name, (value, _) in DIFFERENCES.items() if RECIPE[name] == value]
     assert same == []
+
+
+def test_what_differs_beyond_arguments_is_in_the_sample() -> None:
+    spec = read_resource(SAMPLE).spec.encode()
+    found = {path: reduce(_inner, path.split("."), spec) for path in BEYOND}
+    assert found == {path: value for path, (value, _, _) in BEYOND.items()}
+
+
+def test_the_page_tells_every_difference() -> None:
+    told = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert told == [
+        *(_row(f"`{path}`", _shown(value), hand, why) for path, (value, hand, why) in BEYOND.items()),
+        *(_row(f"`{name}`", _shown(RECIPE[name]), _shown(v), why) for name, (v, why) in DIFFERENCES.items()),
+        *(_row(f"`{name}`", _shown(value), why) for name, (value, why) in ADDED.items()),
+    ]
+
+
+def _inner(value: Any, name: str) -> Any:
+    return value[int(name)] if isinstance(value, list) else value.get(name)
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is None else f"`{yaml.safe_dump(value, allow_unicode=True).partition(chr(10))[0]}`"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def test_the_datasets_are_merged_in_the_recipes_order() -> None:
