@@ -39,6 +39,7 @@ LAUGHS = "l0: &l0 [lol]\n" + "".join(
 MERGES = "m0: &m0 {a: b}\n" + "".join(
     f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
 )
+MEND = "(mend what stands there, or a bracket, quote or indentation above it)"
 DEEP = "d0: &d0 " + "[" * 90 + "]" * 90 + "\nd1: " + "[" * 90 + "*d0" + "]" * 90 + "\n"
 
 
@@ -109,22 +110,22 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     "half a surrogate pair": (
         rf'{HEAD}spec: "\ud800"',
         [
-            "tune.yaml:4:10: not valid YAML: found invalid Unicode character escape code"
+            f"tune.yaml:4:10: not valid YAML: found invalid Unicode character escape code {MEND}"
         ],
     ),
     "a bracket that is not closed": (
         f"{HEAD}spec: {{model: {{\n\n  x: y\n",
         ["tune.yaml:7:1: not valid YAML: did not find expected ',' or '}' while parsing a flow mapping that "
-         "begins on line 4"],
+         f"begins on line 4 {MEND}"],
     ),
     "a quote that is not closed": (
         f'{HEAD}spec: "model\n',
         ["tune.yaml:5:1: not valid YAML: found unexpected end of stream while scanning a quoted scalar that "
-         "begins on line 4"],
+         f"begins on line 4 {MEND}"],
     ),
     "a colon too many": (
         f"{HEAD}spec: model: hf\n",
-        ["tune.yaml:4:12: not valid YAML: mapping values are not allowed in this context"],
+        [f"tune.yaml:4:12: not valid YAML: mapping values are not allowed in this context {MEND}"],
     ),
     "a tab for indentation": (
         f"{HEAD}spec:\n\tmodel: x\n",
@@ -158,7 +159,7 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     "aliases that nest": (DEEP, ["tune.yaml:1:18: is nested more than 100 levels deep"]),
     "brackets that nest": (
         "[" * 100_000,
-        ["tune.yaml:1:1001: not valid YAML: exceeded maximum nesting depth"],
+        [f"tune.yaml:1:1001: not valid YAML: exceeded maximum nesting depth {MEND}"],
     ),
     "a merge of a number": (
         f"{HEAD}spec: {{<<: 3}}\n",
@@ -183,12 +184,12 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "a field that is given twice": (
         GOOD.replace('epochs: "3"', 'epochs: "3"\n    seed: 1\n    epochs: "4"'),
-        ["tune.yaml:13: spec.training.epochs: is given twice, on lines 11 and 13"],
+        ["tune.yaml:13: spec.training.epochs: is given twice, on lines 11 and 13 (keep one of them)"],
     ),
     "a field that is given twice, and more": (
         GOOD.replace("alpaca", "alpacca\n      format: auto").replace("bucket", "Bucket"),
         [
-            "tune.yaml:10: spec.datasets[1].format: is given twice, on lines 9 and 10",
+            "tune.yaml:10: spec.datasets[1].format: is given twice, on lines 9 and 10 (keep one of them)",
             'tune.yaml:13: spec.storage.uri: must be s3://BUCKET/PREFIX or file://PATH, not "s3://Bucket/runs"',
         ],
     ),

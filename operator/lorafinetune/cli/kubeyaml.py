@@ -42,6 +42,8 @@ FORBIDDEN: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # what YAML calls unprintable
 )
 
+WHERE_TO_LOOK: Final = "mend what stands there, or a bracket, quote or indentation above it"
+
 
 class YamlError(Exception):
     """A text that can't be read, and where: line and column count from 1."""
@@ -196,7 +198,8 @@ class _Reader:
 
     def _note_repetition(self, name: str, line: int, given: dict[str, int], at: Path) -> None:
         if name in given:
-            self.problems.append(Problem((*at, name), f"is given twice, on lines {given[name]} and {line}"))
+            twice = f"is given twice, on lines {given[name]} and {line}"
+            self.problems.append(Problem((*at, name), twice, "keep one of them"))
         given.setdefault(name, line)
 
     def _spend(self, node: yaml.Node) -> None:
@@ -248,4 +251,6 @@ def _reworded(problem: yaml.MarkedYAMLError, line: int) -> str:
     if isinstance(problem, ComposerError) and problem.context:
         return f"an anchor is defined twice, first on line {begins}"
     context = f" {problem.context} that begins on line {begins}" if problem.context and begins < line else ""
-    return f"{problem.problem}{context}"
+    return f"{problem.problem}{context}" + (
+        "" if isinstance(problem, ComposerError) else f" ({WHERE_TO_LOOK})"
+    )
