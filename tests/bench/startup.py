@@ -46,6 +46,8 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     "peer: llamafactory's trainer": ("llamafactory.train.tuner",),
     "command line": ("lorafinetune.cli.main", "lorafinetune.cli.run"),
 }
+GOAL: Final = "< 1 s, < 120 MB, no torch"
+"""Of download, from wherever: it is the small image, and most of its Jobs only look."""
 
 
 def main() -> None:
@@ -61,6 +63,7 @@ def measure(name: str, modules: tuple[str, ...]) -> Row:
         "seconds": round(statistics.median(float(s["seconds"]) for s in seen), 2),
         "MB": round(statistics.median(float(s["megabytes"]) for s in seen)),
         "imports torch": bool(seen[0]["torch"]),
+        "goal": GOAL if name.startswith("download") else "",
     }
 
 
