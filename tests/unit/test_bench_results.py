@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.page import DIRTY, NOT_MEASURED, PAGE, TITLES, page
+from bench.startup import GOAL
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = re.compile(r"write_results\((?:\"(\w+)\"|NAME),")
@@ -40,3 +41,9 @@ def test_only_listed_results_are_of_a_tree_with_changes() -> None:
 
 def test_the_page_is_made_of_the_results() -> None:
     assert PAGE.read_text() == page()
+
+
+def test_download_starts_as_quickly_and_as_small_as_it_should() -> None:
+    rows = [row for row in kept()["startup"]["rows"] if row["goal"] == GOAL]
+    assert len(rows) == 4
+    assert all(row["seconds"] < 1 and row["MB"] < 120 and not row["imports torch"] for row in rows)
