@@ -83,11 +83,6 @@ def test_argo_cd_is_told_of_the_health(typist: Typist) -> None:
     assert list(data) == ["resource.customizations.health.lorafinetune.dev_LoRAFineTune"]
 
 
-def test_the_readme_s_commands_are_the_tutorial_s(typist: Typist) -> None:
-    tutorial = said("docs/tutorial.md", "The operator") + said("docs/tutorial.md", "The fine-tuning")
-    assert all(line in tutorial for line in said("README.md", "On a cluster").splitlines())
-
-
 def test_the_sample_trains(typist: Typist) -> None:
     typist.type(said("docs/tutorial.md", "The operator"))
     typist.type(said("docs/tutorial.md", "The fine-tuning"), changed=dict([LONG_WATCH]))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from documents import places
+from documents import places, said
 
 TESTS: Final = Path(__file__).parents[1]
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
@@ -25,3 +25,11 @@ def test_every_block_of_commands_is_typed_by_a_test() -> None:
         for document, heading, position in SAID.findall(path.read_text())
     }
     assert typed | ELSEWHERE.keys() == set(places())
+
+
+def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:
+    """The tutorial's are typed on a real one."""
+    tutorial = "docs/tutorial.md"
+    steps = [("The cluster", 0), ("The operator", 0), *(("The fine-tuning", number) for number in range(3))]
+    assert said("README.md", "On a cluster") == "".join(said(tutorial, *step) for step in steps)
+    assert said("README.md", "On a cluster", 1) == said(tutorial, "The model")
