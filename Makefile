@@ -14,7 +14,7 @@ help: ## show this list
 
 demo: .venv/ready ## fine-tune a real model on real data, and compare it with its base
 	@$(BIN)/python samples/smollm2.py $(STORE)/samples/SmolLM2-135M-Instruct
-	@mkdir -p $(STORE)/samples/emollm && cp -n samples/data/emollm/* $(STORE)/samples/emollm/
+	@mkdir -p $(STORE)/samples/emollm && cp -u samples/data/emollm/* $(STORE)/samples/emollm/
 	@$(BIN)/lorafinetune run $(SAMPLE) --store $(STORE)
 	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
 
