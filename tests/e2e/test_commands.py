@@ -18,7 +18,7 @@ from e2e.installation import until
 pytestmark = pytest.mark.e2e
 
 OURS = {REGISTRY: images.LOCAL}
-STEPS, HALF = 40, 10
+STEPS, HALF = 16, 4
 
 
 @pytest.fixture(scope="module")
