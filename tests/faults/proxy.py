@@ -25,6 +25,7 @@ LATE: Final = 1.0
 """Seconds that an event is held back at most, so that the next one overtakes it."""
 PATIENCE: Final = 5.0
 """Seconds after which an operator under test gives up a request."""
+POLL: Final = 0.1
 PASSED_ON: Final = ("Authorization", "Accept", "Content-Type")
 REFUSALS: Final = {"409": "Conflict", "429": "TooManyRequests", "500": "InternalError"}
 GONE: Final = {
@@ -71,10 +72,12 @@ class _Stream:
 
 
 class Proxy:
-    """Answers at `url` while `serving`. lives: by namespace; others pass unharmed."""
+    """Answers at `url` while `serving`. lives: by namespace; others pass unharmed. unanswered: plurals whose
+    watches are kept waiting."""
 
     def __init__(self, upstream: str, context: ssl.SSLContext) -> None:
         self.lives: dict[str, Life] = {}
+        self.unanswered: set[str] = set()
         self.url = ""
         self._upstream = upstream
         self._context = context
@@ -155,6 +158,8 @@ class Proxy:
         return _cut(request)
 
     async def _watch(self, request: web.Request, asked: Call) -> web.StreamResponse:
+        while asked.plural in self.unanswered and _is_there(request):
+            await asyncio.sleep(POLL)
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._asked(request, timeout=timeout, read_bufsize=LONGEST_LINE) as answer:
             if answer.status != 200:
@@ -227,8 +232,12 @@ async def _release(stream: _Stream, namespace: str) -> None:
 
 async def _say_nothing(request: web.Request) -> None:
     """Until the operator hangs up."""
-    while request.transport and not request.transport.is_closing():
-        await asyncio.sleep(0.1)
+    while _is_there(request):
+        await asyncio.sleep(POLL)
+
+
+def _is_there(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _cut(request: web.Request) -> web.Response:
