@@ -8,12 +8,16 @@ from pathlib import Path
 from apiserver.identity import operator_kubeconfig
 from apiserver.kube import serve_resource
 from apiserver.kubelet import Kubelet
-from apiserver.operating import MERGE, Namespace, Operator
+from apiserver.operating import MERGE, Namespace, Operator, uid
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from lorafinetune.contract.arguments import STAGES
 
 LONG = 90
+NEWER = {
+    "LORAFINETUNE_DOWNLOAD_IMAGE": "example.com/download:2",
+    "LORAFINETUNE_TRAIN_IMAGE": "example.com/train:2",
+}
 
 
 def test_killed_at_any_time_it_makes_each_job_once(own_namespace: Namespace, own_operator: Operator) -> None:
@@ -45,6 +49,38 @@ def test_a_restart_writes_nothing(own_namespace: Namespace, own_operator: Operat
     own_namespace.wait(lambda: own_operator.metric("lorafinetune_reconcile_latency_seconds_count") >= 2)
     time.sleep(1)
     assert versions(own_namespace) == before
+
+
+def test_an_upgrade_trains_nothing_again_and_leaves_what_is_finished_alone(
+    own_namespace: Namespace, own_operator: Operator, identity: Path, tmp_path: Path
+) -> None:
+    own_operator.start()
+    for name in ("done", "busy"):
+        own_namespace.apply(name)
+    own_namespace.finish_all("done")
+    for stage in STAGES[:2]:
+        own_namespace.finish("busy", stage)
+    training = own_namespace.job("busy", "train")
+    own_namespace.run(own_namespace.pod(training))
+    own_namespace.until("busy", "Ready", "Train")
+    time.sleep(1.5)
+    own_operator.stop(grace=20)
+    before = versions(own_namespace)
+    newer = Operator(identity, tmp_path / "newer.log", own_namespace.name, **NEWER)
+    newer.start()
+    try:
+        own_namespace.wait(lambda: newer.metric("lorafinetune_reconcile_latency_seconds_count") >= 2)
+        time.sleep(1)
+        assert versions(own_namespace) == before
+        assert uid(own_namespace.finish("busy", "train")) == uid(training)
+        (container,) = own_namespace.finish("busy", "export")["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == NEWER["LORAFINETUNE_TRAIN_IMAGE"]
+        own_namespace.until("busy", "Complete")
+    finally:
+        newer.stop()
+    finished = [own_namespace.get("done"), *own_namespace.jobs_of("done")]
+    assert {uid(each): each["metadata"]["resourceVersion"] for each in finished}.items() <= before.items()
+    assert len(own_namespace.jobs_of("busy")) == len(STAGES)
 
 
 def test_what_happened_while_it_was_away_is_made_up_for(
