@@ -64,6 +64,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
             "multiple": 1,
             "mixed": "bfloat16",
             "cast": True,
+            "fp8": False,
         },
     }
 
@@ -193,6 +194,7 @@ def test_a_model_with_a_narrow_window_is_padded(tmp_path: Path) -> None:
     ("name", "parameters"),
     [
         ("training_step", ["self", "model", "inputs", "num_items_in_batch"]),
+        ("_clip_grad_norm", ["self", "model"]),
         ("floating_point_ops", ["self", "inputs"]),
         ("_get_num_items_in_batch", ["self", "batch_samples", "device"]),
         ("_track_num_input_tokens", ["self", "inputs"]),
@@ -216,14 +218,18 @@ def test_what_is_replaced_in_the_run_is_used_there() -> None:
     assert "model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)" in source
 
 
-def test_layers_are_compiled_once_for_packs_of_all_lengths() -> None:
-    """Without a device: FlashAttention is there as a shape alone. The first layer, whose input needs no
-    gradient, has a program of its own."""
+@pytest.mark.parametrize("quantised", [False, True], ids=["bf16", "FP8"])
+def test_layers_are_compiled_once_for_packs_of_all_lengths(
+    monkeypatch: pytest.MonkeyPatch, quantised: bool
+) -> None:
+    """Without a device: FlashAttention is there as a shape alone, and so are products in FP8. The first
+    layer, whose input needs no gradient, has a program of its own."""
     import torch
     from peft import LoraConfig, get_peft_model
     from torch._dynamo.utils import counters
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from lorafinetune_stages.train import fp8
     from lorafinetune_stages.train.collator import Collator
     from lorafinetune_stages.train.levers import Levers, apply, compile_layers
 
@@ -232,7 +238,8 @@ def test_layers_are_compiled_once_for_packs_of_all_lengths() -> None:
     config = AutoConfig.for_model("glm", **shape, **heads)
     base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1)).to("meta")
-    apply(Levers(attention="varlen", cast=True), model)
+    monkeypatch.setattr(fp8, "NARROW", 0)
+    apply(Levers(attention="varlen", cast=True, fp8=quantised), model)
     torch._dynamo.reset()
     counters.clear()
     compile_layers(base, backend="aot_eager")

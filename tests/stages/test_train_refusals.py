@@ -28,6 +28,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
             id="fp16 on the CPU",
         ),
         pytest.param(
+            {"precision": "fp8"},
+            Reason.CONFIG_INVALID,
+            "training.precision: fp8 needs a GPU, and resources.train.gpu.count is 0",
+            "Set `spec.training.precision` to bf16 or fp32.",
+            id="fp8 on the CPU",
+        ),
+        pytest.param(
             {"lora": {"targets": ["q_proj", "query"]}},
             Reason.CONFIG_INVALID,
             "training.lora.targets: no layer of the model is named 'query'",

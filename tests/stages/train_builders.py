@@ -20,6 +20,7 @@ from lorafinetune.api.spec import BaseModelSource, Dataset, Export, LoRAFineTune
 from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, TrainArguments, place
+from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import ExportResult, Progress, TrainResult
 from lorafinetune.core.training import render
 from lorafinetune_stages import export, train
@@ -207,7 +208,8 @@ def put_dataset(
         digest=keys.digest([dict(row) for row in rows]),
         report=f"{store.uri}/{where}/report.md",
     )
-    facts = Prepared(template="smollm2", dataset=status)
+    longest = sorted((len(row["input_ids"]) for row in rows), reverse=True)[:KEPT_LENGTHS]
+    facts = Prepared(template="smollm2", dataset=status, longest=tuple(longest))
     commit_manifest(store, where, "prepared", PREPARED, files, {}, facts.encode())
 
 

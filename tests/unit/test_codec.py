@@ -126,7 +126,7 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an option that is like no other": (
         {"training": {"precision": "int4"}},
-        'spec.training.precision: must be one of auto, bf16, fp16, fp32, not "int4"',
+        'spec.training.precision: must be one of auto, bf16, fp16, fp32, fp8, not "int4"',
     ),
     "a decimal that is none": (
         {"training": {"epochs": "ten"}},

@@ -14,7 +14,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_due
-from lorafinetune_stages.train.evaluation import evaluate
+from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
 from lorafinetune_stages.train.history import History, evaluation_row, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.plan import Plan
@@ -111,7 +111,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             return
         with self._meter.evaluating():
             rows = load_from_disk(str(self._held_out))
-            loss = evaluate(model, rows, lambda: self._must_leave(state), self._plan)
+            measure = evaluate if step < state.max_steps else evaluate_last
+            loss = measure(model, rows, lambda: self._must_leave(state), self._plan)
         if loss is not None:
             _check_finite(loss, "the loss on the held-out rows", state)
             state.log_history.append(evaluation_row(step, state.epoch, loss))

@@ -3,13 +3,17 @@
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+ON_GPUS_ALONE: Final = ("fp16", "fp8")
+"""Precisions that torch does not compute in on a CPU."""
+FP8_CAPABILITY: Final = (8, 9)
+"""Compute capability of the first cards with matrix products in FP8."""
 
 
 def claim(arguments: TrainArguments) -> None:
@@ -27,7 +31,7 @@ def claim(arguments: TrainArguments) -> None:
     if arguments.gpus == 0:
         _claim_cpu(arguments)
     else:
-        _claim_gpu()
+        _claim_gpu(arguments)
 
 
 def free_bytes(gpus: int) -> int:
@@ -49,16 +53,17 @@ def hardware(gpus: int) -> dict[str, Any]:
 
 
 def _claim_cpu(arguments: TrainArguments) -> None:
-    if arguments.training.precision == "fp16":
+    precision = arguments.training.precision
+    if precision in ON_GPUS_ALONE:
         raise StageError(
             Reason.CONFIG_INVALID,
-            "training.precision: fp16 needs a GPU, and resources.train.gpu.count is 0",
+            f"training.precision: {precision} needs a GPU, and resources.train.gpu.count is 0",
             "Set `spec.training.precision` to bf16 or fp32.",
         )
     os.environ[VISIBLE_GPUS] = ""
 
 
-def _claim_gpu() -> None:
+def _claim_gpu(arguments: TrainArguments) -> None:
     visible = os.environ.get(VISIBLE_GPUS)
     os.environ[VISIBLE_GPUS] = "0" if visible is None else visible.split(",")[0]
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # packs differ in length
@@ -67,6 +72,19 @@ def _claim_gpu() -> None:
     if not torch.cuda.is_available():
         raise StageError(
             Reason.GPU_UNAVAILABLE, "resources.train.gpu.count: a GPU is asked for, and torch sees none"
+        )
+    if arguments.training.precision == "fp8":
+        check_fp8(torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+
+
+def check_fp8(name: str, capability: tuple[int, int]) -> None:
+    if capability < FP8_CAPABILITY:
+        has, needed = (".".join(map(str, each)) for each in (capability, FP8_CAPABILITY))
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"training.precision: fp8 needs compute capability {needed}, and the {name} has {has}",
+            "Set `spec.training.precision: bf16`, or `spec.scheduling.nodeSelector` for an L4, L40 or H100, "
+            "or a newer card.",
         )
 
 

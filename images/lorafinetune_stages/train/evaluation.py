@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from lorafinetune_stages.train.collator import Collator
+from lorafinetune_stages.train.fp8 import restore_layers
 from lorafinetune_stages.train.packed_trainer import pack_nats
 from lorafinetune_stages.train.packing import IGNORED, Row, groups
 from lorafinetune_stages.train.plan import Plan
@@ -37,6 +38,16 @@ def evaluate(model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan:
     finally:
         model.train(was_training)
     return nats / tokens if tokens else None
+
+
+def evaluate_last(model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan) -> float | None:
+    """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
+    trained in FP8. Compiling its layers anew would take longer than not to have them compiled."""
+    if plan.levers is None or not plan.levers.fp8:
+        return evaluate(model, rows, stopped, plan)
+    restore_layers(model.get_base_model())
+    with torch.compiler.set_stance("force_eager"):
+        return evaluate(model, rows, stopped, plan)
 
 
 def _alone(model: Any, row: Row) -> float:

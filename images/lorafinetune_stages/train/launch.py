@@ -41,13 +41,21 @@ def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], fr
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
     """Absent where conversations are padded."""
-    if resolved_packing(training) == "none":
-        return None
-    if not can_pack(config, training.cutoff_length):
-        log.warning("conversations are padded, not packed: that is not known to suit %s", config.model_type)
+    if not _packs(training, config):
+        if training.precision == "fp8":
+            log.warning("the base computes in bf16, not in fp8, which is for packed conversations alone")
         return None
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return choose(head, resolved_precision(training.precision), training.lora.variant, gpus)
+
+
+def _packs(training: Training, config: Any) -> bool:
+    if resolved_packing(training) == "none":
+        return False
+    known = can_pack(config, training.cutoff_length)
+    if not known:
+        log.warning("conversations are padded, not packed: that is not known to suit %s", config.model_type)
+    return known
 
 
 def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop) -> None:

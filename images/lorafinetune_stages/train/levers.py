@@ -15,7 +15,9 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from lorafinetune_stages.train.adapted import adapt_layers
 from lorafinetune_stages.train.attention import NAME, Attention, register, suits
+from lorafinetune_stages.train.fp8 import quantise_layers
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +27,8 @@ COMPILED_MULTIPLE: Final = 64
 """Matrix products like it, and padding stays below a hundredth."""
 PLAIN_VARIANTS: Final = ("lora", "rslora")
 """Adapters of two matrix products, which compile."""
-MIXED: Final = {"bf16": "bfloat16", "fp16": "float16"}
-"""torch's names of the precisions that are not its own."""
+MIXED: Final = {"bf16": "bfloat16", "fp16": "float16", "fp8": "bfloat16"}
+"""The type of what is not in FP8, by the spec's precision: torch's names, where that is not its own type."""
 C_COMPILERS: Final = ("gcc", "clang")
 
 
@@ -35,7 +37,8 @@ class Levers:
     """attention: see the module of that name. sparse_loss: logits only where something is learned.
     compiled: layers and loss by torch.compile. multiple: of which the length of a pack is one.
     mixed: type that torch.autocast computes in; empty for none. cast: adapters get their input as it is,
-    and autocast makes copies of their fp32 weights in that type."""
+    and autocast makes copies of their fp32 weights in that type. fp8: the frozen layers' products are in
+    FP8, while everything else is `mixed`."""
 
     attention: Attention = "each"
     sparse_loss: bool = True
@@ -43,6 +46,7 @@ class Levers:
     multiple: int = 1
     mixed: str = ""
     cast: bool = False
+    fp8: bool = False
 
     def facts(self) -> dict[str, Any]:
         """For log and lineage."""
@@ -69,6 +73,7 @@ def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
         multiple=COMPILED_MULTIPLE if compiled else 1,
         mixed=MIXED.get(precision, ""),
         cast=plain and precision != "fp32",
+        fp8=precision == "fp8",
     )
 
 
@@ -92,6 +97,10 @@ def apply(levers: Levers, model: Any) -> None:
         for module in model.modules():
             if isinstance(module, LoraLayer):
                 module.cast_input_dtype_enabled = False
+    if levers.fp8:
+        if not quantise_layers(base):
+            log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
+        adapt_layers(model)
     if levers.compiled:
         compile_layers(base)
     log.info("fast paths: %s", levers.facts())

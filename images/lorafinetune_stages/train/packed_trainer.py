@@ -28,6 +28,8 @@ class PackedTrainer(workflow.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLa
     def __init__(self, levers: Levers, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._levers = levers
+        self._trained = [each for each in self.model.parameters() if each.requires_grad]
+        self.model.zero_grad = self._zero_grad
         self._each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
@@ -42,6 +44,15 @@ class PackedTrainer(workflow.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLa
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Without a walk through all modules for the few parameters that have a gradient."""
+        return self.accelerator.clip_grad_norm_(self._trained, self.args.max_grad_norm)
+
+    def _zero_grad(self, set_to_none: bool = True) -> None:
+        """In place of the model's own, as _clip_grad_norm."""
+        for parameter in self._trained:
+            parameter.grad = None
 
     def floating_point_ops(self, inputs: Batch) -> int:
         return 0

@@ -272,6 +272,12 @@ class Training(Model):
             "epochs must be above 0, and at most 1000000",
             ".epochs",
         ),
+        Rule(
+            "self.precision != 'fp8' || self.lora.variant != 'dora'",
+            "fp8 does not go with lora.variant: dora, which needs the weights as they are",
+            ".precision",
+        ),
+        Rule("self.precision != 'fp8' || self.packing == 'auto'", "fp8 needs packing: auto", ".precision"),
         keyed_by(
             "^[a-z0-9_]+$", 64, "an argument's name, like neftune_noise_alpha", "self.extraArgs", ".extraArgs"
         ),
@@ -279,9 +285,11 @@ class Training(Model):
 
     lora: Lora = Lora()
     """The low-rank adapter."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32", "fp8"] = "auto"
     """Arithmetic of the forward and backward pass. `auto` is bf16, decided without looking at the
-    card. Adapter and optimizer are fp32 always."""
+    card. `fp8` is bf16 too, but for the products of the base's frozen layers: faster on cards of compute
+    capability 8.9 and newer, and less exact; evaluation is in it but for the last one, which is on the
+    unquantised base, like the export. Adapter and optimizer are fp32 always."""
     epochs: DecimalString | None = None
     """Passes over the training rows, as a string: `"3"`, `"0.5"`."""
     max_steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None

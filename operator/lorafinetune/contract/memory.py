@@ -14,8 +14,8 @@ from lorafinetune.contract.keys import resolved_precision
 
 Weights = Literal["bf16", "fp16", "fp32", "nf4"]
 """How the frozen base is held."""
-WEIGHTS: Final[dict[str, Weights]] = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
-"""By the precision of the computation."""
+WEIGHTS: Final[dict[str, Weights]] = {"bf16": "bf16", "fp16": "fp16", "fp32": "fp32", "fp8": "bf16"}
+"""By the precision of the computation. In fp8 a weight is two bytes too: it is held twice."""
 
 GIB: Final = 2**30
 KEPT_LENGTHS: Final = 64
@@ -172,12 +172,14 @@ def longest_pass(longest: Sequence[int], rows: int, packed: bool) -> int:
 def cuts(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Iterator[Cut]:
     """All ways to cut the `share` conversations of a step that one device takes, the fastest first.
 
-    Padded passes all have the same number of conversations; packed ones are filled up to their tokens.
+    Padded passes all have the same number of conversations; packed ones are filled up to their tokens, so
+    there are the fewer of them, the more tokens one takes.
     """
     rows = range(1, min(share, MOST_ROWS) + 1)
     sizes = [size for size in rows if settings.packed or share % size == 0]
     ways = [_cut(shape, settings, longest, share, size, again) for size in sizes for again in (False, True)]
-    yield from sorted(ways, key=lambda cut: (_cost(cut), -cut.micro_batch))
+    cost = _cost_of_a_token if settings.packed else _cost
+    yield from sorted(ways, key=lambda cut: (cost(cut), -cut.micro_batch))
 
 
 def choose(
@@ -203,8 +205,12 @@ def _cut(
 
 
 def _cost(cut: Cut) -> float:
-    each = max(cut.tokens, SATURATED_TOKENS) * (RECOMPUTING if cut.gradient_checkpointing else 1)
-    return cut.accumulation * each
+    return cut.accumulation * cut.tokens * _cost_of_a_token(cut)
+
+
+def _cost_of_a_token(cut: Cut) -> float:
+    again = RECOMPUTING if cut.gradient_checkpointing else 1
+    return max(cut.tokens, SATURATED_TOKENS) / cut.tokens * again
 
 
 def _weights(shape: Shape, settings: Settings) -> float:

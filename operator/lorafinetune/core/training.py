@@ -56,7 +56,7 @@ def _lora(training: Training) -> Config:
 
 def _precision(training: Training) -> Config:
     precision = resolved_precision(training.precision)
-    return {"bf16": precision == "bf16", "fp16": precision == "fp16"}
+    return {"bf16": precision in ("bf16", "fp8"), "fp16": precision == "fp16"}
 
 
 def _data(training: Training) -> Config:

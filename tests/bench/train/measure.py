@@ -103,6 +103,7 @@ def row(case: Case, site: Site, seen: Watched, sustained_flops: float) -> Row:
         "first step s": round(seen.steps[0] - seen.began["training"], 1),
         "save s": round(seen.steps[first - 1] - seen.steps[first - 2] - median(steps), 1),
         f"loss at step {LOSS_AT}": round(seen.losses[LOSS_AT - 1], 4),
+        "mean loss then": round(mean(seen.losses[first:]), 4),
     }
 
 

@@ -130,6 +130,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         training(evaluation={"fraction": "1"}),
         "fraction must be above 0, and below 1",
     ),
+    "decomposed weights that are not there": (
+        training(precision="fp8", lora={"variant": "dora"}),
+        "spec.training.precision: fp8 does not go with lora.variant: dora",
+    ),
+    "8-bit floats for padded rows": (
+        training(precision="fp8", packing="none"),
+        "spec.training.precision: fp8 needs packing: auto",
+    ),
     "publishing what is not merged": (
         {"export": {"publish": [{"to": "hf://a/b"}]}},
         "publish needs merged",
