@@ -13,7 +13,7 @@ import pytest
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Training
 from lorafinetune.contract.outcome import StageError
-from stages.train_builders import random_rows, tiny_model
+from stages.train_builders import random_rows, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -235,15 +235,24 @@ def test_a_base_whose_files_name_weights_otherwise_stays_in_fp8(
     assert "the base stays in FP8: its files do not have model.layers.0." in caplog.text
 
 
+@pytest.mark.parametrize("narrow", [0, 512], ids=["wide", "narrow"])
 def test_layers_that_gain_nothing_stay_as_they_are(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    narrow: int,
 ) -> None:
     from lorafinetune_stages.train import fp8
+    from lorafinetune_stages.train.launch import make_plan
 
-    monkeypatch.setattr(fp8, "NARROW", 512)
+    monkeypatch.setattr(fp8, "NARROW", narrow)
     model = in_fp8(adapted(directory))
-    assert not any(isinstance(module, fp8.Fp8Linear) for module in model.modules())
-    assert "the base computes in bf16, not in fp8" in caplog.text
+    assert any(isinstance(module, fp8.Fp8Linear) for module in model.modules()) == (not narrow)
+    arguments = world(tmp_path, precision="fp8").arguments
+    plan = make_plan(arguments, directory, (24,), 0)
+    assert plan.facts()["levers"]["fp8"] == (not narrow)
+    assert ("the base computes in bf16, not in fp8" in caplog.text) == bool(narrow)
 
 
 @pytest.mark.parametrize(

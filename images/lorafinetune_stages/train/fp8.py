@@ -10,7 +10,7 @@ make them.
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import torch
 from safetensors import safe_open
@@ -84,19 +84,23 @@ class Fp8Linear(nn.Module):
         return result if self.bias is None else result + self.bias
 
 
-def quantise_layers(base: Any) -> int:
+def gains(base: Any) -> bool:
+    """Whether FP8 suits any layer of a causal model."""
+    return any(_suits(child) for _, _, child in _children(base))
+
+
+def quantise_layers(base: Any) -> None:
     """Replaces the frozen linear layers in the layers of a causal model, one layer after the other, so that
-    no more than one is there twice. Returns how many. Those that FP8 does not suit stay as they are."""
-    count = 0
+    no more than one is there twice. Those that FP8 does not suit stay as they are."""
     for parent, name, child in _children(base):
-        if type(child) is nn.Linear and not child.weight.requires_grad and _suits(child.weight):
+        if _suits(child) and not child.weight.requires_grad:
             setattr(parent, name, Fp8Linear(child))
-            count += 1
-    return count
 
 
-def _suits(weight: Tensor) -> bool:
-    return all(side >= NARROW and side % MULTIPLE == 0 for side in weight.shape)
+def _suits(module: nn.Module) -> TypeGuard[nn.Linear]:
+    return type(module) is nn.Linear and all(
+        side >= NARROW and side % MULTIPLE == 0 for side in module.weight.shape
+    )
 
 
 def restore_layers(base: Any) -> bool:

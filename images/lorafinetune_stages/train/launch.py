@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lorafinetune_stages.shape import build, measure
 from lorafinetune_stages.train.callback import Watch
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
+from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, choose
 from lorafinetune_stages.train.packed_trainer import packed
 from lorafinetune_stages.train.plan import Plan
@@ -35,6 +37,9 @@ def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], fr
     network = build(model)
     shape = measure(network, training.lora)
     levers = _levers(training, network.config.get_text_config(), gpus)
+    if levers and levers.fp8 and not gains(network):
+        log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
+        levers = replace(levers, fp8=False)
     settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
     return Plan(fit(training.batch_size, gpus, longest, shape, settings, free_bytes), levers)
 

