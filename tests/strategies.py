@@ -95,6 +95,10 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
     training |= draw(st.sampled_from([{"epochs": "0.5"}, {"epochs": "1e2"}, {"maxSteps": 100_000_000}]))
     if "learningRate" in training or whole:
         training["learningRate"] = draw(st.sampled_from(["1", "1e-4", "0.000001", "3E-05", "1e0"]))
+    if training.get("precision") == "fp8":
+        training["packing"] = "auto"
+        if "lora" in training:
+            training["lora"]["variant"] = "lora"
     gpu = spec.get("resources", {}).get("train", {}).get("gpu", {})
     if "count" in gpu:
         gpu["count"] = min(gpu["count"], 1)

@@ -220,6 +220,12 @@ def test_a_resolved_value_replaces_auto() -> None:
     assert key("train", auto, {}, resolved) == key("train", fixed, {}, resolved)
 
 
+def test_every_precision_makes_another_training() -> None:
+    specs = [{"training": {"precision": precision}} for precision in ("bf16", "fp16", "fp32", "fp8")]
+    assert len({key("train", spec, {}) for spec in specs}) == len(specs)
+    assert len({key("prepare", spec, {}) for spec in specs}) == 1
+
+
 def test_a_text_that_looks_like_a_number_stays_a_text() -> None:
     one, other = ({"datasets": [{"system": s}]} for s in ("1.0", "1"))
     assert key("prepare", one, {}) != key("prepare", other, {})

@@ -61,6 +61,7 @@ def test_settings_are_those_of_the_training() -> None:
     training = Training(epochs="1", precision="fp32", lora=Lora(dropout="0.1", variant="dora"))
     assert Settings.of(training) == Settings("fp32", dropout=True, dora=True)
     assert Settings.of(Training(epochs="1"), packed=True) == Settings("bf16", packed=True)
+    assert Settings.of(Training(epochs="1", precision="fp8")) == Settings("bf16")  # held twice, by a byte
 
 
 def test_padded_rows_are_as_long_as_the_longest() -> None:
@@ -87,6 +88,13 @@ def test_the_fastest_cut_that_fits(sentence: str) -> None:
     cut = choose(GLM_9B, settings, (2048,), 8, usable(card * GIB))
     assert cut is not None
     assert (cut.micro_batch, cut.gradient_checkpointing) == expected
+
+
+def test_packed_rows_take_as_few_passes_as_fit() -> None:
+    """And not more of them because the number of rows can then be divided."""
+    cut = choose(GLM_9B, COMPILED, (2048,), 22, usable(80 * GIB))
+    assert cut is not None
+    assert (cut.tokens, cut.gradient_checkpointing) == (4 * 2048, False)
 
 
 def test_a_card_that_is_too_small_has_no_cut() -> None:

@@ -20,7 +20,7 @@ class _Update(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, first: Tensor, second: Tensor, scale: float) -> Tensor:
-        rows = inputs.reshape(-1, inputs.shape[-1])
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(COMPUTED)
         down, up = first.to(COMPUTED), (second * scale).to(COMPUTED)
         middle = rows @ down.T
         ctx.save_for_backward(rows, middle, down, up)
@@ -52,13 +52,15 @@ class Adapted(lora.Linear):  # type: ignore[misc]  # peft is not typed
     that its weights have the names that PEFT saves and loads."""
 
     def forward(self, x: Tensor, *arguments: Any, **others: Any) -> Tensor:
+        result: Tensor
         if self.disable_adapters:
-            result: Tensor = super().forward(x, *arguments, **others)
+            result = super().forward(x, *arguments, **others)
             return result
         (name,) = self.active_adapters
         first, second = self.lora_A[name].weight, self.lora_B[name].weight
         update: Tensor = _Update.apply(x, first, second, self.scaling[name])  # type: ignore[no-untyped-call]
-        return self.base_layer(x) + update
+        result = self.base_layer(x) + update
+        return result
 
 
 def adapt_layers(model: Any) -> None:

@@ -66,6 +66,11 @@ class Fp8Linear(nn.Module):
     """A frozen linear layer, without the weight that it was made of. What it holds in FP8 is in no
     state_dict."""
 
+    weight_fp8: Tensor
+    weight_scales: Tensor
+    turned_fp8: Tensor
+    turned_scales: Tensor
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
@@ -106,7 +111,9 @@ def _suits(module: nn.Module) -> TypeGuard[nn.Linear]:
 def restore_layers(base: Any) -> bool:
     """Puts the unquantised weights back, from the files that the model was loaded from. Returns whether
     they were there: where they are not, nothing is changed."""
-    quantised = [found for found in _children(base) if isinstance(found[2], Fp8Linear)]
+    quantised = [
+        (parent, name, child) for parent, name, child in _children(base) if isinstance(child, Fp8Linear)
+    ]
     files = _files(Path(base.name_or_path))
     names = _names(base)
     if missing := [names[child] for _, _, child in quantised if names[child] not in files]:
