@@ -1,9 +1,11 @@
 """Attention over packed conversations: within each, and never across.
 
 Registered with transformers under one name, in one of two forms: FlashAttention over all conversations
-at once, which torch ships (what `torch.nn.attention.varlen` calls, without its detour through Python, which
-takes longer than a layer's attention), or torch's ordinary attention, conversation by
-conversation. Rows that come without bounds are one conversation each.
+at once, which torch ships, or torch's ordinary attention, conversation by conversation. Rows that come
+without bounds are one conversation each.
+
+FlashAttention is called as `torch.nn.attention.varlen` calls it, without the operator written in Python
+that is around it there: on a fast card that takes about as long as the attention itself.
 """
 
 from collections.abc import Callable
