@@ -111,6 +111,18 @@ RULES: dict[str, Case] = {
         "spec.training",
         "give epochs or maxSteps",
     ),
+    "fp8 takes an adapter that leaves the weights alone": (
+        {"training": {"precision": "fp8", "lora": {"variant": "rslora"}}},
+        {"training": {"precision": "fp8", "lora": {"variant": "dora"}}},
+        "spec.training.precision",
+        "fp8 does not go with lora.variant: dora, which needs the weights as they are",
+    ),
+    "fp8 takes packed conversations": (
+        {"training": {"precision": "fp8", "packing": "auto"}},
+        {"training": {"precision": "fp8", "packing": "none"}},
+        "spec.training.precision",
+        "fp8 needs packing: auto",
+    ),
     "the learning rate is above 0, and at most 1": (
         {"training": {"learningRate": "1"}},
         {"training": {"learningRate": "1.1"}},
