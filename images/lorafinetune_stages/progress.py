@@ -88,7 +88,7 @@ class Reporter:
         self._latest = self._latest.model_copy(
             update={
                 "done": done,
-                "rate": f"{rate:.2f}",
+                "rate": f"{rate:.2f}" if rate >= 1 else f"{rate:.4f}",
                 "eta_seconds": round(min(max(left, 0), MAX_ETA_SECONDS)) if left is not None else None,
             }
         )

@@ -46,7 +46,7 @@ def test_it_is_written_at_most_five_times_a_second_and_the_last_always(tmp_path:
 
 RATES: dict[str, tuple[float, int, int, tuple[str, int]]] = {
     "a rate beyond what can be written": (1e-6, 2**40, 2**50, ("999999999.00", 1124800)),
-    "an end beyond what is worth saying": (1e6, 1, 2**50, ("0.00", 10**9)),
+    "an end beyond what is worth saying": (1e6, 1, 2**50, ("0.0000", 10**9)),
     "more than there was to do": (1.0, 200, 100, ("200.00", 0)),
 }
 

@@ -48,7 +48,7 @@ def _speed(rate: float, unit: str) -> str:
     if unit == "bytes":
         return f"{rate / 1e6:,.1f} MB/s"
     if rate < 1:
-        return f"{1 / max(rate, 0.01):.1f} s/{unit.removesuffix('s')}"
+        return f"{1 / max(rate, 1e-4):.1f} s/{unit.removesuffix('s')}"
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
 
 
