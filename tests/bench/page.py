@@ -29,8 +29,6 @@ NOT_MEASURED: Final = {
     "faults": "make faults",
 }
 """Benchmarks of which no result is kept yet, and how one is made."""
-DIRTY: Final = frozenset({"images", "operator", "store"})
-"""Results of a tree that had changes on top of its commit: to be measured again."""
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
 """What follows from a table, by the name of its results."""
 INTRODUCTION: Final = """# Performance

@@ -60,8 +60,10 @@ def command() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, marked where the tree had changes on top of it."""
-    return _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40") or "unknown"
+    """The commit that was measured, marked where the tree had changes on top of it, but for results."""
+    head = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    changes = _output("git", "-C", str(ROOT), "status", "--porcelain", "-uno", "--", ":!docs/results")
+    return f"{head}-dirty" if changes else head or "unknown"
 
 
 def hardware() -> dict[str, str | int | float]:
