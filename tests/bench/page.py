@@ -25,7 +25,6 @@ TITLES: Final = {
 NOT_MEASURED: Final = {
     "prepare": "PYTHONPATH=tests python -m bench.prepare",
     "export": "PYTHONPATH=tests python -m bench.export",
-    "activations": "PYTHONPATH=tests python -m bench.memory",
     "faults": "make faults",
 }
 """Benchmarks of which no result is kept yet, and how one is made."""
