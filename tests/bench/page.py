@@ -23,7 +23,6 @@ TITLES: Final = {
     "faults": "Faults tried at every write",
 }
 NOT_MEASURED: Final = {
-    "prepare": "PYTHONPATH=tests python -m bench.prepare",
     "export": "PYTHONPATH=tests python -m bench.export",
     "faults": "make faults",
 }
