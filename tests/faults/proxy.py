@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
+from faults.between import between
 from faults.points import WRITE, Point
 from lorafinetune.shell.client import LONGEST_LINE
 from lorafinetune.shell.paths import VERBS, Call, call
@@ -85,19 +86,8 @@ class Proxy:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Proxy"]:
-        app = web.Application(client_max_size=LONGEST_LINE)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._context)
-        async with aiohttp.ClientSession(connector=connector) as self._session:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            host, port, *_ = runner.addresses[0]
-            self.url = f"http://{host}:{port}"
-            try:
-                yield self
-            finally:
-                await runner.cleanup()
+        async with between(self._answer, LONGEST_LINE, self._context) as (self.url, self._session):
+            yield self
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         asked = call(request.method, request.path, request.query.get("watch") == "true")

@@ -17,6 +17,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from faults.between import between
+
 PATIENCE: Final = 2.0
 """Seconds after which a stage under test gives up a request."""
 LARGEST: Final = 64 * 2**20
@@ -55,19 +57,8 @@ class S3Proxy:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["S3Proxy"]:
-        app = web.Application(client_max_size=LARGEST)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, auto_decompress=False)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as self._session:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            host, port, *_ = runner.addresses[0]
-            self.url = f"http://{host}:{port}"
-            try:
-                yield self
-            finally:
-                await runner.cleanup()
+        async with between(self._answer, LARGEST, decompress=False) as (self.url, self._session):
+            yield self
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         bucket, _, key = request.path.strip("/").partition("/")

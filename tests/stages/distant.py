@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -55,9 +56,8 @@ class Distant:
         host, port = self._target.hostname, self._target.port
         there, onward = await asyncio.open_connection(host, port)
         try:
-            await asyncio.gather(self._ask(reader, onward), self._answer(there, writer))
-        except (ConnectionError, asyncio.CancelledError):
-            pass
+            with suppress(ConnectionError, asyncio.CancelledError):  # either side may leave at any time
+                await asyncio.gather(self._ask(reader, onward), self._answer(there, writer))
         finally:
             self._now -= 1
             writer.close()

@@ -88,6 +88,6 @@ def _blank(piece: Piece) -> Blank:
 
 def _fill(blanks: Sequence[Blank], texts: Sequence[str]) -> list[Piece]:
     return [
-        blank[0] + texts[blank[1]] + blank[2] if type(blank) is tuple else blank  # type: ignore[misc]
+        blank[0] + texts[blank[1]] + blank[2] if type(blank) is tuple else blank  # type: ignore[misc]  # told apart
         for blank in blanks
     ]

@@ -19,8 +19,8 @@ class Spelling:
 
     __slots__ = ("pieces",)
     __bool__ = None
-    __eq__ = None  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
+    __eq__ = None  # type: ignore[assignment]  # nobody may compare it
+    __hash__ = None  # type: ignore[assignment]  # nor look it up
 
     def __init__(self, pieces: tuple[Piece, ...]) -> None:
         self.pieces = pieces

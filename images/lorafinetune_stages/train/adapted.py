@@ -58,7 +58,7 @@ class Adapted(lora.Linear):  # type: ignore[misc]  # peft is not typed
             return result
         (name,) = self.active_adapters
         first, second = self.lora_A[name].weight, self.lora_B[name].weight
-        update: Tensor = _Update.apply(x, first, second, self.scaling[name])  # type: ignore[no-untyped-call]
+        update: Tensor = _Update.apply(x, first, second, self.scaling[name])  # type: ignore[no-untyped-call]  # torch
         result = self.base_layer(x) + update
         return result
 

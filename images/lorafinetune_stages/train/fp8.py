@@ -83,7 +83,7 @@ class Fp8Linear(nn.Module):
             self.register_buffer(f"{name}_scales", scales, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        result: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+        result: Tensor = _Product.apply(  # type: ignore[no-untyped-call]  # torch
             inputs, self.weight_fp8, self.weight_scales, self.turned_fp8, self.turned_scales
         )
         return result if self.bias is None else result + self.bias

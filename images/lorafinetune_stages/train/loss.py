@@ -54,5 +54,5 @@ def learned_nats(hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLos
         parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
         nats = [cross_entropy((part @ weight.T).float(), to, reduction="sum") for part, to in parts]
         return torch.stack(nats).sum()
-    total: Tensor = _Nats.apply(hidden, weight, targets, each)  # type: ignore[no-untyped-call]
+    total: Tensor = _Nats.apply(hidden, weight, targets, each)  # type: ignore[no-untyped-call]  # torch
     return total
