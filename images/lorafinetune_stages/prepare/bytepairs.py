@@ -1,7 +1,7 @@
 """Texts into tokens by tiktoken, where it is shown that the model's own tokenizer makes the same of them.
 
 Shown are the merges (see merging.py), that added tokens are found in the same places, and that a text is
-first split by one of the patterns of which a test tries every character that Unicode 14 assigns. What lies
+first split by one of the patterns of which a test tries every character that this Python knows. What lies
 outside of that is left to the tokenizer itself.
 """
 

@@ -252,7 +252,8 @@ BROKEN_LINES = {
     ]
 } | {
     "a line nested too deep": Case(
-        second(b'{"output": ' + nested(10_000) + b"}\n"), one("nested too deep", "the row is nested too deep")
+        second(b'{"output": ' + nested(100_000) + b"}\n"),
+        one("nested too deep", "the row is nested too deep"),
     ),
     "an object of several lines": Case(
         json.dumps(ALPACA, indent=1).encode(),
