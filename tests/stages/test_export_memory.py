@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.export.__main__ import OURS, PEER, Task, perform
+from bench.export.measure import OURS, PEER, Task, perform
 from bench.export.model import Shape, fill_store
 from stages.test_export import assert_equal, load
 

@@ -1,0 +1,103 @@
+"""The measurements themselves. A module that is not `__main__`: a spawned process can import what it runs."""
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.contract.arguments import ExportArguments, place
+from lorafinetune_stages.base import model_place
+from lorafinetune_stages.store.directory import DirectoryStore
+
+PEER: Final = "LLaMA-Factory's export_model"
+OURS: Final = "the export stage"
+COPY: Final = "plain copy"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement. root: of the store. scratch: is made, and removed again."""
+
+    what: str
+    arguments: ExportArguments
+    root: Path
+    scratch: Path
+
+    @property
+    def base(self) -> Path:
+        return self.root / model_place(self.arguments.model)
+
+    @property
+    def adapter(self) -> Path:
+        return self.root / place("trainings", self.arguments.trained) / "adapter"
+
+    @property
+    def megabytes(self) -> float:
+        return self.arguments.model.bytes / 10**6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """mb: largest size of the process. before: at the start of the measurement, with all imported."""
+
+    seconds: float
+    cpu_seconds: float
+    mb: float
+
+
+def perform(task: Task) -> Cost:
+    task.scratch.mkdir()
+    began, used = time.perf_counter(), cpu_seconds()
+    MEASUREMENTS[task.what](task)
+    seconds = time.perf_counter() - began
+    return Cost(seconds, cpu_seconds() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def copy(task: Task) -> None:
+    for path in sorted(task.base.iterdir()):
+        shutil.copyfile(path, task.scratch / path.name)
+        flush(task.scratch / path.name)
+
+
+def export(task: Task) -> None:
+    from lorafinetune_stages import export
+    from lorafinetune_stages.progress import Reporter
+    from lorafinetune_stages.runtime import Context
+
+    export.run(task.arguments, Context(DirectoryStore(task.root), task.scratch, Reporter("export", None)))
+
+
+def peer_export(task: Task) -> None:
+    from llamafactory.train.tuner import export_model
+
+    export_model(
+        {
+            "model_name_or_path": str(task.base),
+            "adapter_name_or_path": str(task.adapter),
+            "template": "glm4",
+            "finetuning_type": "lora",
+            "export_dir": str(task.scratch / "merged"),
+            "export_size": 2,
+            "export_device": "cpu",
+            "trust_remote_code": False,
+        }
+    )
+    for path in (task.scratch / "merged").iterdir():
+        flush(path)
+
+
+def flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+MEASUREMENTS: Final[dict[str, Callable[[Task], None]]] = {COPY: copy, OURS: export, PEER: peer_export}
