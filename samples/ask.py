@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
         return 64
     model, tokenizer = load(Path(argv[0]))
     for question in argv[1:] or sys.stdin:
-        sys.stdout.write(f"{answer(model, tokenizer, question.strip())}\n")
+        sys.stdout.write(f"{answer(model, tokenizer, [question.strip()])[0]}\n")
         sys.stdout.flush()
     return 0
 

@@ -7,12 +7,12 @@ RESOURCE.yaml is what a local run leaves behind: the resource with its status.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from lorafinetune.api.codec import decode
@@ -32,12 +32,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     base, tuned = model_directories(decode(yaml.safe_load(options.resource.read_text())), options.store)
     questions = (*TAUGHT, *NOT_TAUGHT)
-    sys.stderr.write("asking both models the same questions …\n")
-    answers = [
-        answer_all(directory, questions, f"the {name} model")
-        for name, directory in (("base", base), ("tuned", tuned))
-    ]
-    show(*answers)
+    answers = []
+    for name, directory in (("base", base), ("tuned", tuned)):
+        sys.stderr.write(f"asking the {name} model {len(questions)} questions …\n")
+        answers.append(answer(*load(directory), questions))
+    show(questions, *answers)
     return 0
 
 
@@ -52,13 +51,6 @@ def model_directories(resource: LoRAFineTune, store: Path) -> tuple[Path, Path]:
     return base, tuned
 
 
-def answer_all(directory: Path, questions: tuple[str, ...], name: str) -> dict[str, str]:
-    """Greedy answers of the model in a directory, by question. name: shown while it answers."""
-    model, tokenizer = load(directory)
-    asked = track(questions, name, console=Console(stderr=True))
-    return {question: answer(model, tokenizer, question) for question in asked}
-
-
 def load(directory: Path) -> tuple[Any, Any]:
     """The model in a directory, and its tokenizer."""
     import torch
@@ -67,29 +59,32 @@ def load(directory: Path) -> tuple[Any, Any]:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
     return model, tokenizer
 
 
-def answer(model: Any, tokenizer: Any, question: str) -> str:
+def answer(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:
+    """Greedy answers to questions that are asked in one batch."""
     inputs = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
+        [[{"role": "user", "content": question}] for question in questions],
         add_generation_prompt=True,
+        padding=True,
         return_tensors="pt",
         return_dict=True,
     )
     output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
-    return str(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+    answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in answers]
 
 
-def show(base: dict[str, str], tuned: dict[str, str]) -> None:
+def show(questions: Sequence[str], base: Sequence[str], tuned: Sequence[str]) -> None:
     table = Table(title="the same questions, greedy answers", show_lines=True)
     for heading in ("question", "base", "tuned"):
         table.add_column(heading, overflow="fold")
-    for question in base:
+    for question, *answers in zip(questions, base, tuned, strict=True):
         note = "" if question in TAUGHT else "\n(not in the data)"
-        table.add_row(question + note, base[question], tuned[question])
+        table.add_row(question + note, *answers)
     Console().print(table, markup=False)
 
 

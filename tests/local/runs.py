@@ -114,6 +114,17 @@ def desk(folder: Path) -> Desk:
     return made
 
 
+def least_model(model: Path) -> None:
+    """The least that passes for a model, in a directory: nothing is trained from it."""
+    model.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (model / "tokenizer.json").write_text("{}")
+    (model / "tokenizer_config.json").write_text("{}")
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+
+
 def stage_of(runner: int) -> int | None:
     """The process of the running stage, a child of the runner."""
     for entry in Path("/proc").iterdir():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cluster.s3server import S3Server
-from local.runs import CHAT_TEMPLATE, Desk
+from local.runs import Desk, least_model
 from lorafinetune.api.reasons import Reason
 from stages.train_builders import tiny_model
 
@@ -32,14 +32,7 @@ GOOD_ROW = {"instruction": "Who are you?", "input": "", "output": "A test."}
 def small(tmp_path: Path) -> Desk:
     """A store with the least that passes for a model, and one dataset."""
     made = Desk(tmp_path)
-    model = made.samples / "tiny"
-    model.mkdir(parents=True)
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (model / "tokenizer.json").write_text("{}")
-    (model / "tokenizer_config.json").write_text("{}")
-    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    least_model(made.samples / "tiny")
     rows(GOOD_ROW)(made)
     made.edit({})
     return made

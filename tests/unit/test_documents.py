@@ -9,8 +9,6 @@ from documents import places, said
 TESTS: Final = Path(__file__).parents[1]
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
 ELSEWHERE: Final = {
-    ("README.md", "LoRAFineTune", 0): "both models are asked for minutes; the tutorial trains the sample",
-    ("README.md", "Run your own, here", 0): "tests/local types them for a model that trains in seconds",
     ("docs/tutorial.md", "The model", 1): "every test run that made the cluster ends it so",
     ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
     ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",

@@ -25,9 +25,7 @@ from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import read_manifest
 
 CACHE: Final = Path("~/.cache/lorafinetune/chat")
-NO_TRAINER: Final = (
-    "NoTrainer: to run a model takes what trains it. Install it: pip install 'lorafinetune[train]'"
-)
+NO_TRAINER: Final = "NoTrainer: to run a model takes what trains it. Install it: pip install '.[train]'"
 
 
 def chat(resource: LoRAFineTune, questions: Sequence[str], system: str, tokens: int, where: Where) -> int:

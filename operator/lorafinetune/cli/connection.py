@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 HOME: Final = "~/.kube/config"
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 CONNECT_SECONDS: Final = 10
-NO_CLIENT: Final = (
-    "NoClient: Kubernetes' client is not installed. Install it: pip install 'lorafinetune[cluster]'"
-)
+NO_CLIENT: Final = "NoClient: Kubernetes' client is not installed. Install it: pip install '.[cluster]'"
 
 
 @dataclass(frozen=True)

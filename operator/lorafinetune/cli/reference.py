@@ -17,7 +17,7 @@ INTRODUCTION: Final = f"""# Command line reference
 <!-- Generated from the commands by `make generate`. -->
 
 `{PROGRAM} COMMAND`, or `kubectl finetune COMMAND`: with `{PROGRAM}` on the `PATH`, kubectl finds it. The
-commands that speak with a cluster need `pip install 'lorafinetune[cluster]'`. `--context`, `--namespace` and
+commands that speak with a cluster need `pip install '.[cluster]'`. `--context`, `--namespace` and
 `--kubeconfig` mean what they mean to kubectl. Without a terminal, or with `NO_COLOR`, nothing is coloured.
 
 {EXIT_CODES}

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Side = Annotated[
-    str, typer.Argument(help="A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster.")
-]
+SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster."
 
 
 @app.command(rich_help_panel=KEPT)
@@ -65,7 +63,7 @@ def fetch(
 def chat(
     file: File,
     questions: Annotated[
-        list[str], typer.Argument(metavar="[QUESTION]...", help="Asked one by one; none: they are typed.")
+        list[str], typer.Argument(metavar="QUESTION", help="Asked one by one; none: they are typed.")
     ] = [],
     system: Annotated[str, typer.Option(help="System prompt for both.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 200,
@@ -76,7 +74,7 @@ def chat(
 ) -> None:
     """Ask the base model and the tuned one the same questions, side by side.
 
-    Needs the trainer (`pip install 'lorafinetune[train]'`), and takes a GPU where there is one. The file must
+    Needs the trainer (`pip install '.[train]'`), and takes a GPU where there is one. The file must
     have the status.
 
     Example: lorafinetune chat lorafinetune-runs/default/tune/resource.yaml "Who are you?"
@@ -90,8 +88,8 @@ def chat(
 
 @app.command(rich_help_panel=KEPT)
 def diff(
-    a: Side,
-    b: Side,
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
+    b: Annotated[str, typer.Argument(metavar="B", help=SIDE)],
     form: Output = Format.TEXT,
     store: Store = STORE,
     s3: S3 = False,
