@@ -44,7 +44,7 @@ class Plan:
     rate: float = 2.0
     burst: int = 80
     killed: int = 60
-    idle: float = 30.0
+    idle: float = 60.0
 
 
 QUICK: Final = Plan(few=50, many=150, lives=20, burst=30, killed=20, idle=5.0)
