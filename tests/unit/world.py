@@ -13,6 +13,7 @@ from lorafinetune.api.codec import decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
+from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.keys import digest, key, shaping_fields
 from lorafinetune.contract.outcome import Progress, StageError
 from lorafinetune.core.events import Event
@@ -48,6 +49,7 @@ class World:
         self.left_behind: dict[str, int] = {}
         self.taken: frozenset[str] = frozenset()
         self.refused: dict[str, str] = {}
+        self.settings = SETTINGS
 
     @property
     def status(self) -> LoRAFineTuneStatus:
@@ -56,7 +58,8 @@ class World:
     def reconcile(self) -> Plan:
         """One step: plan, then apply as the shell does."""
         observed = Observed(self.jobs, self.others, self.left_behind)
-        given = Input(self.resource, observed, SETTINGS, self.now, self.progress, self.taken, self.refused)
+        seen = (self.progress, self.taken, self.refused)
+        given = Input(self.resource, observed, self.settings, self.now, *seen)
         made = plan(given)
         for name in made.delete:
             owner = self.jobs if name in self.jobs else self.others
@@ -93,6 +96,10 @@ class World:
         """The Job that has not ended is in trouble, or (None) no longer."""
         job = next(job for job in self.jobs.values() if job.state in ("queued", "active", "leaving"))
         self.jobs[job.name] = replace(job, trouble=StageError(reason, message) if reason else None)
+
+    def install(self, version: str) -> None:
+        """The operator is upgraded or set right: its stages have other images."""
+        self.settings = replace(SETTINGS, images=dict.fromkeys(STAGES, f"example.com/stage:{version}"))
 
     def hand_over(self, **changes: Any) -> None:
         """The Job that has not ended turns out to be that of another resource."""

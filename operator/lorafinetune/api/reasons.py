@@ -194,7 +194,7 @@ FACTS: Final = {
     ),
     Reason.IMAGE_PULL: Facts(
         "The image of a stage can't be pulled.",
-        "Check its name and `spec.scheduling.imagePullSecrets`; it is tried again within 5 minutes.",
+        "Check the chart's `images` and `spec.scheduling.imagePullSecrets`; tried again within 5 minutes.",
         Retry.WAIT,
     ),
     Reason.SECRET_MISSING: Facts(

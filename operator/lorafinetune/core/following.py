@@ -133,6 +133,8 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     is_edited = _is_edited(given, turn, current, observed)
     if is_edited and (observed.state == "queued" or observed.trouble):
         return turn.stop(stage, [observed], "the Job is made anew after an edit")
+    if _has_no_image(observed) and _would_differ(given, turn, current, observed):
+        return turn.stop(stage, [observed], "the Job is made anew with another image")
     recorded = _begun(given, turn, observed)
     if observed.trouble:
         return turn.with_stage(recorded).wait(stage, observed.trouble)
@@ -152,8 +154,17 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
 
 def _is_edited(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> bool:
     """Whether a Job made now would differ, because the spec was edited. A new operator edits nothing."""
-    if observed.generation == given.resource.metadata.generation:
-        return False
+    is_older = observed.generation != given.resource.metadata.generation
+    return is_older and _would_differ(given, turn, current, observed)
+
+
+def _has_no_image(observed: ObservedJob) -> bool:
+    """Whether its pod can't start for want of an image, which another setting of the operator may mend."""
+    return observed.trouble is not None and observed.trouble.reason is Reason.IMAGE_PULL
+
+
+def _would_differ(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> bool:
+    """Whether a Job made now would not be the one that is there."""
     arguments = arguments_of(current.stage, given.resource, turn.status)
     wanted = job(current, arguments, given.resource, observed.attempt, given.settings)
     return bool(wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION] != observed.template)
