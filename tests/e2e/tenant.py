@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -16,6 +17,7 @@ from cluster.storage import INSIDE
 from e2e.installation import Installation, until
 from e2e.jobs import new_namespace
 from local.runs import SPEC, desk
+from lorafinetune.api import API_VERSION
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
@@ -62,7 +64,7 @@ class Store:
             "datasets": [{"source": f"s3://{self.bucket}/rows.jsonl", "format": "alpaca", **here}],
             "training": {"maxSteps": 10, "evaluation": {"everySteps": 5}, "checkpoint": {"every": 5}},
             "storage": {"uri": f"s3://{self.bucket}/{prefix}", **here},
-            "resources": {stage: {"requests": {"cpu": "0.5"}} for stage in STAGES},
+            "resources": {stage: {"requests": {"cpu": "0.2"}} for stage in STAGES},
         }
         return merged(document(merged(SPEC, mine))["spec"], changes or {})
 
@@ -108,8 +110,7 @@ class Tenant:
         self.kubectl("patch", "lorafinetune", name, "--type=merge", f"--patch={patch}")
 
     def get(self, name: str = "tune") -> Object:
-        found: Object = self.installation.get(f"--namespace={self.namespace}", "lorafinetune", name)
-        return found
+        return self._read(f"/apis/{API_VERSION}", f"lorafinetunes/{name}")
 
     def status(self, name: str = "tune") -> Object:
         status: Object = self.get(name).get("status", {})
@@ -134,22 +135,28 @@ class Tenant:
 
         return until(told, within)
 
+    def goes_on(self, within: float) -> None:
+        """The download is done, which takes but a moment, and its failure is gone."""
+
+        def downloaded() -> bool:
+            stages = {s["name"]: s["state"] for s in self.status().get("stages", [])}
+            return stages.get("download") == "Complete"
+
+        until(downloaded, within)
+        assert self.status().get("failure", {}).get("stage") != "download"
+
     def wait_for_checkpoint(self, name: str = "tune", within: float = 240) -> int:
         """The step of the first checkpoint that the status shows."""
         return until(lambda: int(self.status(name).get("checkpoint", {}).get("step", 0)), within)
 
     def jobs(self, stage: StageName | None = None, name: str = "tune") -> list[Object]:
         selector = f"{NAME_LABEL}={name}" + (f",{STAGE_LABEL}={stage}" if stage else "")
-        found: list[Object] = self.installation.get(
-            f"--namespace={self.namespace}", "jobs", f"--selector={selector}"
-        )["items"]
+        found: list[Object] = self._read("/apis/batch/v1", f"jobs?labelSelector={quote(selector)}")["items"]
         return found
 
     def pods(self, stage: StageName | None = None) -> list[Object]:
         selector = f"{STAGE_LABEL}={stage}" if stage else STAGE_LABEL
-        found: list[Object] = self.installation.get(
-            f"--namespace={self.namespace}", "pods", f"--selector={selector}"
-        )["items"]
+        found: list[Object] = self._read("/api/v1", f"pods?labelSelector={quote(selector)}")["items"]
         return found
 
     def running_pod(self, stage: StageName, within: float = 120) -> str:
@@ -165,7 +172,7 @@ class Tenant:
 
     def events(self, name: str = "tune") -> list[tuple[str, str]]:
         """Reason and message of the Events on a resource, in order, as often as each was told."""
-        found = self.installation.get(f"--namespace={self.namespace}", "events")["items"]
+        found = self._read("/api/v1", "events")["items"]
         mine = [e for e in found if e["involvedObject"].get("name") == name]
         mine.sort(key=lambda e: int(e["metadata"]["resourceVersion"]))
         return [(e["reason"], e["message"]) for e in mine for _ in range(e.get("count") or 1)]
@@ -175,3 +182,7 @@ class Tenant:
         before = self.get(name)["metadata"]["resourceVersion"]
         time.sleep(seconds)
         return bool(before == self.get(name)["metadata"]["resourceVersion"])
+
+    def _read(self, group: str, what: str) -> Object:
+        """Without kubectl, which takes a tenth of a second of a processor: who waits reads often."""
+        return self.installation.cluster.client.get(f"{group}/namespaces/{self.namespace}/{what}")

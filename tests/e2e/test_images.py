@@ -1,24 +1,15 @@
 """The images that users build, run as the operator's Jobs run: as nobody, on a read-only root."""
 
 import json
-import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders import merged
 from cluster import images, product
-from cluster.s3server import S3Endpoint
-from cluster.storage import INSIDE
 from cluster.testbed import Cluster
 from e2e.jobs import POD_SECURITY, new_namespace, outcome, python_job, termination
-from e2e.stages import run_to_end
-from local.runs import SPEC, desk
-from lorafinetune.api.status import StageName
 from lorafinetune.contract.outcome import ExitCode
-from lorafinetune.core.jobs import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cluster")]
 
@@ -27,12 +18,6 @@ PROGRAM = {
     "operator": "lorafinetune.shell",
     "download": "lorafinetune_stages",
     "train": "lorafinetune_stages",
-}
-IMAGE_OF: dict[StageName, str] = {
-    "download": "download",
-    "prepare": "train",
-    "train": "train",
-    "export": "train",
 }
 LABEL = "org.opencontainers.image."
 LOOK = """
@@ -70,19 +55,6 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = new_namespace(cluster)
     yield name
     cluster.client.delete(f"/api/v1/namespaces/{name}")
-
-
-@pytest.fixture(scope="module")
-def bucket(cluster_storage: S3Endpoint) -> Iterator[str]:
-    name = f"images-{secrets.token_hex(4)}"
-    cluster_storage.create_bucket(name)
-    yield name
-    client = cluster_storage.client()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
-        for entry in page.get("Contents", ()):
-            client.delete_object(Bucket=name, Key=entry["Key"])
-    client.delete_bucket(Bucket=name)
-    client.close()
 
 
 def script_in(cluster: Cluster, namespace: str, image: str, script: str, **pod: Any) -> dict[str, Any]:
@@ -144,51 +116,3 @@ def test_the_programs_of_an_image_start_on_a_read_only_root(
 def test_a_stage_that_is_not_named_is_bad_input(cluster: Cluster, namespace: str, image: str) -> None:
     ended = termination(cluster, script_in(cluster, namespace, image, script=""))
     assert ended["exitCode"] == ExitCode.BAD_INPUT
-
-
-def test_all_stages_run_in_their_images_and_leave_a_merged_model(
-    cluster: Cluster, cluster_storage: S3Endpoint, namespace: str, bucket: str, tmp_path: Path
-) -> None:
-    _upload(cluster_storage, desk(tmp_path).samples, bucket)
-    keys = {
-        "AWS_ACCESS_KEY_ID": cluster_storage.access_key,
-        "AWS_SECRET_ACCESS_KEY": cluster_storage.secret_key,
-    }
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3", "namespace": namespace}}
-    cluster.client.apply({**secret, "stringData": keys})
-    settings = Settings(
-        images={stage: cluster.offer(product.image(name)) for stage, name in IMAGE_OF.items()}
-    )
-    ended = run_to_end(cluster, namespace, _spec(bucket), settings, within=500)
-    status = ended.status
-    assert status is not None
-    assert status.stage == "Complete", status.failure
-    assert status.artifacts is not None
-    assert status.artifacts.merged is not None
-    key = status.artifacts.merged.uri.removeprefix(f"s3://{bucket}/")
-    client = cluster_storage.client()
-    assert client.head_object(Bucket=bucket, Key=f"{key}/manifest.json")["ContentLength"] > 0
-    client.close()
-
-
-def _spec(bucket: str) -> dict[str, Any]:
-    """Four steps of the tiny model of local runs, with everything in the store of the cluster."""
-    here = {"connection": "store"}
-    return merged(
-        SPEC,
-        {
-            "connections": [{"name": "store", "endpoint": INSIDE, "secretRef": {"name": "s3"}}],
-            "model": {"source": f"s3://{bucket}/tiny", **here},
-            "datasets": [{"source": f"s3://{bucket}/rows.jsonl", "format": "alpaca", **here}],
-            "training": {"maxSteps": 4, "evaluation": {"everySteps": 2}, "checkpoint": {"every": 2}},
-            "storage": {"uri": f"s3://{bucket}/runs", **here},
-        },
-    )
-
-
-def _upload(storage: S3Endpoint, folder: Path, bucket: str) -> None:
-    client = storage.client()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            client.upload_file(str(path), bucket, path.relative_to(folder).as_posix())
-    client.close()

@@ -1,6 +1,7 @@
 """The life of one LoRAFineTune on a real cluster: each test goes on where the last one ended."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ def digests(status: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
+def laptop(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[dict[str, Any]]]:
+    """What the run becomes there, which goes on beside that on the cluster."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(on_a_laptop, store, tmp_path_factory.mktemp("laptop"), store.spec("laptop"))
+
+
+@pytest.fixture(scope="module")
+def tenant(installation: Installation, store: Store, laptop: Future[dict[str, Any]]) -> Iterator[Tenant]:
     """A tenant whose resource is complete."""
     made = Tenant(installation, store)
     made.give_secret()
@@ -42,14 +50,16 @@ def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
     columns = tenant.kubectl("get", "lft").split()
     assert columns[:6] == ["NAME", "STAGE", "PROGRESS", "LOSS", "ETA", "AGE"]
     assert columns[6:9] == ["tune", "Complete", "100%"]
+    merged = status["artifacts"]["merged"]["uri"].removeprefix(f"s3://{tenant.store.bucket}/")
+    assert f"{merged}/manifest.json" in tenant.store.keys(merged)
 
 
 def test_nothing_is_written_once_nothing_happens(tenant: Tenant) -> None:
     assert tenant.is_quiet(10)
 
 
-def test_it_is_what_the_same_file_becomes_on_a_laptop(tenant: Tenant, store: Store, tmp_path: Path) -> None:
-    assert digests(tenant.status()) == digests(on_a_laptop(store, tmp_path, store.spec("laptop")))
+def test_it_is_what_the_same_file_becomes_on_a_laptop(tenant: Tenant, laptop: Future[dict[str, Any]]) -> None:
+    assert digests(tenant.status()) == digests(laptop.result())
 
 
 def on_a_laptop(store: Store, folder: Path, spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,87 +1,79 @@
 """What a person must mend on the cluster: said within seconds, and the run goes on by itself afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from e2e.installation import until
-from e2e.tenant import Tenant
+from e2e.installation import Installation, until
+from e2e.tenant import Store, Tenant
 
 pytestmark = pytest.mark.e2e
 
+AT_ONCE = 4
+"""Most of the time of a story is waiting, so a few tenants live theirs at the same time."""
 SAID_WITHIN = 15.0
 """Ten seconds are promised; the rest is kubectl's and this machine's."""
 
-Mend = Callable[[Tenant], object]
+Story = Callable[[Tenant], None]
 
 
-def goes_on(tenant: Tenant, within: float) -> None:
-    """The download is done, which takes but a moment, and the failure is gone."""
-
-    def downloaded() -> bool:
-        stages = {s["name"]: s["state"] for s in tenant.status().get("stages", [])}
-        return stages.get("download") == "Complete"
-
-    until(downloaded, within)
-    assert tenant.status().get("failure", {}).get("stage") != "download"
-
-
-def test_a_secret_that_is_missing(newcomer: Tenant) -> None:
-    newcomer.apply()
-    failure = newcomer.wait_for_reason("SecretMissing", within=SAID_WITHIN)
+def a_secret_that_is_missing(tenant: Tenant) -> None:
+    tenant.apply()
+    failure = tenant.wait_for_reason("SecretMissing", within=SAID_WITHIN)
     assert 'secret "s3" not found' in failure["message"]
-    newcomer.give_secret()
-    goes_on(newcomer, 90)
+    tenant.give_secret()
+    tenant.goes_on(within=90)
 
 
-def test_a_key_that_is_missing_in_the_secret(newcomer: Tenant) -> None:
-    newcomer.apply_object(
+def a_key_that_is_missing_in_the_secret(tenant: Tenant) -> None:
+    tenant.apply_object(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": {"x": "why"}}
     )
-    newcomer.apply()
-    failure = newcomer.wait_for_reason("SecretMissing", within=SAID_WITHIN)
+    tenant.apply()
+    failure = tenant.wait_for_reason("SecretMissing", within=SAID_WITHIN)
     assert "AWS_ACCESS_KEY_ID" in failure["message"]
-    newcomer.give_secret()
-    goes_on(newcomer, 90)
+    tenant.give_secret()
+    tenant.goes_on(within=90)
 
 
-def test_a_wrong_secret(newcomer: Tenant) -> None:
-    newcomer.give_secret(AWS_SECRET_ACCESS_KEY="wrong")
-    newcomer.apply()
-    failure = newcomer.wait_for_reason("CredentialsInvalid", within=60)
+def a_wrong_secret(tenant: Tenant) -> None:
+    tenant.give_secret(AWS_SECRET_ACCESS_KEY="wrong")
+    tenant.apply()
+    failure = tenant.wait_for_reason("CredentialsInvalid", within=60)
     assert failure["stage"] == "download"
-    newcomer.give_secret()
-    goes_on(newcomer, 120)
+    tenant.give_secret()
+    tenant.goes_on(within=120)
 
 
-def test_a_service_account_that_is_missing(tenant: Tenant) -> None:
+def a_service_account_that_is_missing(tenant: Tenant) -> None:
     tenant.apply(changes={"scheduling": {"serviceAccountName": "tuner"}})
     failure = tenant.wait_for_reason("AdmissionDenied", within=SAID_WITHIN)
     assert failure["message"] == "the ServiceAccount tuner does not exist"
     tenant.kubectl("create", "serviceaccount", "tuner")
-    goes_on(tenant, 120)
+    tenant.goes_on(within=120)
 
 
-def test_a_quota_that_is_used_up(tenant: Tenant) -> None:
+def a_quota_that_is_used_up(tenant: Tenant) -> None:
     tenant.kubectl("create", "quota", "none", "--hard=pods=0")
     tenant.apply()
     failure = tenant.wait_for_reason("QuotaExceeded", within=SAID_WITHIN)
     assert "exceeded quota: none" in failure["message"]
     tenant.kubectl("delete", "quota", "none")
-    goes_on(tenant, 120)
+    tenant.goes_on(within=120)
 
 
-def test_a_quota_on_jobs(tenant: Tenant) -> None:
+def a_quota_on_jobs(tenant: Tenant) -> None:
     tenant.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
     tenant.apply()
     failure = tenant.wait_for_reason("QuotaExceeded", within=SAID_WITHIN)
     assert "exceeded quota: none" in failure["message"]
     tenant.kubectl("delete", "quota", "none")
-    goes_on(tenant, 90)
+    tenant.goes_on(within=90)
 
 
-def test_a_limit_range_that_allows_less(tenant: Tenant) -> None:
+def a_limit_range_that_allows_less(tenant: Tenant) -> None:
     limit = {"type": "Container", "max": {"cpu": "1m"}, "default": {"cpu": "1m"}}
     tenant.apply_object(
         {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "tight"}, "spec": {"limits": [limit]}}
@@ -90,37 +82,37 @@ def test_a_limit_range_that_allows_less(tenant: Tenant) -> None:
     failure = tenant.wait_for_reason("AdmissionDenied", within=SAID_WITHIN)
     assert "maximum cpu usage per Container is 1m" in failure["message"]
     tenant.kubectl("delete", "limitrange", "tight")
-    goes_on(tenant, 120)
+    tenant.goes_on(within=120)
 
 
-def test_a_node_selector_that_no_node_has_is_said_only_when_it_matters(tenant: Tenant) -> None:
+def more_than_any_node_has(tenant: Tenant) -> None:
     tenant.apply(
         changes={"resources": {"download": {"requests": {"cpu": "9000"}, "limits": {"cpu": "9000"}}}}
     )
     failure = tenant.wait_for_reason("Unschedulable", within=SAID_WITHIN)
     assert "Insufficient cpu" in failure["message"]
     tenant.edit("tune", {"resources": {"download": {"requests": None, "limits": None}}})
-    goes_on(tenant, 60)
+    tenant.goes_on(within=60)
 
 
-def test_a_stage_that_uses_more_memory_than_it_may(tenant: Tenant) -> None:
+def a_stage_that_uses_more_memory_than_it_may(tenant: Tenant) -> None:
     little = {"requests": {"memory": "40Mi"}, "limits": {"memory": "40Mi"}}
     tenant.apply(changes={"resources": {"download": little}})
     failure = tenant.wait_for_reason("HostOutOfMemory", within=60)
     assert failure["stage"] == "download"
     tenant.edit("tune", {"resources": {"download": {"requests": None, "limits": None}}})
-    goes_on(tenant, 60)
+    tenant.goes_on(within=60)
 
 
-def test_a_deadline_that_nobody_can_keep(tenant: Tenant) -> None:
+def a_deadline_that_nobody_can_keep(tenant: Tenant) -> None:
     tenant.apply(changes={"activeDeadlineSeconds": 1})
     failure = tenant.wait_for_reason("DeadlineExceeded", within=60)
     assert failure["stage"] == "download"
     tenant.edit("tune", {"activeDeadlineSeconds": 3600})
-    goes_on(tenant, 60)
+    tenant.goes_on(within=60)
 
 
-def test_a_name_that_a_stranger_has(tenant: Tenant) -> None:
+def a_name_that_a_stranger_has(tenant: Tenant) -> None:
     tenant.apply(changes={"suspend": True})
     tenant.wait("Suspended")
     tenant.edit("tune", {"suspend": False})
@@ -131,7 +123,7 @@ def test_a_name_that_a_stranger_has(tenant: Tenant) -> None:
     failure = tenant.wait_for_reason("NameTaken", within=SAID_WITHIN)
     assert name in failure["message"]
     tenant.kubectl("delete", "job", name)
-    goes_on(tenant, 90)
+    tenant.goes_on(within=90)
 
 
 def stranger(name: str) -> dict[str, Any]:
@@ -145,15 +137,55 @@ def stranger(name: str) -> dict[str, Any]:
     }
 
 
-def test_bad_input_is_refused_by_kubectl_with_the_fields_path(tenant: Tenant) -> None:
-    with pytest.raises(Exception, match=r"spec\.training\.lora\.rank.*should be greater than or equal to 1"):
-        tenant.apply(changes={"training": {"lora": {"rank": 0}}})
-
-
-def test_what_the_schema_cannot_see_is_a_condition_before_any_job(tenant: Tenant) -> None:
+def what_the_schema_cannot_see(tenant: Tenant) -> None:
     tenant.apply(changes={"training": {"extraArgs": {"output_dir": "/"}}})
     failure = tenant.wait_for_reason("ConfigInvalid", within=SAID_WITHIN)
     assert failure["message"].startswith("spec.training.extraArgs.output_dir: is not allowed")
     assert tenant.jobs() == []
     tenant.edit("tune", {"training": {"extraArgs": {"output_dir": None}}})
-    goes_on(tenant, 60)
+    tenant.goes_on(within=60)
+
+
+NEWCOMERS: dict[str, Story] = {
+    "a Secret that is missing": a_secret_that_is_missing,
+    "a key that is missing in the Secret": a_key_that_is_missing_in_the_secret,
+    "a wrong Secret": a_wrong_secret,
+}
+"""Stories of tenants who have no Secret yet."""
+STORIES: dict[str, Story] = NEWCOMERS | {
+    "a name that a stranger has": a_name_that_a_stranger_has,
+    "a quota on Jobs": a_quota_on_jobs,
+    "a quota that is used up": a_quota_that_is_used_up,
+    "a ServiceAccount that is missing": a_service_account_that_is_missing,
+    "a LimitRange that allows less": a_limit_range_that_allows_less,
+    "a request that no node can meet": more_than_any_node_has,
+    "a stage that uses more memory than it may": a_stage_that_uses_more_memory_than_it_may,
+    "a deadline that nobody can keep": a_deadline_that_nobody_can_keep,
+    "what the schema can't see is a condition before any Job": what_the_schema_cannot_see,
+}
+
+
+@pytest.fixture(scope="module")
+def lived(installation: Installation, store: Store) -> Iterator[Mapping[str, Future[None]]]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {sentence: pool.submit(live, sentence, installation, store) for sentence in STORIES}
+
+
+def live(sentence: str, installation: Installation, store: Store) -> None:
+    tenant = Tenant(installation, store)
+    try:
+        if sentence not in NEWCOMERS:
+            tenant.give_secret()
+        STORIES[sentence](tenant)
+    finally:
+        tenant.leave()
+
+
+@pytest.mark.parametrize("sentence", STORIES)
+def test_it_is_said_and_goes_on_once_it_is_mended(lived: Mapping[str, Future[None]], sentence: str) -> None:
+    lived[sentence].result()
+
+
+def test_bad_input_is_refused_by_kubectl_with_the_fields_path(tenant: Tenant) -> None:
+    with pytest.raises(Exception, match=r"spec\.training\.lora\.rank.*should be greater than or equal to 1"):
+        tenant.apply(changes={"training": {"lora": {"rank": 0}}})
