@@ -114,12 +114,11 @@ def trusted() -> list[str]:
     return [f"--volume={AUTHORITIES}:{AUTHORITIES}:ro"] if Path(AUTHORITIES).is_file() else []
 
 
-def push(reference: str, registry: str) -> str:
-    """Put the image into a registry; the name it has there."""
-    there = reference.replace(LOCAL, registry.rstrip("/"), 1)
+@functools.cache
+def push(reference: str, there: str) -> None:
+    """Put the image into a registry, once, under the name that it is to have: `HOST/PREFIX/NAME:TAG`."""
     verify = not there.startswith(("localhost:", "127.0.0.1:"))
-    _buildah("push", f"--tls-verify={str(verify).lower()}", reference, f"docker://{there}")
-    return there
+    _buildah("push", f"--tls-verify={str(verify).lower()}", *PACKED, reference, f"docker://{there}")
 
 
 def about(reference: str) -> dict[str, Any]:

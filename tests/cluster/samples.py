@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from cluster import product, storage
-from cluster.process import run, say
+from cluster.process import ServerError, run, say
 from cluster.s3server import S3Endpoint
 from cluster.testbed import Cluster, in_use
 
@@ -22,6 +22,8 @@ DATA = ROOT / "samples" / "data" / "emollm"
 
 def main() -> None:
     with in_use() as cluster:
+        if not cluster.is_ours:
+            raise ServerError("KUBECONFIG names a cluster that pulls its images: make images REGISTRY=…")
         for name in product.NAMES:
             say(f"the image {name} …")
             _offer(cluster, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from cluster import images
-from cluster.client import path_of
+from cluster.client import Document, path_of
 from cluster.s3server import S3Endpoint
 from cluster.testbed import Cluster, in_use
 
@@ -28,10 +28,17 @@ def deploy(cluster: Cluster) -> S3Endpoint:
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
     for document in documents:
         cluster.client.apply(document)
-    cluster.client.wait(path_of(deployment), lambda it: it["status"].get("availableReplicas") == 1)
+    cluster.client.wait(path_of(deployment), _serves)
     secret = cluster.client.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{SERVICE}")["data"]
     keys = (base64.b64decode(secret[name]).decode() for name in ("ROOT_ACCESS_KEY", "ROOT_SECRET_KEY"))
     return S3Endpoint(f"http://{cluster.address(NAMESPACE, SERVICE, PORT)}", *keys)
+
+
+def _serves(deployment: Document) -> bool:
+    """Whether its one pod is there, and is not that of an earlier image, on its way out."""
+    status, generation = deployment["status"], deployment["metadata"]["generation"]
+    counted = [status.get(count) for count in ("observedGeneration", "updatedReplicas", "availableReplicas")]
+    return counted == [generation, 1, 1]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from cluster import images
+from cluster import images, packages
 from cluster.build import binary, cache
 from cluster.client import Client
 from cluster.process import Process, ServerError, fetch, free_port
@@ -48,14 +48,17 @@ class Cluster:
     def offer(self, reference: str) -> str:
         """See that pods can run the image, and return the name that they know it by."""
         if self._own is None:
-            return images.push(reference, _registry())
+            there = reference.replace(images.LOCAL, _registry(), 1)
+            images.push(reference, there)
+            return there
         self._own.offer(reference)
         return reference
 
     def offer_as(self, reference: str, other: str) -> None:
-        """See that pods can run the image by a name of our choice."""
+        """See that pods can run the image by a name of our choice, where they look for names like it."""
         if self._own is None:
-            raise ServerError("KUBECONFIG names a cluster that pulls its images: make images REGISTRY=…")
+            images.push(reference, other)
+            return
         self._own.offer(reference)
         self._own.alias(reference, other)
 
@@ -84,6 +87,8 @@ def in_use(in_sight: Callable[[], AbstractContextManager[None]] = nullcontext) -
         kubeconfig = os.environ.get("KUBECONFIG", "")
         own = SingleNode()
         if kubeconfig not in ("", str(own.kubeconfig)):
+            packages.become_administrator(packages.NOT_FOR_IMAGES)
+            packages.ensure(packages.FOR_IMAGES)
             yield Cluster(Path(kubeconfig), None, leave)
         else:
             leave.enter_context(_shared(own, in_sight))
@@ -146,7 +151,7 @@ def _do(what: str) -> None:
 
 
 def _registry() -> str:
-    registry = os.environ.get(REGISTRY, "")
+    registry = os.environ.get(REGISTRY, "").rstrip("/")
     if not registry:
         raise ServerError(
             f"KUBECONFIG names a cluster that pulls its images: set {REGISTRY} to a registry"

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.process import ServerError
 from cluster.s3server import S3Endpoint
 from cluster.testbed import Cluster
-from e2e.installation import Installation
+from e2e.installation import DEFINITION, Installation
 from e2e.tenant import Store, Tenant
 
 
@@ -15,6 +16,8 @@ from e2e.tenant import Store, Tenant
 def installation(cluster: Cluster) -> Iterator[Installation]:
     """The operator, installed by its chart from the images that users build."""
     made = Installation(cluster)
+    if not cluster.is_ours and made.is_there():
+        raise ServerError(f"the cluster that KUBECONFIG names has {DEFINITION}, which tests would remove")
     made.install()
     yield made
     made.uninstall()
@@ -34,13 +37,5 @@ def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
     """A namespace of its own, in which pods must be restricted, with the Secret of the store."""
     made = Tenant(installation, store)
     made.give_secret()
-    yield made
-    made.leave()
-
-
-@pytest.fixture
-def newcomer(installation: Installation, store: Store) -> Iterator[Tenant]:
-    """A tenant who has no Secret yet."""
-    made = Tenant(installation, store)
     yield made
     made.leave()

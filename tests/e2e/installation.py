@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from chart.helm import CHARTS, OPERATOR, given, helm
@@ -12,6 +13,7 @@ from cluster.process import run
 from cluster.testbed import Cluster
 
 NAMESPACE = "lorafinetune-system"
+DEFINITION = "lorafinetunes.lorafinetune.dev"
 T = TypeVar("T")
 
 
@@ -21,25 +23,29 @@ class Installation:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
+    def install(self, values: Mapping[str, Any] | None = None, chart: Path = CHARTS / OPERATOR) -> None:
         """Installs the chart or upgrades it, and waits until the operator is ready."""
         helm(
             "upgrade",
             OPERATOR,
-            str(CHARTS / OPERATOR),
+            str(chart),
             "--install",
             "--create-namespace",
             "--wait",
             "--timeout=3m",
             f"--namespace={NAMESPACE}",
             f"--kubeconfig={self.cluster.kubeconfig}",
-            *given(self._images() | dict(values or {})),
+            *given(self.images(product.product()) | dict(values or {})),
         )
 
     def uninstall(self) -> None:
         helm("uninstall", OPERATOR, f"--namespace={NAMESPACE}", f"--kubeconfig={self.cluster.kubeconfig}")
-        self.kubectl("delete", "crd", "lorafinetunes.lorafinetune.dev")
+        self.kubectl("delete", "crd", DEFINITION)
         self.kubectl("delete", "namespace", NAMESPACE)
+
+    def is_there(self) -> bool:
+        """Whether the cluster knows our resource, whoever installed it."""
+        return bool(self.kubectl("get", "crd", DEFINITION, "--ignore-not-found"))
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints. A refusal is a CommandError with its message."""
@@ -59,10 +65,11 @@ class Installation:
 
         return until(ready, 120)
 
-    def _images(self) -> dict[str, Any]:
+    def images(self, references: Mapping[str, str]) -> dict[str, Any]:
+        """The values of the chart that have it use these images, by the names that it has for them."""
         values: dict[str, Any] = {}
-        for name in product.NAMES:
-            registry, repository, tag = split(self.cluster.offer(product.image(name)))
+        for name, reference in references.items():
+            registry, repository, tag = split(self.cluster.offer(reference))
             values |= {
                 "images.registry": registry,
                 f"images.{name}.repository": repository,
