@@ -17,12 +17,17 @@ def image(name: str) -> str:
 
     The training image alone takes three minutes and 7 GB then, so of each no older one is kept.
     """
+    return build(ROOT, name, name)
+
+
+def build(root: Path, name: str, called: str) -> str:
+    """One of NAMES from the repository at a place."""
     arguments = {"BASE": images.base(), **ABOUT}
-    return images.build(name, ROOT, dockerfile(name), arguments, kept=1)
+    return images.build(called, root, dockerfile(name, root), arguments, kept=1)
 
 
-def dockerfile(name: str) -> Path:
-    return ROOT / "images" / name / "Dockerfile"
+def dockerfile(name: str, root: Path = ROOT) -> Path:
+    return root / "images" / name / "Dockerfile"
 
 
 def product() -> dict[str, str]:
