@@ -32,7 +32,7 @@ class Upgrade:
 def upgrade(installation: Installation, store: Store) -> Iterator[Upgrade]:
     """From an installation that was made by the commit before, and by nothing else, to ours."""
     if not (commit := previous.commit()):
-        pytest.skip("the commit before this one is not here to upgrade from: the clone is a shallow one")
+        pytest.skip("git has no commit before this one to upgrade from: the clone may be a shallow one")
     installation.uninstall()
     with previous.checked_out(commit) as before:
         installation.install(installation.images(before.images), before.chart)
