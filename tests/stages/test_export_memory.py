@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.export.measure import OURS, PEER, Task, perform
+from bench.export.measure import OURS, PEER, Task, peak_bytes, perform
 from bench.export.model import Shape, fill_store
 from stages.test_export import assert_equal, load
 
@@ -14,14 +14,8 @@ SHAPE = Shape(layers=1, hidden=512, intermediate=1024, vocabulary=2**18, heads=8
 MEGABYTE = 10**6
 
 
-def peak_bytes() -> int:
-    """Largest size of this process since `forget_peak`."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
-    return int(line.split()[1]) * 1024
-
-
 def forget_peak() -> int:
-    """Its size now."""
+    """Forgets the largest size of this process; gives its size now."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_bytes()
 

@@ -2,8 +2,8 @@
 `python -m bench.export`.
 
 Every measurement is a process of its own that begins with the model's files on the disk and not in the
-memory, and ends with the result on the disk. LLaMA-Factory needs the whole model in memory: where the machine
-has not enough, it is measured at half the depth.
+memory, and ends with the result on the disk. What importing takes stands apart. LLaMA-Factory needs the whole
+model in memory: where the machine has not enough, it is measured at half the depth.
 """
 
 import multiprocessing
@@ -49,6 +49,7 @@ def row(name: str, megabytes: float, what: str, cost: Cost, copy: Cost) -> Row:
     return {
         "model": name,
         "what": what,
+        "start s": round(cost.start, 1),
         "seconds": round(cost.seconds, 1),
         "MB/s": round(megabytes / cost.seconds),
         "times the copy": round(cost.seconds / copy.seconds, 2),
