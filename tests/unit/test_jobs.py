@@ -69,6 +69,11 @@ def test_every_job_passes_pod_security_restricted_and_never_retries_itself(stage
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_dies_leaves_the_end_of_its_log(stage: StageName) -> None:
+    assert container(make(stage))["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_decodes_the_arguments_that_its_job_carries(stage: StageName) -> None:
     text = environment(make(stage))[ARGUMENTS_VARIABLE]
     assert ARGUMENTS[stage].model_validate_json(text).encode() == json.loads(text)

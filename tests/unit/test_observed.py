@@ -196,6 +196,30 @@ def test_observation(sentence: str) -> None:
     assert (seen.state, name) == (state, outcome or "NoneType")
 
 
+LOG = """10:00 INFO lorafinetune: reading s3://bucket/rows
+Traceback (most recent call last):
+ImportError: libcudart.so.12: cannot open shared object file
+"""
+WITHOUT_A_WORD: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "the exit code, and the end of the log": (
+        [a_pod("Failed", exitCode=139, message=LOG)],
+        f"exit code 139; its log ends:\n{LOG.strip()}",
+    ),
+    "the exit code alone where the log is empty": ([a_pod("Failed", exitCode=137)], "exit code 137"),
+    "what the Job says where there is no pod": ([], "no pod was made"),
+}
+
+
+@pytest.mark.parametrize("sentence", WITHOUT_A_WORD)
+def test_a_stage_that_ended_without_a_word_is_told_with(sentence: str) -> None:
+    pods, said = WITHOUT_A_WORD[sentence]
+    outcome = (
+        observe("uid-1", [a_job("Failed", message="no pod was made")], pods, [], NOW).jobs["job"].outcome
+    )
+    assert isinstance(outcome, StageError)
+    assert (outcome.reason, outcome.message) == (Reason.INTERNAL, f"the stage ended without a word: {said}")
+
+
 def waiting(reason: str, message: str = "", **status: Any) -> dict[str, Any]:
     """A pod whose container waits."""
     pod = a_pod("Pending")

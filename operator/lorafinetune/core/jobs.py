@@ -207,7 +207,7 @@ def _container(step: Step, arguments: StageArguments, resource: LoRAFineTune, se
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "terminationMessagePolicy": "File",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": list(_mounts(settings)),
     }
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError
+from lorafinetune.core.logtail import log_tail
 
 Object = Mapping[str, Any]
 
@@ -67,12 +68,17 @@ def failure_of_job(condition: Object) -> StageError | None:
 
 
 def failure_without_words(conditions: Mapping[str, Object], pods: list[Object]) -> StageError:
-    """Why a Job failed whose pods, newest first, say nothing. conditions: of the Job, by type."""
-    codes = [state.get("exitCode") for state in terminated(pods)]
-    if codes and codes[0] == ExitCode.STOPPED:
+    """Why a Job failed whose pods, newest first, say nothing that we understand. conditions: of the Job, by
+    type. What stands in the place of our message is the end of the log."""
+    ended = next(iter(terminated(pods)), None)
+    if ended is None:
+        said = conditions["Failed"].get("message", "no pod")
+        return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
+    if ended.get("exitCode") == ExitCode.STOPPED:
         return StageError(Reason.PREEMPTED, "the stage stopped early")
-    said = f"exit code {codes[0]}" if codes else conditions["Failed"].get("message", "no pod")
-    return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
+    message = f"the stage ended without a word: exit code {ended.get('exitCode')}"
+    log = log_tail(str(ended.get("message", "")))
+    return StageError(Reason.INTERNAL, f"{message}; its log ends:\n{log}" if log else message)
 
 
 def failure_of(pod: Object) -> StageError | None:
