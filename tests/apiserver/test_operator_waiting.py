@@ -15,6 +15,7 @@ from lorafinetune.core.jobs import QUEUE_LABEL
 
 MENDED_WITHIN = 300.0
 """Seconds. The documentation promises ten minutes; it is the Job controller that waits, longer each time."""
+SAID_WITHIN = 10.0
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 QUEUED: dict[str, Any] = {"scheduling": {"queueName": "gpus"}}
 
@@ -128,6 +129,27 @@ def test_a_pod_that_outlives_its_job_keeps_the_next_training_from_beginning(runs
     assert runs.jobs_of("behind", "train") == []
     runs.remove(pod)
     finish_from_training(runs, "behind")
+
+
+def test_a_pod_that_is_evicted_is_told_at_once_and_once(runs: Namespace) -> None:
+    training = training_of(runs, "evicted")
+    pod = runs.pod(training)
+    runs.run(pod)
+    name = pod["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    evicted = time.monotonic()
+    runs.client.request("POST", runs.path("pods", name) + "/eviction", eviction)
+    runs.until("evicted", "Ready", "Preempted")
+    assert time.monotonic() - evicted < SAID_WITHIN
+    failure = runs.status("evicted")["failure"]
+    assert failure["message"].startswith(f"the pod {name} was evicted or preempted: ")
+    assert failure["hint"] == Reason.PREEMPTED.facts.hint
+    runs.end(pod, error(Reason.PREEMPTED, "stopped at step 3"))
+    runs.remove(pod)
+    runs.until("evicted", "Ready", "Train")
+    assert runs.told("evicted", "Preempted") == 1
+    finish_from_training(runs, "evicted")
+    assert [uid(job) for job in runs.jobs_of("evicted", "train")] == [uid(training)]
 
 
 def test_a_node_that_does_not_answer_is_told_and_the_run_goes_on_once_it_does(

@@ -33,6 +33,11 @@ def goes_on(tenant: Tenant, resumes: int) -> None:
     until(lambda: tenant.status()["checkpoint"]["step"] > step, 120)
 
 
+def preemptions(tenant: Tenant) -> list[str]:
+    """What the Events say of pods that were taken away."""
+    return [message for reason, message in tenant.events() if reason == "Preempted"]
+
+
 def test_it_shows_how_far_it_is(tenant: Tenant) -> None:
     status = until(lambda: tenant.status() if tenant.status().get("loss") else {}, 60)
     assert 0 < status["training"]["step"] < status["training"]["totalSteps"] == STEPS
@@ -52,6 +57,8 @@ def test_an_operator_that_is_killed_is_not_missed(tenant: Tenant, installation: 
 def test_a_pod_that_is_deleted_is_replaced_and_goes_on(tenant: Tenant) -> None:
     tenant.kubectl("delete", "pod", tenant.running_pod("train"), "--wait=false")
     goes_on(tenant, resumes=1)
+    (told,) = preemptions(tenant)
+    assert "checkpoint" in told
 
 
 def test_a_pod_that_is_evicted_is_replaced_and_goes_on(tenant: Tenant) -> None:
@@ -59,7 +66,10 @@ def test_a_pod_that_is_evicted_is_replaced_and_goes_on(tenant: Tenant) -> None:
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
     path = f"/api/v1/namespaces/{tenant.namespace}/pods/{pod}/eviction"
     tenant.installation.cluster.client.request("POST", path, eviction)
+    told = until(lambda: [message for message in preemptions(tenant) if pod in message], 10)
+    assert told == [f"the pod {pod} was evicted or preempted: Eviction API: evicting"]
     goes_on(tenant, resumes=2)
+    assert len(preemptions(tenant)) == 2
 
 
 def test_a_suspended_one_leaves_after_a_checkpoint_and_goes_on_when_resumed(tenant: Tenant) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.pods import JOB_LABEL
 
@@ -93,8 +94,9 @@ def wrong(seen: Seen) -> list[str]:
 def _untrue(seen: Seen, at: int, status: Object) -> Iterator[str]:
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     states = {stage["name"]: stage for stage in status.get("stages", [])}
-    if "failure" in status or conditions.get("Failed") == "True":
-        yield f"a failure that nobody had: {status.get('failure')}"
+    failure = status.get("failure", {})
+    if failure.get("reason", Reason.PREEMPTED) != Reason.PREEMPTED or conditions.get("Failed") == "True":
+        yield f"a failure that nobody had: {failure}"
     if conditions.get("Complete") == "True" and complete(status) < len(STAGES):
         yield "Complete before its stages"
     for stage in states.values():

@@ -37,9 +37,12 @@ def a_pod(phase: str = "Running", **terminated: Any) -> dict[str, Any]:
     }
 
 
-def evicted() -> dict[str, Any]:
-    pod = a_pod("Failed", exitCode=143)
-    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+def evicted(phase: str = "Failed") -> dict[str, Any]:
+    """A pod that is taken away, or was."""
+    pod = a_pod("Running") if phase == "Running" else a_pod(phase, exitCode=143)
+    condition = {"type": "DisruptionTarget", "status": "True", "message": "Eviction API: evicting"}
+    pod["status"]["conditions"] = [condition]
+    pod["metadata"] |= {"name": "tune-1", "creationTimestamp": "2026-11-24T10:00:00Z"}
     return pod
 
 
@@ -270,6 +273,8 @@ BACK_OFF = (
     '"registry.example/train:1": not found'
 )
 
+EVICTION = "the pod tune-1 was evicted or preempted: Eviction API: evicting"
+
 TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None, str]] = {
     "a pod that runs has no trouble": ([a_pod()], [], None, ""),
     "a pod whose container is being created has none": ([waiting("ContainerCreating")], [], None, ""),
@@ -329,6 +334,27 @@ TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None,
         "NodeLost",
         "the pod does not end: the node node-7 does not answer",
     ),
+    "a pod that is being evicted is told, and why": ([evicted("Running")], [], "Preempted", EVICTION),
+    "a pod that was evicted is told until another replaces it": ([evicted()], [], "Preempted", EVICTION),
+    "a pod that was replaced is told no more": (
+        [{**a_pod("Pending"), "metadata": born("11:00")}, evicted()],
+        [],
+        None,
+        "",
+    ),
+    "a pod that ended well before it was evicted is none that was": ([evicted("Succeeded")], [], None, ""),
+    "an evicted pod that does not go is on a node that is lost": (
+        [{**evicted("Running"), **{n: leaving_since(seconds=61)[n] for n in ("metadata", "spec")}}],
+        [],
+        "NodeLost",
+        "the pod does not end: the node node-7 does not answer",
+    ),
+    "what keeps an evicted pod from being replaced counts for more": (
+        [evicted()],
+        [warning("FailedCreate", ACCOUNT)],
+        "AdmissionDenied",
+        "the ServiceAccount tuner does not exist",
+    ),
     "a quota that is used up is told by the Job's events": (
         [],
         [warning("FailedCreate", QUOTA)],
@@ -377,6 +403,11 @@ def test_trouble(sentence: str) -> None:
     trouble = observe("uid-1", [a_job()], pods, events, NOW).jobs["job"].trouble
     told = (None, "") if trouble is None else (str(trouble.reason), trouble.message)
     assert told == (reason, message)
+
+
+def test_a_job_that_its_queue_holds_is_queued_and_no_more() -> None:
+    queued = a_job() | {"spec": {"suspend": True}}
+    assert observe("uid-1", [queued], [evicted("Running")], [], NOW).jobs["job"].trouble is None
 
 
 def test_annotations_are_read() -> None:

@@ -627,6 +627,46 @@ def test_a_run_that_waits_says_so_once(sentence: str) -> None:
     assert [(e.type, e.reason, e.message) for e in events] == [("Warning", reason, message)]
 
 
+def test_each_pod_that_is_taken_away_is_told_once() -> None:
+    world = World()
+    run_until("train")(world)
+    world.events.clear()
+    messages = [f"the pod tune-{letter} was evicted or preempted" for letter in "ab"]
+    for message in messages:
+        world.trouble(Reason.PREEMPTED, message)
+        for _ in range(3):
+            world.reconcile()
+    world.trouble(None)
+    world.reconcile()
+    warned = [(event.reason, event.message) for event in world.events if event.type == "Warning"]
+    assert warned == [("Preempted", message) for message in messages]
+    assert (world.status.stage, world.status.failure) == ("Train", None)
+
+
+def test_a_pod_that_is_taken_away_is_looked_at_again_for_its_node_may_be_lost() -> None:
+    world = World()
+    world.settle()
+    job = world.active()
+    assert job is not None
+    world.jobs[job.name] = replace(job, leaving_pods=1, trouble=StageError(Reason.PREEMPTED, "evicted"))
+    assert world.reconcile().check_again == timedelta(seconds=30)
+
+
+def test_a_job_that_ended_by_preemption_says_so_with_a_hint_and_goes_on() -> None:
+    world = World()
+    run_until("train")(world)
+    world.fail(Reason.PREEMPTED, "saved a checkpoint at step 7 of 30")
+    told = world.reconcile()
+    failure = world.status.failure
+    assert failure is not None
+    assert (failure.reason, failure.hint) == ("Preempted", Reason.PREEMPTED.facts.hint)
+    assert [(e.type, e.reason, e.message) for e in told.events] == [
+        ("Warning", "Preempted", "saved a checkpoint at step 7 of 30")
+    ]
+    assert "Preempted" not in {event.reason for event in world.reconcile().events}
+    assert (world.settle().stage, world.status.failure) == ("Train", None)
+
+
 def test_a_run_that_waits_no_longer_has_no_failure() -> None:
     world = World()
     world.settle()

@@ -178,8 +178,8 @@ FACTS: Final = {
         Retry.NEVER,
     ),
     Reason.PREEMPTED: Facts(
-        "The stage was asked to leave, and left after a checkpoint.",
-        "Nothing needs to be done: the run goes on from the checkpoint.",
+        "The pod of a stage was evicted, preempted or deleted; a training saves a checkpoint first.",
+        "Nothing needs to be done: the run goes on by itself, a training from its last checkpoint.",
         Retry.FREE,
     ),
     Reason.SUPERSEDED: Facts(

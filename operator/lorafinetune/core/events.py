@@ -6,6 +6,7 @@ They come from the difference alone, so nothing is said twice.
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import BaseModelSource
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.conditions import Situation
@@ -66,7 +67,7 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
 
 
 def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation) -> tuple[Event, ...]:
-    if situation.kind == "Waiting":
+    if situation.kind == "Waiting" or (situation.kind == "Stopping" and after.failure):
         return _of_waiting(before, after, situation)
     if before.stage == after.stage and before.observed_generation == after.observed_generation:
         return ()
@@ -82,9 +83,11 @@ def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Si
 def _of_waiting(
     before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation
 ) -> tuple[Event, ...]:
-    """Why a stage does not get on, where nothing has been said of it yet."""
-    said = {condition.reason for condition in before.conditions}
+    """Why a stage does not get on, where nothing has been said of it yet. Each preemption is told: the words
+    of another reason may change while it stays."""
+    said = {condition.reason: condition.message for condition in before.conditions}
     retried = any(s.attempts > stage_status(before, s.name).attempts for s in after.stages)
-    if situation.reason in said or retried:
+    is_same = situation.reason != Reason.PREEMPTED or said.get(situation.reason) == situation.message
+    if retried or (situation.reason in said and is_same):
         return ()
     return (Event("Warning" if after.failure else "Normal", situation.reason, situation.message),)

@@ -136,10 +136,10 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     if _has_no_image(observed) and _would_differ(given, turn, current, observed):
         return turn.stop(stage, [observed], "the Job is made anew with another image")
     recorded = _begun(given, turn, observed)
+    again = LOOK_AGAIN if observed.leaving_pods else None
     if observed.trouble:
-        return turn.with_stage(recorded).wait(stage, observed.trouble)
-    if observed.leaving_pods:
-        turn = replace(turn, check_again=LOOK_AGAIN)
+        return turn.with_stage(recorded).wait(stage, observed.trouble, again)
+    turn = replace(turn, check_again=again)
     if observed.state == "queued":
         waiting = recorded.model_copy(update={"state": "Waiting"})
         situation = Situation("Waiting", QUEUED, "the training waits in its queue", stage)
@@ -181,7 +181,7 @@ def _lost(given: Input, turn: Turn, observed: ObservedJob) -> Turn:
 def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
     retry = error.reason.facts.retry
     if retry is Retry.FREE:
-        return turn.stop(observed.stage, [observed], error.message)
+        return turn.stop(observed.stage, [observed], error.message, error)
     made_for = (observed.generation, observed.refresh)
     if made_for != (given.resource.metadata.generation, refresh_of(given.resource)):
         return turn.stop(observed.stage, [observed], "tried again after an edit")

@@ -14,6 +14,7 @@ from lorafinetune.api.status import StageName
 from lorafinetune.contract.outcome import Result, StageError, decode_message
 from lorafinetune.core.pods import (
     controller_of,
+    disruption_of,
     failure_of,
     failure_of_job,
     failure_without_words,
@@ -132,7 +133,7 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         leaving_pods=sum(is_leaving(pod) for pod in pods),
         refresh=notes.get(REFRESH_ANNOTATION, ""),
         has_ttl=job.get("spec", {}).get("ttlSecondsAfterFinished") is not None,
-        trouble=None if state in ("complete", "failed") else _trouble(job, pods, events, now),
+        trouble=_trouble(state, job, pods, events, now),
         wordless=_is_wordless(state, outcome, pods),
     )
 
@@ -173,9 +174,15 @@ def _words(stage: StageName, pod: Object) -> Outcome | None:
     return next((words for words in said if words), None)
 
 
-def _trouble(job: Object, pods: list[Object], events: tuple[Object, ...], now: datetime) -> StageError | None:
+def _trouble(
+    state: str, job: Object, pods: list[Object], events: tuple[Object, ...], now: datetime
+) -> StageError | None:
+    """What keeps a Job from getting on. One that leaves, or that its queue holds, loses its pods anyway."""
+    if state in ("complete", "failed"):
+        return None
     alive = [pod for pod in pods if not has_ended(pod)]
-    return trouble_of_pods(alive, now) or trouble_of_warnings(job, alive, events)
+    trouble = trouble_of_pods(alive, now) or trouble_of_warnings(job, alive, events)
+    return trouble or (disruption_of(pods) if state == "active" else None)
 
 
 def _last_transition(conditions: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,8 @@ Object = Mapping[str, Any]
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 LOST_AFTER: Final = timedelta(seconds=60)
 """A pod that is still there this long after it should have ended is on a node that does not answer."""
+DISRUPTED: Final = "DisruptionTarget"
+"""Condition of a pod that is evicted, preempted or driven off its node."""
 NO_IMAGE: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
@@ -91,11 +93,26 @@ def failure_of(pod: Object) -> StageError | None:
         return StageError(Reason.DISK_FULL, f"the pod was evicted: {_brief(message)}")
     if reason.startswith(REJECTED):
         return StageError(Reason.UNSCHEDULABLE, f"the node refused the pod: {_brief(message) or reason}")
-    if reason == "Evicted" or _condition(pod, "DisruptionTarget"):
-        return StageError(Reason.PREEMPTED, "the pod was evicted or preempted")
+    if reason == "Evicted" or _condition(pod, DISRUPTED):
+        return _taken_away(pod)
     if pod["metadata"].get("deletionTimestamp"):
         return StageError(Reason.PREEMPTED, "the pod was deleted")
     return None
+
+
+def disruption_of(pods: list[Object]) -> StageError | None:
+    """Why the cluster takes, or took, the newest of the pods away, where nothing has replaced it yet."""
+    if not pods or pods[0].get("status", {}).get("phase") == "Succeeded":
+        return None
+    return _taken_away(pods[0]) if _condition(pods[0], DISRUPTED) else None
+
+
+def _taken_away(pod: Object) -> StageError:
+    """It names its pod, so that each is told, and says why, where the cluster does."""
+    why = str((_condition(pod, DISRUPTED) or pod["status"]).get("message", ""))
+    name = pod["metadata"].get("name", "")
+    told = f"the pod {name} was evicted or preempted"
+    return StageError(Reason.PREEMPTED, f"{told}: {_brief(why)}" if why else told)
 
 
 def trouble_of_pods(alive: Iterable[Object], now: datetime) -> StageError | None:

@@ -52,8 +52,10 @@ class Turn:
     def with_stage(self, changed: StageStatus) -> "Turn":
         return replace(self, status=with_stage(self.status, changed))
 
-    def stop(self, stage: StageName, jobs: Iterable[ObservedJob], message: str) -> "Turn":
-        """Asks Jobs to leave, and waits until nothing of them is left."""
+    def stop(
+        self, stage: StageName, jobs: Iterable[ObservedJob], message: str, error: StageError | None = None
+    ) -> "Turn":
+        """Asks Jobs to leave, and waits until nothing of them is left. error: why, where they ended so."""
         leaving = tuple(jobs)
         going = tuple(j.name for j in leaving if j.state != "leaving" and j.name not in self.delete)
         stuck = next((j.trouble for j in leaving if j.state == "leaving" and j.trouble), None)
@@ -66,7 +68,8 @@ class Turn:
             self.with_stage(stopping),
             delete=self.delete + going,
             check_again=STUCK_AFTER,
-            situation=Situation("Stopping", "Stopping", message, stage),
+            situation=Situation("Stopping", error.reason if error else "Stopping", message, stage),
+            error=error,
         )
 
     def wait(self, stage: StageName, error: StageError, again: timedelta | None = None) -> "Turn":
