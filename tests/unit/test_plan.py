@@ -858,7 +858,13 @@ def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history:
 
 
 def assert_told_truly(world: World) -> None:
-    """One Job at most runs, and none once the run has ended or is said to be suspended."""
+    """One Job at most runs, and none once the run has ended or is said to be suspended. Everything that is
+    said is said of the generation that is there, an end too."""
+    generation = world.resource.metadata.generation
+    spoken_of = {condition.observed_generation for condition in world.status.conditions}
+    assert spoken_of | {world.status.observed_generation} == {generation}
+    ends = conditions(world.status) & {"Complete", "Failed", "Suspended"}
+    assert ends == {world.status.stage} & {"Complete", "Failed", "Suspended"}
     states = [job.state for job in world.jobs.values()]
     assert states.count("active") <= 1
     if world.status.stage in ("Complete", "Failed"):
