@@ -11,6 +11,7 @@ from builders import error, result
 from cluster.apiserver import ApiServer
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import STAGES
 from lorafinetune.shell.working import RESYNC
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
@@ -26,6 +27,24 @@ def test_a_run_goes_through_its_stages_to_complete(runs: Namespace) -> None:
     assert runs.told("whole", "StageStarted") == 4
     assert runs.told("whole", "StageComplete") == 4
     assert runs.told("whole", "Complete") == 1
+
+
+def test_a_life_is_counted_once(runs: Namespace, operator: Operator) -> None:
+    def counted() -> list[float]:
+        stages = (
+            operator.metric("lorafinetune_stage_duration_seconds_count", stage=stage, cache_hit="false")
+            for stage in STAGES
+        )
+        ended = operator.metric("lorafinetune_runs_ended_total", state="Complete", reason="Complete")
+        return [ended, operator.metric("lorafinetune_queue_wait_seconds_count"), *stages]
+
+    once_more = [count + 1 for count in counted()]
+    runs.apply("counted")
+    runs.finish_all("counted")
+    runs.wait(lambda: counted() >= once_more)
+    assert counted() == once_more
+    assert operator.metric("lorafinetune_runs", state="Complete") >= 1
+    assert operator.metric("lorafinetune_reconcile_errors_total", kind="bug") == 0
 
 
 def test_a_jobs_ttl_comes_after_its_result(runs: Namespace) -> None:

@@ -124,6 +124,7 @@ def test_others_that_write_the_same_resource_do_not_keep_it_from_ending(
         "lorafinetune_api_calls_total", resource="lorafinetunes/status", code="409"
     )
     assert conflicts > 0
+    assert own_operator.metric("lorafinetune_reconcile_errors_total", kind="changed") > 0
     assert own_namespace.told("contested", "StageComplete") == 4
 
 

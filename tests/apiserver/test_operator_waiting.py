@@ -15,6 +15,8 @@ from lorafinetune.core.jobs import QUEUE_LABEL
 
 MENDED_WITHIN = 300.0
 """Seconds. The documentation promises ten minutes; it is the Job controller that waits, longer each time."""
+HELD = 2.0
+"""Seconds in a queue; the times of a Job are whole seconds."""
 SAID_WITHIN = 10.0
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 QUEUED: dict[str, Any] = {"scheduling": {"queueName": "gpus"}}
@@ -51,18 +53,23 @@ def admit(runs: Namespace, job: Object) -> None:
     runs.client.request("PATCH", where, {"spec": {"suspend": False}}, MERGE)
 
 
-def test_a_training_that_its_queue_holds_is_told_and_goes_on_when_it_is_let_go(runs: Namespace) -> None:
+def test_a_training_that_its_queue_holds_is_told_and_goes_on_when_it_is_let_go(
+    runs: Namespace, operator: Operator
+) -> None:
+    waited = operator.metric("lorafinetune_queue_wait_seconds_sum")
     job = training_of(runs, "queued", QUEUED)
     assert (job["spec"]["suspend"], job["metadata"]["labels"][QUEUE_LABEL]) == (True, "gpus")
     assert runs.until("queued", "Queued")["reason"] == "Queued"
     assert runs.condition("queued", "Ready")["reason"] == "Queued"
     assert runs.condition("queued", "Reconciling")["status"] == "True"
     assert runs.status("queued")["stages"][2]["state"] == "Waiting"
+    time.sleep(HELD)
     admit(runs, job)
     runs.run(runs.pod(job))
     runs.until("queued", "Ready", "Train")
     assert not runs.condition("queued", "Queued")
     finish_from_training(runs, "queued")
+    assert operator.metric("lorafinetune_queue_wait_seconds_sum") - waited >= HELD - 1
 
 
 def test_a_queued_training_is_made_anew_after_an_edit(runs: Namespace) -> None:
