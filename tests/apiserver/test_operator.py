@@ -12,8 +12,10 @@ from cluster.apiserver import ApiServer
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import STAGES
+from lorafinetune.core.jobs import Settings
 from lorafinetune.shell.working import RESYNC
 
+PAUSE = Settings().first_retry_after.total_seconds()
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 
 
@@ -65,6 +67,27 @@ def test_a_failure_is_told_with_its_reason_and_hint(runs: Namespace) -> None:
     assert failure["message"] == "rows.json:7: is empty"
     assert failure["hint"] == Reason.DATASET_INVALID.facts.hint
     assert runs.told("bad-rows", "DatasetInvalid") == 1
+
+
+def test_a_store_that_stays_away_is_tried_again_after_a_pause_and_fails_after_max_retries(
+    runs: Namespace,
+) -> None:
+    runs.apply("away", {"maxRetries": 1})
+    first = runs.job("away", "download")
+    runs.end(runs.pod(first), error(Reason.STORAGE_UNAVAILABLE, "http://s3:7070 does not answer"))
+    failed = time.monotonic()
+    runs.until("away", "Ready", "StorageUnavailable")
+    assert runs.condition("away", "Reconciling")["status"] == "True"
+    assert runs.status("away")["failure"]["hint"] == Reason.STORAGE_UNAVAILABLE.facts.hint
+    assert runs.status("away")["stages"][0]["attempts"] == 1
+    second = runs.job("away", "download", other_than=first)
+    assert time.monotonic() - failed > PAUSE - 2, "whole seconds of two clocks"
+    runs.end(runs.pod(second), error(Reason.STORAGE_UNAVAILABLE, "http://s3:7070 does not answer"))
+    runs.until("away", "Failed", "StorageUnavailable")
+    assert runs.status("away")["stages"][0]["attempts"] == 2
+    assert [runs.told("away", reason) for reason in ("StageRetried", "StorageUnavailable")] == [1, 1]
+    time.sleep(2)
+    assert [job["metadata"]["uid"] for job in runs.jobs_of("away")] == [second["metadata"]["uid"]]
 
 
 def test_a_suspended_run_is_told_when_its_pod_is_gone_and_goes_on_when_resumed(runs: Namespace) -> None:
