@@ -1,13 +1,10 @@
-"""The plan, as a table of situations and a property over random histories."""
+"""The plan, as a table of situations."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
@@ -403,13 +400,13 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         [],
     ),
     "a name that a stranger's Job has is waited for": (
-        [lambda w: setattr(w, "taken", frozenset({first_job(w)})), World.reconcile],
+        [lambda w: w.blocked.update({first_job(w): None}), World.reconcile],
         "Download",
         {"Reconciling"},
         [],
     ),
     "a Job that the cluster refuses is waited for": (
-        [lambda w: w.refused.update({first_job(w): "exceeded quota: jobs"}), World.reconcile],
+        [lambda w: w.blocked.update({first_job(w): "exceeded quota: jobs"}), World.reconcile],
         "Download",
         {"Reconciling"},
         [],
@@ -586,13 +583,13 @@ WAITS: dict[str, tuple[list[Step], str, str, str]] = {
         "Create it with the keys that the connection needs; the run then goes on within a minute.",
     ),
     "for a quota on Jobs": (
-        [lambda w: w.refused.update({first_job(w): "exceeded quota: jobs"})],
+        [lambda w: w.blocked.update({first_job(w): "exceeded quota: jobs"})],
         "QuotaExceeded",
         "exceeded quota: jobs",
         Reason.QUOTA_EXCEEDED.facts.hint,
     ),
     "for a name": (
-        [lambda w: setattr(w, "taken", frozenset({first_job(w)}))],
+        [lambda w: w.blocked.update({first_job(w): None})],
         "NameTaken",
         "a Job {job} that is not ours exists in the namespace team-a",
         Reason.NAME_TAKEN.facts.hint,
@@ -790,90 +787,3 @@ def test_what_is_refused_on_a_cpu_is_not_validated() -> None:
     validated = next(c for c in world.status.conditions if c.type == "Validated")
     said = "rows.json:7: output: is empty"
     assert (validated.status, validated.reason, validated.message) == ("False", "DatasetInvalid", said)
-
-
-def if_active(step: Step) -> Step:
-    return lambda world: step(world) if world.active() else None
-
-
-MISHAPS: dict[str, Step] = {
-    "the stage fails and may pass": if_active(lambda w: w.fail(Reason.STORAGE_UNAVAILABLE)),
-    "the stage is preempted": if_active(lambda w: w.fail(Reason.PREEMPTED)),
-    "the stage ends, and its words are lost": if_active(lambda w: w.end(None)),
-    "the stage succeeds": if_active(lambda w: w.succeed()),
-    "the pod is in trouble": if_active(lambda w: w.trouble(Reason.UNSCHEDULABLE)),
-    "the image is gone": if_active(lambda w: w.trouble(Reason.IMAGE_PULL)),
-    "the operator is upgraded": lambda w: w.install(str(len(w.created))),
-    "the trouble is over": if_active(lambda w: w.trouble(None)),
-    "the training turns out to be another's": lambda w: w.hand_over() if training(w) else None,
-    "the other's training fails": lambda w: the_other_ends(w, "failed"),
-    "the other's training is done": lambda w: the_other_ends(w, "complete"),
-    "the stage fails for good": if_active(lambda w: w.fail(Reason.CONFIG_INVALID)),
-    "an output is damaged": if_active(lambda w: w.fail(Reason.ARTIFACT_CORRUPT)),
-    "revisions are to be resolved anew": lambda w: w.annotate(REFRESH_ANNOTATION, str(len(w.created))),
-    "the Job vanishes": lambda w: (job := w.active()) and w.jobs.pop(job.name),
-    "every Job vanishes": lambda w: w.jobs.clear(),
-    "the operator restarts": lambda w: w.reconcile(),
-    "a wake-up is repeated": lambda w: [w.reconcile() for _ in range(3)],
-    "leaving Jobs are gone": lambda w: w.leave(),
-    "the status is lost": lambda w: fresh_status(w),
-    "time passes": lambda w: w.settle(),
-    "it is suspended": lambda w: w.edit({"suspend": True}),
-    "it is resumed": lambda w: w.edit({"suspend": False}),
-    "the learning rate is edited": lambda w: w.edit({"training": {"learningRate": "3e-4"}}),
-    "the rank is edited": lambda w: w.edit({"training": {"lora": {"rank": 16}}}),
-    "the node selector is edited": lambda w: w.edit({"scheduling": {"nodeSelector": {"a": "b"}}}),
-}
-
-
-def training(world: World) -> bool:
-    job = world.active()
-    return job is not None and job.stage == "train"
-
-
-def the_other_ends(world: World, state: Literal["complete", "failed"]) -> None:
-    world.others = {n: replace(job, state=state, ended=world.now) for n, job in world.others.items()}
-
-
-def fresh_status(world: World) -> None:
-    world.resource = world.resource.model_copy(update={"status": None})
-
-
-@settings(max_examples=100, derandomize=True)
-@given(st.lists(st.sampled_from(sorted(MISHAPS)), max_size=25))
-def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history: list[str]) -> None:
-    world = World({"maxRetries": 100})
-    for sentence in history:
-        MISHAPS[sentence](world)
-        world.reconcile()
-        assert_told_truly(world)
-    world.others = {}
-    world.edit({"suspend": False})
-    end = world.run_to_end()
-
-    calm = World(world.resource.spec.encode())
-    for name, value in world.resource.metadata.annotations.items():
-        calm.annotate(name, value)
-    assert summary(end) == summary(calm.run_to_end())
-
-
-def assert_told_truly(world: World) -> None:
-    """One Job at most runs, and none once the run has ended or is said to be suspended. Everything that is
-    said is said of the generation that is there, an end too."""
-    generation = world.resource.metadata.generation
-    spoken_of = {condition.observed_generation for condition in world.status.conditions}
-    assert spoken_of | {world.status.observed_generation} == {generation}
-    ends = conditions(world.status) & {"Complete", "Failed", "Suspended"}
-    assert ends == {world.status.stage} & {"Complete", "Failed", "Suspended"}
-    states = [job.state for job in world.jobs.values()]
-    assert states.count("active") <= 1
-    if world.status.stage in ("Complete", "Failed"):
-        assert not {"queued", "active"} & set(states)
-    if world.status.stage == "Suspended":
-        assert not {"queued", "active", "leaving"} & set(states)
-
-
-def summary(status: LoRAFineTuneStatus) -> tuple[Any, ...]:
-    """What must not depend on the history."""
-    stages = [(s.name, s.state, s.key, s.inputs) for s in status.stages]
-    return (status.stage, conditions(status), stages, status.artifacts, status.model, status.dataset)

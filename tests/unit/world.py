@@ -35,7 +35,11 @@ SETTINGS = Settings(first_retry_after=timedelta(seconds=10))
 
 
 class World:
-    """One resource, its Jobs and the clock."""
+    """One resource, its Jobs and the clock.
+
+    blocked: Jobs that can't be made: what the API server answers, or None where a stranger's Job has the
+    name. known: what the operator remembers of that.
+    """
 
     def __init__(self, spec: dict[str, Any] | None = None) -> None:
         self.resource = resource(spec)
@@ -47,25 +51,20 @@ class World:
         self.trained: set[str] = set()
         self.others: dict[str, ObservedJob] = {}
         self.left_behind: dict[str, int] = {}
-        self.taken: frozenset[str] = frozenset()
-        self.refused: dict[str, str] = {}
         self.settings = SETTINGS
+        self.blocked: dict[str, str | None] = {}
+        self.known: dict[str, str | None] = {}
 
     @property
     def status(self) -> LoRAFineTuneStatus:
         return self.resource.status or LoRAFineTuneStatus()
 
     def reconcile(self) -> Plan:
-        """One step: plan, then apply as the shell does."""
-        observed = Observed(self.jobs, self.others, self.left_behind)
-        seen = (self.progress, self.taken, self.refused)
-        given = Input(self.resource, observed, self.settings, self.now, *seen)
-        made = plan(given)
-        for name in made.delete:
-            owner = self.jobs if name in self.jobs else self.others
-            owner[name] = replace(owner[name], state="leaving")
-        for job in made.create:
-            self._create(job)
+        """One step: plan, then apply as the shell does. A plan whose creation fails is followed by one that
+        knows."""
+        made = self._decide()
+        while not all(self._create(job) for job in made.create):
+            made = self._decide()
         for name, patch in made.patch:
             assert patch == {
                 "spec": {"ttlSecondsAfterFinished": self.resource.spec.ttl_seconds_after_finished}
@@ -73,6 +72,16 @@ class World:
             self.jobs[name] = replace(self.jobs[name], has_ttl=True)
         self.resource = self.resource.model_copy(update={"status": made.status})
         self.events += made.events
+        return made
+
+    def _decide(self) -> Plan:
+        taken = frozenset(name for name, answer in self.known.items() if answer is None)
+        refused = {name: answer for name, answer in self.known.items() if answer is not None}
+        observed = Observed(self.jobs, self.others, self.left_behind)
+        made = plan(Input(self.resource, observed, self.settings, self.now, self.progress, taken, refused))
+        for name in made.delete:
+            owner = self.jobs if name in self.jobs else self.others
+            owner[name] = replace(owner[name], state="leaving")
         return made
 
     def settle(self) -> LoRAFineTuneStatus:
@@ -164,10 +173,15 @@ class World:
         """Stage of every Job that was ever created."""
         return [job["metadata"]["labels"][STAGE_LABEL] for job in self.created]
 
-    def _create(self, job: dict[str, Any]) -> None:
+    def _create(self, job: dict[str, Any]) -> bool:
+        """Whether nothing was in the way."""
         metadata = job["metadata"]
-        notes = metadata["annotations"]
-        assert metadata["name"] not in self.jobs, "a Job is created while one of that name exists"
+        name, notes = metadata["name"], metadata["annotations"]
+        assert name not in {*self.jobs, *self.others}, "a Job is created while one of that name exists"
+        assert not self.left_behind.get(name), "a Job is created while a pod of an earlier one is alive"
+        if name in self.blocked:
+            self.known[name] = self.blocked[name]
+            return False
         self.created.append(job)
         self.jobs[metadata["name"]] = ObservedJob(
             name=metadata["name"],
@@ -181,6 +195,7 @@ class World:
             state="queued" if job["spec"].get("suspend") else "active",
             started=self.now,
         )
+        return True
 
     def result(self, stage: StageName) -> Outcome:
         """Results whose keys follow the spec, as the stages make them."""
