@@ -203,6 +203,39 @@ def test_pods_that_a_policy_denies_are_told_and_made_once_it_does_not(
     assert uid(own_namespace.jobs_of("denied", "download")[0]) == uid(job)
 
 
+def test_pod_security_takes_our_pods_and_its_refusal_of_others_would_be_told(
+    own_namespace: Namespace, own_operator: Operator
+) -> None:
+    """It has nothing against our pods, so what it says of another's is said of ours, which have none yet."""
+    own_operator.start()
+    enforced = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    own_namespace.client.request("PATCH", f"/api/v1/namespaces/{own_namespace.name}", enforced, MERGE)
+    training = training_of(own_namespace, "secure", QUEUED)
+    own_namespace.until("secure", "Queued")
+    refused = refusal_of_a_careless_job(own_namespace)
+    about = {"kind": "Job", "name": training["metadata"]["name"], "uid": uid(training)}
+    again = {**refused, "metadata": {"name": "again"}, "involvedObject": refused["involvedObject"] | about}
+    own_namespace.client.request("POST", own_namespace.path("events"), again)
+    own_namespace.until("secure", "Ready", "AdmissionDenied")
+    told = own_namespace.status("secure")["failure"]["message"]
+    assert told.startswith('violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false')
+    admit(own_namespace, training)
+    finish_from_training(own_namespace, "secure")
+
+
+def refusal_of_a_careless_job(runs: Namespace) -> Object:
+    """The Event that says why no pod is made for a Job which asks for nothing of what Pod Security wants."""
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i:1"}]}}
+    careless = {"metadata": {"name": "careless"}, "spec": {"template": template}}
+    runs.client.request("POST", runs.path("jobs"), careless)
+
+    def refused() -> Object:
+        events = (e for e in runs.items("events") if e["involvedObject"]["name"] == "careless")
+        return next((event for event in events if event["reason"] == "FailedCreate"), {})
+
+    return runs.wait(refused)
+
+
 def deny_pods(runs: Namespace) -> None:
     """Makes a policy, and waits until it is obeyed."""
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
