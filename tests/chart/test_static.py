@@ -8,14 +8,11 @@ import pytest
 import yaml
 
 from chart import scanner
-from chart.helm import CHARTS, NEEDED, OPERATOR, RELEASE, TENANT, at, given, helm, render
+from chart.helm import CHARTS, NEEDED, OPERATOR, TENANT, given, helm, render
 from chart.renew import PAGE, made
 from chart.variants import VARIANTS
 from cluster.sources import SOURCES
 from lorafinetune.api.crd import crd
-from lorafinetune.core.jobs import Settings, job
-from lorafinetune.core.steps import arguments_of, step
-from unit.world import World
 
 BOTH = (OPERATOR, TENANT)
 RENEW = "run `PYTHONPATH=tests python -m chart.renew`, and look at the diff"
@@ -80,28 +77,3 @@ def test_the_operator_s_image_is_the_product_s_version() -> None:
 def test_the_definition_is_the_one_of_the_typed_models() -> None:
     rendered = next(one for one in render(OPERATOR) if one["kind"] == "CustomResourceDefinition")
     assert rendered["spec"] == crd()["spec"]
-
-
-@pytest.mark.parametrize("stage", ["download", "prepare", "train", "export"])
-def test_policies_choose_pods_by_labels_that_they_have(stage: Any) -> None:
-    world = World()
-    world.run_to_end()
-    arguments = arguments_of(stage, world.resource, world.status)
-    made = job(step(stage, world.resource, world.status), arguments, world.resource, 1, Settings())
-    labels = made["spec"]["template"]["metadata"]["labels"].items()
-    place = "NetworkPolicy/lorafinetune: spec.ingress.0.from.0.podSelector.matchLabels"
-    chosen = "NetworkPolicy/lorafinetune-stages: spec.podSelector.matchLabels"
-    hubs = at(render(TENANT), "NetworkPolicy/lorafinetune-hubs: spec.podSelector")
-    by_stage = hubs["matchExpressions"][0]
-    assert at(render(OPERATOR), place).items() <= labels
-    assert at(render(TENANT), chosen).items() <= labels
-    assert hubs["matchLabels"].items() <= labels
-    assert (dict(labels)[by_stage["key"]] in by_stage["values"]) == (stage in ("download", "export"))
-
-
-def test_stages_may_post_to_the_operator_that_the_chart_installs() -> None:
-    pods = at(render(OPERATOR), f"Deployment/{RELEASE}: spec.template.metadata.labels")
-    chosen = at(
-        render(TENANT), "NetworkPolicy/lorafinetune-stages: spec.egress.2.to.0.podSelector.matchLabels"
-    )
-    assert chosen.items() <= pods.items()
