@@ -674,6 +674,20 @@ def test_a_run_that_waits_no_longer_has_no_failure() -> None:
     assert (world.status.failure, stage_status(world.status, "download").state) == (None, "Running")
 
 
+def test_a_suspension_with_an_edit_is_told_once_when_nothing_is_left_of_the_old_jobs() -> None:
+    world = World()
+    world.run_to_end()
+    world.jobs = {name: job for name, job in world.jobs.items() if job.stage != "download"}
+    world.edit({"suspend": True, "model": {"revision": "v2"}})
+    stages = []
+    for _ in range(2):
+        world.reconcile()
+        stages.append(world.status.stage)
+    world.settle()
+    assert (stages, world.status.stage) == (["Prepare", "Prepare"], "Suspended")
+    assert [event.reason for event in world.events].count("Suspended") == 1
+
+
 def test_an_edit_that_a_running_training_does_not_feel_is_said_to_apply_later() -> None:
     world = World()
     run_until("train")(world)

@@ -55,11 +55,13 @@ def plan(given: Input) -> Plan:
 
 
 def _settled(given: Input, turn: Turn) -> Turn:
-    """An end leaves no Job running, and nobody is told of a suspension while a Job is there."""
+    """An end leaves no Job running, and nobody is told of a suspension while a Job is there that has not
+    ended, or that is being deleted."""
     kind = turn.situation.kind if turn.situation else "Running"
     if kind in ("Complete", "Failed"):
         return replace(turn, delete=tuple(dict.fromkeys(turn.delete + _unfinished(given))))
-    there = [j for j in given.observed.jobs.values() if j.state in ("queued", "active", "leaving")]
+    moving = ("queued", "active", "leaving")
+    there = [j for j in given.observed.jobs.values() if j.state in moving or j.name in turn.delete]
     if kind == "Suspended" and there:
         return turn.stop(there[0].stage, there, "stopping after a checkpoint")
     return turn
