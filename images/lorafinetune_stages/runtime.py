@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorafinetune.contract.arguments import StageArguments
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.store import Store
 
@@ -15,6 +14,3 @@ class Context:
     store: Store
     workdir: Path
     progress: Reporter
-
-
-__all__ = ["Context", "StageArguments"]
