@@ -71,7 +71,8 @@ class Connection(Model):
         ]
         | None
     ) = None
-    """URL of an S3-compatible server or of a hub's mirror. Absent: the public one."""
+    """URL of an S3-compatible server or of a hub's mirror. Absent: the public one. An edit reads and moves
+    nothing again: for other files at a source, change the annotation `lorafinetune.dev/refresh` too."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=32), form("a region like us-east-1")] = (
         "us-east-1"
     )
