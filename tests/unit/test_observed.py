@@ -368,6 +368,12 @@ TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None,
         "AdmissionDenied",
         'violates PodSecurity "restricted:latest": unrestricted capabilities',
     ),
+    "a refusal that goes on and on is cut": (
+        [],
+        [warning("FailedCreate", "Error creating: " + "no\n" * 300)],
+        "AdmissionDenied",
+        ("no " * 300)[:500] + "…",
+    ),
     "a ServiceAccount that is missing is named": (
         [],
         [warning("FailedCreate", ACCOUNT)],

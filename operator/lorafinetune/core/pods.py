@@ -28,6 +28,7 @@ NOT_YET_READ: Final = "failed to sync "
 REJECTED: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "Preempting")
 """How the reasons begin for which a kubelet refuses a pod that the scheduler gave it."""
 MAX_DETAIL: Final = 500
+"""Characters of what somebody else wrote."""
 
 
 def job_of(pod: Object) -> str:
@@ -90,9 +91,9 @@ def failure_of(pod: Object) -> StageError | None:
     if any(state.get("reason") == "OOMKilled" for state in terminated([pod])):
         return StageError(Reason.HOST_OUT_OF_MEMORY, "the stage was killed for its use of memory")
     if reason == "Evicted" and "exceeds the" in message:
-        return StageError(Reason.DISK_FULL, f"the pod was evicted: {_brief(message)}")
+        return StageError(Reason.DISK_FULL, f"the pod was evicted: {brief(message)}")
     if reason.startswith(REJECTED):
-        return StageError(Reason.UNSCHEDULABLE, f"the node refused the pod: {_brief(message) or reason}")
+        return StageError(Reason.UNSCHEDULABLE, f"the node refused the pod: {brief(message) or reason}")
     if reason == "Evicted" or _condition(pod, DISRUPTED):
         return _taken_away(pod)
     if pod["metadata"].get("deletionTimestamp"):
@@ -112,7 +113,7 @@ def _taken_away(pod: Object) -> StageError:
     why = str((_condition(pod, DISRUPTED) or pod["status"]).get("message", ""))
     name = pod["metadata"].get("name", "")
     told = f"the pod {name} was evicted or preempted"
-    return StageError(Reason.PREEMPTED, f"{told}: {_brief(why)}" if why else told)
+    return StageError(Reason.PREEMPTED, f"{told}: {brief(why)}" if why else told)
 
 
 def trouble_of_pods(alive: Iterable[Object], now: datetime) -> StageError | None:
@@ -129,7 +130,7 @@ def _trouble_of(pod: Object, now: datetime) -> StageError | None:
         return StageError(Reason.NODE_LOST, f"the pod does not end: the node {node} does not answer")
     scheduled = _condition(pod, "PodScheduled", "False")
     if scheduled and scheduled.get("reason") == "Unschedulable":
-        return StageError(Reason.UNSCHEDULABLE, _brief(scheduled.get("message", "")))
+        return StageError(Reason.UNSCHEDULABLE, brief(scheduled.get("message", "")))
     return next((error for state in _statuses(pod) if (error := _trouble_of_container(state))), None)
 
 
@@ -138,12 +139,12 @@ def _trouble_of_container(status: Object) -> StageError | None:
     reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
     if reason in NO_IMAGE:
         detail = message.rpartition("ErrImagePull: ")[2]
-        told = f": {_brief(detail)}" if detail and not detail.startswith("Back-off") else ""
+        told = f": {brief(detail)}" if detail and not detail.startswith("Back-off") else ""
         return StageError(Reason.IMAGE_PULL, f"the image {status.get('image', '')} can't be pulled{told}")
     if reason not in NOT_CREATED or message.startswith(NOT_YET_READ):
         return None
     missing = "secret" in message.lower()
-    return StageError(Reason.SECRET_MISSING if missing else Reason.ADMISSION_DENIED, _brief(message))
+    return StageError(Reason.SECRET_MISSING if missing else Reason.ADMISSION_DENIED, brief(message))
 
 
 def _condition(pod: Object, kind: str, status: str = "True") -> Object | None:
@@ -159,6 +160,7 @@ def _states(pod: Object) -> list[Object]:
     return [status.get("state", {}) for status in _statuses(pod)]
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """Another's words in one line, with … where they are cut."""
     text = " ".join(text.split())
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.core.pods import brief
 
 Object = Mapping[str, Any]
 
-MAX_DETAIL: Final = 500
 POD_NAME: Final = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: )?')
 NO_ACCOUNT: Final = re.compile(r'serviceaccount "([^"]+)" not found')
 SETTING_UP: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
@@ -39,7 +39,7 @@ def refusal(message: str) -> StageError:
         hint = f"Create the ServiceAccount {account[1]}, or correct spec.scheduling.serviceAccountName."
         return StageError(Reason.ADMISSION_DENIED, f"the ServiceAccount {account[1]} does not exist", hint)
     reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in told else Reason.ADMISSION_DENIED
-    return StageError(reason, told[:MAX_DETAIL])
+    return StageError(reason, brief(told))
 
 
 def _refused(event: Object) -> StageError:
@@ -47,7 +47,7 @@ def _refused(event: Object) -> StageError:
 
 
 def _not_set_up(event: Object) -> StageError:
-    return StageError(Reason.ADMISSION_DENIED, str(event.get("message", ""))[:MAX_DETAIL])
+    return StageError(Reason.ADMISSION_DENIED, brief(str(event.get("message", ""))))
 
 
 def _waits(pod: Object) -> bool:
