@@ -649,6 +649,29 @@ def test_a_pod_that_is_taken_away_is_looked_at_again_for_its_node_may_be_lost() 
     assert world.reconcile().check_again == timedelta(seconds=30)
 
 
+@pytest.mark.parametrize(
+    ("stage", "said"), [("prepare", "stopping"), ("train", "stopping after a checkpoint")]
+)
+def test_a_training_alone_is_said_to_stop_after_a_checkpoint(stage: StageName, said: str) -> None:
+    world = World()
+    run_until(stage)(world)
+    world.edit({"suspend": True})
+    world.reconcile()
+    ready = next(c for c in world.status.conditions if c.type == "Ready")
+    assert (ready.reason, ready.message) == ("Stopping", said)
+
+
+def test_a_failure_whose_pause_is_over_when_it_is_seen_is_told_too() -> None:
+    world = World()
+    world.settle()
+    world.fail(Reason.STORAGE_UNAVAILABLE, "http://s3:7070 does not answer")
+    world.now += timedelta(minutes=1)
+    told = world.reconcile().events
+    assert [event.reason for event in told] == ["StageRetried"]
+    assert world.status.failure is not None
+    assert world.status.failure.reason == "StorageUnavailable"
+
+
 def test_a_job_that_ended_by_preemption_says_so_with_a_hint_and_goes_on() -> None:
     world = World()
     run_until("train")(world)
@@ -703,7 +726,7 @@ def test_a_training_that_another_resource_runs_is_named() -> None:
     world.hand_over()
     world.reconcile()
     ready = next(c for c in world.status.conditions if c.type == "Ready")
-    said = "other runs the same train; its result will be used"
+    said = "other trains the same; its result will be used"
     assert (ready.reason, ready.message) == ("WaitingForSameKey", said)
 
 

@@ -58,7 +58,7 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
         case "Complete":
             how = "was found in the store" if after.cache_hit else "is complete"
             return Event("Normal", "StageComplete", f"{after.name} {how}")
-        case "Waiting" if after.attempts > before.attempts:
+        case "Waiting" | "Stopping" if after.attempts > before.attempts:
             return Event(
                 "Warning", "StageRetried", f"{after.name} failed and is tried again: {after.message}"
             )

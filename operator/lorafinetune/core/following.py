@@ -119,7 +119,8 @@ def _same_name(given: Input, turn: Turn, stage: StageName, other: ObservedJob) -
 
 
 def _wait_for_other(turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
-    message = f"{other.resource} runs the same {stage}; its result will be used"
+    does = "trains" if stage == "train" else f"runs {stage} for"
+    message = f"{other.resource} {does} the same; its result will be used"
     waiting = stage_status(turn.status, stage).model_copy(update={"state": "Waiting", "message": message})
     situation = Situation("Waiting", "WaitingForSameKey", message, stage)
     return replace(turn.with_stage(waiting), situation=situation)
@@ -129,7 +130,7 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     """A Job that waits or runs. An edit reaches a queued one at once, and a running one's next attempt."""
     stage = observed.stage
     if given.resource.spec.suspend:
-        return turn.stop(stage, [observed], "stopping after a checkpoint")
+        return turn.suspend(stage, [observed])
     is_edited = _is_edited(given, turn, current, observed)
     if is_edited and (observed.state == "queued" or observed.trouble):
         return turn.stop(stage, [observed], "the Job is made anew after an edit")
@@ -201,7 +202,7 @@ def _make_anew(given: Input, turn: Turn, observed: ObservedJob, error: StageErro
     """What an earlier stage made is damaged or gone: it runs again, and finds or makes it."""
     for stage in STAGES[: STAGES.index(observed.stage)]:
         turn = turn.with_stage(StageStatus(name=stage))
-    return turn.stop(observed.stage, given.observed.jobs.values(), error.message)
+    return turn.stop(observed.stage, given.observed.jobs.values(), error.message, error)
 
 
 def _is_final(given: Input, retry: Retry, attempts: int) -> bool:
@@ -218,5 +219,5 @@ def _try_again(given: Input, turn: Turn, observed: ObservedJob, error: StageErro
     if left <= timedelta(0):
         if error.reason is Reason.ARTIFACT_CORRUPT:
             return _make_anew(given, turn, observed, error)
-        return turn.stop(observed.stage, [observed], error.message)
+        return turn.stop(observed.stage, [observed], error.message, error)
     return turn.wait(observed.stage, error, left)

@@ -63,7 +63,7 @@ def _settled(given: Input, turn: Turn) -> Turn:
     moving = ("queued", "active", "leaving")
     there = [j for j in given.observed.jobs.values() if j.state in moving or j.name in turn.delete]
     if kind == "Suspended" and there:
-        return turn.stop(there[0].stage, there, "stopping after a checkpoint")
+        return turn.suspend(there[0].stage, there)
     return turn
 
 

@@ -72,6 +72,10 @@ class Turn:
             error=error,
         )
 
+    def suspend(self, stage: StageName, jobs: Iterable[ObservedJob]) -> "Turn":
+        """Asks Jobs to leave for `spec.suspend`. A training alone has checkpoints."""
+        return self.stop(stage, jobs, "stopping after a checkpoint" if stage == "train" else "stopping")
+
     def wait(self, stage: StageName, error: StageError, again: timedelta | None = None) -> "Turn":
         """Waits for somebody to mend what keeps the stage from getting on."""
         waiting = stage_status(self.status, stage).model_copy(
