@@ -22,10 +22,7 @@ TITLES: Final = {
     "operator": "The operator with thousands of runs",
     "faults": "Faults tried at every write",
 }
-NOT_MEASURED: Final = {
-    "export": "PYTHONPATH=tests python -m bench.export",
-    "faults": "make faults",
-}
+NOT_MEASURED: Final = {"faults": "make faults"}
 """Benchmarks of which no result is kept yet, and how one is made."""
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
 """What follows from a table, by the name of its results."""
