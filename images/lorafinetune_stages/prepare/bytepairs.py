@@ -5,7 +5,6 @@ first split by one of the patterns of which a test tries every character that th
 outside of that is left to the tokenizer itself.
 """
 
-import json
 import re
 import sys
 import unicodedata
@@ -16,6 +15,7 @@ from itertools import accumulate, pairwise, permutations
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from tiktoken import Encoding
 
 from lorafinetune_stages.prepare.merging import Ranked, rank_results
@@ -56,6 +56,8 @@ ALPHABET: Final = {byte: byte for byte in PRINTABLE} | {256 + at: byte for at, b
 """Byte by code point of the character that stands for it in the vocabulary of a byte-level tokenizer."""
 CONTINUATION: Final = range(0x80, 0xC0)
 UNASSIGNED: Final = ("Cn", "Co", "Cs")
+BLOCK: Final = 64
+"""Code points that are looked up at once: what is printable is assigned."""
 ASSIGNED_PLANES: Final = 0x32000
 """Behind it are a few rare ideographs, and tags."""
 
@@ -97,7 +99,7 @@ def find_byte_pairs(tokenizer: Any) -> BytePairs | None:
     """tokenizer: of transformers. None where the same tokens can't be shown."""
     if not hasattr(tokenizer, "backend_tokenizer") or tokenizer.split_special_tokens:
         return None
-    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    definition = orjson.loads(tokenizer.backend_tokenizer.to_str())
     pattern, model = _pattern(definition["pre_tokenizer"]), definition["model"]
     added = {token["content"]: token["id"] for token in definition["added_tokens"]}
     normaliser = _parts(definition["normalizer"], "normalizers")
@@ -196,7 +198,12 @@ def _shown(missing: Sequence[int]) -> Any:
 @cache
 def _assigned() -> Any:
     """By code point: whether Unicode 14 gives it a meaning, so that all programs know the same of it."""
-    known = unicodedata.category
+    points = np.arange(ASSIGNED_PLANES, dtype=np.uint32)
+    characters = points.tobytes().decode("utf-32-le", "surrogatepass")
     assigned = np.zeros(sys.maxunicode + 1, bool)
-    assigned[:ASSIGNED_PLANES] = [known(chr(point)) not in UNASSIGNED for point in range(ASSIGNED_PLANES)]
+    for start in range(0, ASSIGNED_PLANES, BLOCK):
+        block = characters[start : start + BLOCK]
+        assigned[start : start + BLOCK] = block.isprintable() or [
+            unicodedata.category(character) not in UNASSIGNED for character in block
+        ]
     return assigned

@@ -12,7 +12,7 @@ other's way: they would be the same pair, of which both merge the leftmost first
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise, repeat
 from typing import Any, Final
 
 import numpy as np
@@ -37,10 +37,12 @@ def rank_results(single: Sequence[str], pairs: Sequence[Pair], whole_first: bool
     single: the tokens of one byte; in all tokens a character stands for a byte. whole_first: a text that is
     a token is not merged, but taken whole.
     """
-    tokens = [*single, *(result for result, _ in groupby(left + right for left, right in pairs))]
-    ranks = {token: rank for rank, token in enumerate(tokens)}
-    parts = ([ranks.get(left, NONE) for left, _ in pairs], [ranks.get(right, NONE) for _, right in pairs])
-    numbered = np.array([*parts, [ranks[left + right] for left, right in pairs]], np.int64).T
+    results = [left + right for left, right in pairs]
+    tokens = [*single, *(result for result, _ in groupby(results))]
+    ranks = dict(zip(tokens, range(len(tokens)), strict=True))
+    columns = [left for left, _ in pairs], [right for _, right in pairs], results
+    parts = chain.from_iterable(columns)
+    numbered = np.fromiter(map(ranks.get, parts, repeat(NONE)), np.int64).reshape(3, -1).T
     if len(ranks) < len(tokens) or (numbered == NONE).any():
         return None
     derivation = _Derivation(numbered, len(single), len(tokens))
@@ -72,7 +74,7 @@ class _Derivation:
         late: list[int] = []
         for start, end in pairwise(bounds.tolist()):
             found = self._undisturbed(self._pairs[by_length[start:end]])
-            in_order = (found[:, :2] < found[:, 2:]).all(axis=1)
+            in_order = np.maximum(found[:, 0], found[:, 1]) < found[:, 2]
             late += found[~in_order, 2].tolist()
             self._parts[found[in_order, 2]] = found[in_order, :2]
             self.made[found[in_order, 2]] = True
@@ -84,7 +86,7 @@ class _Derivation:
         The tokens at the border are undone one by one, the latest first; while the two that then stand there
         are next to each other, they must not be a pair whose turn comes before the next merge.
         """
-        pairs = pairs[self.made[pairs[:, :2]].all(axis=1)]
+        pairs = pairs[self.made[pairs[:, 0]] & self.made[pairs[:, 1]]]
         good = np.ones(len(pairs), bool)
         rows, (left, right) = np.arange(len(pairs)), pairs[:, :2].T
         while len(rows):
