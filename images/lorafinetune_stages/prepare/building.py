@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, List, Value, disable_progress_bars
-from datasets.table import MemoryMappedTable
+from datasets.table import InMemoryTable
 
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.corpus import Corpus
@@ -26,6 +26,8 @@ BATCH_ROWS: Final = 512
 BATCH_CHARACTERS: Final = 2**17
 """A batch ends with the row that reaches either: they bound the memory."""
 PROVEN_ROWS: Final = 8
+ONLY_SHARD: Final = "data-00000-of-00001.arrow"
+"""By datasets' own name."""
 
 FEATURES: Final = Features(
     {
@@ -81,13 +83,17 @@ class Builder:
         return summary
 
     def save(self, names: Sequence[str], directory: Path, fingerprint: str) -> None:
-        """Saves the splits as one dataset. fingerprint: takes the place of datasets' random one."""
+        """Makes one dataset of the splits. fingerprint: takes the place of datasets' random one.
+
+        datasets would copy what it is given, and map all of it into memory: so it gets a dataset without
+        rows, and the file with the rows then takes the place of the empty one.
+        """
         disable_progress_bars()
-        splits = {
-            name: Dataset(MemoryMappedTable.from_file(str(self._path(name))), fingerprint=fingerprint)
-            for name in names
-        }
-        DatasetDict(splits).save_to_disk(directory)
+        empty = InMemoryTable(FEATURES.arrow_schema.empty_table())
+        splits = {name: Dataset(empty, fingerprint=fingerprint) for name in names}
+        DatasetDict(splits).save_to_disk(directory, num_shards=dict.fromkeys(names, 1))
+        for name in names:
+            self._path(name).replace(directory / name / ONLY_SHARD)
 
     def _prove(self, rows: Sequence[int]) -> None:
         """Holds a few rows from all over against LLaMA-Factory's own encoding."""
