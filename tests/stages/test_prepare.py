@@ -246,31 +246,31 @@ def note_proven(bench: Bench, key: str, training_key: str, **training: Any) -> N
     keep_estimate(key, proof_key(bench.arguments(**training), training_key), estimate, bench.store)
 
 
-WITHOUT_TORCH = """
+WITHOUT_HEAVY_IMPORTS = """
 import sys
-for name in ("torch", "transformers", "llamafactory", "datasets"):
+for name in ("torch", "transformers", "llamafactory", "datasets", "numpy", "jinja2"):
     sys.modules[name] = None
 from lorafinetune_stages.__main__ import main
 sys.exit(main(["prepare"]))
 """
 
 
-def run_without_torch(bench: Bench, tmp_path: Path) -> PrepareResult:
-    """The stage's program where an import of torch, transformers or LLaMA-Factory fails."""
+def run_without_heavy_imports(bench: Bench, tmp_path: Path) -> PrepareResult:
+    """The stage's program where an import of what is slow to import fails."""
     message = tmp_path / "message.json"
     variables = {ARGUMENTS_VARIABLE: bench.arguments().model_dump_json(by_alias=True, exclude_none=True)}
     environment = os.environ | variables | {MESSAGE_VARIABLE: str(message)}
-    subprocess.run([sys.executable, "-c", WITHOUT_TORCH], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", WITHOUT_HEAVY_IMPORTS], env=environment, check=True, timeout=60)
     result = decode_message("prepare", message.read_text())
     assert isinstance(result, PrepareResult)
     return result
 
 
-def test_a_finished_training_is_found_without_importing_torch(bench: Bench, tmp_path: Path) -> None:
+def test_a_finished_training_is_found_without_slow_imports(bench: Bench, tmp_path: Path) -> None:
     bench.add(json_lines([GOOD]))
     key, training_key = finish_preparation(bench)
     trained = finish_training(bench, training_key)
-    result = run_without_torch(bench, tmp_path)
+    result = run_without_heavy_imports(bench, tmp_path)
     assert (result.cache_hit, result.key, result.train_key) == (True, key, training_key)
     assert result.trained == trained
     assert result.warnings == ("careful",)
@@ -280,7 +280,7 @@ def test_a_preparation_that_was_proven_is_found_without_importing_torch(bench: B
     bench.add(json_lines([GOOD]))
     key, training_key = finish_preparation(bench)
     note_proven(bench, key, training_key)
-    result = run_without_torch(bench, tmp_path)
+    result = run_without_heavy_imports(bench, tmp_path)
     assert (result.cache_hit, result.trained) == (True, None)
     assert result.estimate == Estimate(steps=9, seconds=60, disk=1)
 

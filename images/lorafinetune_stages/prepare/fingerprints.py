@@ -9,8 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
 from lorafinetune_stages.prepare.conversation import ANSWERING, Conversation
 
 ALL_BITS: Final = 2**64 - 1
@@ -40,6 +38,8 @@ class Fingerprints:
 
     def repeated(self) -> Sequence[int]:
         """Numbers of the rows that equal an earlier one, ascending."""
+        import numpy as np  # here, below and there: rows are read and checked without it
+
         values = _values(self.rows)
         again = np.ones(len(values), dtype=bool)
         again[np.unique(values, return_index=True)[1]] = False
@@ -50,6 +50,8 @@ class Fingerprints:
         """How many of the held-out rows are among those to train on. Both are numbers of rows."""
         if not held_out:
             return Overlap()
+        import numpy as np
+
         here, there = np.fromiter(train, np.int64, len(train)), np.fromiter(held_out, np.int64)
         rows, prompts = (
             int(np.isin(values[there], values[here]).sum())
@@ -59,4 +61,6 @@ class Fingerprints:
 
 
 def _values(numbers: "array[int]") -> Any:
+    import numpy as np
+
     return np.frombuffer(numbers, dtype=np.uint64) if numbers else np.empty(0, np.uint64)

@@ -15,7 +15,6 @@ from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
 from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
-from lorafinetune_stages.prepare.report import REPORT
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
@@ -26,6 +25,7 @@ DATASET: Final = "dataset"
 TRAIN: Final = "train"
 HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
+REPORT: Final = "report.json"
 MAX_ESTIMATE_BYTES: Final = 4096
 MAX_WARNING: Final = 300
 MAX_WARNINGS_BYTES: Final = 900
