@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lorafinetune.api.spec import Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import reading, window
+from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.reading import read_rows
@@ -224,6 +226,30 @@ def test_a_list_is_read_whole_however_it_is_cut_into_chunks(
     assert [place.index for place, _ in found] == list(range(len(rows)))
     if indent == 0 and all(not isinstance(row, list | dict) for row in rows):
         assert [place.line for place, _ in found] == list(range(2, len(rows) + 2))
+
+
+def told(decode: Callable[[str], Any], text: str) -> str:
+    """What is read, or the error."""
+    try:
+        return repr(decode(text))
+    except ValueError as problem:
+        return f"{type(problem)}: {problem}"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
+spaces = st.text(" \t\r\n\v\ufeff,}x1", max_size=2)
+
+
+@given(
+    st.text('[]{}":,0e-.\\u tn', max_size=10) | st.tuples(spaces, values.map(json.dumps), spaces).map("".join)
+)
+def test_a_row_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    found = told(Decoder().decode, text)
+    assert found == told(json.JSONDecoder().decode, text) or found.startswith("RowError")
 
 
 @given(content=st.binary(max_size=60).map(lambda tail: b"[" + tail) | st.binary(max_size=60))

@@ -2,10 +2,13 @@
 last without a word, and which one was meant nobody knows."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lorafinetune_stages.prepare.findings import Kind, RowError, shown
+
+Scan = Callable[[str, int], tuple[Any, int | None]]
+"""A value from a place on, and where it ends. Raises StopIteration where there is none."""
 
 
 class Decoder:
@@ -14,11 +17,18 @@ class Decoder:
     def __init__(self) -> None:
         self._twice = ""
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
+        self._scan: Scan = self._json.scan_once  # type: ignore[attr-defined]  # what all of json rests on
 
     def decode(self, text: str) -> Any:
         """The row in a text of nothing else. Raises what `json.loads` does."""
         self._twice = ""
-        return self._checked(self._json.decode(text))
+        try:
+            row, end = self._scan(text, 0)
+        except StopIteration:
+            end = None
+        if end != len(text):
+            row = self._json.decode(text)  # there is space around it; or this says what is wrong
+        return self._checked(row)
 
     def raw_decode(self, text: str, at: int) -> tuple[Any, int]:
         """The row at a place, and where it ends."""

@@ -43,10 +43,13 @@ class Kind(StrEnum):
     PROMPT_CUT_OFF = "prompt cut off"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """Where a row is. line counts from 1; Parquet has none. index counts from 0, and is given in a list
-    of rows and in Parquet; column (from 1) and byte (from 0) are given where the text itself is broken."""
+    of rows and in Parquet; column (from 1) and byte (from 0) are given where the text itself is broken.
+
+    Not frozen: there is one for every row, and a frozen one takes four times as long to make.
+    """
 
     file: str
     line: int | None
