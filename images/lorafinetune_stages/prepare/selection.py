@@ -95,8 +95,8 @@ def split(rows: Sequence[int], count: int, seed: int) -> tuple[Sequence[int], Se
     """The rows to train on and the `count` rows to hold out, both ascending."""
     held_out = set(random.Random(f"split {seed}").sample(range(len(rows)), count))  # noqa: S311
     return (
-        [row for index, row in enumerate(rows) if index not in held_out],
-        [rows[index] for index in sorted(held_out)],
+        array("Q", (row for index, row in enumerate(rows) if index not in held_out)),
+        array("Q", (rows[index] for index in sorted(held_out))),
     )
 
 
@@ -112,8 +112,8 @@ def split_groups(
         sizes[groups[row]] = sizes.get(groups[row], 0) + 1
     held_out = _fitting(sizes, count, seed)
     return (
-        [row for row in rows if groups[row] not in held_out],
-        [row for row in rows if groups[row] in held_out],
+        array("Q", (row for row in rows if groups[row] not in held_out)),
+        array("Q", (row for row in rows if groups[row] in held_out)),
     )
 
 
