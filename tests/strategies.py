@@ -26,6 +26,7 @@ TOLERANT = 10**8
 """From about here the API server takes a number and a half for whole, and keeps the half."""
 FEW = 3
 WEIGHT = "2.5"
+FORMATS = {"sft": ("alpaca", "openai"), "dpo": ("preference",), "pt": ("text",)}
 
 KEYS = {
     "extraArgs": r"[a-z0-9_]{1,64}",
@@ -43,6 +44,7 @@ def specs(draw: DrawFn, whole: bool = False) -> Json:
     _obey_datasets(spec)
     if spec.get("export", {}).get("publish"):
         spec["export"].setdefault("merged", {})
+    _obey_objective(draw, spec, whole)
     _obey_training(draw, spec, whole)
     if "evaluation" in spec["training"]:
         _obey_evaluation(draw, spec, whole)
@@ -86,6 +88,32 @@ def spoiled(draw: DrawFn, values: SearchStrategy[Json]) -> Json:
     else:
         holder[last] = draw(_other(holder[last]))
     return value
+
+
+def _obey_objective(draw: DrawFn, spec: Json, whole: bool) -> None:
+    """Every field is set with `dpo` alone."""
+    training = spec["training"]
+    objective = training["objective"] = "dpo" if whole else training.get("objective", "sft")
+    for dataset in spec["datasets"]:
+        if "format" in dataset:
+            dataset["format"] = draw(st.sampled_from(("auto", *FORMATS[objective])))
+    if objective != "sft":
+        training |= {"learnFrom": "allTurns", "trainOnPrompt": False}
+    if objective == "pt":
+        training.get("evaluation", {}).pop("groupBy", None)
+        for dataset in spec["datasets"]:
+            dataset.pop("system", None)
+    _obey_preference(draw, training)
+
+
+def _obey_preference(draw: DrawFn, training: Json) -> None:
+    if training["objective"] != "dpo":
+        training.pop("dpo", None)
+        return
+    if "dpo" in training:
+        training["dpo"] = {"beta": "0.5"}
+    training["precision"] = draw(st.sampled_from(["auto", "bf16", "fp16", "fp32"]))
+    training.setdefault("lora", {})["dropout"] = "0"
 
 
 def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:

@@ -14,6 +14,10 @@ from lorafinetune.api.crd import schema
 DATA = {"source": "s3://data/rows.json", "connection": "store"}
 HUB = {"to": "hf://owner/tuned", "connection": "nobody"}
 
+FORMAT_OF_ANOTHER_OBJECTIVE = (
+    "a format does not go with training.objective: preference is for dpo, text for pt, "
+    "and every other for sft"
+)
 PLAIN = "has the part . or ..: write the path that is meant"
 
 Change = dict[str, Any]
@@ -122,6 +126,66 @@ RULES: dict[str, Case] = {
         {"training": {"precision": "fp8", "packing": "none"}},
         "spec.training.precision",
         "fp8 needs packing: auto",
+    ),
+    "pairs are not trained on in fp8": (
+        {"training": {"objective": "dpo", "precision": "bf16"}},
+        {"training": {"objective": "dpo", "precision": "fp8"}},
+        "spec.training.precision",
+        "fp8 does not go with objective: dpo",
+    ),
+    "pairs are trained on without dropout": (
+        {"training": {"objective": "dpo", "lora": {"dropout": "0.0"}}},
+        {"training": {"objective": "dpo", "lora": {"dropout": "0.1"}}},
+        "spec.training.lora.dropout",
+        "objective: dpo computes without dropout: leave it out",
+    ),
+    "beta is for pairs": (
+        {"training": {"objective": "dpo", "dpo": {"beta": "0.5"}}},
+        {"training": {"dpo": {"beta": "0.5"}}},
+        "spec.training.dpo",
+        "dpo needs objective: dpo",
+    ),
+    "beta is above 0, and at most 100": (
+        {"training": {"objective": "dpo", "dpo": {"beta": "100"}}},
+        {"training": {"objective": "dpo", "dpo": {"beta": "0"}}},
+        "spec.training.dpo.beta",
+        "beta must be above 0, and at most 100",
+    ),
+    "the last turn alone is learned of conversations": (
+        {"training": {"learnFrom": "lastTurn"}},
+        {"training": {"objective": "pt", "learnFrom": "lastTurn"}},
+        "spec.training.learnFrom",
+        "lastTurn needs objective: sft: a pair is of last answers, and a text is learned whole",
+    ),
+    "prompts are learned of conversations": (
+        {"training": {"trainOnPrompt": True}},
+        {"training": {"objective": "dpo", "trainOnPrompt": True}},
+        "spec.training.trainOnPrompt",
+        "trainOnPrompt needs objective: sft",
+    ),
+    "plain texts have no prompts to hold out together": (
+        {"training": {"evaluation": {"fraction": "0.1", "groupBy": "prompt"}}},
+        {"training": {"objective": "pt", "evaluation": {"fraction": "0.1", "groupBy": "prompt"}}},
+        "spec.training.evaluation.groupBy",
+        "groupBy does not go with objective: pt, whose texts have no prompt",
+    ),
+    "pairs are for dpo": (
+        {"training": {"objective": "dpo"}, "datasets": [DATA | {"format": "preference"}]},
+        {"datasets": [DATA | {"format": "preference"}]},
+        "spec.datasets",
+        FORMAT_OF_ANOTHER_OBJECTIVE,
+    ),
+    "conversations are for sft": (
+        {"training": {"objective": "pt"}, "datasets": [DATA | {"format": "auto"}]},
+        {"training": {"objective": "pt"}, "datasets": [DATA | {"format": "alpaca"}]},
+        "spec.datasets",
+        FORMAT_OF_ANOTHER_OBJECTIVE,
+    ),
+    "texts have no system prompt": (
+        {"training": {"objective": "dpo"}, "datasets": [DATA | {"system": "s"}]},
+        {"training": {"objective": "pt"}, "datasets": [DATA | {"system": "s"}]},
+        "spec.datasets",
+        "a dataset's system does not go with training.objective: pt, whose texts have no system prompt",
     ),
     "the learning rate is above 0, and at most 1": (
         {"training": {"learningRate": "1"}},

@@ -40,6 +40,8 @@ WHOLE: Final[Mapping[str, Any]] = {
                 "prompt": "a",
                 "query": "b",
                 "response": "c",
+                "rejected": "h",
+                "text": "i",
                 "history": "d",
                 "messages": "e",
                 "system": "f",
@@ -59,6 +61,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         {"source": "hf://owner/data", "connection": "hub"},
     ],
     "training": {
+        "objective": "sft",
         "lora": {
             "rank": 8,
             "alpha": 16,
@@ -135,12 +138,27 @@ def _with(training: Mapping[str, Any]) -> Mapping[str, Any]:
     return merged(WHOLE, {"training": training})
 
 
+FIRST, SECOND = WHOLE["datasets"]
+PAIRS: Final = merged(
+    WHOLE,
+    {
+        "datasets": [{**FIRST, "format": "preference"}, SECOND],
+        "training": {
+            "objective": "dpo",
+            "dpo": {"beta": "0.2"},
+            "lora": {"dropout": "0"},
+            "extraArgs": None,
+        },
+    },
+)
 OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "training.maxSteps": _with({"epochs": None, "maxSteps": 100}),
     "training.evaluation.count": _with({"evaluation": {"fraction": None, "count": 5}}),
     "training.evaluation.dataset": _with(
         {"evaluation": {"fraction": None, "groupBy": None, "dataset": "rows"}}
     ),
+    "training.dpo": PAIRS,
+    "training.dpo.beta": PAIRS,
 }
 """The same with a property that excludes another, by that property."""
 GONE: Final = object()

@@ -47,9 +47,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"training": {"extraArgs": {"neftune_noise_alpha": "nan"}}},
         "spec.training.extraArgs.neftune_noise_alpha: must be a number from 0 to 1000, but not 0, not 'nan'",
     ),
+    "another loss for pairs of answers": (
+        {"training": {"objective": "dpo", "extraArgs": {"use_dft_loss": "true"}}},
+        "spec.training.extraArgs.use_dft_loss: does not go with training.objective: dpo",
+    ),
+    "noise that would disturb the base that answers are compared with": (
+        {"training": {"objective": "dpo", "extraArgs": {"neftune_noise_alpha": "5"}}},
+        "spec.training.extraArgs.neftune_noise_alpha: does not go with training.objective: dpo",
+    ),
     "more text than one variable can carry": (
         {"datasets": [{"source": "s3://data/a.json", "system": "x" * 8000}] * 12},
-        "spec: is 98443 bytes long; 75 KiB are the limit",
+        "spec: is 98461 bytes long; 75 KiB are the limit",
     ),
 }
 
@@ -66,6 +74,7 @@ def test_refused(sentence: str) -> None:
 ACCEPTED: dict[str, dict[str, Any]] = {
     "a plain resource": {},
     "an allowed argument": {"training": {"extraArgs": {"neftune_noise_alpha": "5"}}},
+    "noise for plain texts": {"training": {"objective": "pt", "extraArgs": {"neftune_noise_alpha": "5"}}},
     "publishing to a store": {"export": {"merged": {}, "publish": [{"to": "s3://models/a"}]}},
     "publishing to hubs": {
         "export": {"merged": {}, "publish": [{"to": "hf://team/a"}, {"to": "modelscope://team/a"}]}

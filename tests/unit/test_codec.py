@@ -325,8 +325,9 @@ def test_rules(spec: dict[str, Any], expected: str) -> None:
 def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:
     assert problems(document({"training": {"maxSteps": 5, "bogus": 1}})) == [
         "spec.training.bogus: unknown field (known: batchSize, checkpoint, cutoffLength, deduplicate, "
-        "epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, maxSteps, "
-        "packing, precision, sampling, scheduler, seed, trainOnPrompt, warmupRatio, weightDecay)",
+        "dpo, epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, "
+        "maxSteps, objective, packing, precision, sampling, scheduler, seed, trainOnPrompt, warmupRatio, "
+        "weightDecay)",
         "spec.training: give epochs or maxSteps, not both",
     ]
 

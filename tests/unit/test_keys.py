@@ -59,7 +59,17 @@ EDITS: dict[str, dict[str, Any]] = {
     "datasets[].format": dataset(format="alpaca"),
     **{
         f"datasets[].columns.{name}": dataset(columns={name: "other"})
-        for name in ("prompt", "query", "response", "history", "messages", "system", "tools")
+        for name in (
+            "prompt",
+            "query",
+            "response",
+            "rejected",
+            "text",
+            "history",
+            "messages",
+            "system",
+            "tools",
+        )
     },
     "datasets[].system": dataset(system="be kind"),
     "datasets[].clean.remove": dataset(clean={"remove": ["x"]}),
@@ -72,6 +82,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "datasets[].maxSamples": dataset(maxSamples=5),
     "datasets[].onBadRow": dataset(onBadRow="skip"),
     "datasets[].maxBadFraction": dataset(onBadRow="skip", maxBadFraction="0.1"),
+    "training.objective": training(objective="pt"),
+    "training.dpo.beta": training(objective="dpo", dpo={"beta": "0.2"}),
     "training.lora.rank": training(lora={"rank": 16}),
     "training.lora.alpha": training(lora={"alpha": 32}),
     "training.lora.dropout": training(lora={"dropout": "0.1"}),
@@ -224,6 +236,17 @@ def test_every_precision_makes_another_training() -> None:
     specs = [{"training": {"precision": precision}} for precision in ("bf16", "fp16", "fp32", "fp8")]
     assert len({key("train", spec, {}) for spec in specs}) == len(specs)
     assert len({key("prepare", spec, {}) for spec in specs}) == 1
+
+
+def test_a_resource_of_before_there_were_objectives_has_the_key_of_sft() -> None:
+    spec = LoRAFineTuneSpec.decode(SPEC).encode()
+    before = {
+        **spec,
+        "training": {name: spec["training"][name] for name in spec["training"] if name != "objective"},
+    }
+    assert spec["training"]["objective"] == "sft"
+    assert key("prepare", spec, {}) == key("prepare", before, {})
+    assert key("prepare", {"training": {"objective": "pt"}}, {}) != key("prepare", {"training": {}}, {})
 
 
 def test_a_text_that_looks_like_a_number_stays_a_text() -> None:

@@ -36,6 +36,7 @@ Revision = Annotated[
     form("the name of a branch or tag, or a commit"),
 ]
 Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Objective = Literal["sft", "dpo", "pt"]
 RESOURCE_NAME = r"^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$"
 RESOURCE_NAME_FORM = "the name of a resource, like cpu or nvidia.com/gpu"
 ResourceName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=128), form(RESOURCE_NAME_FORM)]
@@ -114,19 +115,24 @@ class Columns(Model):
     """Names of the columns, where they differ from the format's own."""
 
     prompt: Column | None = None
-    """The human turn (`instruction` in alpaca, `prompt` in singleTurn, `input` in multiTurn)."""
+    """The human turn (`instruction` in alpaca, `prompt` in singleTurn and preference, `input` in
+    multiTurn)."""
     query: Column | None = None
-    """Text appended to the human turn (`input` in alpaca)."""
+    """Text appended to the human turn (`input` in alpaca and preference)."""
     response: Column | None = None
-    """The answer (`output` in alpaca and multiTurn, `completion` in singleTurn)."""
+    """The answer (`output` in alpaca and multiTurn, `completion` in singleTurn, `chosen` in preference)."""
+    rejected: Column | None = None
+    """The answer to which the other one is preferred (`rejected` in preference)."""
+    text: Column | None = None
+    """The whole of a plain text (`text` in text)."""
     history: Column | None = None
-    """Earlier turns as pairs (`history` in alpaca)."""
+    """Earlier turns as pairs (`history` in alpaca and preference)."""
     messages: Column | None = None
     """The list of turns (`conversations`, `messages`, `conversation`)."""
     system: Column | None = None
     """The row's own system prompt (`system`)."""
     tools: Column | None = None
-    """Tool descriptions (`tools` in sharegpt and openai)."""
+    """Tool descriptions (`tools` in sharegpt, openai and preference)."""
 
 
 class Replace(Model):
@@ -139,7 +145,7 @@ class Replace(Model):
 
 
 class Clean(Model):
-    """Cleaning of the answers, in this order. Prompts are never touched."""
+    """Cleaning of the answers, or of plain texts, in this order. Prompts are never touched."""
 
     remove: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=32)
@@ -175,8 +181,11 @@ class Dataset(Model):
     """Branch, tag or commit of a hub's repository."""
     connection: Label | None = None
     """Connection used to fetch the dataset."""
-    format: Literal["auto", "alpaca", "sharegpt", "openai", "singleTurn", "multiTurn"] = "auto"
-    """Shape of the rows. `auto` recognises it, or refuses and says what it saw."""
+    format: Literal[
+        "auto", "alpaca", "sharegpt", "openai", "singleTurn", "multiTurn", "preference", "text"
+    ] = "auto"
+    """Shape of the rows. `auto` recognises it, or refuses and says what it saw. `preference` is for
+    `training.objective: dpo` alone, `text` for `pt`, and the others for `sft`."""
     columns: Columns = Columns()
     """Names of the columns, where they differ from the format's own."""
     system: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
@@ -248,6 +257,21 @@ class Evaluation(Model):
     """Optimizer steps between two evaluations."""
 
 
+class Dpo(Model):
+    """What direct preference optimisation needs beside pairs of answers."""
+
+    rules: ClassVar = (
+        Rule(
+            "double(self.beta) > 0.0 && double(self.beta) <= 100.0",
+            "beta must be above 0, and at most 100",
+            ".beta",
+        ),
+    )
+
+    beta: DecimalString = "0.1"
+    """How strongly the model is held to its base: with a small number it may leave it farther behind."""
+
+
 class Checkpoint(Model):
     """When the state of a training is saved to the store, and how many states are kept there."""
 
@@ -279,11 +303,43 @@ class Training(Model):
             ".precision",
         ),
         Rule("self.precision != 'fp8' || self.packing == 'auto'", "fp8 needs packing: auto", ".precision"),
+        Rule(
+            "self.objective != 'dpo' || self.precision != 'fp8'",
+            "fp8 does not go with objective: dpo",
+            ".precision",
+        ),
+        Rule("self.objective == 'dpo' || !has(self.dpo)", "dpo needs objective: dpo", ".dpo"),
+        Rule(
+            "self.objective != 'dpo' || double(self.lora.dropout) == 0.0",
+            "objective: dpo computes without dropout: leave it out",
+            ".lora.dropout",
+        ),
+        Rule(
+            "self.objective == 'sft' || self.learnFrom == 'allTurns'",
+            "lastTurn needs objective: sft: a pair is of last answers, and a text is learned whole",
+            ".learnFrom",
+        ),
+        Rule(
+            "self.objective == 'sft' || !self.trainOnPrompt",
+            "trainOnPrompt needs objective: sft",
+            ".trainOnPrompt",
+        ),
+        Rule(
+            "self.objective != 'pt' || !has(self.evaluation) || !has(self.evaluation.groupBy)",
+            "groupBy does not go with objective: pt, whose texts have no prompt",
+            ".evaluation.groupBy",
+        ),
         keyed_by(
             "^[a-z0-9_]+$", 64, "an argument's name, like neftune_noise_alpha", "self.extraArgs", ".extraArgs"
         ),
     )
 
+    objective: Objective = "sft"
+    """What is learned: the answers of conversations (`sft`), the preference of one answer over another
+    (`dpo`), or all of plain texts (`pt`), which are put one after another and cut into rows of
+    `cutoffLength` tokens."""
+    dpo: Dpo | None = None
+    """With `objective: dpo`. Absent: its defaults."""
     lora: Lora = Lora()
     """The low-rank adapter."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "fp8"] = "auto"
@@ -306,7 +362,8 @@ class Training(Model):
     max_grad_norm: DecimalString = "1"
     """Gradients are scaled down to this norm."""
     cutoff_length: Annotated[int, Field(ge=16, le=1_048_576)] = 2048
-    """Longest conversation in tokens."""
+    """Longest conversation in tokens, of a pair with either answer; with `objective: pt`, the length of
+    every row."""
     max_samples: Samples | None = None
     """Rows used after merging."""
     sampling: Literal["head", "shuffle", "proportional"] = "head"
@@ -316,11 +373,12 @@ class Training(Model):
     """`exact`: a row that equals an earlier one of any dataset, after cleaning, is left out. Absent: equal
     rows are counted, and kept."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
-    """Conversations in one optimizer step, over all GPUs."""
+    """Conversations, pairs or rows of text in one optimizer step, over all GPUs."""
     packing: Literal["auto", "none"] = "auto"
     """How the conversations of a step share the passes over the model. `auto` puts them one after
     another without padding, and none sees another: the same order and the same loss. `none` pads them.
-    The two draw dropout differently. With `neftune_noise_alpha` or another loss they are padded always."""
+    The two draw dropout differently. With `neftune_noise_alpha`, another loss or `objective: dpo` they are
+    padded always."""
     learn_from: Literal["allTurns", "lastTurn"] = "allTurns"
     """Which answers of a conversation are learned."""
     train_on_prompt: bool = False
@@ -523,6 +581,18 @@ class LoRAFineTuneSpec(Model):
             "self.datasets.all(d, !has(d.name) || "
             "self.datasets.exists_one(e, has(e.name) && e.name == d.name))",
             "two datasets have the same name",
+            ".datasets",
+        ),
+        Rule(
+            "self.datasets.all(d, d.format == 'auto' || self.training.objective == "
+            "(d.format == 'preference' ? 'dpo' : (d.format == 'text' ? 'pt' : 'sft')))",
+            "a format does not go with training.objective: preference is for dpo, text for pt, "
+            "and every other for sft",
+            ".datasets",
+        ),
+        Rule(
+            "self.training.objective != 'pt' || !self.datasets.exists(d, has(d.system))",
+            "a dataset's system does not go with training.objective: pt, whose texts have no system prompt",
             ".datasets",
         ),
         Rule(

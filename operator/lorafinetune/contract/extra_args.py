@@ -19,7 +19,7 @@ class ExtraArgument:
 
     low, high: bounds of a number, themselves allowed but for the one in `without`. choices: of a text.
     packing_safe: whether it means the same for a conversation in a row with others, where logits are made
-    at learned places alone.
+    at learned places alone. objectives: those for which LLaMA-Factory heeds it, and it means something.
     """
 
     type: type[bool] | type[int] | type[float] | type[str]
@@ -29,6 +29,7 @@ class ExtraArgument:
     choices: tuple[str, ...] = ()
     shapes_result: bool = True
     packing_safe: bool = True
+    objectives: tuple[str, ...] = ("sft", "dpo", "pt")
 
     def parse(self, text: str) -> Value:
         """The typed value. Raises ValueError that says what the text must be."""
@@ -64,17 +65,19 @@ EXTRA_ARGUMENTS: Final = {
     "adam_beta2": ExtraArgument(float, without=1),
     "adam_epsilon": ExtraArgument(float),
     "disable_shuffling": ExtraArgument(bool),
-    "eaft_alpha": ExtraArgument(float, high=100),
+    "eaft_alpha": ExtraArgument(float, high=100, objectives=("sft",)),
     "logging_steps": ExtraArgument(int, 1, 1_000_000, shapes_result=False),
     "loraplus_lr_embedding": ExtraArgument(float),
     "loraplus_lr_ratio": ExtraArgument(float, 0, 1_000_000, without=0),
-    "neftune_noise_alpha": ExtraArgument(float, 0, 1000, without=0, packing_safe=False),
+    "neftune_noise_alpha": ExtraArgument(
+        float, 0, 1000, without=0, packing_safe=False, objectives=("sft", "pt")
+    ),  # with dpo it would disturb the base that answers are compared with
     "optim": ExtraArgument(
         str, choices=("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
     ),
     "torch_empty_cache_steps": ExtraArgument(int, 1, 1_000_000, shapes_result=False),
-    "use_dft_loss": ExtraArgument(bool, packing_safe=False),
-    "use_eaft_loss": ExtraArgument(bool, packing_safe=False),
+    "use_dft_loss": ExtraArgument(bool, packing_safe=False, objectives=("sft",)),
+    "use_eaft_loss": ExtraArgument(bool, packing_safe=False, objectives=("sft",)),
 }
 
 OWNED: Final = {
@@ -104,10 +107,12 @@ OWNED: Final = {
     "model_revision": "model.revision",
     "num_train_epochs": "training.epochs",
     "per_device_train_batch_size": "training.batchSize",
+    "pref_beta": "training.dpo.beta",
     "save_steps": "training.checkpoint.every",
     "save_strategy": "training.checkpoint.every",
     "save_total_limit": "training.checkpoint.keep",
     "seed": "training.seed",
+    "stage": "training.objective",
     "template": "model.template",
     "train_on_prompt": "training.trainOnPrompt",
     "use_dora": "training.lora.variant",
@@ -134,7 +139,7 @@ class Refusal(StrEnum):
     ORDER = "`spec.training.seed` and `batchSize` alone say which rows are in which step"
     BASE = "it changes the base model or its tokenizer, so that the adapter would not fit the base"
     METHOD = "LoRA with a plain optimizer is the only method"
-    OBJECTIVE = "it belongs to another objective than supervised fine-tuning"
+    OBJECTIVE = "it belongs to an objective or a loss that is not supported: see `spec.training.objective`"
     UNREPEATABLE = "its loss depends on how a step is cut into micro-batches, which is the card's affair"
     GENERATION = "it belongs to generating text, which the training does not"
     EXPORT = "it belongs to the export: see `spec.export`"
@@ -217,8 +222,8 @@ _REFUSED: Final = {
     Refusal.OBJECTIVE: """
         asft_alpha dpo_label_smoothing kto_chosen_weight kto_rejected_weight ld_alpha
         ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards pref_bco_weight
-        pref_beta pref_ftx pref_loss ref_model_quantization_bit reward_model_quantization_bit
-        reward_model_type simpo_gamma stage use_asft_loss
+        pref_ftx pref_loss ref_model_quantization_bit reward_model_quantization_bit
+        reward_model_type simpo_gamma use_asft_loss
         """,
     Refusal.UNREPEATABLE: "label_smoothing_factor moe_aux_loss_coef",
     Refusal.GENERATION: """
@@ -259,6 +264,11 @@ def problem(name: str, text: str) -> tuple[str, str] | None:
     except ValueError as misfit:
         return str(misfit), "Mend the value."
     return None
+
+
+def suits(name: str, objective: str) -> bool:
+    """Whether an argument that may be set has a meaning for an objective."""
+    return name not in EXTRA_ARGUMENTS or objective in EXTRA_ARGUMENTS[name].objectives
 
 
 def shaping(arguments: Mapping[str, str]) -> dict[str, Value]:

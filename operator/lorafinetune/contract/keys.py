@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
-from lorafinetune.api.spec import LoRAFineTuneSpec, Training
+from lorafinetune.api.spec import Dpo, LoRAFineTuneSpec, Training
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
 from lorafinetune.contract.extra_args import packing_safe, shaping
@@ -32,6 +32,8 @@ DATASET_FIELDS: Final[dict[str, Owner | None]] = {
     "columns.prompt": "prepare",
     "columns.query": "prepare",
     "columns.response": "prepare",
+    "columns.rejected": "prepare",
+    "columns.text": "prepare",
     "columns.history": "prepare",
     "columns.messages": "prepare",
     "columns.system": "prepare",
@@ -53,6 +55,8 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "model.template": "prepare",
     "model.connection": None,
     **{f"datasets[].{path}": stage for path, stage in DATASET_FIELDS.items()},
+    "training.objective": "prepare",
+    "training.dpo.beta": "train",
     "training.lora.rank": "train",
     "training.lora.alpha": "train",
     "training.lora.dropout": "train",
@@ -94,6 +98,10 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "ttlSecondsAfterFinished": None,
 }
 
+BEFORE: Final = {"training.objective": "sft"}
+"""What was meant before there was a field for it: it leaves no trace in a key, so that what was made then is
+found."""
+
 DECIMALS: Final = frozenset(path for path, field in walk(LoRAFineTuneSpec) if is_marked(field, Decimal))
 """Fields whose value is a number in a string: `1e-4` and `0.0001` make the same key."""
 
@@ -129,9 +137,14 @@ def resolved_precision(precision: str) -> str:
 
 
 def resolved_packing(training: Training) -> Literal["documents", "none"]:
-    """`auto` packs the conversations of a step, unless an argument can't be packed with."""
-    safe = packing_safe(training.extra_args)
+    """`auto` packs the conversations of a step, unless an argument can't be packed with. Pairs never are."""
+    safe = packing_safe(training.extra_args) and training.objective != "dpo"
     return "documents" if training.packing == "auto" and safe else "none"
+
+
+def resolved_dpo(training: Training) -> Dpo | None:
+    """The settings of direct preference optimisation; None where it is not the objective."""
+    return training.dpo or Dpo() if training.objective == "dpo" else None
 
 
 def digest(value: Any) -> str:
@@ -147,7 +160,7 @@ def shaping_fields(owner: Owner, spec: Mapping[str, Any]) -> dict[str, Any]:
         at: _canonical(path, value)
         for path in paths
         for at, value in _select(spec, path.split("."), "")
-        if value is not None
+        if value is not None and BEFORE.get(path) != value
     }
 
 

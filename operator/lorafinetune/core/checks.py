@@ -9,7 +9,7 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
-from lorafinetune.contract.extra_args import problem
+from lorafinetune.contract.extra_args import problem, suits
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
 
@@ -38,6 +38,18 @@ def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageErr
     return None
 
 
+def extra_arguments_suit_the_objective(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """An argument that LLaMA-Factory would pass over is not what the person wanted."""
+    objective = resource.spec.training.objective
+    for name in resource.spec.training.extra_args:
+        if not suits(name, objective):
+            return _invalid(
+                f"spec.training.extraArgs.{name}: does not go with training.objective: {objective}",
+                "Remove it, or set another objective.",
+            )
+    return None
+
+
 def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """A longer variable can make exec fail, with no word to the user."""
     size = len(resource.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
@@ -49,6 +61,7 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
     extra_arguments_are_allowed,
+    extra_arguments_suit_the_objective,
     arguments_fit,
 )
 

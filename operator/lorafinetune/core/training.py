@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from lorafinetune.api.spec import LoRAFineTuneSpec, Training
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
-from lorafinetune.contract.keys import resolved_precision
+from lorafinetune.contract.keys import resolved_dpo, resolved_precision
 
 Config = dict[str, Any]
 
 FIXED: Final[Config] = {
-    "stage": "sft",
     "do_train": True,
     "finetuning_type": "lora",
     "trust_remote_code": False,
@@ -29,7 +28,9 @@ def render(spec: LoRAFineTuneSpec) -> Config:
     """LLaMA-Factory's arguments, in a stable order. Extra arguments must have passed the checks."""
     training = spec.training
     return {
+        "stage": training.objective,
         **FIXED,
+        **_preference(training),
         **({"template": spec.model.template} if spec.model.template else {}),
         **_lora(training),
         **_precision(training),
@@ -40,6 +41,11 @@ def render(spec: LoRAFineTuneSpec) -> Config:
         "logging_steps": 1,
         **{name: EXTRA_ARGUMENTS[name].parse(value) for name, value in training.extra_args.items()},
     }
+
+
+def _preference(training: Training) -> Config:
+    dpo = resolved_dpo(training)
+    return {"pref_loss": "sigmoid", "pref_beta": float(dpo.beta)} if dpo else {}
 
 
 def _lora(training: Training) -> Config:

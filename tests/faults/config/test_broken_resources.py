@@ -138,6 +138,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         training(precision="fp8", packing="none"),
         "spec.training.precision: fp8 needs packing: auto",
     ),
+    "pairs for another objective": (
+        dataset(format="preference"),
+        "a format does not go with training.objective: preference is for dpo, text for pt",
+    ),
+    "conversations for an objective that learns texts": (
+        {**dataset(format="alpaca"), **training(objective="pt")},
+        "a format does not go with training.objective: preference is for dpo, text for pt",
+    ),
+    "an objective that is not there": (training(objective="kto"), "spec.training.objective: must be one of"),
+    "a beta of nothing": (
+        training(objective="dpo", dpo={"beta": "0"}),
+        "spec.training.dpo.beta: beta must be above 0",
+    ),
+    "a beta where there are no pairs": (
+        training(dpo={"beta": "0.1"}),
+        "spec.training.dpo: dpo needs objective: dpo",
+    ),
+    "dropout that would be passed over": (
+        training(objective="dpo", lora={"dropout": "0.1"}),
+        "spec.training.lora.dropout: objective: dpo computes without dropout",
+    ),
     "publishing what is not merged": (
         {"export": {"publish": [{"to": "hf://a/b"}]}},
         "publish needs merged",
@@ -171,7 +192,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "save_only_model: is not allowed: the stage itself",
     ),
     "full fine-tuning": (extra(finetuning_type="full"), "finetuning_type: is not allowed: LoRA with a plain"),
-    "reinforcement": (extra(stage="ppo"), "stage: is not allowed: it belongs to another objective"),
+    "reinforcement": (extra(stage="ppo"), "stage: has a field of its own. Set `spec.training.objective`"),
     "new tokens": (extra(resize_vocab="true"), "resize_vocab: is not allowed: it changes the base model"),
     "a loss that depends on the card": (
         extra(label_smoothing_factor="0.1"),
