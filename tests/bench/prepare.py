@@ -169,7 +169,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
     def prepare() -> None:
         with corpus_of(task) as (corpus, findings):
             tokeniser = Tokeniser(template, tokenizer, None, data_args)
-            builder = Builder(corpus, tokeniser, findings, task.folder, ignore_progress)
+            builder = Builder(corpus, findings, task.folder, ignore_progress, tokeniser)
             summary = builder.write_split("train", range(len(corpus)))
             builder.save(["train"], task.folder / "dataset", "0" * 16)
             if not tokeniser.is_fast or summary.rows != len(corpus):

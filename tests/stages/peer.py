@@ -38,6 +38,7 @@ GLM_CONFIG = {
 
 Tokens = tuple[list[int], list[int]]
 """Token ids and labels of one row."""
+Columns = Mapping[str, Any]
 
 
 def smollm2() -> dict[str, bytes]:
@@ -90,25 +91,31 @@ class Peer:
 
     def tokenise(self, rows: Sequence[Any], info: Mapping[str, Any], **arguments: Any) -> list[Tokens]:
         """What it makes of rows. info: the entry of its `dataset_info.json` without the file."""
+        return list(map(_tokens, self.make("sft", rows, info, **arguments)))
+
+    def make(
+        self, stage: str, rows: Sequence[Any], info: Mapping[str, Any], **arguments: Any
+    ) -> list[Columns]:
+        """As tokenise, for any objective, with all columns."""
         data = self.scratch / "data"
         data.mkdir()
         (data / "rows.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         (data / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", **info}}))
-        return list(self._tokens("train_dataset", dataset="rows", dataset_dir=str(data), **arguments))
+        return list(self._rows("train_dataset", stage, dataset="rows", dataset_dir=str(data), **arguments))
 
     def load(self, prepared: Path, split: str) -> list[Tokens]:
         """What it finds in a prepared dataset. split: train_dataset or eval_dataset."""
         arguments = {"dataset": "prepared", "tokenized_path": str(prepared), "template": "empty"}
-        return list(self._tokens(split, **arguments))
+        return list(map(_tokens, self._rows(split, "sft", **arguments)))
 
-    def _tokens(self, split: str, **arguments: Any) -> Iterator[Tokens]:
+    def _rows(self, split: str, stage: str, **arguments: Any) -> Iterator[Columns]:
         from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
         from llamafactory.hparams import get_train_args
         from llamafactory.model import load_tokenizer
 
         model_args, data_args, training_args, *_ = get_train_args(
             {
-                "stage": "sft",
+                "stage": stage,
                 "do_train": True,
                 "finetuning_type": "lora",
                 "model_name_or_path": str(self.scratch / "model"),
@@ -121,6 +128,10 @@ class Peer:
         )
         tokenizer = load_tokenizer(model_args)["tokenizer"]
         template = get_template_and_fix_tokenizer(tokenizer, data_args)
-        found = get_dataset(template, model_args, data_args, training_args, stage="sft", tokenizer=tokenizer)
-        for row in found[split]:
-            yield row["input_ids"], row["labels"]
+        kind = {"dpo": "rm"}.get(stage, stage)  # it names the processor of pairs after reward models
+        found = get_dataset(template, model_args, data_args, training_args, stage=kind, tokenizer=tokenizer)
+        yield from found[split]
+
+
+def _tokens(row: Columns) -> Tokens:
+    return row["input_ids"], row["labels"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune.api.spec import Columns, Dataset, Objective
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import find_reader
@@ -14,10 +14,10 @@ TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "prope
 CALL = {"name": "f", "arguments": {"x": 1}}
 
 
-def convert(row: Any, name: str = "auto", **columns: str) -> Conversation:
+def convert(row: Any, name: str = "auto", objective: Objective = "sft", /, **columns: str) -> Conversation:
     """The row as a dataset of that format reads it."""
     dataset = Dataset.decode({"source": "s3://raw/a", "format": name, "columns": Columns(**columns).encode()})
-    return find_reader(dataset, 0, [(Place("a", 1), row)]).convert(row, TEXTS)
+    return find_reader(dataset, 0, [(Place("a", 1), row)], objective).convert(row, TEXTS)
 
 
 def talk(*turns: str, system: str = "", tools: str = "") -> Conversation:

@@ -1,33 +1,27 @@
-"""Rows into the dataset that LLaMA-Factory loads through `tokenized_path`, byte for byte repeatable.
+"""Conversations into the dataset that LLaMA-Factory loads through `tokenized_path`.
 
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, List, Value, disable_progress_bars
-from datasets.table import InMemoryTable
+from datasets import Features, List, Value
 
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.cutting import lost_answer_tokens
-from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.labelling import Rows
-from lorafinetune_stages.prepare.report import SplitSummary
-from lorafinetune_stages.prepare.tokenising import Tokeniser
-from lorafinetune_stages.store import Advance
+from lorafinetune_stages.prepare.report import Pieces, SplitSummary
+from lorafinetune_stages.prepare.splits import Splits, sequences, writer
+from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
 
 BATCH_ROWS: Final = 512
 BATCH_CHARACTERS: Final = 2**17
 """A batch ends with the row that reaches either: they bound the memory."""
 PROVEN_ROWS: Final = 8
-ONLY_SHARD: Final = "data-00000-of-00001.arrow"
-"""By datasets' own name."""
 
 FEATURES: Final = Features(
     {
@@ -59,41 +53,29 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Builder:
-    """root: scratch directory. advance: gets rows."""
+class Builder(Splits):
+    """Builds of conversations."""
 
-    corpus: Corpus
+    features: ClassVar[Features] = FEATURES
+
     tokeniser: Tokeniser
-    findings: Findings
-    root: Path
-    advance: Advance
 
     def write_split(self, name: str, rows: Sequence[int]) -> SplitSummary:
-        """Tokenises rows into `root/NAME.arrow`; a row that the cutoff spoils is bad, and left out."""
         self._prove(rows)
         summary = SplitSummary()
-        schema = FEATURES.arrow_schema
-        with pa.OSFile(str(self._path(name)), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        with writer(self.path(name), FEATURES) as written:
             for batch, encoded in self._encode(rows):
                 good = self._judge(batch, encoded)
                 self._count(summary, batch, encoded, good)
-                table = _record_batch(encoded, schema)
-                writer.write_batch(table if good.all() else table.filter(pa.array(good)))
+                columns = sequences(encoded.tokens, encoded.labels, encoded.ends)
+                table = pa.RecordBatch.from_arrays(columns, schema=FEATURES.arrow_schema)
+                written.write_batch(table if good.all() else table.filter(pa.array(good)))
                 self.advance(len(batch.numbers))
         return summary
 
-    def save(self, names: Sequence[str], directory: Path, fingerprint: str) -> None:
-        """Makes one dataset of the splits. fingerprint: takes the place of datasets' random one.
-
-        datasets would copy what it is given, and map all of it into memory: so it gets a dataset without
-        rows, and the file with the rows then takes the place of the empty one.
-        """
-        disable_progress_bars()
-        empty = InMemoryTable(FEATURES.arrow_schema.empty_table())
-        splits = {name: Dataset(empty, fingerprint=fingerprint) for name in names}
-        DatasetDict(splits).save_to_disk(directory, num_shards=dict.fromkeys(names, 1))
-        for name in names:
-            self._path(name).replace(directory / name / ONLY_SHARD)
+    def samples(self, rows: Sequence[int]) -> list[Pieces]:
+        conversations = [row for _, row in self.corpus.read(rows)]
+        return [segments(row, self.tokeniser.tokenizer) for row in self.tokeniser.encode(conversations)]
 
     def _prove(self, rows: Sequence[int]) -> None:
         """Holds a few rows from all over against LLaMA-Factory's own encoding."""
@@ -145,15 +127,3 @@ class Builder:
         summary.rows_by_dataset.update(datasets.tolist())
         with_system = np.array([bool(conversation.system) for conversation in batch.conversations])
         summary.without_system += int((good & ~with_system).sum())
-
-    def _path(self, name: str) -> Path:
-        return self.root / f"{name}.arrow"
-
-
-def _record_batch(rows: Rows, schema: Any) -> Any:
-    ends = pa.array(np.append(0, rows.ends).astype(np.int32))
-    ones = np.ones(len(rows.tokens), np.int8)
-    columns = [
-        pa.ListArray.from_arrays(ends, pa.array(values)) for values in (rows.tokens, ones, rows.labels)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)

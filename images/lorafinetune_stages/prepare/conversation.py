@@ -20,6 +20,8 @@ class Turn(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """turns: user or observation, then assistant or function, and so on; never empty, and even in number.
+    A pair of answers has one more: the answer that is rejected stands behind the one that is chosen. A plain
+    text is one turn of the assistant.
 
     system and tools (JSON) are empty where the row has none.
     """

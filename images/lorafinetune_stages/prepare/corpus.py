@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.spec import Dataset, Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation
@@ -19,6 +19,7 @@ from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, Row
 from lorafinetune_stages.prepare.fingerprints import Fingerprints
 from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.prepare.preference import check_pair
 from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.prepare.texts import Texts, said
 from lorafinetune_stages.store import Advance
@@ -102,7 +103,7 @@ class Corpus:
 class Merger:
     """Reads datasets below `root` (`INDEX/PATH`), good rows into the corpus and bad ones into findings.
 
-    advance: gets the bytes that were read.
+    advance: gets the bytes that were read. objective: what the rows are for.
     """
 
     corpus: Corpus
@@ -110,6 +111,7 @@ class Merger:
     texts: Texts
     root: Path
     advance: Advance
+    objective: Objective = "sft"
 
     def merge(self, datasets: Sequence[DatasetFiles]) -> None:
         """Raises StageError for a file that can't be read, a dataset without rows, or unusable rules."""
@@ -126,11 +128,12 @@ class Merger:
 
     def _merge_file(self, index: int, source: DatasetFiles, name: str, cleaner: Cleaner) -> None:
         dataset = source.dataset
-        rows = read_rows(self.root / str(index) / name, name, self.advance, table_columns(dataset))
-        first = _first_rows(rows, dataset)
+        columns = table_columns(dataset, self.objective)
+        rows = read_rows(self.root / str(index) / name, name, self.advance, columns)
+        first = _first_rows(rows, dataset, self.objective)
         if not first:
             return
-        reader = find_reader(dataset, index, first)
+        reader = find_reader(dataset, index, first, self.objective)
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
@@ -157,10 +160,19 @@ class Merger:
             return found
         for index, turn in enumerate(cleaned.turns):
             if turn.role == "assistant":
-                field = f"answer {index // 2 + 1}"
+                field = self._named(index, len(cleaned.turns))
                 said(turn.content, Kind.EMPTY_ANSWER, field, "nothing is left after cleaning")
                 self.texts.text(turn.content, field)  # what is taken out may leave a special token behind
+        if self.objective == "dpo":
+            check_pair(cleaned, "after cleaning")
         return cleaned
+
+    def _named(self, index: int, turns: int) -> str:
+        """An answer that was cleaned, for a message. index: its turn's."""
+        if self.objective == "pt":
+            return "the text"
+        rejected = self.objective == "dpo" and index == turns - 1
+        return "the rejected answer" if rejected else f"answer {index // 2 + 1}"
 
     def _check_system(self, index: int, source: DatasetFiles) -> None:
         try:
@@ -169,12 +181,12 @@ class Merger:
             raise StageError(Reason.CONFIG_INVALID, str(problem)) from problem
 
 
-def _first_rows(rows: Iterator[Row], dataset: Dataset) -> list[Row]:
+def _first_rows(rows: Iterator[Row], dataset: Dataset, objective: Objective) -> list[Row]:
     """Rows up to one that tells the format, which most often is the first."""
     taken: list[Row] = []
     for place, row in itertools.islice(rows, ROWS_TO_RECOGNISE):
         taken.append((place, row))
-        if tells(dataset, row):
+        if tells(dataset, row, objective):
             break
     return taken
 

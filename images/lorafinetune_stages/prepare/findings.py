@@ -34,6 +34,8 @@ class Kind(StrEnum):
     NO_ANSWER = "no answer"
     EMPTY_ANSWER = "empty answer"
     EMPTY_PROMPT = "empty prompt"
+    EMPTY_TEXT = "empty text"
+    EQUAL_ANSWERS = "equal answers"
     ROLES = "roles out of order"
     CONTROL_CHARACTER = "control character"
     LONE_SURROGATE = "lone surrogate"

@@ -34,7 +34,7 @@ class Fingerprints:
         asked = tuple([turn.content for turn in conversation.turns if turn.role not in ANSWERING])
         whole = (conversation.system, conversation.tools, conversation.turns)
         self.rows.append(hash(whole) & ALL_BITS)
-        self.prompts.append(hash(asked) & ALL_BITS)
+        self.prompts.append(hash(asked or whole) & ALL_BITS)  # a plain text stands for itself
 
     def repeated(self) -> Sequence[int]:
         """Numbers of the rows that equal an earlier one, ascending."""

@@ -30,10 +30,9 @@ MAX_SHOWN: Final = 600
 
 @dataclass(frozen=True)
 class Fit:
-    """tokeniser: ready to use. differences: of the renderings, for the report. default_system: what is to
-    be said of rows without a system prompt; empty where the defaults agree."""
+    """differences: of the renderings, for the report. default_system: what is to be said of rows without a
+    system prompt; empty where the defaults agree."""
 
-    tokeniser: Tokeniser
     warnings: Sequence[str] = ()
     differences: dict[str, str] = field(default_factory=dict)
     default_system: str = ""
@@ -51,14 +50,16 @@ class Rendered:
         return self.own is not None and self.own != self.ours
 
 
-def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> Fit:
-    """Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
+def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fit]:
+    """A tokeniser ready to use, and how well the template fits.
+
+    Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
     where the template was inferred, since a person may know better."""
     _check_tokens(name, toolkit.tokenizer)
     own = [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES]  # before the tokenizer is changed
     tokeniser = _tokeniser(name, toolkit)
     if not toolkit.tokenizer.chat_template or not any(own):
-        return Fit(tokeniser, ["the model has no chat template of its own to compare the template with"])
+        return tokeniser, Fit(["the model has no chat template of its own to compare the template with"])
     rendered = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=True)]
     with_system, plain = rendered[:2], rendered[2:]
     compared = with_system if own[0] is not None else plain  # some know no system prompt
@@ -66,8 +67,8 @@ def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> Fit:
         if inferred:
             raise _mismatch(name, different)
         warning = f"template {name} differs from the model's own: {_around_difference(different)}"
-        return Fit(tokeniser, [warning], {"model": different.own or "", "template": different.ours})
-    return Fit(tokeniser, default_system=_default_system(name, plain[0]))
+        return tokeniser, Fit([warning], {"model": different.own or "", "template": different.ours})
+    return tokeniser, Fit(default_system=_default_system(name, plain[0]))
 
 
 def default_prompt(name: str) -> str:

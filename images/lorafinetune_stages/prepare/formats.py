@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune.api.spec import Columns, Dataset, Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import messages, pairs
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.preference import preference
 from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.texts import Texts, type_name
 
-FormatName = Literal["alpaca", "sharegpt", "openai", "singleTurn", "multiTurn"]
+FormatName = Literal["alpaca", "sharegpt", "openai", "singleTurn", "multiTurn", "preference", "text"]
 Convert = Callable[[Mapping[str, Any], Columns, Texts], Conversation]
 MAX_SHOWN_FIELDS: Final = 12
 
@@ -24,11 +25,18 @@ MAX_SHOWN_FIELDS: Final = 12
 @dataclass(frozen=True)
 class Format:
     """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
-    formats with a list of turns are told apart; empty for a format without."""
+    formats with a list of turns are told apart; empty for a format without. needs: which columns tell
+    such a format. objective: what its rows are for."""
 
     columns: Columns
     convert: Convert
     turn: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("prompt", "response")
+    objective: Objective = "sft"
+
+    def needed(self, columns: Columns) -> list[str]:
+        """The names of the columns that tell a format without turns."""
+        return [getattr(columns, name) for name in self.needs]
 
 
 FORMATS: Final[dict[FormatName, Format]] = {
@@ -50,6 +58,21 @@ FORMATS: Final[dict[FormatName, Format]] = {
         pairs.multi_turn,
         ("prompt", "response"),
     ),
+    "preference": Format(
+        Columns(
+            prompt="prompt",
+            query="input",
+            response="chosen",
+            rejected="rejected",
+            history="history",
+            system="system",
+            tools="tools",
+        ),
+        preference,
+        needs=("prompt", "response", "rejected"),
+        objective="dpo",
+    ),
+    "text": Format(Columns(text="text"), pairs.plain_text, needs=("text",), objective="pt"),
 }
 
 
@@ -73,9 +96,14 @@ def columns_of(name: FormatName, own: Columns) -> Columns:
     return FORMATS[name].columns.model_copy(update=own.model_dump(exclude_none=True))
 
 
-def table_columns(dataset: Dataset) -> TableColumns:
-    """What is read of a table: the columns of the declared format, or of all of them."""
-    names = FORMATS if dataset.format == "auto" else [dataset.format]
+def formats_of(objective: Objective) -> list[FormatName]:
+    """The formats that an objective learns from."""
+    return [name for name, known in FORMATS.items() if known.objective == objective]
+
+
+def table_columns(dataset: Dataset, objective: Objective = "sft") -> TableColumns:
+    """What is read of a table: the columns of the declared format, or of all that the objective knows."""
+    names = formats_of(objective) if dataset.format == "auto" else [dataset.format]
     read = [columns_of(name, dataset.columns) for name in names]
     known = {column for columns in read for column in columns.model_dump().values() if column}
     lists = {column for columns in read for column in (columns.messages, columns.history) if column}
@@ -83,36 +111,38 @@ def table_columns(dataset: Dataset) -> TableColumns:
     return TableColumns(known, lists - set(texts))
 
 
-def find_reader(dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]]) -> Reader:
+def find_reader(
+    dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]], objective: Objective = "sft"
+) -> Reader:
     """The reader of a file whose first rows are given; index: of the dataset, for messages.
 
     Raises StageError(DatasetInvalid) where they are not of the declared format, or of none.
     """
     seen = [(place, row) for place, row in rows if isinstance(row, dict)]
-    telling = next((row for _, row in seen if tells(dataset, row)), None)
+    telling = next((row for _, row in seen if tells(dataset, row, objective)), None)
     declared = dataset.format
     if declared != "auto":
         if seen and telling is None:
-            raise _not_as_declared(declared, dataset.columns, index, *seen[0])
+            raise _not_as_declared(declared, dataset.columns, index, *seen[0], objective)
         return Reader(declared, columns_of(declared, dataset.columns), recognised=False)
     if telling is None:
-        raise _not_recognised(dataset.columns, index, rows, seen)
-    (name,) = recognise(telling, dataset.columns)
+        raise _not_recognised(dataset.columns, index, rows, seen, objective)
+    (name,) = recognise(telling, dataset.columns, objective)
     return Reader(name, columns_of(name, dataset.columns), recognised=True)
 
 
-def tells(dataset: Dataset, row: Any) -> bool:
-    """Whether the row is one of the declared format, or of one format alone."""
+def tells(dataset: Dataset, row: Any, objective: Objective = "sft") -> bool:
+    """Whether the row is one of the declared format, or of one format of the objective alone."""
     if not isinstance(row, dict):
         return False
     if dataset.format != "auto":
         return _fits(dataset.format, row, dataset.columns)
-    return len(recognise(row, dataset.columns)) == 1
+    return len(recognise(row, dataset.columns, objective)) == 1
 
 
-def recognise(row: Mapping[str, Any], columns: Columns) -> list[FormatName]:
-    """Every format that the row is a whole row of."""
-    names = [name for name in FORMATS if _is_whole(name, row, columns)]
+def recognise(row: Mapping[str, Any], columns: Columns, objective: Objective = "sft") -> list[FormatName]:
+    """Every format of the objective that the row is a whole row of."""
+    names = [name for name in formats_of(objective) if _is_whole(name, row, columns)]
     if columns.prompt and columns.response and {"alpaca", "singleTurn"} <= set(names):
         names.remove("singleTurn")  # with both columns named, alpaca reads all that singleTurn does
     return names
@@ -121,7 +151,7 @@ def recognise(row: Mapping[str, Any], columns: Columns) -> list[FormatName]:
 def _is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
     columns = columns_of(name, own)
     if not FORMATS[name].turn:
-        return own.messages is None and columns.prompt in row and columns.response in row
+        return own.messages is None and all(name in row for name in FORMATS[name].needed(columns))
     turns = row.get(columns.messages or "")
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
         return False
@@ -138,7 +168,7 @@ def _fits(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
     """Whether the row may be one of the format, even if a bad one."""
     columns = columns_of(name, own)
     if not FORMATS[name].turn:
-        return columns.prompt in row or columns.response in row
+        return any(name in row for name in FORMATS[name].needed(columns))
     turns = row.get(columns.messages or "")
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
         return columns.messages in row
@@ -146,9 +176,9 @@ def _fits(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
 
 
 def _not_as_declared(
-    name: FormatName, own: Columns, index: int, place: Place, row: Mapping[str, Any]
+    name: FormatName, own: Columns, index: int, place: Place, row: Mapping[str, Any], objective: Objective
 ) -> StageError:
-    looks = " or ".join(recognise(row, own))
+    looks = " or ".join(recognise(row, own, objective))
     verdict = f"looks like {looks}" if looks else f"{name} needs {_needs(name, own)}"
     return StageError(
         Reason.DATASET_INVALID,
@@ -158,18 +188,39 @@ def _not_as_declared(
 
 
 def _not_recognised(
-    own: Columns, index: int, rows: Sequence[tuple[Place, Any]], seen: Sequence[tuple[Place, Any]]
+    own: Columns,
+    index: int,
+    rows: Sequence[tuple[Place, Any]],
+    seen: Sequence[tuple[Place, Any]],
+    objective: Objective,
 ) -> StageError:
     place, row = (seen or rows)[0]
     evidence = f"{place} has {_fields(row)}" if seen else _first_problem(place, row)
-    names = recognise(row, own) if seen else []
+    if seen and (other := _of_another(row, own, objective)):
+        return _for_another(index, evidence, other)
+    names = recognise(row, own, objective) if seen else []
     verdict = f"could be {' or '.join(names)}" if names else "fits no format"
-    needs = "; ".join(f"{name} needs {_needs(name, own)}" for name in FORMATS)
+    needs = "; ".join(f"{name} needs {_needs(name, own)}" for name in formats_of(objective))
     return StageError(
         Reason.DATASET_INVALID,
         f"datasets[{index}].format: auto can't tell the format: {evidence}: {verdict}"
         + ("" if names else f" ({needs})"),
         f"Set datasets[{index}].format, and name the columns in its columns where they differ.",
+    )
+
+
+def _of_another(row: Mapping[str, Any], own: Columns, objective: Objective) -> FormatName | None:
+    """The format of another objective that a row is of, where it is of none of this one's."""
+    names = [] if recognise(row, own, objective) else [name for name in FORMATS if _is_whole(name, row, own)]
+    return names[0] if names else None
+
+
+def _for_another(index: int, evidence: str, name: FormatName) -> StageError:
+    objective = FORMATS[name].objective
+    return StageError(
+        Reason.DATASET_INVALID,
+        f"datasets[{index}].format: {evidence}: that is {name}, for training.objective: {objective}",
+        f"Set `spec.training.objective: {objective}`, or name the columns in datasets[{index}].columns.",
     )
 
 
@@ -180,7 +231,8 @@ def _first_problem(place: Place, row: Any) -> str:
 def _needs(name: FormatName, own: Columns) -> str:
     columns = columns_of(name, own)
     if not FORMATS[name].turn:
-        return f"{columns.prompt} and {columns.response}"
+        *more, last = FORMATS[name].needed(columns)
+        return f"{', '.join(more)} and {last}" if more else last
     return f"{columns.messages}, a list of objects with {' and '.join(_turn_keys(name, columns))}"
 
 

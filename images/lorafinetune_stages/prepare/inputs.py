@@ -16,6 +16,8 @@ from lorafinetune_stages.prepare.templates import resolve_template
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, find_output
 
+NO_TEMPLATE: Final = "empty"
+"""LLaMA-Factory's name of the template that writes nothing: plain texts end as the tokenizer says."""
 TOOLCHAIN: Final = ("llamafactory", "transformers", "tokenizers")
 """Distributions whose version shapes the tokens."""
 
@@ -48,7 +50,8 @@ def read_inputs(arguments: PrepareArguments, store: Store) -> Inputs:
         _read_dataset(store, index, dataset, key)
         for index, (dataset, key) in enumerate(zip(arguments.datasets, arguments.dataset_keys, strict=True))
     )
-    template = resolve_template(arguments.template, model.config, model.chat_template)
+    declared = arguments.template or (NO_TEMPLATE if arguments.training.objective == "pt" else None)
+    template = resolve_template(declared, model.config, model.chat_template)
     versions = {name: version(name) for name in TOOLCHAIN}
     reads = {
         "model": model.manifest.digest,
@@ -66,7 +69,8 @@ def train_key(inputs: Inputs, training: Training) -> str:
         "training.packing": keys.resolved_packing(training),
     }
     reads = {"prepared": inputs.key, "model": inputs.model.manifest.digest}
-    return keys.key("train", {"training": training.encode()}, reads, resolved)
+    whole = training.model_copy(update={"dpo": keys.resolved_dpo(training)})
+    return keys.key("train", {"training": whole.encode()}, reads, resolved)
 
 
 def shaping_fields(arguments: PrepareArguments) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
-import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,14 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
-from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.building import Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
-from lorafinetune_stages.prepare.fitting import Fit, default_prompt, fit_template
+from lorafinetune_stages.prepare.fitting import Fit, default_prompt
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.prepare.objectives import fit_builder
 from lorafinetune_stages.prepare.output import (
     DATASET,
     HELD_OUT,
@@ -34,9 +32,9 @@ from lorafinetune_stages.prepare.output import (
     shortened,
 )
 from lorafinetune_stages.prepare.preflight import Toolkit
-from lorafinetune_stages.prepare.report import Report, SplitSummary
+from lorafinetune_stages.prepare.report import Pieces, Report, SplitSummary
 from lorafinetune_stages.prepare.selection import Rows
-from lorafinetune_stages.prepare.tokenising import segments
+from lorafinetune_stages.prepare.splits import Splits
 from lorafinetune_stages.runtime import Context
 
 log = logging.getLogger("lorafinetune")
@@ -57,11 +55,20 @@ class Maker:
 
     def make(self, toolkit: Toolkit) -> Prepared:
         """Raises StageError."""
-        fit = fit_template(self.inputs.template, self.arguments.template is None, toolkit)
-        output = self.context.workdir / "output"
+        progress, workdir = self.context.progress, self.context.workdir
+        builder, fit = fit_builder(
+            self.arguments,
+            self.inputs.template,
+            toolkit,
+            self.corpus,
+            self.findings,
+            workdir,
+            progress.advance,
+        )
+        output = workdir / "output"
         output.mkdir()
-        train, held_out = self._tokenise(fit, output)
-        report = self._report(fit, train, held_out)
+        train, held_out = self._tokenise(builder, output)
+        report = self._report(builder, fit, train, held_out)
         report.write(output)
         for warning in report.warnings:
             log.warning("%s", warning)
@@ -70,31 +77,38 @@ class Maker:
             output, prepared, self.inputs, lineage(self.inputs, self.arguments), self.context
         )
 
-    def _tokenise(self, fit: Fit, output: Path) -> tuple[SplitSummary, SplitSummary]:
+    def _tokenise(self, builder: Splits, output: Path) -> tuple[SplitSummary, SplitSummary]:
         progress = self.context.progress
         progress.begin("tokenising", len(self.rows.train) + len(self.rows.held_out), "rows")
-        builder = Builder(self.corpus, fit.tokeniser, self.findings, self.context.workdir, progress.advance)
         train = builder.write_split(TRAIN, self.rows.train)
         held_out = builder.write_split(HELD_OUT, self.rows.held_out)
         self.findings.judge()
         self._check_rows(train, held_out)
-        names = (TRAIN, HELD_OUT) if held_out.rows else (TRAIN,)
+        names = (TRAIN, HELD_OUT) if held_out.examples else (TRAIN,)
         builder.save(names, output / DATASET, self.inputs.key[:FINGERPRINT_LENGTH])
         return train, held_out
 
     def _check_rows(self, train: SplitSummary, held_out: SplitSummary) -> None:
-        if not train.rows:
-            raise StageError(Reason.DATASET_INVALID, "datasets: no row is left to train on")
-        if self.arguments.training.evaluation and not held_out.rows:
-            raise StageError(Reason.DATASET_INVALID, "datasets: no row is left to evaluate on")
+        if not train.examples:
+            raise StageError(Reason.DATASET_INVALID, self._told_missing(train, "train on"))
+        if self.arguments.training.evaluation and not held_out.examples:
+            raise StageError(Reason.DATASET_INVALID, self._told_missing(held_out, "evaluate on"))
+
+    def _told_missing(self, split: SplitSummary, purpose: str) -> str:
+        if not split.rows:
+            return f"datasets: no row is left to {purpose}"
+        return (
+            f"datasets: {split.rows} texts of {split.left_tokens} tokens in all fill no row of "
+            f"training.cutoffLength {self.arguments.training.cutoff_length} to {purpose}"
+        )
 
     def _prepared(
         self, fit: Fit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
     ) -> Prepared:
         cutoff = self.arguments.training.cutoff_length
         status = DatasetStatus(
-            rows=train.rows,
-            eval_rows=held_out.rows,
+            rows=train.examples,
+            eval_rows=held_out.examples,
             dropped=self.findings.bad,
             tokens=train.tokens,
             learned_tokens=train.learned_tokens,
@@ -110,10 +124,10 @@ class Maker:
             dataset=status,
             warnings=shortened(warnings),
             template_differs=bool(fit.differences),
-            longest=tuple(min(length, cutoff) for length in heapq.nlargest(KEPT_LENGTHS, train.lengths)),
+            longest=train.longest(cutoff),
         )
 
-    def _report(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Report:
+    def _report(self, builder: Splits, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Report:
         return Report(
             template=self.inputs.template,
             cutoff=self.arguments.training.cutoff_length,
@@ -125,9 +139,10 @@ class Maker:
             training=train,
             held_out=held_out,
             overlap=self._overlap,
-            warnings=list(self._warnings(fit, train, held_out)),
+            warnings=[*builder.warnings(), *self._warnings(fit, train, held_out)],
             differences=fit.differences,
-            samples=self._samples(fit),
+            samples=self._samples(builder),
+            objective=self.arguments.training.objective,
         )
 
     @cached_property
@@ -140,12 +155,11 @@ class Maker:
     def _overlap(self) -> Overlap:
         return self.corpus.fingerprints.overlap(self.rows.train, self.rows.held_out)
 
-    def _samples(self, fit: Fit) -> list[list[tuple[str, bool]]]:
+    def _samples(self, builder: Splits) -> list[Pieces]:
         """The first, the middle and the last row that is trained on."""
         rows = self.rows.train
         chosen = sorted({0, len(rows) // 2, len(rows) - 1})
-        conversations = [row for _, row in self.corpus.read([rows[index] for index in chosen])]
-        return [segments(row, fit.tokeniser.tokenizer) for row in fit.tokeniser.encode(conversations)]
+        return builder.samples([rows[index] for index in chosen])
 
     def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
         yield from fit.warnings
@@ -172,6 +186,8 @@ class Maker:
 
     def _told_overlap(self, held_out: SplitSummary) -> str:
         evaluation, overlap = self.arguments.training.evaluation, self._overlap
+        if self.arguments.training.objective == "pt":
+            return f"of {held_out.rows} held-out texts {overlap.rows} are trained on too"
         split = evaluation is not None and evaluation.dataset is None
         return (
             f"of {held_out.rows} held-out rows {overlap.rows} are trained on too, and {overlap.prompts} have "

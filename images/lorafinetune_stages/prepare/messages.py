@@ -40,6 +40,27 @@ def openai(row: Row, columns: Columns, texts: Texts) -> Conversation:
     return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
 
 
+def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+    """A prompt of several turns, by whichever of the two its first message is; the last of them asks."""
+    found = _messages(row, columns.messages or "")
+    names = ("from", "value") if found and "from" in found[0][1] else ("role", "content")
+    make = _sharegpt_turn if names[0] == "from" else _openai_turn
+    system, rest = _split_system(row, columns, texts, *names)
+    turns = list(_join_tool_results((at, make(at, message, texts)) for at, message in rest))
+    _check_order(turns, columns)
+    if len(turns) % 2 == 0:
+        raise RowError(Kind.ROLES, turns[-1][0], "the last turn of a prompt must ask")
+    return Conversation(tuple(turn for _, turn in turns), system, tool_list(row, columns.tools, texts))
+
+
+def answer(message: Row, field: str, texts: Texts) -> str:
+    """What an answer says that is given as a message."""
+    turn = (_sharegpt_turn if "from" in message else _openai_turn)(field, message, texts)
+    if turn.role != "assistant":
+        raise RowError(Kind.ROLES, field, f"an answer is expected, not {turn.role}")
+    return turn.content
+
+
 def _split_system(
     row: Row, columns: Columns, texts: Texts, role: str, content: str
 ) -> tuple[str, Sequence[Message]]:
@@ -135,12 +156,16 @@ def _join_tool_results(turns: Iterator[tuple[str, Turn]]) -> Iterator[tuple[str,
 
 def _in_order(turns: Sequence[tuple[str, Turn]], columns: Columns) -> tuple[Turn, ...]:
     """The turns, of which every other one must ask, and every other one answer."""
+    _check_order(turns, columns)
+    if len(turns) % 2:
+        raise RowError(Kind.NO_ANSWER, turns[-1][0], "the last turn has no answer")
+    return tuple(turn for _, turn in turns)
+
+
+def _check_order(turns: Sequence[tuple[str, Turn]], columns: Columns) -> None:
     for index, (at, turn) in enumerate(turns):
         if (turn.role in ASKING) != (index % 2 == 0):
             expected = "a prompt or a tool's result" if index % 2 == 0 else "an answer or a tool call"
             raise RowError(Kind.ROLES, at, f"{expected} is expected, not {turn.role}")
     if not turns:
         raise RowError(Kind.NO_ANSWER, columns.messages or "", "has no turns")
-    if len(turns) % 2:
-        raise RowError(Kind.NO_ANSWER, turns[-1][0], "the last turn has no answer")
-    return tuple(turn for _, turn in turns)

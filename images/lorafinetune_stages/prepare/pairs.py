@@ -1,6 +1,7 @@
-"""Formats whose turns are pairs of a prompt and an answer: alpaca, singleTurn and multiTurn."""
+"""Formats without roles: prompts and answers (alpaca, singleTurn and multiTurn), and plain texts."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lorafinetune.api.spec import Columns
@@ -14,12 +15,25 @@ Row = Mapping[str, Any]
 
 def alpaca(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """An alpaca or singleTurn row: earlier pairs, then `instruction\\ninput` and its answer."""
-    turns = [
-        *_history(row, columns.history, texts),
-        Turn("user", _human(row, columns, texts)),
-        Turn("assistant", texts.answer(_value(row, columns.response), columns.response or "")),
-    ]
-    return Conversation(tuple(turns), _system(row, columns, texts), tool_list(row, columns.tools, texts))
+    question = asked(row, columns, texts)
+    answer = texts.answer(_value(row, columns.response), columns.response or "")
+    return replace(question, turns=(*question.turns, Turn("assistant", answer)))
+
+
+def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+    """All of an alpaca row but its answer."""
+    turns = (*_history(row, columns.history, texts), Turn("user", _human(row, columns, texts)))
+    return Conversation(turns, _system(row, columns, texts), tool_list(row, columns.tools, texts))
+
+
+def plain_text(row: Row, columns: Columns, texts: Texts) -> Conversation:
+    """A text that is learned as it is."""
+    field = columns.text or ""
+    value = row.get(field)
+    if value is None:
+        raise RowError(Kind.MISSING_FIELD, field, "the text is missing")
+    text = said(texts.text(value, field), Kind.EMPTY_TEXT, field, "the text is empty")
+    return Conversation((Turn("assistant", text),))
 
 
 def multi_turn(row: Row, columns: Columns, texts: Texts) -> Conversation:

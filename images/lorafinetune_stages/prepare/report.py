@@ -3,6 +3,7 @@
 It is written twice: as JSON for programs, and as one page for people that needs nothing else.
 """
 
+import heapq
 import json
 from array import array
 from collections import Counter
@@ -12,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from lorafinetune.api.spec import Objective
+from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.formats import FormatName
@@ -22,11 +25,17 @@ from lorafinetune_stages.prepare.page import render
 PAGE: Final = "report.html"
 MAX_SAMPLE_CHARACTERS: Final = 4000
 
+Pieces = Sequence[tuple[str, bool]]
+"""The text of a row in pieces, each with whether it is learned."""
+
 
 @dataclass
 class SplitSummary:
     """Numbers of the rows of one split. lengths: tokens of every row before anything was cut off.
-    answer_tokens: of all answers before that. lost_tokens: those of them that were cut off."""
+    answer_tokens: of all answers before that. lost_tokens: those of them that were cut off.
+
+    blocks: rows of one length that were made of plain texts; None where rows stay what they are. left_tokens:
+    those at the ends of texts that fill no block."""
 
     rows_by_dataset: Counter[int] = field(default_factory=Counter)
     tokens: int = 0
@@ -35,11 +44,24 @@ class SplitSummary:
     answer_tokens: int = 0
     lost_tokens: int = 0
     without_system: int = 0
+    blocks: int | None = None
+    left_tokens: int = 0
     lengths: "array[int]" = field(default_factory=lambda: array("Q"))
 
     @property
     def rows(self) -> int:
         return self.rows_by_dataset.total()
+
+    @property
+    def examples(self) -> int:
+        """What an optimizer step counts."""
+        return self.rows if self.blocks is None else self.blocks
+
+    def longest(self, cutoff: int) -> tuple[int, ...]:
+        """Tokens of the longest rows that a step may have, from the longest on."""
+        if self.blocks is not None:
+            return (cutoff,)
+        return tuple(min(length, cutoff) for length in heapq.nlargest(KEPT_LENGTHS, self.lengths))
 
 
 @dataclass(frozen=True)
@@ -60,11 +82,13 @@ class Report:
     overlap: Overlap
     warnings: Sequence[str]
     differences: dict[str, str]
-    samples: Sequence[Sequence[tuple[str, bool]]]
+    samples: Sequence[Pieces]
+    objective: Objective = "sft"
 
     def encode(self) -> dict[str, Any]:
         both = (self.training, self.held_out)
         return {
+            "objective": self.objective,
             "template": self.template,
             "templateDifferences": self.differences,
             "datasets": [self._dataset(index) for index in range(len(self.sources))],
@@ -80,6 +104,8 @@ class Report:
             "evalTokens": self.held_out.tokens,
             "cutoffLength": self.cutoff,
             "truncatedRows": sum(split.truncated for split in both),
+            "blocks": {"rows": self.training.blocks, "evalRows": self.held_out.blocks}
+            | {"leftTokens": sum(split.left_tokens for split in both)},
             "answerTokens": sum(split.answer_tokens for split in both),
             "lostAnswerTokens": sum(split.lost_tokens for split in both),
             "rowsByLength": histogram(chain(*(split.lengths for split in both)), self.cutoff),
@@ -108,7 +134,7 @@ class Report:
         }
 
 
-def _sample(pieces: Sequence[tuple[str, bool]]) -> list[dict[str, Any]]:
+def _sample(pieces: Pieces) -> list[dict[str, Any]]:
     left = MAX_SAMPLE_CHARACTERS
     shown = []
     for text, learned in pieces:

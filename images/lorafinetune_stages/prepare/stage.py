@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Objective
 from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
@@ -55,7 +56,8 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
     _fetch(inputs, files, context)
     findings = Findings(arguments.datasets)
     with Corpus(context.workdir / "rows") as corpus:
-        _read(inputs, files, corpus, findings, context)
+        objective = arguments.training.objective
+        _read(inputs, files, corpus, findings, objective, context)
         repeated = corpus.fingerprints.repeated()
         pools = corpus.pools(without=repeated if arguments.training.deduplicate else ())
         rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
@@ -117,13 +119,16 @@ def _fetch(inputs: Inputs, root: Path, context: Context) -> None:
         download_tree(context.store, place, manifest, target, context.progress.advance)
 
 
-def _read(inputs: Inputs, root: Path, corpus: Corpus, findings: Findings, context: Context) -> None:
+def _read(
+    inputs: Inputs, root: Path, corpus: Corpus, findings: Findings, objective: Objective, context: Context
+) -> None:
     """Every row into the corpus. Raises StageError(DatasetInvalid) where too many are bad."""
     markers = known_templates()[inputs.template].markers
     texts = Texts(special_tokens(context.store, inputs.model).union(markers))
     total = sum(file.size for dataset in inputs.datasets for file in dataset.files)
     context.progress.begin("reading", total, "bytes")
-    Merger(corpus, findings, texts, root, context.progress.advance).merge(inputs.datasets)
+    merger = Merger(corpus, findings, texts, root, context.progress.advance, objective)
+    merger.merge(inputs.datasets)
     for place in findings.places:
         log.warning("bad row: %s", place)
     findings.judge()

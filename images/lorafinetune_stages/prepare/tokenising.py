@@ -54,6 +54,7 @@ class Tokeniser:
 
     def __init__(self, template: Any, tokenizer: Any, processor: Any, data_args: Any) -> None:
         gc.freeze()  # what was imported is large, stays, and need not be looked through for every batch
+        self.template = template
         self.tokenizer = tokenizer
         self._cutoff: int = data_args.cutoff_len
         self._reference = Reference(template, tokenizer, processor, data_args)

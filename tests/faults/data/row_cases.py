@@ -284,9 +284,13 @@ UNRECOGNISED = {
         lines({"\x1b[2J": 1}), AUTO + r".* the fields '\\x1b\[2J': fits no format.*"
     ),
     "preference pairs": Case(
-        lines({"prompt": "q", "chosen": "a", "rejected": "b"}), AUTO + ".*fits no format.*"
+        lines({"prompt": "q", "chosen": "a", "rejected": "b"}),
+        r"datasets\[0\]\.format: .*: that is preference, for training\.objective: dpo",
     ),
-    "plain text": Case(lines({"text": "once upon a time"}), AUTO + ".*fits no format.*"),
+    "plain text": Case(
+        lines({"text": "once upon a time"}),
+        r"datasets\[0\]\.format: .*: that is text, for training\.objective: pt",
+    ),
     "another format than declared": Case(
         listed(ALPACA),
         r"datasets\[0\]\.format: declared sharegpt, but .*: looks like alpaca",

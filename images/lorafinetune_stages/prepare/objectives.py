@@ -1,0 +1,43 @@
+"""How rows become a dataset, by what is to be learned from them.
+
+Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
+"""
+
+from pathlib import Path
+
+from llamafactory.data.template import get_template_and_fix_tokenizer
+
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune_stages.prepare.blocks import BlockBuilder, TextTokeniser
+from lorafinetune_stages.prepare.building import Builder
+from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.fitting import Fit, fit_template
+from lorafinetune_stages.prepare.pairing import PairBuilder, PairTokeniser
+from lorafinetune_stages.prepare.preflight import Toolkit
+from lorafinetune_stages.prepare.splits import Splits
+from lorafinetune_stages.store import Advance
+
+
+def fit_builder(
+    arguments: PrepareArguments,
+    template: str,
+    toolkit: Toolkit,
+    corpus: Corpus,
+    findings: Findings,
+    root: Path,
+    advance: Advance,
+) -> tuple[Splits, Fit]:
+    """What writes the dataset, and how well the template fits the model; plain texts have no template.
+
+    Raises StageError(TemplateMismatch).
+    """
+    common = (corpus, findings, root, advance)
+    if arguments.training.objective == "pt":
+        get_template_and_fix_tokenizer(toolkit.tokenizer, toolkit.data_args)
+        return BlockBuilder(*common, TextTokeniser(toolkit.tokenizer, toolkit.data_args)), Fit()
+    tokeniser, fit = fit_template(template, arguments.template is None, toolkit)
+    if arguments.training.objective == "sft":
+        return Builder(*common, tokeniser), fit
+    pairs = PairTokeniser(tokeniser.template, toolkit.tokenizer, toolkit.processor, toolkit.data_args)
+    return PairBuilder(*common, pairs), fit
