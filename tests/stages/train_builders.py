@@ -146,11 +146,18 @@ class World:
         return Context(self.store, scratch, reporter)
 
 
-def world(root: Path, model: Path | None = None, rows: Sequence[Row] = (), **fields: Any) -> World:
+def world(
+    root: Path,
+    model: Path | None = None,
+    rows: Sequence[Row] = (),
+    held_out: Sequence[Row] = (),
+    **fields: Any,
+) -> World:
     """A store below `root`. model: directory of another base model. fields: over those of TRAINING."""
     store = stand_in(root)
     base = put_model(store, model or tiny_model(root / "tiny"))
-    put_dataset(store, root / "dataset", rows or random_rows(ROWS), random_rows(3, seed=1))
+    held_out = held_out or random_rows(3, seed=1)
+    put_dataset(store, root / "dataset", rows or random_rows(ROWS), held_out)
     return World(root, store, train_arguments(store, base, fields))
 
 
@@ -200,15 +207,20 @@ def put_dataset(
     dataset.save_to_disk(scratch / "dataset")
     where = place("prepared", PREPARED)
     files = upload_tree(store, scratch, where)
+
+    def values(column: str) -> list[list[int]]:
+        """Of a column, or of the two that pairs have in its place."""
+        return [row[name] for row in rows for name in row if name.endswith(column)]
+
     status = DatasetStatus(
         rows=len(rows),
         eval_rows=len(held_out),
-        tokens=sum(len(row["input_ids"]) for row in rows),
-        learned_tokens=sum(label >= 0 for row in rows for label in row["labels"]),
+        tokens=sum(map(len, values("input_ids"))),
+        learned_tokens=sum(label >= 0 for labels in values("labels") for label in labels),
         digest=keys.digest([dict(row) for row in rows]),
         report=f"{store.uri}/{where}/report.md",
     )
-    longest = sorted((len(row["input_ids"]) for row in rows), reverse=True)[:KEPT_LENGTHS]
+    longest = sorted(map(len, values("input_ids")), reverse=True)[:KEPT_LENGTHS]
     facts = Prepared(template="smollm2", dataset=status, longest=tuple(longest))
     commit_manifest(store, where, "prepared", PREPARED, files, {}, facts.encode())
 
@@ -217,6 +229,27 @@ def random_rows(number: int, seed: int = 0, longest: int = 24) -> list[Row]:
     """Conversations of different lengths: a prompt that is not learned, and an answer that is."""
     random = Random(seed)
     return [_row(random, random.randint(PROMPT_TOKENS + 2, longest)) for _ in range(number)]
+
+
+def random_pairs(number: int, seed: int = 0, longest: int = 24) -> list[Row]:
+    """A prompt with a chosen answer and a rejected one, each of a length of its own."""
+    random = Random(seed)
+    pairs: list[Row] = []
+    for _ in range(number):
+        chosen, rejected = (_row(random, random.randint(PROMPT_TOKENS + 2, longest)) for _ in range(2))
+        prompt = chosen["input_ids"][:PROMPT_TOKENS]
+        rejected["input_ids"][:PROMPT_TOKENS] = prompt
+        sides = (("chosen", chosen), ("rejected", rejected))
+        pair: dict[str, Any] = {f"{side}_{name}": row[name] for side, row in sides for name in row}
+        pairs.append(pair | dict.fromkeys(("images", "videos", "audios")))
+    return pairs
+
+
+def random_texts(number: int, seed: int = 0, length: int = 24) -> list[Row]:
+    """Rows of one length, of which every token is learned."""
+    random = Random(seed)
+    tokens = [[random.randrange(VOCABULARY) for _ in range(length)] for _ in range(number)]
+    return [{"input_ids": row, "attention_mask": [1] * length, "labels": row} for row in tokens]
 
 
 def _row(random: Random, length: int) -> Row:

@@ -45,6 +45,12 @@ def test_computing_twice_and_fewer_cards_take_longer() -> None:
     assert twice == 1.5 * once == 3 * effort.seconds(10**9, 10**6, 0, False, gpus=2)[0]
 
 
+def test_the_base_reads_pairs_too() -> None:
+    alone = effort.seconds(10**9, 10**6, 10**6, recomputed=False, gpus=1)
+    compared = effort.seconds(10**9, 10**6, 10**6, recomputed=False, gpus=1, compared=True)
+    assert compared == (1.5 * alone[0], 2 * alone[1])
+
+
 def test_the_disk_holds_the_base_the_rows_and_the_checkpoints() -> None:
     assert effort.disk(1000, 10, 5) == 1000 + 90 + 180
 

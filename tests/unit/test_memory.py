@@ -57,9 +57,20 @@ def test_less_memory_is_taken_by(sentence: str) -> None:
     assert estimate(GLM_9B, more, 2048, more_again).total > estimate(GLM_9B, less, 2048, less_again).total
 
 
+def test_a_pair_takes_more_than_two_rows() -> None:
+    """Both its sequences are in one pass, and the base reads them when the model has."""
+    pair = smallest(GLM_9B, replace(PLAIN, pairs=True), (1024,), 1)
+    rows = smallest(GLM_9B, PLAIN, (2048,), 1)
+    assert pair.tokens == rows.tokens == 2048
+    assert pair.estimate.logits == 20 * 2048 * GLM_9B.vocabulary > rows.estimate.logits
+    assert pair.estimate.activations == rows.estimate.activations
+
+
 def test_settings_are_those_of_the_training() -> None:
     training = Training(epochs="1", precision="fp32", lora=Lora(dropout="0.1", variant="dora"))
     assert Settings.of(training) == Settings("fp32", dropout=True, dora=True)
+    assert Settings.of(Training(epochs="1", objective="dpo")) == Settings("bf16", pairs=True)
+    assert Settings.of(Training(epochs="1", objective="pt")) == Settings("bf16")
     assert Settings.of(Training(epochs="1"), packed=True) == Settings("bf16", packed=True)
     assert Settings.of(Training(epochs="1", precision="fp8")) == Settings("bf16")  # held twice, by a byte
 

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from lorafinetune.api.spec import Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus
 from lorafinetune_stages.train.card import adapter_card
 
@@ -12,7 +13,7 @@ CONFIG = {"lora_rank": 8, "learning_rate": 1e-4, "template": "glm4"}
 
 def card(source: str) -> str:
     model = ModelStatus(source=source, revision="c0ffee", digest="d" * 64, bytes=1)
-    return adapter_card(model, DATASET, CONFIG, 16)
+    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", batch_size=16))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,12 @@ def test_a_log_that_is_taken_up_again_gives_the_same_rows(losses: list[float], c
 
 
 def test_evaluations_stand_between_the_steps_and_the_closing_summary_does_not() -> None:
-    log = [*steps([4.0]), evaluation_row(1, 0.5, 3.5), *steps([2.0], first=2), {"step": 2, "train_loss": 3.0}]
+    log = [
+        *steps([4.0]),
+        evaluation_row(1, 0.5, {"eval_loss": 3.5}),
+        *steps([2.0], first=2),
+        {"step": 2, "train_loss": 3.0},
+    ]
     history = History(log, 1)
     assert [row.get("eval_loss", row.get("loss")) for row in history.rows] == [4.0, 3.5, 2.0]
     assert history.evaluated == {"step": 1, "epoch": 0.5, "eval_loss": 3.5}
@@ -67,7 +72,7 @@ def test_a_row_keeps_what_is_a_number() -> None:
 
 
 def test_the_metrics_are_one_json_object_a_line() -> None:
-    history = History([*steps([1.5]), evaluation_row(1, 0.5, 2.5)], 1)
+    history = History([*steps([1.5]), evaluation_row(1, 0.5, {"eval_loss": 2.5})], 1)
     assert [json.loads(line) for line in history.to_json_lines().splitlines()] == history.rows
 
 

@@ -67,10 +67,11 @@ class Feasibility:
         peak = least.estimate
         parts = {"weights": peak.weights, "adapter and optimizer": peak.adapter}
         parts |= {"activations": peak.activations, "logits": peak.logits}
+        row = "pair" if self.settings.pairs else "row"
         said = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
         return StageError(
             Reason.CUDA_OUT_OF_MEMORY,
-            f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest row of "
+            f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest {row} of "
             f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
             f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
             f"Set {' or '.join(self._remedies(available, peak.total))}.",
@@ -87,7 +88,8 @@ class Feasibility:
         low, high = 0, self.longest[0]
         while high - low > 1:
             middle = (low + high) // 2
-            peak = memory.estimate(self.shape, self.settings, middle, checkpointing=True)
+            tokens = middle * self.settings.sequences
+            peak = memory.estimate(self.shape, self.settings, tokens, checkpointing=True)
             low, high = (middle, high) if peak.total <= available else (low, middle)
         return low if low >= LEAST_CUTOFF else None
 
@@ -111,7 +113,8 @@ class Feasibility:
         evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False
-        return effort.seconds(multiplied, trained, evaluated, recomputed, self.arguments.gpu.count)
+        count, compared = self.arguments.gpu.count, self.settings.pairs
+        return effort.seconds(multiplied, trained, evaluated, recomputed, count, compared)
 
 
 def _gib(size: float) -> str:

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
@@ -18,6 +19,7 @@ from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
 from lorafinetune_stages.train.history import History, evaluation_row, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.preferences import evaluate_pairs
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
@@ -110,14 +112,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if done or (step % evaluation.every_steps and step < state.max_steps):
             return
         with self._meter.evaluating():
-            rows = load_from_disk(str(self._held_out))
-            measure = evaluate if step < state.max_steps else evaluate_last
-            loss = measure(model, rows, lambda: self._must_leave(state), self._plan)
-        if loss is not None:
-            _check_finite(loss, "the loss on the held-out rows", state)
-            state.log_history.append(evaluation_row(step, state.epoch, loss))
+            measured = self._measure(model, state)
+        if measured:
+            _check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
+            state.log_history.append(evaluation_row(step, state.epoch, measured))
             self.history.add(state.log_history[-1])
             self._report(state)
+
+    def _measure(self, model: Any, state: Any) -> dict[str, float]:
+        """Nothing where it is cut short."""
+        rows = load_from_disk(str(self._held_out))
+
+        def stopped() -> bool:
+            return self._must_leave(state)
+
+        if dpo := resolved_dpo(self._training):
+            found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
+            return {"eval_loss": found.loss, "eval_rewards/accuracies": found.accuracy} if found else {}
+        measure = evaluate if state.global_step < state.max_steps else evaluate_last
+        loss = measure(model, rows, stopped, self._plan)
+        return {} if loss is None else {"eval_loss": loss}
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import yaml
 
+from lorafinetune.api.spec import Objective, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus
 from lorafinetune_stages.base import base_name, base_revision
 
@@ -22,7 +23,13 @@ SHOWN: Final = (
     "cutoff_len",
     "template",
     "seed",
+    "pref_beta",
 )
+COUNTED: Final[Mapping[Objective, str]] = {
+    "sft": "conversations",
+    "dpo": "pairs",
+    "pt": "rows of text",
+}
 
 CARD: Final = """---
 {head}---
@@ -37,7 +44,7 @@ CARD: Final = """---
 | training rows | {rows} |
 | tokens in them, learned from | {tokens}, {learned} |
 | digest of the prepared dataset | `{dataset_digest}` |
-| conversations in one optimizer step | {batch_size} |
+| {counted} in one optimizer step | {batch_size} |
 {settings}
 
 `training.json` holds every setting.
@@ -54,7 +61,7 @@ model = PeftModel.from_pretrained(base, "PATH OF THIS DIRECTORY")
 
 
 def adapter_card(
-    model: ModelStatus, dataset: DatasetStatus, config: Mapping[str, Any], batch_size: int
+    model: ModelStatus, dataset: DatasetStatus, config: Mapping[str, Any], training: Training
 ) -> str:
     """The text of the README. config: LLaMA-Factory's arguments, without paths."""
     base, revision = base_name(model), base_revision(model)
@@ -70,7 +77,8 @@ def adapter_card(
         tokens=dataset.tokens,
         learned=dataset.learned_tokens,
         dataset_digest=dataset.digest,
-        batch_size=batch_size,
+        counted=COUNTED[training.objective],
+        batch_size=training.batch_size,
         settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
     )
 

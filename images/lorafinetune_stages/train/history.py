@@ -14,7 +14,16 @@ from lorafinetune.api.status import LossPoint, TrainingStatus
 
 Row = dict[str, Any]
 MAX_POINTS: Final = 32
-KEPT: Final = ("step", "epoch", "loss", "grad_norm", "learning_rate")
+KEPT: Final = (
+    "step",
+    "epoch",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "rewards/accuracies",
+    "rewards/margins",
+)
+"""By the trainer's own names; the last ones are of pairs."""
 
 
 def step_row(logged: Mapping[str, Any], tokens_per_second: int) -> Row:
@@ -23,8 +32,9 @@ def step_row(logged: Mapping[str, Any], tokens_per_second: int) -> Row:
     return row | {"tokens": logged.get("num_input_tokens_seen", 0), "tokens_per_second": tokens_per_second}
 
 
-def evaluation_row(step: int, epoch: float, loss: float) -> Row:
-    return {"step": step, "epoch": epoch, "eval_loss": loss}
+def evaluation_row(step: int, epoch: float, measured: Mapping[str, float]) -> Row:
+    """measured: the loss as `eval_loss`, and what else there is."""
+    return {"step": step, "epoch": epoch, **measured}
 
 
 def decimal(value: float) -> str:

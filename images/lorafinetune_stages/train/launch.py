@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, choose
 from lorafinetune_stages.train.packed_trainer import packed
+from lorafinetune_stages.train.pair_trainer import weighed_alike
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.stopping import Stop
 
@@ -55,6 +56,8 @@ def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
 
 
 def _packs(training: Training, config: Any) -> bool:
+    if training.objective == "dpo":
+        log.warning("pairs are padded, and trained on by LLaMA-Factory without our fast paths")
     if resolved_packing(training) == "none":
         return False
     known = can_pack(config, training.cutoff_length)
@@ -68,14 +71,20 @@ def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop) -> No
 
     Raises StageError for what a person can mend, and where the training was stopped.
     """
-    packing = packed(plan.levers, plan.fit.pack_tokens) if plan.levers else nullcontext()
     try:
-        with packing:
+        with _changes(config["stage"], plan):
             run_exp(dict(config), callbacks=[watch])
     except Exception as problem:
         if watch.steps == 0:
             stop.check_before_first_step()
         raise explain(problem, plan.fit.bytes) from problem
+
+
+def _changes(objective: str, plan: Plan) -> AbstractContextManager[None]:
+    """What is not LLaMA-Factory's own in the training."""
+    if plan.levers:
+        return packed(objective, plan.levers, plan.fit.pack_tokens)
+    return weighed_alike() if objective == "dpo" else nullcontext()
 
 
 def free_memory() -> None:

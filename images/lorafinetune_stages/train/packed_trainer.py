@@ -6,11 +6,14 @@ A test holds each name and signature that is relied on here.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 import torch
-from llamafactory.train.sft import workflow
+from llamafactory.train.pt import workflow as texts
+from llamafactory.train.sft import workflow as answers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -21,9 +24,15 @@ from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats
 Batch = dict[str, Any]
 
 
-class PackedTrainer(workflow.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLaMA-Factory is not typed
-    """Takes an optimizer step pack by pack. What the trainer would ask the device for in every step,
-    it is told: the device never waits for the answer."""
+class _PackedSteps:
+    """For a trainer of transformers: takes an optimizer step pack by pack. What the trainer would ask the
+    device for in every step, it is told: the device never waits for the answer."""
+
+    model: Any
+    args: Any
+    state: Any
+    accelerator: Any
+    _prepare_inputs: Any
 
     def __init__(self, levers: Levers, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -64,6 +73,31 @@ class PackedTrainer(workflow.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLa
         self.state.num_input_tokens_seen += inputs["tokens"]
 
 
+class PackedTrainer(_PackedSteps, answers.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLaMA-Factory's
+    """Learns the answers of conversations."""
+
+
+class PackedTextTrainer(_PackedSteps, texts.CustomTrainer):  # type: ignore[misc]  # LLaMA-Factory's
+    """Learns plain texts."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What a run of LLaMA-Factory has of its own: the module, names in it, and what takes their place."""
+
+    workflow: ModuleType
+    collator: str
+    trainer: str
+    packed: type
+
+
+REPLACED: Final = {
+    "sft": Replaced(answers, "SFTDataCollatorWith4DAttentionMask", "CustomSeq2SeqTrainer", PackedTrainer),
+    "pt": Replaced(texts, "DataCollatorForLanguageModeling", "CustomTrainer", PackedTextTrainer),
+}
+"""By the objective."""
+
+
 def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLoss = chunk_loss) -> Tensor:
     """Total negative log-likelihood of the learned tokens of a pack, in nats. base: the causal model."""
     inputs = {name: value for name, value in pack.items() if name not in ("sources", "targets")}
@@ -77,8 +111,9 @@ def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLos
 
 
 @contextmanager
-def packed(levers: Levers, limit: int) -> Iterator[None]:
+def packed(objective: str, levers: Levers, limit: int) -> Iterator[None]:
     """While this is entered, LLaMA-Factory packs. limit: tokens in one pack."""
+    replaced = REPLACED[objective]
 
     def load(*arguments: Any, **others: Any) -> Any:
         model = originals["load_model"](*arguments, **others)
@@ -86,18 +121,18 @@ def packed(levers: Levers, limit: int) -> Iterator[None]:
         return model
 
     replacements = {
-        "SFTDataCollatorWith4DAttentionMask": lambda **_: Collator(limit, levers.multiple),
-        "CustomSeq2SeqTrainer": partial(PackedTrainer, levers),
+        replaced.collator: lambda **_: Collator(limit, levers.multiple),
+        replaced.trainer: partial(replaced.packed, levers),
         "load_model": load,
     }
-    originals = {name: getattr(workflow, name) for name in replacements}
-    _set(replacements)
+    originals = {name: getattr(replaced.workflow, name) for name in replacements}
+    _set(replaced.workflow, replacements)
     try:
         yield
     finally:
-        _set(originals)
+        _set(replaced.workflow, originals)
 
 
-def _set(values: Mapping[str, Any]) -> None:
+def _set(workflow: ModuleType, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         setattr(workflow, name, value)

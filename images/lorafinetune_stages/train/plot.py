@@ -6,8 +6,8 @@ from pathlib import Path
 from lorafinetune_stages.train.history import Row
 
 
-def draw_loss(rows: Sequence[Row], path: Path) -> None:
-    """Writes a PNG. rows: of the metrics."""
+def draw_loss(rows: Sequence[Row], path: Path, unit: str) -> None:
+    """Writes a PNG. rows: of the metrics. unit: of what the loss is."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
@@ -17,7 +17,7 @@ def draw_loss(rows: Sequence[Row], path: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "", label=label)
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss in nats per learned token")
+    axes.set_ylabel(f"loss in nats per {unit}")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, metadata={"Software": None})

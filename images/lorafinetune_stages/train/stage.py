@@ -155,11 +155,12 @@ class Attempt:
     def _finish(self, portable: dict[str, Any], facts: dict[str, Any], watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
         dataset = self.inputs.facts.dataset
-        card = adapter_card(arguments.model, dataset, portable, arguments.training.batch_size)
+        card = adapter_card(arguments.model, dataset, portable, arguments.training)
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / "metrics.jsonl").write_text(watch.history.to_json_lines())
-        draw_loss(watch.history.rows, kept / "loss.png")
+        unit = "pair" if arguments.training.objective == "dpo" else "learned token"
+        draw_loss(watch.history.rows, kept / "loss.png", unit)
         self.fence.check()
         cost = self.meter.gpu_seconds()
         return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)

@@ -40,15 +40,17 @@ def evaluations(training: Training, steps: int) -> int:
 
 
 def seconds(
-    parameters: int, trained: int, evaluated: int, recomputed: bool, gpus: int
+    parameters: int, trained: int, evaluated: int, recomputed: bool, gpus: int, compared: bool = False
 ) -> tuple[float, float]:
     """Of the optimizer steps, and of the evaluations: on H100s, or on two cores without a GPU.
 
-    parameters: weights that every token is multiplied with. trained, evaluated: tokens in all.
+    parameters: weights that every token is multiplied with. trained, evaluated: tokens in all. compared:
+    whether the base reads them, too.
     """
     rate = GPU_RATE * gpus if gpus else CPU_RATE
-    each = RECOMPUTED if recomputed else PASS
-    return parameters * trained * each / rate, parameters * evaluated * EVALUATED / rate
+    base = EVALUATED if compared else 0
+    each = (RECOMPUTED if recomputed else PASS) + base
+    return parameters * trained * each / rate, parameters * evaluated * (EVALUATED + base) / rate
 
 
 def disk(model: int, tokens: int, adapter: int) -> int:

@@ -27,6 +27,9 @@ ADAPTER_BYTES: Final = 4 + 4 + 8 + 2
 """Of one trained parameter: itself, its gradient, Adam's two moments, its copy for the matrix product."""
 LOGIT_BYTES: Final = 4 + 4 + 4
 """Of one logit: the logarithm of its probability, and two gradients on the way back, in fp32."""
+PAIR_LOGIT_BYTES: Final = 5 * 4
+"""The same of pairs, when the base has read them, too: the logits and their logarithms, which wait for the
+way back, and the base's with a copy in between, in fp32."""
 CHUNK_PLACES: Final = 512
 """Places whose logits are in memory at a time where the loss is taken at learned places alone."""
 CHUNK_LOGIT_BYTES: Final = 14
@@ -77,7 +80,8 @@ class Settings:
     """What of a training counts for its memory.
 
     packed: conversations are put one after another without padding, and logits are made at learned
-    places alone. compiled: layers keep no more than they must.
+    places alone. compiled: layers keep no more than they must. pairs: every row is read with either of two
+    answers, and by the base as well.
     """
 
     weights: Weights = "bf16"
@@ -85,17 +89,24 @@ class Settings:
     dora: bool = False
     packed: bool = False
     compiled: bool = False
+    pairs: bool = False
 
     @classmethod
     def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
         lora = training.lora
         weights = WEIGHTS[resolved_precision(training.precision)]
-        return cls(weights, float(lora.dropout) > 0, lora.variant == "dora", packed, compiled)
+        pairs = training.objective == "dpo"
+        return cls(weights, float(lora.dropout) > 0, lora.variant == "dora", packed, compiled, pairs)
 
     @property
     def width(self) -> int:
         """Bytes of one number of the computation."""
         return 4 if self.weights == "fp32" else 2
+
+    @property
+    def sequences(self) -> int:
+        """Of one row in a pass."""
+        return 2 if self.pairs else 1
 
 
 @dataclass(frozen=True)
@@ -199,7 +210,7 @@ def smallest(shape: Shape, settings: Settings, longest: Sequence[int], share: in
 def _cut(
     shape: Shape, settings: Settings, longest: Sequence[int], share: int, size: int, checkpointing: bool
 ) -> Cut:
-    tokens = longest_pass(longest, size, settings.packed)
+    tokens = settings.sequences * longest_pass(longest, size, settings.packed)
     peak = estimate(shape, settings, tokens, checkpointing)
     return Cut(size, -(-share // size), tokens, checkpointing, peak)
 
@@ -229,4 +240,4 @@ def _logits(shape: Shape, settings: Settings, tokens: int) -> float:
     if settings.packed:
         chunk = min(tokens, CHUNK_PLACES) * shape.vocabulary * CHUNK_LOGIT_BYTES
         return chunk + 6 * shape.hidden * tokens
-    return tokens * shape.vocabulary * LOGIT_BYTES
+    return tokens * shape.vocabulary * (PAIR_LOGIT_BYTES if settings.pairs else LOGIT_BYTES)
