@@ -27,9 +27,9 @@ ADAPTER_BYTES: Final = 4 + 4 + 8 + 2
 """Of one trained parameter: itself, its gradient, Adam's two moments, its copy for the matrix product."""
 LOGIT_BYTES: Final = 4 + 4 + 4
 """Of one logit: the logarithm of its probability, and two gradients on the way back, in fp32."""
-PAIR_LOGIT_BYTES: Final = 5 * 4
+PAIR_LOGIT_BYTES: Final = 5 * 4 + 1
 """The same of pairs, when the base has read them, too: the logits and their logarithms, which wait for the
-way back, and the base's with a copy in between, in fp32."""
+way back, and the base's with a copy in between, in fp32; and what is small beside these."""
 CHUNK_PLACES: Final = 512
 """Places whose logits are in memory at a time where the loss is taken at learned places alone."""
 CHUNK_LOGIT_BYTES: Final = 14
