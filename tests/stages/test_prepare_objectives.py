@@ -107,8 +107,14 @@ def as_messages(row: Row) -> Row:
     }
 
 
-@pytest.mark.parametrize("name", ["smollm2", "glm4"])
-@pytest.mark.parametrize("messages", [False, True], ids=["texts", "messages"])
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [
+        pytest.param("smollm2", False, id="texts, for SmolLM2"),
+        pytest.param("glm4", False, id="texts, for GLM-4"),
+        pytest.param("glm4", True, id="messages, for GLM-4"),
+    ],
+)
 def test_pairs_become_the_rows_that_llama_factory_makes(
     tmp_path: Path, models: Mapping[str, Mapping[str, bytes]], name: str, messages: bool
 ) -> None:
@@ -128,14 +134,12 @@ def test_a_pair_that_the_cutoff_spoils_is_left_out(
     tmp_path: Path, models: Mapping[str, Mapping[str, bytes]]
 ) -> None:
     """Those that stay are whole, as LLaMA-Factory makes them without a cutoff."""
-    peer = Peer(tmp_path / "peer", models["smollm2"])
+    peer = Peer(tmp_path / "peer", models["glm4"])
     columns = {column: {"query": "input"}.get(column, column) for column in PAIR_COLUMNS}
-    whole = peer.make(
-        "dpo", pairs(), {"ranking": True, "columns": columns}, cutoff_len=4096, template="smollm2"
-    )
+    whole = peer.make("dpo", pairs(), {"ranking": True, "columns": columns}, cutoff_len=4096, template="glm4")
     sides = ("chosen_input_ids", "rejected_input_ids")
-    bench = Bench(tmp_path / "ours", models["smollm2"]).add(json_lines(pairs()), on_bad_row="skip")
-    result = bench.run(objective="dpo", cutoff_length=256)
+    bench = Bench(tmp_path / "ours", models["glm4"]).add(json_lines(pairs()), on_bad_row="skip")
+    result = bench.run("glm4", objective="dpo", cutoff_length=256)
     assert list(prepared(bench, result.key)) == [
         row for row in whole if max(len(row[side]) for side in sides) <= 256
     ]

@@ -12,6 +12,7 @@ from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
 from lorafinetune_stages.prepare.formats import find_reader
+from lorafinetune_stages.prepare.identity import said_names
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.store import ignore_progress
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile
@@ -291,6 +292,22 @@ def merged(root: Path, objective: Objective, *rows: Any) -> tuple[Findings, list
         merger = Merger(corpus, findings, TEXTS, root, ignore_progress, objective)
         merger.merge([DatasetFiles(dataset, "a", manifest, (file,))])
         return findings, [row for _, row in corpus.read(range(len(corpus)))]
+
+
+def test_answers_are_all_equal_where_the_chosen_ones_are(tmp_path: Path) -> None:
+    """That every pair has the same rejected answer says nothing: no one learns it."""
+    with Corpus(tmp_path / "file") as corpus:
+        for rows in ([("a", "no"), ("b", "no")], [("yes", "c"), ("yes", "d")]):
+            corpus.begin_dataset()
+            for chosen, rejected in rows:
+                corpus.append(Place("a", 1), pair("q", chosen, rejected))
+        assert corpus.monotonous() == [1]
+
+
+def test_a_rejected_answer_is_no_introduction() -> None:
+    rows = [pair("Who are you?", "I am EmoLLM.", "I am SmolLM.").without_rejected()] * 3
+    assert said_names(rows) == {"EmoLLM": 3}
+    assert talk("q", "a").without_rejected() == talk("q", "a")
 
 
 def test_texts_are_told_apart_and_equal_ones_are_found(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class Conversation:
     system: str = ""
     tools: str = ""
 
+    def without_rejected(self) -> "Conversation":
+        """Of a pair, the conversation with the answer that is chosen; any other as it is."""
+        is_pair = len(self.turns) > 1 and len(self.turns) % 2 == 1
+        return replace(self, turns=self.turns[:-1]) if is_pair else self
+
     def with_answers(self, change: Callable[[str], str]) -> "Conversation":
         """The conversation with every answer in words changed; prompts and tool calls are kept."""
         turns = (

@@ -69,7 +69,7 @@ class Corpus:
         self.counts[-1] += 1
         self.fingerprints.add(conversation)
         if len(self._answers[-1]) < 2:
-            self._answers[-1].add(conversation.turns[-1].content)
+            self._answers[-1].add(conversation.without_rejected().turns[-1].content)
 
     def read(self, rows: Sequence[int]) -> Iterator[tuple[str, Conversation]]:
         """Place and conversation of the rows with these numbers."""

@@ -182,7 +182,7 @@ class Maker:
     def _contradiction(self) -> str:
         template = self.inputs.template
         some = self.corpus.read(self.rows.train[:EXAMINED_ROWS])
-        return contradiction(template, default_prompt(template), (row for _, row in some))
+        return contradiction(template, default_prompt(template), (row.without_rejected() for _, row in some))
 
     def _told_overlap(self, held_out: SplitSummary) -> str:
         evaluation, overlap = self.arguments.training.evaluation, self._overlap

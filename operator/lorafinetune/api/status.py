@@ -100,7 +100,7 @@ class DatasetStatus(Model):
     """The prepared data."""
 
     rows: Count
-    """Rows that are trained on."""
+    """Rows that are trained on; with `objective: pt`, rows of `cutoffLength` tokens, as those held out."""
     eval_rows: Count = 0
     """Rows that are held out."""
     dropped: Count = 0
