@@ -26,6 +26,21 @@ def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
     made.leave()
 
 
+def test_a_run_that_prepares_is_suspended_and_goes_on_when_resumed(
+    installation: Installation, store: Store
+) -> None:
+    tenant = Tenant(installation, store)
+    tenant.give_secret()
+    tenant.apply()
+    tenant.running_pod("prepare")
+    tenant.edit("tune", {"suspend": True})
+    tenant.wait("Suspended", within=60)
+    assert tenant.pods() == [] or {p["status"]["phase"] for p in tenant.pods()} <= {"Succeeded", "Failed"}
+    tenant.edit("tune", {"suspend": False})
+    until(lambda: tenant.status()["stages"][1]["state"] == "Complete", 120)
+    tenant.leave()
+
+
 def goes_on(tenant: Tenant, resumes: int) -> None:
     """The training has gone on from a checkpoint, for so many times by now, and made another."""
     until(lambda: tenant.status().get("resumes", 0) == resumes, 180)

@@ -91,10 +91,14 @@ def test_jobs_go_after_their_time_to_live_and_the_resource_stays(tenant: Tenant)
     assert tenant.is_quiet(5)
 
 
-def test_deleting_it_leaves_the_artefacts_and_a_new_one_finds_them_without_a_training(tenant: Tenant) -> None:
+def test_on_a_cluster_that_was_emptied_a_new_one_finds_the_artefacts_without_a_training(
+    tenant: Tenant,
+) -> None:
     before = digests(tenant.status())
     tenant.kubectl("delete", "lorafinetune", "tune")
     assert tenant.store.keys(f"{tenant.namespace}/exports/")
+    tenant.installation.uninstall()
+    tenant.installation.install()
     tenant.apply("again")
     again = tenant.wait("Complete", "again")
     assert digests(again) == before

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cluster.storage import NAMESPACE, PORT, SERVICE
 from e2e.installation import Installation, until
 from e2e.tenant import Store, Tenant
 
@@ -45,6 +46,22 @@ def a_wrong_secret(tenant: Tenant) -> None:
     assert failure["stage"] == "download"
     tenant.give_secret()
     tenant.goes_on(within=120)
+
+
+def a_store_that_is_away(tenant: Tenant) -> None:
+    """Nobody serves what its address names, and then the real store does."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "away"}}
+    tenant.apply_object(service | {"spec": {"ports": [{"port": PORT}]}})
+    away = {"name": "store", "endpoint": f"http://away.{tenant.namespace}.svc:{PORT}"}
+    tenant.apply(changes={"connections": [away | {"secretRef": {"name": "s3"}}]})
+    failure = tenant.wait_for_reason("StorageUnavailable", within=180)
+    assert away["endpoint"] in failure["message"]
+    real = tenant.installation.get("endpoints", SERVICE, f"--namespace={NAMESPACE}")
+    tenant.apply_object(
+        {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "away"}, "subsets": real["subsets"]}
+    )
+    tenant.goes_on(within=180)
+    assert tenant.status()["stages"][0]["attempts"] >= 1
 
 
 def a_service_account_that_is_missing(tenant: Tenant) -> None:
@@ -154,6 +171,7 @@ NEWCOMERS: dict[str, Story] = {
 """Stories of tenants who have no Secret yet."""
 STORIES: dict[str, Story] = NEWCOMERS | {
     "a name that a stranger has": a_name_that_a_stranger_has,
+    "a store that is away": a_store_that_is_away,
     "a quota on Jobs": a_quota_on_jobs,
     "a quota that is used up": a_quota_that_is_used_up,
     "a ServiceAccount that is missing": a_service_account_that_is_missing,

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from bench.operator.__main__ import GOALS
 from bench.page import NOT_MEASURED, PAGE, TITLES, page
 from bench.startup import GOAL
 
@@ -41,6 +42,30 @@ def test_no_result_is_of_a_tree_with_changes() -> None:
 
 def test_the_page_is_made_of_the_results() -> None:
     assert PAGE.read_text() == page()
+
+
+REACHED: Final = {"< 1000": 1000, "< 200": 200, "0": 1}
+"""What is below this reaches the goal."""
+
+
+def test_the_operator_is_as_quick_and_as_small_as_it_should_be() -> None:
+    rows = [row for row in kept()["operator"]["rows"] if row["goal"]]
+    assert {row["what"]: row["goal"] for row in rows} == GOALS
+    for row in rows:
+        measured = [row[runs] for runs in ("1,000 runs", "5,000 runs") if row[runs] != ""]
+        assert measured
+        assert all(value < REACHED[row["goal"]] for value in measured)
+
+
+def test_a_run_whose_outputs_are_in_the_store_takes_seconds() -> None:
+    (again,) = (row for row in kept()["local_run"]["rows"] if row["what"].startswith("second run"))
+    assert again["seconds"] < 10
+
+
+def test_a_merge_takes_little_more_than_a_copy_and_little_memory() -> None:
+    (ours,) = (row for row in kept()["export"]["rows"] if row["what"] == "the export stage")
+    assert ours["times the copy"] < 1.3
+    assert ours["peak MB"] < 2000
 
 
 def test_download_starts_as_quickly_and_as_small_as_it_should() -> None:

@@ -204,17 +204,17 @@ FACTS: Final = {
     ),
     Reason.UNSCHEDULABLE: Facts(
         "No node can take the pod of a stage.",
-        "Free what the message names, or edit `spec.resources` or `spec.scheduling`.",
+        "Free what the message names, or edit `spec.resources` or `spec.scheduling`; it then starts at once.",
         Retry.WAIT,
     ),
     Reason.QUOTA_EXCEEDED: Facts(
         "A ResourceQuota of the namespace leaves no room for the pod of a stage.",
-        "Free what the message names, or have the quota raised; the run then goes on within minutes.",
+        "Free what the message names, or have the quota raised; the run then goes on within 10 minutes.",
         Retry.WAIT,
     ),
     Reason.ADMISSION_DENIED: Facts(
         "The cluster refuses the Job or pod of a stage: a policy, a LimitRange, no ServiceAccount.",
-        "Mend what the message names; the run then goes on within minutes.",
+        "Mend what the message names; the run then goes on within 10 minutes.",
         Retry.WAIT,
     ),
     Reason.NODE_LOST: Facts(
