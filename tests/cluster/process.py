@@ -14,8 +14,9 @@ import time
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 TAIL = 30
 
@@ -174,7 +175,18 @@ def free_port() -> int:
         return port
 
 
+PROXIES: Final = urllib.request.getproxies()
+"""Read once: threads that fetch must not walk through an environment in which pytest writes."""
+
+
 def fetch(request: str | urllib.request.Request, context: ssl.SSLContext | None = None) -> bytes:
     """The body of a good answer; anything else is an OSError."""
-    with urllib.request.urlopen(request, timeout=10, context=context) as reply:
+    with _opener(context).open(request, timeout=10) as reply:
         return bytes(reply.read())
+
+
+@cache
+def _opener(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler(PROXIES), urllib.request.HTTPSHandler(context=context)
+    )
