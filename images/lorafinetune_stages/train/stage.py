@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
-from lorafinetune.contract.arguments import ADAPTER, TrainArguments, place
+from lorafinetune.contract.arguments import ADAPTER, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.prepare.output import find_trained
@@ -158,7 +158,7 @@ class Attempt:
         card = adapter_card(arguments.model, dataset, portable, arguments.training)
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
-        (kept / "metrics.jsonl").write_text(watch.history.to_json_lines())
+        (kept / METRICS).write_text(watch.history.to_json_lines())
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(watch.history.rows, kept / "loss.png", unit)
         self.fence.check()

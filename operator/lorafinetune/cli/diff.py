@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.connection import Access, connect
+from lorafinetune.cli.connection import Access
 from lorafinetune.cli.differences import SECTIONS, Difference, Run, differences
-from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import one_line, sentence
+from lorafinetune.cli.named import run_named
 from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
-from lorafinetune.cli.reading import decoded, status_of
+from lorafinetune.cli.reading import status_of
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
@@ -53,18 +52,8 @@ def _shown(value: Any) -> str:
 
 
 def _run(name: str, access: Access, where: Where) -> Run:
-    resource = read_resource(Path(name)) if _is_file(name) else _on_cluster(name, access)
+    resource = run_named(name, access)
     return Run(resource, _lineage(resource, where))
-
-
-def _is_file(name: str) -> bool:
-    return name == "-" or Path(name).is_file() or name.endswith((".yaml", ".yml", ".json"))
-
-
-def _on_cluster(name: str, access: Access) -> LoRAFineTune:
-    namespace, _, bare = name.rpartition("/")
-    cluster = connect(Access(access.context, namespace or access.namespace, access.kubeconfig))
-    return decoded(cluster.run(bare))
 
 
 def _lineage(resource: LoRAFineTune, where: Where) -> dict[str, Any]:

@@ -141,3 +141,5 @@ def place(kind: Kind, key: str) -> str:
 
 ADAPTER: Final = "adapter"
 """Folder of the adapter in the output of a training."""
+METRICS: Final = "metrics.jsonl"
+"""The log of a training, beside its adapter: one JSON object a line."""
