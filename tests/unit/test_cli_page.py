@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from documents import Typist, checkout, said
+from unit.report_runs import data_report, ended, put, steps
 
 
 @pytest.fixture
@@ -32,3 +33,11 @@ def test_an_empty_store_holds_nothing(reader: Typist) -> None:
     (reader.folder / "lorafinetune-store" / "finetunes").mkdir(parents=True)
     printed = reader.type(said("docs/how-to/cli.md", "What a store holds for nothing"))
     assert printed == "0 outputs, 0 bytes, that no run refers to\n"
+
+
+def test_a_page_about_a_run_is_written(reader: Typist) -> None:
+    folder = reader.folder / "lorafinetune-runs" / "default" / "smollm2-emollm"
+    folder.mkdir(parents=True)
+    put(reader.folder, ended(), steps(3), data_report(), {}).rename(folder / "resource.yaml")
+    assert reader.type(said("docs/how-to/cli.md", "A page about a run")) == "report.html\n"
+    assert (reader.folder / "report.html").read_text().startswith("<!doctype html>")

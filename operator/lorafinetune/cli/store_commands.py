@@ -25,7 +25,7 @@ from lorafinetune.cli.options import (
     Store,
 )
 from lorafinetune.cli.output import Format, output
-from lorafinetune.cli.what import What
+from lorafinetune.cli.what import Language, What
 
 if TYPE_CHECKING:
     from lorafinetune.cli.store import Where
@@ -110,6 +110,34 @@ def diff(
 
     access = Access(context, namespace, kubeconfig)
     print_diff((a, b), access, _where(store, s3, endpoint, secrets), form)
+
+
+@app.command(rich_help_panel=KEPT)
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=SIDE)],
+    to: Annotated[Path | None, typer.Option(help="File to write; NAME.html by default.")] = None,
+    language: Annotated[Language, typer.Option(help="Of the page.")] = Language.EN,
+    store: Store = STORE,
+    s3: S3 = False,
+    endpoint: Endpoint = "",
+    secrets: SecretsFolder = SECRETS,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Write a page about a run: was it worth it, what went in, what it took, and how to load the result.
+
+    One HTML file that loads and runs nothing. A report that is there already is replaced; any other file
+    stays.
+
+    Example: lorafinetune report lorafinetune-runs/default/tune/resource.yaml
+    """
+    from lorafinetune.cli.connection import Access
+    from lorafinetune.cli.report.making import report as write
+
+    access = Access(context, namespace, kubeconfig)
+    with _failures():
+        output.print(write(run, to, language, access, _where(store, s3, endpoint, secrets)))
 
 
 @app.command(rich_help_panel=KEPT)

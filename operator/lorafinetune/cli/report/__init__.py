@@ -1,0 +1,1 @@
+"""`lorafinetune report`: one page about one run, which loads and runs nothing."""

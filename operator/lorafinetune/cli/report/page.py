@@ -1,0 +1,120 @@
+"""The page: one file with its pictures and style inside.
+
+What stands on it comes from strangers, so everything is escaped, and what could hide or turn text round is
+shown as a replacement character.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.differences import flat
+from lorafinetune.cli.reading import situation_of, status_of
+from lorafinetune.cli.report.curve import HEIGHT, WIDTH, Chart, chart
+from lorafinetune.cli.report.loading import Origin, ways
+from lorafinetune.cli.report.sources import LengthBin, Sources
+from lorafinetune.cli.report.texts import Speaker
+from lorafinetune.cli.report.verdict import FEWEST_ROWS, Verdict, judge
+from lorafinetune.cli.what import Language
+from lorafinetune.core.pods import moment
+from lorafinetune.core.results import duration
+
+TEMPLATE: Final = "page.html.jinja"
+DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that no row needs to be read, or that change how others are read."""
+BARS_WIDTH: Final = 560
+BARS_HEIGHT: Final = 120
+
+
+def render(sources: Sources, language: Language, origin: Origin) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["short"] = lambda value: f"{value:.4g}"
+    say = Speaker(language)
+    page = environment.get_template(TEMPLATE)
+    return page.render(language=language.value, say=say, **_facts(sources, origin)) + "\n"
+
+
+def _shown(value: Any) -> Any:
+    """A text without what could deceive; what is markup of our own stays."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return DECEPTIVE.sub("\ufffd", value) if is_text else value
+
+
+def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
+    resource, status = sources.resource, status_of(sources.resource)
+    return {
+        "run": resource,
+        "status": status,
+        "failed": situation_of(resource).kind == "Failed",
+        "verdict": _verdict(sources),
+        "needed": FEWEST_ROWS,
+        "trained": sources.is_trained,
+        "unit": "perPair" if resource.spec.training.objective == "dpo" else "perToken",
+        "loss": _loss(sources),
+        "rate": chart([(r.step, r.learning_rate) for r in sources.log if r.learning_rate is not None]),
+        "data": sources.data,
+        "bars": _bars(sources.data.rows_by_length) if sources.data else [],
+        "durations": _durations(resource),
+        "ways": ways(resource, origin),
+        "outputs": [(kind, made, flat(made.lineage)) for kind, made in sources.outputs.items()],
+        "width": WIDTH,
+        "height": HEIGHT,
+        "bars_width": BARS_WIDTH,
+        "bars_height": BARS_HEIGHT,
+    }
+
+
+def _verdict(sources: Sources) -> Verdict:
+    data, dataset = sources.data, status_of(sources.resource).dataset
+    rows, leaked = (dataset.eval_rows, dataset.overlap) if dataset else (0, 0)
+    if data:
+        rows, leaked = data.eval_rows, data.overlap.rows
+    objective = sources.resource.spec.training.objective
+    return judge(sources.log, sources.is_trained, objective, rows, leaked)
+
+
+def _loss(sources: Sources) -> Chart | None:
+    trained = [(row.step, row.loss) for row in sources.log if row.loss is not None]
+    held_out = [(row.step, row.eval_loss) for row in sources.log if row.eval_loss is not None]
+    return chart(trained, held_out)
+
+
+def _bars(bins: tuple[LengthBin, ...]) -> list[dict[str, Any]]:
+    """The histogram in pixels from the top left."""
+    most = max((each.rows for each in bins), default=0) or 1
+    width = BARS_WIDTH / max(1, len(bins))
+    return [
+        {
+            "x": round(index * width + 3, 1),
+            "width": round(width - 6, 1),
+            "middle": round((index + 0.5) * width, 1),
+            "height": round(BARS_HEIGHT * each.rows / most, 1),
+            "rows": each.rows,
+            "up_to": each.up_to,
+        }
+        for index, each in enumerate(bins)
+    ]
+
+
+def _durations(resource: LoRAFineTune) -> Mapping[str, str]:
+    """How long the stages took that have come to an end."""
+    ended = ((s.name, moment(s.start_time), moment(s.completion_time)) for s in status_of(resource).stages)
+    return {
+        name: duration(max(0, int((end - start).total_seconds())))
+        for name, start, end in ended
+        if start and end
+    }

@@ -1,0 +1,82 @@
+"""Was it worth it: what the losses on the held-out rows say, and what they don't."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from lorafinetune.cli.report.sources import Logged
+
+FEWEST_ROWS: Final = 50
+"""On fewer held-out rows the loss says little: chance moves it more than a training does."""
+UNTRAINED_PAIR_LOSS: Final = math.log(2)
+"""Loss of the base on preferences, which it is measured against."""
+
+Word = Literal["unfinished", "noEvaluation", "fewRows", "once", "better", "notBetter", "fell", "notFallen"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss on the held-out rows after so many steps; after none it is the base's."""
+
+    step: int
+    loss: float
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: what is said. base: None where it was not evaluated. first, best, final: None without an
+    evaluation. rows: held out; leaked: those of them that are trained on too."""
+
+    word: Word
+    rows: int
+    leaked: int
+    base: float | None = None
+    first: Evaluation | None = None
+    best: Evaluation | None = None
+    final: Evaluation | None = None
+
+    @property
+    def risen(self) -> float:
+        """By how much the last loss is above the best: what over-fitting costs."""
+        return self.final.loss - self.best.loss if self.final and self.best else 0.0
+
+    @property
+    def change(self) -> float:
+        """How far the last loss is from that of the base, or from the first where that is not known."""
+        before = self.base if self.base is not None or self.first is None else self.first.loss
+        return abs(self.final.loss - before) if self.final and before is not None else 0.0
+
+    @property
+    def clean(self) -> int:
+        """Rows that prove something."""
+        return max(0, self.rows - self.leaked)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether something is said of the result."""
+        return self.word in ("better", "notBetter", "fell", "notFallen")
+
+
+def judge(log: Sequence[Logged], is_trained: bool, objective: str, rows: int, leaked: int) -> Verdict:
+    """rows: that are held out. leaked: those of them that are trained on too, which prove nothing."""
+    measured = [Evaluation(r.step, r.eval_loss, r.accuracy) for r in log if r.eval_loss is not None]
+    base = next((each.loss for each in measured if each.step == 0), None)
+    if objective == "dpo" and base is None:
+        base = UNTRAINED_PAIR_LOSS
+    tuned = [each for each in measured if each.step > 0]
+    if not is_trained or not tuned:
+        return Verdict("noEvaluation" if is_trained else "unfinished", rows, leaked, base)
+    best = min(tuned, key=lambda each: each.loss)
+    found = Verdict(_word(base, tuned), rows, leaked, base, tuned[0], best, tuned[-1])
+    return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
+
+
+def _word(base: float | None, tuned: Sequence[Evaluation]) -> Word:
+    final = tuned[-1].loss
+    if base is not None:
+        return "better" if final < base else "notBetter"
+    if len(tuned) == 1:
+        return "once"
+    return "fell" if final < tuned[0].loss else "notFallen"

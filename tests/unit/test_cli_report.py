@@ -1,0 +1,295 @@
+"""The page about a run: right and harmless, whatever the run was and whoever wrote its data."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import artifact, document
+from commands import Command, commander
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import Failure, LoRAFineTuneStatus
+from lorafinetune.cli.differences import flat
+from lorafinetune.cli.report.loading import Origin
+from lorafinetune.cli.report.page import render
+from lorafinetune.cli.report.sources import DataReport, Sources
+from lorafinetune.cli.run import keep
+from lorafinetune.cli.what import Language
+from unit.report_runs import Row, Shape, data_report, ended, evaluations, key_of, logged, put, shape, steps
+from unit.world import World, status_of
+
+HOSTILE = (
+    "</title></pre><script src=//evil.example>alert(1)</script><img onerror='x' src=\"http://evil.example\">"
+)
+TAGS = (
+    "html head meta title style body h1 h2 h3 p div b br pre mark table tr th td figure figcaption "
+    "details summary svg line text polygon polyline rect circle"
+)
+ATTRIBUTES = (
+    "lang charset name content http-equiv class role aria-label "
+    "viewbox points x y x1 x2 y1 y2 width height cx cy r"
+)
+
+
+def hostile() -> LoRAFineTune:
+    """A run whose status was written by somebody who means harm."""
+    run = ended()
+    failure = Failure(stage="train", reason="Internal", message=HOSTILE, hint=HOSTILE)
+    status = status_of(run)
+    assert status.model
+    assert status.artifacts
+    bad = {"source": f"s3://x/{HOSTILE}", "revision": HOSTILE[:100]}
+    changes = {
+        "stage": HOSTILE[:100],
+        "failure": failure,
+        "model": status.model.model_copy(update=bad),
+        "artifacts": status.artifacts.model_copy(update={"merged": artifact(HOSTILE)}),
+    }
+    return run.model_copy(update={"status": status.model_copy(update=changes)})
+
+
+def hostile_report() -> dict[str, Any]:
+    return data_report(
+        template=HOSTILE,
+        templateDifferences={HOSTILE: HOSTILE},
+        datasets=[{"source": HOSTILE, "formats": {HOSTILE: HOSTILE}, "dropped": {HOSTILE: 1}}],
+        badRows=[HOSTILE],
+        warnings=[HOSTILE],
+        samples=[[{"text": HOSTILE, "learned": True}, {"text": f"\x00\u202e{HOSTILE}", "learned": False}]],
+    )
+
+
+PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
+    "a run without evaluations": (
+        steps(30),
+        data_report(),
+        {},
+        ["No verdict: nothing was evaluated", "step 30: 0.06667", "None of the 60 held-out rows"],
+    ),
+    "a run of one step": (steps(1), data_report(), {}, ["step 1: 2", "step 1: 0.0001"]),
+    "a run of one step that logged nothing": (
+        [],
+        data_report(),
+        {},
+        ["There is no log of the training yet."],
+    ),
+    "a run of 100,000 steps": (
+        steps(100_000) + evaluations(*(1 / n for n in range(1, 2001)), every=50),
+        data_report(),
+        {},
+        ["A point stands for up to 625 steps", "steps 99,376 to 100,000"],
+    ),
+    "a run that over-fits": (
+        steps(30) + evaluations(3, 1, 1.5),
+        data_report(),
+        {},
+        ["fell by 1.5", "best loss, 1, was at step 20, and has risen by 0.5", "Rows are not compared"],
+    ),
+    "a run with leaked rows": (
+        evaluations(2, 1),
+        data_report(overlap={"rows": 12, "prompts": 20}),
+        {},
+        ["there are 48", "12 of the 60 held-out rows are trained on too"],
+    ),
+    "a run on preferences": (
+        [{"step": 10, "eval_loss": 0.5, "eval_rewards/accuracies": 0.75}],
+        data_report(objective="dpo"),
+        {
+            "training": {"objective": "dpo"},
+            "datasets": [{"source": "s3://data/x.json", "format": "preference"}],
+        },
+        ["better than its base: the loss is lower by 0.1931", "75.0%", "nats per pair", "the chosen answer"],
+    ),
+    "a report of an older version": (evaluations(2), {"rows": 7}, {}, ["7 rows to train on"]),
+    "hostile rows": (steps(2), hostile_report(), {}, [HOSTILE, f"\ufffd\ufffd{HOSTILE}"]),
+}
+
+
+@pytest.fixture
+def lorafinetune(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return commander(monkeypatch, capfd)
+
+
+def check(page: str) -> Shape:
+    """Nothing on the page loads or runs anything."""
+    found = shape(page)
+    assert set(found.tags) <= set(TAGS.split())
+    assert {name for _, name, _ in found.attributes} <= set(ATTRIBUTES.split())
+    assert not [value for tag, _, value in found.attributes if "//" in value]
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(value for _, name, value in found.attributes if name == "content" and "src" in value)
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
+    return found
+
+
+@pytest.mark.parametrize("sentence", PAGES)
+def test_page(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    log, report, spec, expected = PAGES[sentence]
+    file = put(tmp_path, ended(spec), log, report, {"seed": 42})
+    assert lorafinetune("report", file) == (0, "tune.html\n", "")
+    page = (tmp_path / "tune.html").read_text()
+    found = check(page)
+    text = found.text + " ".join(value for _, _, value in found.attributes)
+    assert [each for each in expected if each not in " ".join(text.split()) and each not in text] == []
+    assert len(page) < 250_000
+    assert lorafinetune("report", file, "--language", "zh")[0] == 0
+    assert check((tmp_path / "tune.html").read_text()).tags == found.tags
+
+
+def sources(run: LoRAFineTune, log: list[Row], report: dict[str, Any]) -> Sources:
+    return Sources(run, logged(log), DataReport.model_validate(report), {})
+
+
+def test_hostile_words_in_the_status_stay_words() -> None:
+    page = render(sources(hostile(), steps(3), hostile_report()), Language.EN, Origin(HOSTILE, None))
+    assert HOSTILE in check(page).text
+    assert "<script" not in page
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=25, deadline=None)
+def test_no_text_of_a_stranger_changes_the_page(words: str) -> None:
+    def tags(text: str) -> list[str]:
+        report = data_report(samples=[[{"text": text, "learned": True}]], warnings=[text], template=text)
+        page = render(sources(RUN, steps(2), report), Language.EN, Origin(text, None))
+        page.encode()
+        return check(page).tags
+
+    assert tags(words) == tags("harmless")
+
+
+RUN = ended()
+
+
+def test_a_run_that_has_only_begun_says_what_is_missing(lorafinetune: Command, tmp_path: Path) -> None:
+    (tmp_path / "lorafinetune-store" / "bucket").mkdir(parents=True)
+    keep(RUN.model_copy(update={"status": LoRAFineTuneStatus()}), tmp_path / "run.yaml")
+    assert lorafinetune("report", "run.yaml")[0] == 0
+    text = check((tmp_path / "tune.html").read_text()).text
+    for said in ("not started", "the training has not come to its end", "no data report", "no result yet"):
+        assert said in text
+
+
+TROUBLED: dict[str, tuple[Callable[[World], None], str]] = {
+    "a run that failed": (
+        lambda world: world.fail(Reason.DATASET_INVALID, "rows.json:7: empty"),
+        "download failed: DatasetInvalid",
+    ),
+    "a run that waits for a person": (
+        lambda world: world.trouble(Reason.SECRET_MISSING, "no Secret s3"),
+        "download waits: SecretMissing",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TROUBLED)
+def test_what_is_wrong_comes_first(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    happens, message = TROUBLED[sentence]
+    world = World()
+    world.settle()
+    happens(world)
+    world.settle()
+    (tmp_path / "lorafinetune-store" / "bucket").mkdir(parents=True)
+    keep(world.resource, tmp_path / "run.yaml")
+    assert lorafinetune("report", "run.yaml")[0] == 0
+    text = check((tmp_path / "tune.html").read_text()).text
+    assert text.index(message) < text.index("What to do: ") < text.index("Verdict")
+
+
+def test_a_file_of_somebody_stays(lorafinetune: Command, tmp_path: Path) -> None:
+    file = put(tmp_path, RUN, steps(2), data_report(), {})
+    (tmp_path / "notes").write_text("mine")
+    code, _, err = lorafinetune("report", file, "--to", "notes")
+    assert (code, err) == (
+        64,
+        "ConfigInvalid: notes exists already, and is no report. Give another file with --to.\n",
+    )
+    assert (tmp_path / "notes").read_text() == "mine"
+    assert lorafinetune("report", file, "--to", "no/folder")[2] == (
+        "ConfigInvalid: no/folder: no such file or directory. Give another file with --to.\n"
+    )
+
+
+def test_a_store_that_is_elsewhere_is_missed(lorafinetune: Command, tmp_path: Path) -> None:
+    file = put(tmp_path, RUN, steps(2), data_report(), {})
+    code, _, err = lorafinetune("report", file, "--store", "elsewhere")
+    assert (code, "the bucket bucket does not exist" in err) == (64, True), err
+
+
+def test_a_file_without_status_is_refused(lorafinetune: Command, tmp_path: Path) -> None:
+    (tmp_path / "tune.yaml").write_text(json.dumps(document()))
+    code, _, err = lorafinetune("report", "tune.yaml")
+    assert (code, err.partition(" Give")[0]) == (
+        64,
+        "ConfigInvalid: tune has no status, so nothing is known of it.",
+    )
+
+
+CORRUPT = {
+    "a log that was changed": (
+        "trainings/*/metrics.jsonl",
+        "{}\n",
+        "is not the file that its manifest lists",
+    ),
+    "a log that is gone": ("trainings/*/metrics.jsonl", None, "is not there any more"),
+}
+
+
+@pytest.mark.parametrize("sentence", CORRUPT)
+def test_a_store_that_was_tampered_with(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    pattern, content, message = CORRUPT[sentence]
+    file = put(tmp_path, RUN, [{"a": 1}], data_report(), {})
+    (path,) = (tmp_path / "lorafinetune-store" / "bucket" / "runs").glob(pattern)
+    path.unlink() if content is None else path.write_text(content)
+    code, _, err = lorafinetune("report", file)
+    assert (code, err.startswith("ArtifactCorrupt: s3://bucket/runs/trainings/")) == (75, True)
+    assert message in err
+    assert not list(tmp_path.glob("*.html"))
+
+
+ODD_ROWS: dict[str, tuple[list[Row], Any, str]] = {
+    "a row without a step": ([{"loss": 1}], data_report(), "metrics.jsonl:1 can't be read: step: "),
+    "a loss that is a text": (
+        [*steps(1), {"step": 2, "loss": HOSTILE}],
+        data_report(),
+        "metrics.jsonl:2 can't be read: loss: ",
+    ),
+    "a loss that is no number": (
+        [{"step": 1, "loss": math.nan}],
+        data_report(),
+        "metrics.jsonl:1 can't be read: ",
+    ),
+    "a report that is a list": ([], [], "report.json can't be read: "),
+    "a sample that is no text": (
+        [],
+        data_report(samples=[[{"text": 1, "learned": True}]]),
+        "report.json can't be read: samples.0.0.text: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", ODD_ROWS)
+def test_what_has_the_wrong_shape_is_refused(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    log, report, message = ODD_ROWS[sentence]
+    code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}))
+    assert (code, message in err) == (75, True), err
+
+
+def test_all_lineage_is_there(lorafinetune: Command, tmp_path: Path) -> None:
+    lineage = {"seed": 42, "versions": {"torch": "2.11"}, "hardware": {"gpu": ["H100"]}}
+    file = put(tmp_path, RUN, steps(2), data_report(), lineage)
+    lorafinetune("report", file)
+    text = shape((tmp_path / "tune.html").read_text()).text
+    told = [*flat(lineage), "2.11", "H100", key_of(RUN, "train"), key_of(RUN, "prepare")]
+    assert [each for each in told if each not in text] == []
