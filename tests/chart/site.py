@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 from chart.helm import CHARTS, Object, Values, given, helm
 from cluster.apiserver import ApiServer
 from cluster.build import binary
-from cluster.process import fetch, run
+from cluster.process import CommandError, fetch, run
 
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 RULES = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 STRANGER = ("default", "stranger")
+WITHIN = 30
 
 Permission = tuple[str, str, str]
 """verb, API group, resource; for a path that is no resource: verb, "", path."""
@@ -24,9 +26,24 @@ Permission = tuple[str, str, str]
 class Site:
     server: ApiServer
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """What kubectl prints. A refusal is a CommandError with its message."""
-        return run(str(binary("kubectl")), f"--kubeconfig={self.server.kubeconfig}", *arguments)
+        return run(str(binary("kubectl")), f"--kubeconfig={self.server.kubeconfig}", *arguments, stdin=stdin)
+
+    def refusal(self, *arguments: str, given: Object | None = None) -> str:
+        """Why the API server refuses what kubectl asks with an object; nothing, if it does it."""
+        try:
+            self.kubectl(*arguments, *(() if given is None else ("--filename=-",)), stdin=json.dumps(given))
+        except CommandError as refused:
+            return str(refused)
+        return ""
+
+    def await_refusal(self, *arguments: str, given: Object) -> None:
+        """Try until it is refused: a server takes up a policy some moments after it has it."""
+        deadline = time.monotonic() + WITHIN
+        while not self.refusal(*arguments, "--dry-run=server", given=given):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "--output=json"))

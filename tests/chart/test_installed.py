@@ -19,6 +19,7 @@ from lorafinetune.api.crd import crd
 pytestmark = pytest.mark.apiserver
 
 CRD = crd()["metadata"]["name"]
+TUNER = {"scheduling": {"serviceAccountName": "tuner"}}
 OPEN: Object = {"networkPolicy": {"enabled": False}}
 
 
@@ -35,7 +36,7 @@ def installed(site: Site) -> Site:
 def teams(installed: Site) -> tuple[str, str]:
     """Two namespaces, in the first of which Ann may edit LoRAFineTunes and Bob may view them."""
     first, second = installed.new_namespace("team-a"), installed.new_namespace("team-b")
-    users = {"users": {"edit": [ANN], "view": [{"kind": "User", "name": "bob"}]}}
+    users = {"users": {"edit": [ANN], "view": [{"kind": "User", "name": "bob"}]}, "secrets": ["s3"]}
     installed.install("tenant", TENANT, first, OPEN | users)
     return first, second
 
@@ -82,7 +83,7 @@ def test_who_may_edit_creates_a_lorafinetune_but_no_job(
 ) -> None:
     job = {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}}
     made = {
-        "tune": document(name="anns", namespace=teams[0]),
+        "tune": document(TUNER, name="anns", namespace=teams[0]),
         "job": {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "anns"}, "spec": job},
     }
     files = {name: tmp_path / f"{name}.json" for name in made}

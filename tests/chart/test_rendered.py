@@ -16,6 +16,8 @@ INGRESS = "NetworkPolicy/lorafinetune: spec.ingress"
 DIGEST = "sha256:" + "0" * 64
 ISSUER = {"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"}
 TOKENS = f"{NAMESPACE}:lorafinetune:tokens"
+POLICY = "ValidatingAdmissionPolicy/lorafinetunes.lorafinetune.dev"
+GUARD = "ValidatingAdmissionPolicyBinding/lorafinetunes.lorafinetune.dev"
 
 TABLE: Mapping[str, tuple[Values, str, Any]] = {
     "the images are those of the chart's version": ({}, IMAGE, "localhost/lorafinetune/operator:0.1.0"),
@@ -98,6 +100,11 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
         "CustomResourceDefinition/lorafinetunes.lorafinetune.dev: metadata.annotations",
         None,
     ),
+    "whose Secrets a resource names is judged": ({}, f"{GUARD}: spec.validationActions", ["Deny"]),
+    "and nothing passes that can't be judged": ({}, f"{POLICY}: spec.failurePolicy", "Fail"),
+    "unless it is switched off": ({"admission": {"enabled": False}}, GUARD, None),
+    "all of it": ({"admission": {"enabled": False}}, POLICY, None),
+    "a second operator brings nothing to judge by": ({"crds": {"install": False}}, POLICY, None),
     "who may edit may edit LoRAFineTunes": (
         {},
         "ClusterRole/lorafinetune-edit: metadata.labels.rbac~authorization~k8s~io/aggregate-to-edit",
@@ -218,6 +225,12 @@ REFUSED: Mapping[str, tuple[str, Values, str]] = {
 }
 
 OPEN = {"networkPolicy": {"enabled": False}}
+USE_TUNER = {
+    "apiGroups": [""],
+    "resources": ["serviceaccounts"],
+    "resourceNames": ["tuner"],
+    "verbs": ["use"],
+}
 TENANT_TABLE: Mapping[str, tuple[Values, str, Any]] = {
     "nothing may reach a stage": (
         {"networkPolicy": {"store": {"to": PROMETHEUS}}},
@@ -249,6 +262,21 @@ TENANT_TABLE: Mapping[str, tuple[Values, str, Any]] = {
     "but those that you name": (
         OPEN | {"users": {"edit": [ANN]}},
         "RoleBinding/lorafinetune-edit: subjects",
+        [ANN | {"apiGroup": "rbac.authorization.k8s.io"}],
+    ),
+    "they may use the stages' account": (
+        OPEN | {"users": {"edit": [ANN]}},
+        "Role/lorafinetune-identity: rules",
+        [USE_TUNER],
+    ),
+    "and the Secrets that you name": (
+        OPEN | {"users": {"edit": [ANN]}, "secrets": ["s3"]},
+        "Role/lorafinetune-identity: rules.1",
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["s3"], "verbs": ["get"]},
+    ),
+    "which is granted to them alone": (
+        OPEN | {"users": {"edit": [ANN], "view": [{"kind": "User", "name": "bob"}]}},
+        "RoleBinding/lorafinetune-identity: subjects",
         [ANN | {"apiGroup": "rbac.authorization.k8s.io"}],
     ),
     "an account is of the namespace itself": (
@@ -305,7 +333,7 @@ def test_no_rule_reaches_too_far(variant: list[Object]) -> None:
 def test_every_binding_binds_the_operator_to_a_role_that_is_there(variant: list[Object]) -> None:
     there = {(name_of(one), one["metadata"].get("namespace")) for one in variant}
     account = {"kind": "ServiceAccount", "name": "lorafinetune", "namespace": NAMESPACE}
-    for binding in (one for one in variant if one["kind"].endswith("Binding")):
+    for binding in (one for one in variant if "roleRef" in one):
         role = f"{binding['roleRef']['kind']}/{binding['roleRef']['name']}"
         assert (role, binding["metadata"].get("namespace")) in there
         assert binding["subjects"] == [account]

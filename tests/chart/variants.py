@@ -7,12 +7,12 @@ from chart.helm import Values
 ANN = {"kind": "User", "name": "ann"}
 PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]
 TENANT_A = {"watch": {"namespaces": ["team-a"]}}
-
 VARIANTS: Mapping[str, Values] = {
     "as it is": {},
     "for two namespaces": {"watch": {"namespaces": ["team-a", "team-b"]}},
     "beside another": {"crds": {"install": False}, **TENANT_A},
     "without progress": {"progress": {"enabled": False}},
+    "without admission": {"admission": {"enabled": False}},
     "with cert-manager": {"tls": {"certManager": {"issuerRef": {"name": "ours"}}}},
     "with everything": {
         "networkPolicy": {"metricsFrom": PROMETHEUS},

@@ -75,7 +75,7 @@ def test_an_upgrade_keeps_the_values_and_a_removal_leaves_nothing(typist: Typist
     typist.type(said("docs/how-to/install.md", "Remove"))
     typist.type(said("docs/how-to/install.md", "Remove", 1))
     typist.type("kubectl delete namespace team-a team-b team-b-operator lorafinetune-system")
-    left = typist.type("kubectl get crd,clusterrole,clusterrolebinding -o name")
+    left = typist.type("kubectl get crd,clusterrole,clusterrolebinding,validatingadmissionpolicy -o name")
     assert "lorafinetune" not in left
 
 

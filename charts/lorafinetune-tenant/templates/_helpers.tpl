@@ -18,3 +18,17 @@ labels:
 {{- define "tenant.stages" -}}
 app.kubernetes.io/managed-by: lorafinetune
 {{- end }}
+
+{{/* Subjects of a binding. Takes the root and subjects, whose accounts are of the namespace unless they say otherwise. */}}
+{{- define "tenant.subjects" -}}
+{{- $root := index . 0 -}}
+{{- range index . 1 }}
+- kind: {{ .kind }}
+  name: {{ .name | quote }}
+  {{- if eq .kind "ServiceAccount" }}
+  namespace: {{ .namespace | default $root.Release.Namespace }}
+  {{- else }}
+  apiGroup: rbac.authorization.k8s.io
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -34,6 +34,8 @@ HINTS: Final = {
     "Conflict": "Take the fields over with --force-conflicts, or leave them out of the file.",
     "Invalid": "Edit the field that is named.",
 }
+POLICY: Final = "ValidatingAdmissionPolicy"
+"""Whose message says itself what to do; a role would not help against some of them."""
 NOT_SERVED: Final = f"The cluster has no {KIND}: install the operator's chart first."
 NO_SUCH_RUN: Final = "`lorafinetune list -A` shows what there is."
 TEMPORARY: Final = (0, 429, 500, 502, 503, 504)
@@ -181,7 +183,7 @@ def _error(status: int, text: bytes, told: Object) -> ApiError:
 def _hint(reason: str, message: str) -> str:
     if reason == "NotFound":
         return NOT_SERVED if "could not find the requested resource" in message else NO_SUCH_RUN
-    return HINTS.get(reason, "")
+    return "" if POLICY in message else HINTS.get(reason, "")
 
 
 def _code(status: int) -> ExitCode:
