@@ -29,6 +29,7 @@ def test_every_command_does_what_the_page_says(site: Site) -> None:
     assert {title: sorted(found) for title, found in left.items()} == {
         "The operator": ["lorafinetune-system/lorafinetune"],
         "A namespace for a team": ["lorafinetune-system/lorafinetune", "team-a/tenant"],
+        "Limits": ["lorafinetune-system/lorafinetune", "team-a/tenant"],
         "Several operators": [
             "lorafinetune-system/lorafinetune",
             "team-a/tenant",

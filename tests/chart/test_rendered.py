@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from chart.helm import NAMESPACE, OPERATOR, TENANT, Object, Values, at, name_of, render, rules
-from chart.variants import ANN, PROMETHEUS, TENANT_A, VARIANTS
+from chart.variants import ANN, LIMITS, PROMETHEUS, TENANT_A, VARIANTS
 from cluster.process import CommandError
+from lorafinetune_stages.hubs.origin import PUBLIC_ENDPOINTS
 
 POD = "Deployment/lorafinetune: spec.template.spec"
 ENV = f"{POD}.containers.0.env"
@@ -105,6 +106,17 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
     "unless it is switched off": ({"admission": {"enabled": False}}, GUARD, None),
     "all of it": ({"admission": {"enabled": False}}, POLICY, None),
     "a second operator brings nothing to judge by": ({"crds": {"install": False}}, POLICY, None),
+    "nothing is limited": ({}, f"{POLICY}: spec.variables.2", None),
+    "a limit of no GPU is one": (
+        {"admission": {"limits": {"gpus": 0}}},
+        f"{POLICY}: spec.validations.17.expression",
+        "object.spec.resources.train.gpu.count <= 0",
+    ),
+    "a limit of time is a whole number": (
+        {"admission": {"limits": {"activeDeadlineSeconds": 31536000}}},
+        f"{POLICY}: spec.validations.17.expression",
+        "object.spec.?activeDeadlineSeconds.orValue(31536001) <= 31536000",
+    ),
     "who may edit may edit LoRAFineTunes": (
         {},
         "ClusterRole/lorafinetune-edit: metadata.labels.rbac~authorization~k8s~io/aggregate-to-edit",
@@ -210,6 +222,16 @@ REFUSED: Mapping[str, tuple[str, Values, str]] = {
         OPERATOR,
         {"resources": {"limits": {"memory": "much"}}},
         "at '/resources/limits/memory': 'much' does not match pattern",
+    ),
+    "a host with its scheme": (
+        OPERATOR,
+        {"admission": {"limits": {"hosts": ["https://huggingface.co"]}}},
+        "at '/admission/limits/hosts/0': 'https://huggingface.co' does not match pattern",
+    ),
+    "a prefix that would end the text that it is put in": (
+        OPERATOR,
+        {"admission": {"limits": {"writePrefixes": ["s3://a'"]}}},
+        "at '/admission/limits/writePrefixes/0'",
     ),
     "a tenant without a store": (TENANT, {}, "networkPolicy.store.to: name the object store"),
     "a user of no known kind": (
@@ -328,6 +350,13 @@ def test_no_rule_reaches_too_far(variant: list[Object]) -> None:
         for what in ("apiGroups", "resources", "verbs"):
             assert "*" not in rule.get(what, ()), role
         assert "secrets" not in rule.get("resources", ()), role
+
+
+def test_a_source_without_an_endpoint_is_judged_by_where_stages_look_for_it() -> None:
+    servers = at(render(OPERATOR, {"admission": {"limits": LIMITS}}), f"{POLICY}: spec.variables.3")
+    assert servers["name"] == "servers"
+    for scheme, endpoint in PUBLIC_ENDPOINTS.items():
+        assert f"'{scheme}': '{endpoint}'" in servers["expression"]
 
 
 def test_every_binding_binds_the_operator_to_a_role_that_is_there(variant: list[Object]) -> None:

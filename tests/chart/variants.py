@@ -7,6 +7,13 @@ from chart.helm import Values
 ANN = {"kind": "User", "name": "ann"}
 PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]
 TENANT_A = {"watch": {"namespaces": ["team-a"]}}
+LIMITS: Values = {
+    "hosts": ["huggingface.co", "storage.svc"],
+    "writePrefixes": ["s3://finetunes/$(namespace)", "hf://our-team"],
+    "gpus": 0,
+    "activeDeadlineSeconds": 86400,
+}
+
 VARIANTS: Mapping[str, Values] = {
     "as it is": {},
     "for two namespaces": {"watch": {"namespaces": ["team-a", "team-b"]}},
@@ -15,6 +22,7 @@ VARIANTS: Mapping[str, Values] = {
     "without admission": {"admission": {"enabled": False}},
     "with cert-manager": {"tls": {"certManager": {"issuerRef": {"name": "ours"}}}},
     "with everything": {
+        "admission": {"limits": LIMITS},
         "networkPolicy": {"metricsFrom": PROMETHEUS},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "images": {"registry": "registry.example.com/ml", "pullSecrets": [{"name": "pull"}]},

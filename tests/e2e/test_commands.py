@@ -62,6 +62,11 @@ def test_the_operator_and_a_tenant_are_installed(typist: Typist) -> None:
     typist.type(said("docs/how-to/install.md", "A namespace for a team"))
 
 
+def test_what_nobody_may_exceed_is_set(typist: Typist) -> None:
+    typist.type(said("docs/how-to/install.md", "Limits"))
+    serves(typist, "lorafinetune-system")
+
+
 def test_a_second_operator_serves_a_namespace_of_its_own(typist: Typist) -> None:
     typist.type(said("docs/how-to/install.md", "Several operators"), changed=OURS)
     serves(typist, "team-b-operator")
