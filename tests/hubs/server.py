@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -75,15 +76,17 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class Server:
-    """Serves `answer`, a method of the subclasses. requests: everything that was asked, in order."""
+    """Serves `answer`, a method of the subclasses. requests: everything that was asked, in order. tls: what
+    it proves itself by; without, it speaks plain HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.sent = 0
         self._faults: list[tuple[str, Fault, bool]] = []
         self._lock = threading.Lock()
-        self._server = _Listener(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = _Listener(self, tls)
+        self.port = self._server.server_port
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def answer(self, request: Request) -> Answer:
         raise NotImplementedError
@@ -173,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if not any(name.lower() == "content-length" for name in answer.headers):
+        if not {name.lower() for name in answer.headers} & {"content-length", "transfer-encoding"}:
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         if self.command != "HEAD":
@@ -195,11 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, hub: Server) -> None:
+    def __init__(self, hub: Server, tls: ssl.SSLContext | None) -> None:
         self.hub = hub
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls:  # whoever is slow to shake hands keeps nobody else waiting
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no error of the server."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)

@@ -338,9 +338,10 @@ def test_a_source_that_names_no_repository(tmp_path: Path, source: str) -> None:
 
 
 def test_a_source_of_an_unknown_kind(tmp_path: Path) -> None:
-    refusal = Bench(tmp_path).refusal("file:///dev", "https://example.org/rows.json")
+    refusal = Bench(tmp_path).refusal("file:///dev", "ftp://example.org/rows.json")
 
     assert refusal.reason is Reason.CONFIG_INVALID
     assert refusal.message == (
-        "spec.datasets[0].source: https://example.org/rows.json is none of hf://, modelscope://, s3:// and file://"
+        "spec.datasets[0].source: ftp://example.org/rows.json is none of hf://, modelscope://, s3://, "
+        "https:// and file://"
     )

@@ -1,10 +1,10 @@
-"""Where a token goes: to the hub, and over TLS to hosts below its name."""
+"""Where a token goes: to the hub, and over TLS to hosts below its name. And what kind an address is of."""
 
 import httpx
 import pytest
 
 from lorafinetune.api.spec import Connection
-from lorafinetune_stages.hubs.guard import RedirectGuard
+from lorafinetune_stages.hubs.guard import RedirectGuard, kind
 from lorafinetune_stages.hubs.origin import Origin
 
 HOSTS = {
@@ -32,3 +32,26 @@ def test_the_token_reaches(sentence: str) -> None:
     request = httpx.Request("PUT", url, headers={"Authorization": "Bearer t", "Cookie": "m_session_id=t"})
     RedirectGuard(origin)(request)
     assert {name in request.headers for name in ("Authorization", "Cookie")} == {reached}
+
+
+KINDS = {
+    "8.8.8.8": "public",
+    "2606:4700::1111": "public",
+    "10.1.2.3": "private",
+    "100.64.0.1": "private",
+    "0.0.0.0": "private",  # noqa: S104 - not listened to
+    "fd00::1": "private",
+    "127.0.0.1": "loopback",
+    "::1": "loopback",
+    "169.254.169.254": "link-local",
+    "fe80::1%eth0": "link-local",
+    "::ffff:169.254.169.254": "link-local",
+    "64:ff9b::a9fe:a9fe": "link-local",
+    "64:ff9b::808:808": "public",
+    "2002:7f00:1::": "loopback",
+}
+
+
+@pytest.mark.parametrize("address", KINDS)
+def test_an_address_is_of_the_kind_of_what_it_leads_to(address: str) -> None:
+    assert kind(address) == KINDS[address]

@@ -30,7 +30,7 @@ from lorafinetune_stages.store.manifest import Manifest, commit_manifest, find_o
 
 log = logging.getLogger("lorafinetune")
 
-UNVERSIONED: Final = ("s3", "file")
+UNVERSIONED: Final = ("s3", "https", "file")
 """Schemes without branches, tags and commits."""
 
 

@@ -1,7 +1,8 @@
 """Where a hub may send us to: not into the network that the stage runs in, and without its token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server
-of a cloud. A server that is itself of such a kind may redirect to others of its kind.
+of a cloud. A server that is itself of such a kind may redirect to others of its kind. From `https://` sources
+only the hosts are taken that the installation lists.
 """
 
 import ipaddress
@@ -11,15 +12,22 @@ from typing import Final
 import httpx
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.https import HttpsSources, host_of, not_allowed
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.origin import Origin
 
 PUBLIC: Final = "public"
 CREDENTIALS: Final = ("Authorization", "Cookie")
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""Behind it a translator has the whole of IPv4."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class RedirectGuard:
     """Looks at every request before it is sent, the redirected ones too. A token goes to the hub alone."""
+
+    hint = "Set the connection's endpoint to the server that holds the files."
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -54,24 +62,61 @@ class RedirectGuard:
         return self._origin.error(
             Reason.CONFIG_INVALID,
             f"{self._origin.failed}: {self._origin.host} redirects to {where}",
-            "Set the connection's endpoint to the server that holds the files.",
+            self.hint,
         )
+
+
+class HttpsGuard(RedirectGuard):
+    """Lets nothing but https through, and to the allowed hosts alone."""
+
+    hint = "Name an address at which the file itself is."
+
+    def __init__(self, origin: Origin, allowed: HttpsSources) -> None:
+        super().__init__(origin)
+        self._allowed = allowed
+
+    def __call__(self, request: httpx.Request) -> None:
+        """Raises StageError(ConfigInvalid) for a request that may not be sent."""
+        url = request.url
+        if url.scheme != "https":
+            raise self._refused(f"{url.scheme}://, which is not followed")
+        host = url.netloc.decode()
+        if not self._allowed.allows(host):
+            what, hint = not_allowed(host)
+            led = "" if host == host_of(self._origin.source) else f"{self._origin.host} redirects to "
+            raise self._origin.error(Reason.CONFIG_INVALID, f"{self._origin.failed}: {led}{what}", hint)
+        if self._allowed.unrestricted:
+            super().__call__(request)
 
 
 def address_kinds(host: str) -> set[str]:
     """The kinds of the addresses of a host: public, private, loopback, link-local. None where the name
     is unknown here: then the connection fails, or a proxy makes it."""
+    return {kind(address) for address in addresses(host)}
+
+
+def addresses(host: str) -> tuple[str, ...]:
+    """The addresses of a host, in the order in which they should be tried; none where it is unknown."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return set()
-    return {_kind(str(address[0])) for *_, address in found}
+        return ()
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def _kind(text: str) -> str:
+def reached(text: str) -> Address:
+    """The address that packets to this one arrive at in the end."""
     address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def kind(text: str) -> str:
+    """The kind of an address: public, private, loopback or link-local."""
+    address = reached(text)
     if address.is_loopback:
         return "loopback"
     if address.is_link_local:

@@ -43,17 +43,27 @@ RATE_LIMIT: Final = re.compile(r"r=0;\s*t=([0-9]{1,6})")
 Client = TypeVar("Client", bound=httpx.Client)
 Explain = Callable[[httpx.Response], StageError]
 """What a refusal means, in the hub's own dialect."""
+Confirm = Callable[[httpx.Headers], None]
+"""Raises where an answer is no part of the file that was listed."""
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and signed URLs are credentials
 
 
 class Http:
     """One hub over HTTP. headers: sent with every request; `Authorization` and `Cookie` don't follow a
-    redirect to another host."""
+    redirect to another host. guard: looks at every request. transport: makes the connections."""
 
-    def __init__(self, origin: Origin, headers: Mapping[str, str], explain: Explain) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        headers: Mapping[str, str],
+        explain: Explain,
+        guard: RedirectGuard | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._origin = origin
-        self._guard = RedirectGuard(origin)
+        self._guard = guard or RedirectGuard(origin)
+        self._transport = transport
         self._headers = {**headers, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         self._explain = explain
         self._client: httpx.Client = self.new_client()
@@ -67,7 +77,8 @@ class Http:
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             timeout=TIMEOUT,
-            verify=_tls(),
+            verify=tls(),
+            transport=self._transport,
             event_hooks={"request": [self._guard]},
         )
 
@@ -105,13 +116,25 @@ class Http:
             self.check(answer, TAKEN)
             return beginning(answer)
 
+    def headers(self, url: str) -> httpx.Headers:
+        """What is said of a file that would be sent. Not by HEAD: a signed address is good for GET alone."""
+        with self.failures(), self._client.stream("GET", url, headers=self._headers) as answer:
+            self.check(answer)
+            return answer.headers
+
     def stream(
-        self, url: str, file: RemoteFile, offset: int, params: Mapping[str, str] | None = None
+        self,
+        url: str,
+        file: RemoteFile,
+        offset: int,
+        params: Mapping[str, str] | None = None,
+        confirm: Confirm = lambda _headers: None,
     ) -> Iterator[bytes]:
         """The content of a file from `offset` on, as it comes in."""
         headers = self._headers | ({"Range": f"bytes={offset}-"} if offset else {})
         with self.failures(), self._client.stream("GET", url, params=params, headers=headers) as answer:
             self.check(answer)
+            confirm(answer.headers)
             skip = offset - self._start(answer, file, offset)
             for chunk in answer.iter_raw():
                 if len(chunk) > skip:
@@ -159,7 +182,7 @@ class Http:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """The machine's certificates, which take longer to read than a request does."""
     return httpx.create_ssl_context()
 

@@ -1,9 +1,11 @@
 """Which source or target an origin means. The clients of the hubs are imported only where one is used."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.https import told
 from lorafinetune_stages.hubs import Pause, Source, Target
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.naming import key_fault
@@ -35,8 +37,15 @@ def open_source(origin: Origin, wanted: Callable[[str], bool], pause: Pause) -> 
 
             with closing(ModelScopeSource(_repository(origin), pause)) as modelscope:
                 yield modelscope
+        case "https":
+            from lorafinetune_stages.hubs.https import HttpsSource
+
+            with closing(HttpsSource(origin, told(os.environ), pause)) as file:
+                yield file
         case _:
-            raise origin.error(Reason.CONFIG_INVALID, "is none of hf://, modelscope://, s3:// and file://")
+            raise origin.error(
+                Reason.CONFIG_INVALID, "is none of hf://, modelscope://, s3://, https:// and file://"
+            )
 
 
 @contextmanager

@@ -55,6 +55,8 @@ class Origin:
     @property
     def endpoint(self) -> str:
         """URL of the server, without a slash at the end; an empty string where there is none."""
+        if self.scheme == "https":
+            return f"https://{self.path.partition('/')[0]}"
         named = self.connection.endpoint if self.connection else None
         return (named or PUBLIC_ENDPOINTS.get(self.scheme, "")).rstrip("/")
 

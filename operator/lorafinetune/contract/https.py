@@ -1,0 +1,49 @@
+"""Which datasets may be fetched from an `https://` address. The installation says it; the operator refuses a
+resource by it, and the download every request: a listed host may redirect to one that is not."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from lorafinetune.api.types import Model
+
+HTTPS: Final = "https://"
+HTTPS_VARIABLE: Final = "LORAFINETUNE_HTTPS"
+"""Holds an HttpsSources as JSON. Absent: no host is allowed."""
+
+
+class HttpsSources(Model):
+    """The hosts that are allowed: none, unless the installation lists some."""
+
+    hosts: tuple[str, ...] = ()
+    """`HOST`, or `HOST:PORT` where the port is not 443."""
+    private_cidrs: tuple[str, ...] = ()
+    """Ranges of addresses outside of the public internet in which such a host may be."""
+    unrestricted: bool = False
+    """Every host: on the machine of whoever wrote the resource."""
+
+    def allows(self, host: str) -> bool:
+        return self.unrestricted or host in map(host_of, self.hosts)
+
+
+NOWHERE: Final = HttpsSources()
+ANYWHERE: Final = HttpsSources(unrestricted=True)
+
+
+def host_of(source: str) -> str:
+    """The host of an `https://` address, with its port where that is not 443."""
+    return source.removeprefix(HTTPS).partition("/")[0].removesuffix(":443")
+
+
+def not_allowed(host: str) -> tuple[str, str]:
+    """What is wrong with a host that is not listed, and what to do."""
+    what = f"{host} is none of the hosts that this installation allows datasets from"
+    hint = (
+        f"Have `{host}` added to `sources.httpsHosts` in the values of the operator's chart, and then change "
+        "the annotation `lorafinetune.dev/refresh`; or copy the file to S3 or to a hub."
+    )
+    return what, hint
+
+
+def told(environment: Mapping[str, str]) -> HttpsSources:
+    """What the operator told the stage."""
+    return HttpsSources.model_validate_json(environment.get(HTTPS_VARIABLE, "{}"))
