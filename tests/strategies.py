@@ -160,6 +160,8 @@ def _obey_connections(draw: DrawFn, spec: Json) -> None:
     for holder in (spec["model"], spec["storage"], *spec["datasets"], *publish):
         if "connection" in holder and known:
             holder["connection"] = draw(st.sampled_from(known))
+            if holder.get("source", "").startswith("https://"):
+                holder["source"] = "hf://owner/rows"
         else:
             holder.pop("connection", None)
 

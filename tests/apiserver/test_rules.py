@@ -97,6 +97,12 @@ RULES: dict[str, Case] = {
         "spec.storage.uri",
         PLAIN,
     ),
+    "a web server gets no credentials": (
+        {"datasets": [{"source": "https://files.example/rows.json"}]},
+        {"datasets": [DATA | {"source": "https://files.example/rows.json"}]},
+        "spec.datasets[0].connection",
+        "an https:// source has no connection: it is fetched without credentials",
+    ),
     "a share of bad rows needs that they are skipped": (
         {"datasets": [DATA | {"onBadRow": "skip", "maxBadFraction": "0.1"}]},
         {"datasets": [DATA | {"maxBadFraction": "0.1"}]},

@@ -30,6 +30,7 @@ def test_every_command_does_what_the_page_says(site: Site) -> None:
         "The operator": ["lorafinetune-system/lorafinetune"],
         "A namespace for a team": ["lorafinetune-system/lorafinetune", "team-a/tenant"],
         "Limits": ["lorafinetune-system/lorafinetune", "team-a/tenant"],
+        "Datasets from web servers": ["lorafinetune-system/lorafinetune", "team-a/tenant"],
         "Several operators": [
             "lorafinetune-system/lorafinetune",
             "team-a/tenant",

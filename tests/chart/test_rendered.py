@@ -57,6 +57,17 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
         f"{ENV}.2.value",
         "team-a,team-b",
     ),
+    "no host is allowed": ({}, f"{ENV}.7", {"name": "LORAFINETUNE_HTTPS_HOSTS", "value": ""}),
+    "but those that you name": (
+        {"sources": {"httpsHosts": ["raw.githubusercontent.com", "files.example.com:8443"]}},
+        f"{ENV}.7.value",
+        "raw.githubusercontent.com,files.example.com:8443",
+    ),
+    "a host may be in a private network that you name": (
+        {"sources": {"privateCidrs": ["10.0.0.0/8", "fd00::/8"]}},
+        f"{ENV}.8",
+        {"name": "LORAFINETUNE_PRIVATE_CIDRS", "value": "10.0.0.0/8,fd00::/8"},
+    ),
     "stages are told where to post": (
         {},
         f"{ENV}.4.value",
@@ -234,6 +245,16 @@ REFUSED: Mapping[str, tuple[str, Values, str]] = {
         "at '/admission/limits/writePrefixes/0'",
     ),
     "a tenant without a store": (TENANT, {}, "networkPolicy.store.to: name the object store"),
+    "a host that is an address of a file": (
+        OPERATOR,
+        {"sources": {"httpsHosts": ["https://files.example.com/"]}},
+        "at '/sources/httpsHosts/0': 'https://files.example.com/' does not match pattern",
+    ),
+    "a host that is a pattern": (
+        OPERATOR,
+        {"sources": {"httpsHosts": ["*.example.com"]}},
+        "at '/sources/httpsHosts/0': '*.example.com' does not match pattern",
+    ),
     "a user of no known kind": (
         TENANT,
         {"users": {"edit": [{"kind": "Person", "name": "ann"}]}},

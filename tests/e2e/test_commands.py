@@ -67,6 +67,11 @@ def test_what_nobody_may_exceed_is_set(typist: Typist) -> None:
     serves(typist, "lorafinetune-system")
 
 
+def test_web_servers_are_allowed(typist: Typist) -> None:
+    typist.type(said("docs/how-to/install.md", "Datasets from web servers"))
+    serves(typist, "lorafinetune-system")
+
+
 def test_a_second_operator_serves_a_namespace_of_its_own(typist: Typist) -> None:
     typist.type(said("docs/how-to/install.md", "Several operators"), changed=OURS)
     serves(typist, "team-b-operator")

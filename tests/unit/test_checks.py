@@ -1,12 +1,15 @@
 """The checks before any Job: one accepted and one refused example each."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import resource
+from lorafinetune.contract.https import ANYWHERE, HttpsSources
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.jobs import Settings
+from unit.world import World
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a model on the machine's own disk": (
@@ -20,6 +23,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a dataset on the machine's own disk": (
         {"datasets": [{"source": "s3://data/a.json"}, {"source": "file:///rows.json"}]},
         "spec.datasets[1].source: file:///rows.json is for local runs only",
+    ),
+    "a dataset from a web server, where none is allowed": (
+        {"datasets": [{"source": "https://files.example/rows.jsonl"}]},
+        "spec.datasets[0].source: https://files.example/rows.jsonl can't be fetched: files.example is none "
+        "of the hosts that this installation allows datasets from",
     ),
     "an argument that names a path": (
         {"training": {"extraArgs": {"output_dir": "/x"}}},
@@ -90,3 +98,32 @@ def test_accepted(sentence: str) -> None:
 def test_a_local_run_may_use_local_paths() -> None:
     local = resource({"model": {"source": "file:///m"}, "storage": {"uri": "file:///s"}})
     assert first_violation(local, Settings(local=True)) is None
+
+
+ALLOWED: dict[str, tuple[HttpsSources, str, bool]] = {
+    "a host that is listed": (HttpsSources(hosts=("a.example",)), "https://a.example/x.json", True),
+    "its own port": (HttpsSources(hosts=("a.example",)), "https://a.example:443/x.json", True),
+    "its own port, listed": (HttpsSources(hosts=("a.example:443",)), "https://a.example/x.json", True),
+    "another port of it": (HttpsSources(hosts=("a.example",)), "https://a.example:8443/x.json", False),
+    "a port that is listed": (HttpsSources(hosts=("a.example:8443",)), "https://a.example:8443/x.json", True),
+    "a host below it": (HttpsSources(hosts=("a.example",)), "https://b.a.example/x.json", False),
+    "a host that begins so": (HttpsSources(hosts=("a.example",)), "https://a.example.evil/x.json", False),
+    "a host that ends so": (HttpsSources(hosts=("a.example",)), "https://evila.example/x.json", False),
+    "an address": (HttpsSources(hosts=("a.example",)), "https://169.254.169.254/latest/x.json", False),
+    "every host, on a laptop": (ANYWHERE, "https://a.example/x.json", True),
+}
+
+
+@pytest.mark.parametrize("sentence", ALLOWED)
+def test_datasets_come_from(sentence: str) -> None:
+    https, source, allowed = ALLOWED[sentence]
+    violation = first_violation(resource({"datasets": [{"source": source}]}), Settings(https=https))
+    assert (violation is None) is allowed
+    assert allowed or (violation and "`sources.httpsHosts`" in violation.hint)
+
+
+def test_a_host_that_is_taken_off_the_list_ends_nothing_that_has_its_data() -> None:
+    world = World({"datasets": [{"source": "https://a.example/x.json"}]})
+    world.settings = replace(world.settings, https=ANYWHERE)
+    world.run_to_end()
+    assert first_violation(world.resource, Settings()) is None

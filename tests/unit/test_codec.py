@@ -302,6 +302,12 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="no weight",
         ),
         pytest.param(
+            {"datasets": [{"source": "https://files.example/b.json", "connection": "store"}]},
+            "spec.datasets[0].connection: an https:// source has no connection: it is fetched without "
+            "credentials",
+            id="credentials for a web server",
+        ),
+        pytest.param(
             {"storage": {"uri": "s3://bucket/runs/../other"}},
             "spec.storage.uri: has the part . or ..: write the path that is meant",
             id="a store outside of its prefix",
@@ -320,6 +326,35 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
 )
 def test_rules(spec: dict[str, Any], expected: str) -> None:
     assert problems(document(spec)) == [expected]
+
+
+ADDRESSES = {
+    "a file": ("https://files.example/rows.jsonl", True),
+    "a file in folders, at a port": ("https://files.example:8443/a/b/rows.jsonl", True),
+    "a file with a name in Chinese": ("https://files.example/单轮.json", True),
+    "the same, as browsers copy it": ("https://files.example/%E5%8D%95%E8%BD%AE.json", True),
+    "a host alone": ("https://files.example", False),
+    "a folder": ("https://files.example/a/", False),
+    "no TLS": ("http://files.example/rows.jsonl", False),
+    "a user": ("https://user:secret@files.example/rows.jsonl", False),
+    "a query, which may be a signature": ("https://files.example/rows.jsonl?X-Amz-Signature=0", False),
+    "a fragment": ("https://files.example/rows.jsonl#1", False),
+    "a host in capitals, which would be another key": ("https://Files.example/rows.jsonl", False),
+    "a part of a host that is empty": ("https://files..example/rows.jsonl", False),
+    "a part of a host that is too long": (f"https://{'a' * 64}.example/rows.jsonl", False),
+    "port 0": ("https://files.example:0/rows.jsonl", False),
+    "a space": ("https://files.example/two words.jsonl", False),
+}
+
+
+@pytest.mark.parametrize("sentence", ADDRESSES)
+def test_an_address_of_a_dataset(sentence: str) -> None:
+    source, is_one = ADDRESSES[sentence]
+    value = document({"datasets": [{"source": source}]})
+    if is_one:
+        assert decode(value).spec.datasets[0].source == source
+    else:
+        assert [problem.partition(":")[0] for problem in problems(value)] == ["spec.datasets[0].source"]
 
 
 def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:

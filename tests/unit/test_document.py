@@ -215,7 +215,8 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
         ),
         [
             "tune.yaml:7: spec.datasets[0].source: must be s3://BUCKET/KEY, s3://BUCKET/PREFIX/, "
-            'hf://OWNER/NAME[/FILE], modelscope://OWNER/NAME[/FILE] or file://PATH, not "data/a.json"',
+            "hf://OWNER/NAME[/FILE], modelscope://OWNER/NAME[/FILE], https://HOST/FILE without user, query "
+            'or fragment, or file://PATH, not "data/a.json"',
             "tune.yaml:13: spec.datasets[1].clean.remove[1]: must be a string, not null",
             'tune.yaml:14: spec.datasets[1].clean.remove[2]: must be a string, not 5 (quote it: "5")',
         ],
@@ -228,8 +229,8 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
         GOOD.replace("    - source: s3://data/b.json\n      format", "    - format"),
         [
             "tune.yaml:8: spec.datasets[1].source: is required (`s3://BUCKET/KEY` (a file, or a prefix that "
-            "ends in `/`), `hf://OWNER/NAME[/FILE]`, `modelscope://OWNER/NAME[/FILE]`, or, in local runs "
-            "only, `file://PATH`.)"
+            "ends in `/`), `hf://OWNER/NAME[/FILE]`, `modelscope://OWNER/NAME[/FILE]`, `https://HOST/FILE` "
+            "where the installation allows the host, or, in local runs only, `file://PATH`.)"
         ],
     ),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from lorafinetune.contract.arguments import (
     STAGES,
     WORKDIR_VARIABLE,
 )
+from lorafinetune.contract.https import HTTPS_VARIABLE, HttpsSources
 from lorafinetune.core.jobs import SCRATCH, Receiver, Settings, job
 from lorafinetune.core.steps import arguments_of, job_name, step
 from unit.world import World
@@ -31,6 +32,7 @@ def make(
 ) -> dict[str, Any]:
     """The Job of a stage whose predecessors are complete."""
     world = World(spec)
+    world.settings = replace(world.settings, https=settings.https)
     world.run_to_end()
     wanted = step(stage, world.resource, world.status)
     arguments = arguments_of(stage, world.resource, world.status)
@@ -362,3 +364,15 @@ def test_a_stage_has_threads(sentence: str) -> None:
 def test_without_a_receiver_no_token_is_made() -> None:
     made = make("train")
     assert [volume["name"] for volume in pod(made)["volumes"]] == ["scratch", "shm"]
+
+
+def test_the_download_alone_is_told_which_hosts_are_allowed_and_only_where_it_needs_one() -> None:
+    https = HttpsSources(hosts=("files.example",), private_cidrs=("10.0.0.0/8",))
+    settings = replace(SETTINGS, https=https)
+    plain = {stage for stage in STAGES if HTTPS_VARIABLE in environment(make(stage, settings=settings))}
+    spec = {"datasets": [{"source": "https://files.example/rows.jsonl"}]}
+    made = {stage: environment(make(stage, spec, settings)) for stage in STAGES}
+
+    assert plain == set()
+    assert {stage for stage in STAGES if HTTPS_VARIABLE in made[stage]} == {"download"}
+    assert HttpsSources.model_validate_json(made["download"][HTTPS_VARIABLE]) == https

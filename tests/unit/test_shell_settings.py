@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lorafinetune.contract.https import HttpsSources
 from lorafinetune.shell.settings import Address, ProgressSettings, SettingsError, read
 
 IMAGES = {"LORAFINETUNE_DOWNLOAD_IMAGE": "d:1", "LORAFINETUNE_TRAIN_IMAGE": "t:1"}
@@ -12,6 +13,16 @@ PROGRESS = {"LORAFINETUNE_PROGRESS_URL": "https://op.svc:8443/progress", "LORAFI
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "an image is missing": ({"LORAFINETUNE_TRAIN_IMAGE": " "}, "LORAFINETUNE_TRAIN_IMAGE: is required"),
     "a namespace can't be one": ({"LORAFINETUNE_NAMESPACES": "team-a,Team B"}, "'Team B' is no name"),
+    "a host has a scheme": (
+        {"LORAFINETUNE_HTTPS_HOSTS": "a.example,https://b.example"},
+        "LORAFINETUNE_HTTPS_HOSTS: 'https://b.example' is no host",
+    ),
+    "a host is a pattern": ({"LORAFINETUNE_HTTPS_HOSTS": "*.example"}, "'*.example' is no host"),
+    "a range has no end": ({"LORAFINETUNE_PRIVATE_CIDRS": "10.0.0.0/40"}, "'10.0.0.0/40' is no range"),
+    "a range begins inside of itself": (
+        {"LORAFINETUNE_PRIVATE_CIDRS": "10.0.0.1/8"},
+        "'10.0.0.1/8' is no range",
+    ),
     "an address has no port": ({"LORAFINETUNE_STATUS_ADDRESS": "127.0.0.1"}, "LORAFINETUNE_STATUS_ADDRESS"),
     "a port is none": ({"LORAFINETUNE_PROGRESS_ADDRESS": "0.0.0.0:http"}, "LORAFINETUNE_PROGRESS_ADDRESS"),
     "the log has another form": ({"LORAFINETUNE_LOG_FORMAT": "xml"}, "'xml' is neither text nor json"),
@@ -45,6 +56,7 @@ def test_little_needs_to_be_said() -> None:
     assert given.images == {"download": "d:1", "prepare": "t:1", "train": "t:1", "export": "t:1"}
     assert given.namespaces == ()
     assert given.status_address == Address("0.0.0.0", 8080)  # noqa: S104 - a pod's own
+    assert given.https == HttpsSources()
     assert given.progress is None
     assert given.log_format == "text"
 
@@ -53,6 +65,19 @@ def test_namespaces_are_separated_by_commas() -> None:
     assert read(IMAGES | {"LORAFINETUNE_NAMESPACES": "team-a, team-b,team-a,"}).namespaces == (
         "team-a",
         "team-b",
+    )
+
+
+def test_hosts_of_datasets_are_separated_by_commas() -> None:
+    given = read(
+        IMAGES
+        | {
+            "LORAFINETUNE_HTTPS_HOSTS": "a.example, b.example:8443",
+            "LORAFINETUNE_PRIVATE_CIDRS": "10.0.0.0/8, fd00::/8",
+        }
+    )
+    assert given.https == HttpsSources(
+        hosts=("a.example", "b.example:8443"), private_cidrs=("10.0.0.0/8", "fd00::/8")
     )
 
 

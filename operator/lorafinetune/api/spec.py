@@ -25,7 +25,8 @@ from lorafinetune.api.types import (
 )
 
 MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
-DATASET_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+/?|file://[^\x00-\x1f]+)$"
+HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[1-9][0-9]{0,4})?"
+DATASET_SOURCE = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[^/\x00-\x1f]+)+/?|https://{HOST}(/[^/?#\x00-\x20]+)+|file://[^\x00-\x1f]+)$"
 STORAGE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*|file://[^\x00-\x1f]+)$"
 PUBLISH_TARGET = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*)$"
 
@@ -164,6 +165,11 @@ class Dataset(Model):
         _plain("source"),
         Rule("self.onBadRow == 'skip' || !has(self.maxBadFraction)", "maxBadFraction needs onBadRow: skip"),
         Rule("!has(self.weight) || double(self.weight) > 0.0", "weight must be above 0", ".weight"),
+        Rule(
+            "!has(self.connection) || !self.source.startsWith('https://')",
+            "an https:// source has no connection: it is fetched without credentials",
+            ".connection",
+        ),
     )
 
     name: Label | None = None
@@ -172,11 +178,13 @@ class Dataset(Model):
         str,
         Field(pattern=DATASET_SOURCE, max_length=1024),
         form(
-            "s3://BUCKET/KEY, s3://BUCKET/PREFIX/, hf://OWNER/NAME[/FILE], modelscope://OWNER/NAME[/FILE] or file://PATH"
+            "s3://BUCKET/KEY, s3://BUCKET/PREFIX/, hf://OWNER/NAME[/FILE], modelscope://OWNER/NAME[/FILE], "
+            "https://HOST/FILE without user, query or fragment, or file://PATH"
         ),
     ]
     """`s3://BUCKET/KEY` (a file, or a prefix that ends in `/`), `hf://OWNER/NAME[/FILE]`,
-    `modelscope://OWNER/NAME[/FILE]`, or, in local runs only, `file://PATH`."""
+    `modelscope://OWNER/NAME[/FILE]`, `https://HOST/FILE` where the installation allows the host, or, in local
+    runs only, `file://PATH`."""
     revision: Revision | None = None
     """Branch, tag or commit of a hub's repository."""
     connection: Label | None = None

@@ -14,6 +14,7 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.cli.errors import CommandError, sentence
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import emit, output
+from lorafinetune.contract.https import ANYWHERE
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.jobs import Settings
 
@@ -158,7 +159,7 @@ def _indented(text: str) -> str:
 
 def _check(resource: dict[str, Any]) -> None:
     try:
-        violation = first_violation(decode(resource), Settings(local=True))
+        violation = first_violation(decode(resource), Settings(local=True, https=ANYWHERE))
     except InvalidResourceError as invalid:
         raise CommandError("\n".join(map(str, invalid.problems))) from None
     if violation:

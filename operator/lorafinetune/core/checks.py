@@ -8,10 +8,13 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
 from lorafinetune.contract.extra_args import problem, suits
+from lorafinetune.contract.https import HTTPS, host_of, not_allowed
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
+from lorafinetune.core.steps import has_result, step
 
 Check = Callable[[LoRAFineTune, Settings], StageError | None]
 
@@ -26,6 +29,18 @@ def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageEr
     for field, uri in _places(resource).items():
         if uri.startswith("file://") and not settings.local:
             return _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
+    return None
+
+
+def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> StageError | None:
+    """What is in the store already stays: who takes a host off the list ends no training by it."""
+    status = resource.status or LoRAFineTuneStatus()
+    if has_result(status, step("download", resource, status)):
+        return None
+    for field, uri in _places(resource).items():
+        if uri.startswith(HTTPS) and not settings.https.allows(host_of(uri)):
+            what, hint = not_allowed(host_of(uri))
+            return _invalid(f"{field}: {uri} can't be fetched: {what}", hint)
     return None
 
 
@@ -60,6 +75,7 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
+    https_hosts_are_allowed,
     extra_arguments_are_allowed,
     extra_arguments_suit_the_objective,
     arguments_fit,

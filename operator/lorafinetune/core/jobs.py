@@ -25,6 +25,7 @@ from lorafinetune.contract.arguments import (
     StageArguments,
     credential_variable,
 )
+from lorafinetune.contract.https import HTTPS, HTTPS_VARIABLE, NOWHERE, HttpsSources
 from lorafinetune.contract.keys import digest
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
@@ -57,10 +58,12 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the installation decides. images: by stage. local: the plan is run by `lorafinetune run`."""
+    """What the installation decides. images: by stage. local: the plan is run by `lorafinetune run`. https:
+    where datasets may be fetched from."""
 
     images: Mapping[StageName, str] = field(default_factory=dict)
     local: bool = False
+    https: HttpsSources = NOWHERE
     receiver: Receiver | None = None
     first_retry_after: timedelta = timedelta(seconds=10)
     longest_retry_after: timedelta = timedelta(minutes=10)
@@ -198,7 +201,7 @@ def _container(step: Step, arguments: StageArguments, resource: LoRAFineTune, se
         "image": settings.images.get(step.stage, ""),
         "args": [step.stage],
         "env": [
-            *_environment(arguments, step.stage, resource, settings.receiver),
+            *_environment(arguments, step.stage, resource, settings),
             *([] if settings.local else _threads(resources)),
         ],
         "resources": _compute(step.stage, resource, resources),
@@ -231,7 +234,7 @@ def encode_arguments(arguments: StageArguments) -> str:
 
 
 def _environment(
-    arguments: StageArguments, stage: StageName, resource: LoRAFineTune, receiver: Receiver | None
+    arguments: StageArguments, stage: StageName, resource: LoRAFineTune, settings: Settings
 ) -> Iterator[Object]:
     yield {"name": ARGUMENTS_VARIABLE, "value": encode_arguments(arguments)}
     for name in (WORKDIR_VARIABLE, "HOME", "TMPDIR"):
@@ -242,8 +245,10 @@ def _environment(
         connection = arguments.connection(name)
         if connection and connection.secret_ref:
             yield from (_secret(name, key, connection.secret_ref.name, keys[key]) for key in keys)
-    if receiver:
-        yield from _receiver(receiver)
+    if stage == "download" and any(dataset.source.startswith(HTTPS) for dataset in resource.spec.datasets):
+        yield {"name": HTTPS_VARIABLE, "value": settings.https.model_dump_json(by_alias=True)}
+    if settings.receiver:
+        yield from _receiver(settings.receiver)
 
 
 def _threads(resources: StageResources) -> Iterator[Object]:

@@ -1,5 +1,6 @@
 """What the installation says, in environment variables: read once, and refused as a whole if wrong."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,12 +8,16 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from lorafinetune.api.spec import HOST
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import LABEL_PATTERN
+from lorafinetune.contract.https import HttpsSources
 
 DOWNLOAD_IMAGE: Final = "LORAFINETUNE_DOWNLOAD_IMAGE"
 TRAIN_IMAGE: Final = "LORAFINETUNE_TRAIN_IMAGE"
 NAMESPACES: Final = "LORAFINETUNE_NAMESPACES"
+HTTPS_HOSTS: Final = "LORAFINETUNE_HTTPS_HOSTS"
+PRIVATE_CIDRS: Final = "LORAFINETUNE_PRIVATE_CIDRS"
 STATUS_ADDRESS: Final = "LORAFINETUNE_STATUS_ADDRESS"
 PROGRESS_ADDRESS: Final = "LORAFINETUNE_PROGRESS_ADDRESS"
 PROGRESS_URL: Final = "LORAFINETUNE_PROGRESS_URL"
@@ -52,10 +57,12 @@ class ProgressSettings:
 
 @dataclass(frozen=True)
 class ShellSettings:
-    """What the installation decides. namespaces: none means the whole cluster."""
+    """What the installation decides. namespaces: none means the whole cluster. https: where datasets may be
+    fetched from."""
 
     images: Mapping[StageName, str]
     namespaces: tuple[str, ...]
+    https: HttpsSources
     status_address: Address
     progress: ProgressSettings | None
     log_format: Literal["text", "json"]
@@ -68,7 +75,8 @@ def read(environment: Mapping[str, str]) -> ShellSettings:
         raise SettingsError("\n".join(problems))
     return ShellSettings(
         images={stage: given[variable] for stage, variable in IMAGE_OF.items()},
-        namespaces=_names(given),
+        namespaces=_listed(given, NAMESPACES),
+        https=HttpsSources(hosts=_listed(given, HTTPS_HOSTS), private_cidrs=_listed(given, PRIVATE_CIDRS)),
         status_address=_address(given[STATUS_ADDRESS]),
         progress=_progress(given),
         log_format="json" if given[LOG_FORMAT] == "json" else "text",
@@ -79,7 +87,7 @@ def _problems(given: Mapping[str, str]) -> Iterator[str]:
     for variable in (DOWNLOAD_IMAGE, TRAIN_IMAGE):
         if variable not in given:
             yield f"{variable}: is required: the image of a stage"
-    for name in _names(given):
+    for name in _listed(given, NAMESPACES):
         if not re.fullmatch(LABEL_PATTERN, name):
             yield f"{NAMESPACES}: {name!r} is no name of a namespace"
     for variable in (STATUS_ADDRESS, PROGRESS_ADDRESS):
@@ -89,7 +97,19 @@ def _problems(given: Mapping[str, str]) -> Iterator[str]:
             yield f"{variable}: {given[variable]!r} is no address like 0.0.0.0:8080"
     if given[LOG_FORMAT] not in ("text", "json"):
         yield f"{LOG_FORMAT}: {given[LOG_FORMAT]!r} is neither text nor json"
+    yield from _https_problems(given)
     yield from _progress_problems(given)
+
+
+def _https_problems(given: Mapping[str, str]) -> Iterator[str]:
+    for host in _listed(given, HTTPS_HOSTS):
+        if not re.fullmatch(HOST, host):
+            yield f"{HTTPS_HOSTS}: {host!r} is no host like files.example.com or files.example.com:8443"
+    for cidr in _listed(given, PRIVATE_CIDRS):
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError:
+            yield f"{PRIVATE_CIDRS}: {cidr!r} is no range of addresses like 10.0.0.0/8"
 
 
 def _progress_problems(given: Mapping[str, str]) -> Iterator[str]:
@@ -100,9 +120,10 @@ def _progress_problems(given: Mapping[str, str]) -> Iterator[str]:
             yield f"{TLS_DIRECTORY}: is required where {PROGRESS_URL} is set"
 
 
-def _names(given: Mapping[str, str]) -> tuple[str, ...]:
-    names = (name.strip() for name in given.get(NAMESPACES, "").split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
+def _listed(given: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """What a variable has between its commas, each once."""
+    items = (item.strip() for item in given.get(variable, "").split(","))
+    return tuple(dict.fromkeys(item for item in items if item))
 
 
 def _address(text: str) -> Address:
