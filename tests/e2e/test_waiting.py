@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.storage import NAMESPACE, PORT, SERVICE
+from cluster.storage import NAMESPACE, PORT
 from e2e.installation import Installation, until
 from e2e.tenant import Store, Tenant
 
@@ -56,9 +56,11 @@ def a_store_that_is_away(tenant: Tenant) -> None:
     tenant.apply(changes={"connections": [away | {"secretRef": {"name": "s3"}}]})
     failure = tenant.wait_for_reason("StorageUnavailable", within=180)
     assert away["endpoint"] in failure["message"]
-    real = tenant.installation.get("endpoints", SERVICE, f"--namespace={NAMESPACE}")
+    pods = tenant.installation.get("pods", f"--namespace={NAMESPACE}")["items"]
+    addresses = [{"ip": pod["status"]["podIP"]} for pod in pods]
+    subsets = [{"addresses": addresses, "ports": [{"port": PORT}]}]
     tenant.apply_object(
-        {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "away"}, "subsets": real["subsets"]}
+        {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "away"}, "subsets": subsets}
     )
     tenant.goes_on(within=180)
     assert tenant.status()["stages"][0]["attempts"] >= 1
