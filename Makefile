@@ -23,7 +23,7 @@ test: check servers ## run every test: servers, trainings, and a real Kubernetes
 	$(MAKE) -j 2 trainings e2e
 
 trainings: .venv/ready ## the tests that train or load the real small model; they give way to others
-	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -m model --ignore tests/unit
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -n 2 --dist loadfile -m model --ignore tests/unit
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .
