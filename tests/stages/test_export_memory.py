@@ -12,6 +12,8 @@ pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
 SHAPE = Shape(layers=1, hidden=512, intermediate=1024, vocabulary=2**18, heads=8)
 MEGABYTE = 10**6
+NEARLY = 0.9
+"""The process may have some memory to spare from what it did before."""
 
 
 def forget_peak() -> int:
@@ -34,4 +36,5 @@ def test_a_merge_needs_little_memory_whatever_the_size_of_the_model_and_its_tens
     (ours,) = (tmp_path / "store" / "exports").iterdir()
     assert_equal(load(ours), load(tmp_path / PEER / "merged"))
     assert costs[OURS] < 120 * MEGABYTE
-    assert costs[PEER] > arguments.model.bytes > 500 * MEGABYTE
+    assert arguments.model.bytes > 500 * MEGABYTE
+    assert costs[PEER] > NEARLY * arguments.model.bytes
