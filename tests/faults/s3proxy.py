@@ -113,7 +113,7 @@ class S3Proxy:
 
 
 def _without_hops(headers: "CIMultiDict[str] | object") -> "CIMultiDict[str]":
-    kept: CIMultiDict[str] = CIMultiDict(headers)  # type: ignore[arg-type]
+    kept: CIMultiDict[str] = CIMultiDict(headers)  # type: ignore[arg-type]  # a mapping of either kind
     for name in HOP:
         kept.pop(name, None)
     return kept

@@ -108,7 +108,7 @@ class Attempt:
             await self._once(message)
             self.check()
             said = message.read_text() if message.exists() else ""
-            outcome = decode_message(self.site.seed.stage, said)  # type: ignore[arg-type]
+            outcome = decode_message(self.site.seed.stage, said)  # type: ignore[arg-type]  # a str that names one
             if isinstance(outcome, Result):
                 self.ended.result = self.told(outcome)
                 break

@@ -246,7 +246,7 @@ def test_a_progress_that_can_not_be_written_ends_nothing(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pusher = Pusher(target(site, tmp_path), SOON)
-    pusher.offer(Progress.model_construct(stage="train", done=object()))  # type: ignore[arg-type]
+    pusher.offer(Progress.model_construct(stage="train", done=object()))  # type: ignore[arg-type]  # not JSON
     wait_until(lambda: lines(caplog) == [AWAY])
     pusher.offer(Progress(stage="train", done=1))
     wait_until(lambda: told(site) == [("", 1)])

@@ -291,7 +291,7 @@ class TestModelScope:
             yield site
 
     def test_large_files_may_be_taken_by_the_hub_itself(self, site: Site) -> None:
-        site.hub.elsewhere = False  # type: ignore[union-attr]
+        site.hub.elsewhere = False  # type: ignore[union-attr]  # ModelScope's has it
         site.publish()
         assert site.files() == dict(FILES)
 

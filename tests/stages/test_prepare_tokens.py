@@ -222,7 +222,7 @@ def test_a_template_that_looks_into_its_tokens_is_left_to_llama_factory() -> Non
 
     from lorafinetune_stages.prepare.tokenising import Tokeniser
 
-    class Shortening(Template):  # type: ignore[misc]
+    class Shortening(Template):  # type: ignore[misc]  # LLaMA-Factory is not typed
         def encode_multiturn(self, *arguments: Any) -> Any:
             return [(prompt[:-1], answer) for prompt, answer in super().encode_multiturn(*arguments)]
 

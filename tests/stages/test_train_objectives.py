@@ -69,7 +69,7 @@ def own_losses(made: World, **changes: Any) -> tuple[list[float], list[float]]:
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback
 
-    class Log(TrainerCallback):  # type: ignore[misc]
+    class Log(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.state = state
 

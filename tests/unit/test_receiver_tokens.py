@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[Callable[[], str], type[Exception]]] = {
         UnauthenticatedError,
     ),
     "a header that is no object": (
-        lambda: handmade([], {}),  # type: ignore[arg-type]
+        lambda: handmade([], {}),  # type: ignore[arg-type]  # what no token has
         UnauthenticatedError,
     ),
     "one that names no key": (lambda: handmade({"alg": "ES256"}, claims()), UnauthenticatedError),

@@ -71,7 +71,7 @@ class Http:
     def close(self) -> None:
         self._client.close()
 
-    def new_client(self, kind: type[Client] = httpx.Client) -> Client:  # type: ignore[assignment]
+    def new_client(self, kind: type[Client] = httpx.Client) -> Client:  # type: ignore[assignment]  # a type variable takes no default
         """A client with our timeouts and our rules for redirects, without credentials."""
         return kind(
             follow_redirects=True,
