@@ -90,7 +90,7 @@ servers: .venv/ready ## build the servers that tests start (cached by content)
 clean: ## remove the environment and everything that runs leave behind
 	rm -rf .venv .uv $(STORE) lorafinetune-runs
 
-NO_PYTHON := no Python from 3.11 to 3.13 is here, for which our dependencies are locked: install one of them
+NO_PYTHON := no Python from 3.11 to 3.14 is here, for which our dependencies are locked: install one of them
 .venv/ready: pyproject.toml uv.lock | $(UV)
 	@UV_PYTHON_DOWNLOADS=never $(UV) python find > /dev/null 2>&1 || (echo "$(NO_PYTHON)"; exit 1)
 	@echo "making the environment in .venv, once (5.6 GB) …"

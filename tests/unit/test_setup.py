@@ -16,8 +16,8 @@ NEEDED: Final = ("sh", "make", "echo")
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_the_documentation_names_every_python_that_will_do(document: str) -> None:
     needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert needs == ">=3.11,<3.14"
-    assert "Python 3.11, 3.12 or 3.13" in " ".join((ROOT / document).read_text().split())
+    assert needs == ">=3.11,<3.15"
+    assert "Python 3.11 to 3.14" in " ".join((ROOT / document).read_text().split())
 
 
 def test_where_no_python_will_do_make_says_which_would_and_downloads_none(tmp_path: Path) -> None:
@@ -36,5 +36,5 @@ def test_where_no_python_will_do_make_says_which_would_and_downloads_none(tmp_pa
         check=False,
     )
     assert done.returncode == 2
-    assert done.stdout.startswith("no Python from 3.11 to 3.13 is here")
+    assert done.stdout.startswith("no Python from 3.11 to 3.14 is here")
     assert not (tmp_path / ".venv").exists()
