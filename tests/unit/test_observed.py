@@ -247,6 +247,16 @@ def leaving_since(**time: float) -> dict[str, Any]:
     return pod
 
 
+def on_a_node(*, ready: str, containers: bool) -> dict[str, Any]:
+    """A pod that runs; `ready` is said of the pod, `containers` of each of its containers."""
+    pod = a_pod()
+    pod["spec"] = {"nodeName": "node-7"}
+    pod["status"]["conditions"] = [{"type": "Ready", "status": ready}]
+    for status in pod["status"]["containerStatuses"]:
+        status["ready"] = containers
+    return pod
+
+
 def warning(reason: str, message: str, about: str = "job-uid", at: str = "11:00") -> dict[str, Any]:
     return {
         "involvedObject": {"uid": about},
@@ -327,6 +337,19 @@ TROUBLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str | None,
         "Unschedulable",
         "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
     ),
+    "a pod of a node that went silent is told before anything is done about it": (
+        [on_a_node(ready="False", containers=True)],
+        [],
+        "NodeLost",
+        "the node node-7 does not answer",
+    ),
+    "a pod whose container just began is no trouble": (
+        [on_a_node(ready="False", containers=False)],
+        [],
+        None,
+        "",
+    ),
+    "a pod of a node that answers has no trouble": ([on_a_node(ready="True", containers=True)], [], None, ""),
     "a pod that is on its way out has no trouble": ([leaving_since(seconds=10)], [], None, ""),
     "a pod that does not go is on a node that is lost": (
         [leaving_since(seconds=61)],

@@ -131,7 +131,16 @@ def _trouble_of(pod: Object, now: datetime) -> StageError | None:
     scheduled = _condition(pod, "PodScheduled", "False")
     if scheduled and scheduled.get("reason") == "Unschedulable":
         return StageError(Reason.UNSCHEDULABLE, brief(scheduled.get("message", "")))
+    if _is_unheard_of(pod):
+        return StageError(Reason.NODE_LOST, f"the node {node} does not answer")
     return next((error for state in _statuses(pod) if (error := _trouble_of_container(state))), None)
+
+
+def _is_unheard_of(pod: Object) -> bool:
+    """Whether a pod is called unready though its containers are ready, as only the controller does that
+    gave up its node: a kubelet says both or neither."""
+    statuses = _statuses(pod)
+    return bool(statuses and _condition(pod, "Ready", "False")) and all(s.get("ready") for s in statuses)
 
 
 def _trouble_of_container(status: Object) -> StageError | None:
