@@ -3,6 +3,7 @@
 Tests of claims and manifests rest on these, and the usual mocks have neither.
 """
 
+import json
 import secrets
 import subprocess
 from pathlib import Path
@@ -59,6 +60,19 @@ class S3Endpoint:
         admin += [f"--access={self.access_key}", f"--secret={self.secret_key}"]
         user = [f"--access={access_key}", f"--secret={secret_key}", f"--role={role}"]
         subprocess.run([*admin, "create-user", *user], check=True, capture_output=True)
+
+    def let_read(self, access_key: str, bucket: str) -> None:
+        """The user may read and list the bucket, and no more."""
+        resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        actions = ["s3:ListBucket", "s3:GetObject"]
+        who = {"AWS": [access_key]}
+        grant = {"Effect": "Allow", "Principal": who, "Action": actions, "Resource": resources}
+        client = self.client()
+        try:
+            policy = json.dumps({"Version": "2012-10-17", "Statement": [grant]})
+            client.put_bucket_policy(Bucket=bucket, Policy=policy)
+        finally:
+            client.close()
 
 
 class S3Server(S3Endpoint, Server):

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -224,31 +224,43 @@ def test_bad_input(sentence: str, small: Desk) -> None:
     check_refusal(refusal, *small.finish())
 
 
-FULL: dict[str, tuple[str, Refusal]] = {
-    "of the store": (
+DISKS: dict[str, tuple[str, str, Refusal]] = {
+    "a full disk of the store": (
+        "size=64k",
         "lorafinetune-store/runs",
         Refusal(r"^\w+ failed: StorageFull: .*[Nn]o space left", r"s3://runs/test"),
     ),
-    "of the runs": (
+    "a full disk of the runs": (
+        "size=64k",
         "lorafinetune-runs",
         Refusal(r"^\w+ failed: DiskFull: .*no space left", r"on the disk: scratch$"),
     ),
+    "a store that may only be read": (
+        "ro",
+        "lorafinetune-store/runs",
+        Refusal(r"^download failed: StorageDenied: .*Read-only file system$", r"s3://runs/test"),
+    ),
 }
+"""Each is mounted, with these options, where the sentence says."""
 
 
-@pytest.mark.parametrize("disk", FULL)
-def test_a_disk_without_space(disk: str, small: Desk) -> None:
-    full, refusal = FULL[disk]
-    (small.folder / full).mkdir(parents=True)
+@pytest.mark.parametrize("sentence", DISKS)
+def test_a_disk_that_takes_nothing(sentence: str, small: Desk) -> None:
+    options, where, refusal = DISKS[sentence]
+    (small.folder / where).mkdir(parents=True)
     text(json.dumps(GOOD_ROW | {"output": "long " * 50_000}) + "\n")(small)
-    on_a_small_disk = f'mount -t tmpfs -o size=64k none {full} && exec "$@"'
-    small.surroundings = ("unshare", "--map-root-user", "--mount", "sh", "-c", on_a_small_disk, "sh")
+    on_the_disk = f'mount -t tmpfs -o {options} none {where} && exec "$@"'
+    small.surroundings = ("unshare", "--map-root-user", "--mount", "sh", "-c", on_the_disk, "sh")
     check_refusal(refusal, *small.finish())
 
 
-SERVER: dict[str, tuple[bool, Refusal]] = {
+READER: Final = "reader"
+ROOT: Final = "root"
+SERVER: dict[str, tuple[str, str, str, Refusal]] = {
     "a bucket that is missing": (
-        True,
+        ROOT,
+        "",
+        "nothing-here",
         Refusal(
             r"^download failed: ConfigInvalid: .*the bucket nothing-here does not exist",
             r"s3://nothing-here/x/.+: .* at http://",
@@ -256,25 +268,43 @@ SERVER: dict[str, tuple[bool, Refusal]] = {
         ),
     ),
     "wrong credentials": (
-        False,
+        ROOT,
+        "wrong",
+        "nothing-here",
         Refusal(r"^download failed: CredentialsInvalid: ", r"s3://nothing-here/x/.+: .* at http://"),
     ),
+    "a bucket that these keys may only read": (
+        READER,
+        "readers-secret",
+        "to-be-read",
+        Refusal(r"^download failed: StorageDenied: ", r"s3://to-be-read/x/.+: .* at http://"),
+    ),
 }
+"""Whose keys, which secret instead of the right one, and which bucket."""
+
+
+@pytest.fixture(scope="module")
+def server(s3_server: S3Server) -> S3Server:
+    """It has a user who may read one bucket."""
+    s3_server.create_bucket("to-be-read")
+    s3_server.create_user(READER, "readers-secret")
+    s3_server.let_read(READER, "to-be-read")
+    return s3_server
 
 
 @pytest.mark.s3
 @pytest.mark.parametrize("sentence", SERVER)
-def test_bad_input_to_a_real_s3_server(sentence: str, small: Desk, s3_server: S3Server) -> None:
-    right, refusal = SERVER[sentence]
-    small.put_secret("s3", s3_server.access_key, s3_server.secret_key if right else "wrong")
+def test_bad_input_to_a_real_s3_server(sentence: str, small: Desk, server: S3Server) -> None:
+    user, other_secret, bucket, refusal = SERVER[sentence]
+    small.put_secret("s3", user, other_secret or server.secret_key)
     small.edit(
         {
-            "connections": [{"name": "store", "endpoint": s3_server.endpoint, "secretRef": {"name": "s3"}}],
+            "connections": [{"name": "store", "endpoint": server.endpoint, "secretRef": {"name": "s3"}}],
             "model": {"source": f"file://{small.samples}/tiny"},
             "datasets": [{"source": f"file://{small.samples}/rows.jsonl"}],
-            "storage": {"uri": "s3://nothing-here/x", "connection": "store"},
+            "storage": {"uri": f"s3://{bucket}/x", "connection": "store"},
         }
     )
     ended, out = small.finish("--s3", "--secrets", "secrets")
     check_refusal(refusal, ended, out)
-    assert s3_server.secret_key not in out
+    assert server.secret_key not in out

@@ -1,6 +1,5 @@
 """How S3 fails, at a real server: every refusal has a reason and names what to mend, and no secret."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -131,21 +130,12 @@ def test_a_reader_may_read_and_not_write(
     bucket = new_bucket(s3_server)
     s3_server.create_user("reader-of-one", "readers-secret")
     s3_store(s3_server, monkeypatch, bucket).write("a/x", b"content")
-    client = s3_server.client()
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(read_only(bucket, "reader-of-one")))
-    client.close()
+    s3_server.let_read("reader-of-one", bucket)
     store = s3_store(s3_server, monkeypatch, bucket, access_key="reader-of-one", secret_key="readers-secret")
     assert [entry.key for entry in store.list("a")] == ["a/x"]
     assert store.read("a/x") == b"content"
     for operation in WRITES.values():
         assert refusal(operation, store, tmp_path).reason is Reason.STORAGE_DENIED
-
-
-def read_only(bucket: str, user: str) -> dict[str, object]:
-    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-    actions = ["s3:ListBucket", "s3:GetObject"]
-    grant = {"Effect": "Allow", "Principal": {"AWS": [user]}, "Action": actions, "Resource": resources}
-    return {"Version": "2012-10-17", "Statement": [grant]}
 
 
 @pytest.fixture
