@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from builders import document, merged
+from lorafinetune.local import child
 from stages.train_builders import tiny_model
 
 BOUND_SECONDS: Final = 240
@@ -125,12 +126,27 @@ def least_model(model: Path) -> None:
     (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
 
-def stage_of(runner: int) -> int | None:
-    """The process of the running stage, a child of the runner."""
+@dataclass(frozen=True)
+class RunningStage:
+    name: str
+    pid: int
+
+
+def stage_of(runner: int) -> RunningStage | None:
+    """The running stage, whose process is a child of the runner."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and _parent(entry) == runner:
-            return int(entry.name)
+        if entry.name.isdecimal() and _parent(entry) == runner and (name := _stage(entry)):
+            return RunningStage(name, int(entry.name))
     return None
+
+
+def _stage(entry: Path) -> str:
+    """Name of the stage that a process runs: it stands after that of the module."""
+    with suppress(OSError):
+        words = (entry / "cmdline").read_text().split("\0")
+        if child.__name__ in words[:-1]:
+            return words[words.index(child.__name__) + 1]
+    return ""
 
 
 def _parent(entry: Path) -> int | None:
