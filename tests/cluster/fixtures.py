@@ -56,7 +56,7 @@ def s3_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The cluster that KUBECONFIG names, or one of our own where this machine can have one."""
     if not os.environ.get("KUBECONFIG") and (why := hindrance()):
-        pytest.skip(f"no cluster can be made here ({why}); KUBECONFIG may name one")
+        pytest.fail(f"no cluster can be made here ({why}); KUBECONFIG may name one")
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with testbed.in_use(capture.global_and_fixture_disabled) as found:
         yield found
