@@ -197,7 +197,7 @@ def _shown(missing: Sequence[int]) -> Any:
 
 @cache
 def _assigned() -> Any:
-    """By code point: whether Unicode 14 gives it a meaning, so that all programs know the same of it."""
+    """By code point: whether the Unicode of this Python gives it a meaning: these are what the test tries."""
     points = np.arange(ASSIGNED_PLANES, dtype=np.uint32)
     characters = points.tobytes().decode("utf-32-le", "surrogatepass")
     assigned = np.zeros(sys.maxunicode + 1, bool)
