@@ -248,6 +248,35 @@ def test_a_resource_of_another_version_waits_and_goes_on_once_it_fits(
         runs.client.request("PATCH", definition, {"spec": crd()["spec"]}, MERGE)
 
 
+def test_a_definition_that_lacks_fields_costs_their_values_and_no_writes(
+    runs: Namespace, operator: Operator
+) -> None:
+    """As when the chart is upgraded without its definition."""
+    definition = f"{CRDS}/{crd()['metadata']['name']}"
+    older = crd()["spec"]
+    fields = older["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    lacking = {name: fields.pop(name) for name in ("artifacts", "dataset", "progress")}
+    watches = watches_of(operator)
+    runs.client.request("PATCH", definition, {"spec": {"versions": older["versions"]}}, MERGE)
+    try:
+        runs.wait(lambda: watches_of(operator) > watches)
+        runs.apply("older")
+        runs.finish_all("older")
+        assert not lacking.keys() & runs.status("older").keys()
+        time.sleep(1.5)
+        before, written = runs.get("older")["metadata"]["resourceVersion"], writes_of(operator)
+        touch(runs, "older")
+        runs.wait(lambda: runs.get("older")["metadata"]["resourceVersion"] != before)
+        time.sleep(1.5)
+        assert writes_of(operator) - written <= 1
+    finally:
+        runs.client.request("PATCH", definition, {"spec": crd()["spec"]}, MERGE)
+
+
+def writes_of(operator: Operator) -> float:
+    return operator.metric("lorafinetune_api_calls_total", verb="update", resource="lorafinetunes/status")
+
+
 def watches_of(operator: Operator) -> float:
     """How often it has begun to watch the resources: the API server ends the watches of an old definition."""
     return operator.metric("lorafinetune_api_calls_total", verb="watch", resource="lorafinetunes")
