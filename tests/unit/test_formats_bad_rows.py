@@ -1,5 +1,6 @@
 """What is said of a row that can't be learned from: the field, and what is wrong with it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,9 +8,14 @@ import pytest
 from lorafinetune.api.spec import Dataset
 from lorafinetune_stages.prepare.findings import Place, RowError
 from lorafinetune_stages.prepare.formats import find_reader
-from unit.prepare_rows import ALPACA, TEXTS, convert, gpt, human, say
+from unit.prepare_rows import ALPACA, CALL, TEXTS, TOOL, convert, gpt, human, say
 
 MULTI_TURN = {"input": "q", "output": "a"}
+
+TOOLS = json.dumps([TOOL])
+ESCAPED = r'"\u003cs\u003e"'
+"""The text `<s>` in JSON, for whoever decodes it."""
+ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
 
 
 @pytest.mark.parametrize(
@@ -221,6 +227,41 @@ MULTI_TURN = {"input": "q", "output": "a"}
             {"conversations": [human("q"), gpt("a")], "tools": [{"name": "f"}]},
             "tools[0]: a tool needs parameters.properties, an object of objects",
             id="a tool without parameters",
+        ),
+        pytest.param(
+            "sharegpt",
+            {"conversations": [human("q"), gpt("a")], "tools": TOOLS.replace('"d"', ESCAPED)},
+            "tools: the text has the special token '<s>'",
+            id="a special token that a template would unescape in the description of a tool",
+        ),
+        pytest.param(
+            "sharegpt",
+            {"conversations": [human("q"), gpt("a")], "tools": TOOLS.replace('"x"', ESCAPED)},
+            "tools: the text has the special token '<s>'",
+            id="a special token that a template would unescape in the name of a parameter",
+        ),
+        pytest.param(
+            "sharegpt",
+            {"conversations": [human("q"), {"from": "function_call", "value": ESCAPED_CALL}]},
+            "conversations[1].value: the text has the special token '<s>'",
+            id="a special token that a template would unescape in a tool call",
+        ),
+        pytest.param(
+            "sharegpt",
+            {"conversations": [human("q"), {"from": "function_call", "value": f"[{ESCAPED_CALL}]"}]},
+            "conversations[1].value: the text has the special token '<s>'",
+            id="a special token that a template would unescape in one of several tool calls",
+        ),
+        pytest.param(
+            "openai",
+            {
+                "messages": [
+                    say("user", "q"),
+                    say("assistant", None, tool_calls=[{"function": CALL | {"arguments": [["\x00"]]}}]),
+                ]
+            },
+            "messages[1].tool_calls: character 0 is U+0000",
+            id="openai with a control character in a tool call",
         ),
         pytest.param(
             "openai",

@@ -131,7 +131,7 @@ def _content(role: Role, value: Any, field: str, texts: Texts) -> str:
         case "assistant":
             return texts.answer(value, field)
         case "function":
-            return tool_call(texts.answer(value, field), field)
+            return tool_call(texts.answer(value, field), field, texts)
         case "user":
             return texts.prompt(value, field)
         case "observation":

@@ -1,10 +1,11 @@
 """Descriptions of tools, and calls of them: JSON in a text, as LLaMA-Factory's templates read it.
 
-Its templates raise on what they don't expect, so the shape that all of them can take is asked for here.
+Its templates decode the JSON and write it anew. So an escape like `\\u003c` becomes the character that it
+stands for, and the decoded texts are checked as well as the text around them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorafinetune_stages.prepare.findings import Kind, RowError
@@ -23,15 +24,17 @@ def tool_list(row: Mapping[str, Any], column: str | None, texts: Texts) -> str:
         raise RowError(Kind.TOOLS, field, f"is {type_name(tools)}, not a list of tools")
     for index, tool in enumerate(tools):
         _check_tool(tool, f"{field}[{index}]")
+    _check_texts(tools, field, texts)
     return text
 
 
-def tool_call(text: str, field: str) -> str:
+def tool_call(text: str, field: str, texts: Texts) -> str:
     """The text of a tool call. Raises RowError where it is no JSON with name and arguments."""
     calls = _parse(text, field)
     for call in calls if isinstance(calls, list) and calls else [calls]:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
             raise RowError(Kind.TOOLS, field, "a tool call needs name and arguments")
+    _check_texts(calls, field, texts)
     return text
 
 
@@ -51,3 +54,22 @@ def _parse(text: str, field: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise RowError(Kind.TOOLS, field, "is not JSON") from problem
+
+
+def _check_texts(value: Any, field: str, texts: Texts) -> None:
+    for text in _texts_in(value):
+        texts.text(text, field)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every text in a value of JSON, names of fields included. It may be nested deeper than calls may be."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as fields:
+                yield from fields
+                waiting += fields.values()
+            case list() as items:
+                waiting += items
