@@ -290,6 +290,26 @@ def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
     assert report["badRows"] == [f"long.jsonl:2: {CUT_ROW}"]
 
 
+PARAMETERS = {"type": "object", "properties": {"level": {"type": "integer", "enum": [1, 2]}}}
+
+
+def test_a_row_whose_tools_the_template_can_not_write_is_bad(bench: Bench) -> None:
+    """LLaMA-Factory's templates raise on what they don't expect, each on something else."""
+    tools = [{"name": "f", "parameters": PARAMETERS}]
+    good = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
+    rows = json_lines([good, good | {"tools": tools}])
+    error = failure(bench.add(rows, "tools.jsonl"))
+    assert (error.reason, error.message) == (
+        Reason.DATASET_INVALID,
+        "datasets[1]: 1 of 2 rows can't be learned from (1 unusable tools)\n  tools.jsonl:2: tools: the "
+        "template can't write its tools: sequence item 0: expected str instance, int found",
+    )
+    bench.add(rows, "more.jsonl", on_bad_row="skip")
+    bench.datasets[1:2], bench.dataset_keys[1:2] = [], []
+    result = bench.run(max_samples=87)
+    assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
+
+
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes]) -> None:
     first, second = (Bench(tmp_path / name, model).add(IDENTITY, "self.json") for name in ("first", "second"))
     training: dict[str, Any] = {"evaluation": {"fraction": "0.1"}, "max_samples": 50, "sampling": "shuffle"}

@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -166,6 +166,62 @@ def test_every_template_of_llama_factory_is_followed_without_its_encoding() -> N
             left_out.append(name)
     assert len(template_names()) - len(left_out) > 65
     assert not {"glm4", "qwen", "llama3", "smollm2", "qwen3"}.intersection(left_out)
+
+
+def called(arguments: Any, *more: Any) -> Conversation:
+    calls = [{"name": "weather", "arguments": value} for value in (arguments, *more)]
+    function = Turn("function", json.dumps(calls if more else calls[0]))
+    return replace(TOOL_ROW, turns=(TOOL_ROW.turns[0], function, *TOOL_ROW.turns[2:]))
+
+
+def described(**parameter: Any) -> Conversation:
+    tool = {"name": "weather", "parameters": {"properties": {"city": parameter}}}
+    return replace(TOOL_ROW, tools=json.dumps([tool]))
+
+
+def required(names: Any) -> Conversation:
+    tool = {"name": "weather", "parameters": {"properties": {"city": {}}, "required": names}}
+    return replace(TOOL_ROW, tools=json.dumps([tool]))
+
+
+ODD_TOOLS = {
+    "what all of them take": TOOL_ROW,
+    "two calls at once": called({}, {}),
+    "a text for arguments": called("Oslo"),
+    "a list for arguments": called(["Oslo"]),
+    "null for arguments": called(None),
+    "a call inside of an argument": called({"city": "<tool_call>Oslo</tool_call>"}),
+    "numbers to choose from": described(enum=[1, 2]),
+    "true for what is to choose from": described(enum=True),
+    "a text for the kind of items": described(items="string"),
+    "null for what is required": required(None),
+    "a number for what is required": required(1),
+}
+NEEDED_TOKENS = {"chatglm3", "yuan"}
+"""Templates that write tokens which the tokenizers here lack."""
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("sentence", ODD_TOOLS)
+def test_a_row_is_bad_exactly_where_llama_factory_s_template_raises_on_its_tools(sentence: str) -> None:
+    from lorafinetune_stages.prepare.writing import can_write
+
+    differing = []
+    for name in sorted({*template_names()} - NEEDED_TOKENS):
+        pair = remembered(name, "as SmolLM2", (("cutoff_len", 2048),))
+        if pair.ours.is_fast and can_write(pair.ours.template, ODD_TOOLS[sentence]) != encodes(
+            pair.ours, ODD_TOOLS[sentence]
+        ):
+            differing.append(name)
+    assert differing == []
+
+
+def encodes(tokeniser: Any, row: Conversation) -> bool:
+    try:
+        tokeniser.encode([row])
+    except Exception:  # each template has its own
+        return False
+    return True
 
 
 WORDS = st.sampled_from(

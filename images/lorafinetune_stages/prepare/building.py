@@ -17,6 +17,7 @@ from lorafinetune_stages.prepare.labelling import Rows
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, sequences, writer
 from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
+from lorafinetune_stages.prepare.writing import can_write, check_tools
 
 BATCH_ROWS: Final = 512
 BATCH_CHARACTERS: Final = 2**17
@@ -74,14 +75,17 @@ class Builder(Splits):
         return summary
 
     def samples(self, rows: Sequence[int]) -> list[Pieces]:
-        conversations = [row for _, row in self.corpus.read(rows)]
-        return [segments(row, self.tokeniser.tokenizer) for row in self.tokeniser.encode(conversations)]
+        encoded = self.tokeniser.encode(self._writable(rows))
+        return [segments(row, self.tokeniser.tokenizer) for row in encoded]
 
     def _prove(self, rows: Sequence[int]) -> None:
         """Holds a few rows from all over against LLaMA-Factory's own encoding."""
-        some = rows[:: max(1, len(rows) // PROVEN_ROWS)][:PROVEN_ROWS]
-        if some:
-            self.tokeniser.prove([conversation for _, conversation in self.corpus.read(some)])
+        if some := self._writable(rows[:: max(1, len(rows) // PROVEN_ROWS)][:PROVEN_ROWS]):
+            self.tokeniser.prove(some)
+
+    def _writable(self, rows: Sequence[int]) -> list[Conversation]:
+        """Those of a few rows that the template can write."""
+        return [row for _, row in self.corpus.read(rows) if can_write(self.tokeniser.template, row)]
 
     def _encode(self, rows: Sequence[int]) -> Iterator[tuple[_Batch, Rows]]:
         taken: list[_Batch] = []
@@ -97,6 +101,9 @@ class Builder(Splits):
     def _batches(self, rows: Sequence[int]) -> Iterator[_Batch]:
         batch = _Batch([], [], [])
         for number, (place, conversation) in zip(rows, self.corpus.read(rows), strict=True):
+            if not self.accepts(number, place, check_tools, self.tokeniser.template, conversation):
+                self.advance(1)
+                continue
             batch.add(number, place, conversation)
             if batch.full:
                 yield batch

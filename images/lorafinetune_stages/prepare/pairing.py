@@ -16,11 +16,11 @@ from llamafactory.data.processor.processor_utils import infer_seqlen
 
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.cutting import check_kept
-from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.reference import MEDIA
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, writer
 from lorafinetune_stages.prepare.tokenising import Encoded, segments
+from lorafinetune_stages.prepare.writing import can_write, check_tools
 
 BATCH_ROWS: Final = 64
 SIDES: Final = ("chosen", "rejected")
@@ -61,6 +61,7 @@ class PairTokeniser:
     """template: LLaMA-Factory's."""
 
     def __init__(self, template: Any, tokenizer: Any, processor: Any, data_args: Any) -> None:
+        self.template = template
         self.tokenizer = tokenizer
         self._cutoff: int = data_args.cutoff_len
         self._ending = 1 if template.efficient_eos else 0
@@ -104,35 +105,32 @@ class PairBuilder(Splits):
         with writer(self.path(name), FEATURES) as written:
             for start in range(0, len(rows), BATCH_ROWS):
                 numbers = rows[start : start + BATCH_ROWS]
-                places, pairs = zip(*self.corpus.read(numbers), strict=True)
-                columns, wholes = self.tokeniser.encode(pairs)
-                good = [
-                    index
-                    for index, found in enumerate(zip(numbers, places, wholes, strict=True))
-                    if self._is_good(*found)
-                ]
-                for index in good:
-                    self._count(summary, numbers[index], pairs[index], wholes[index])
+                found = [*self._writable(numbers)]
+                columns, wholes = self.tokeniser.encode([pair for _, _, pair in found])
+                good = []
+                for index, ((number, place, pair), whole) in enumerate(zip(found, wholes, strict=True)):
+                    if self.accepts(number, place, self.tokeniser.check, whole):
+                        good.append(index)
+                        self._count(summary, number, pair, whole)
                 written.write_batch(_record_batch(columns, good))
                 self.advance(len(numbers))
         return summary
 
     def samples(self, rows: Sequence[int]) -> list[Pieces]:
         """Each pair twice: with the answer that is chosen, and with the other one."""
-        columns, _ = self.tokeniser.encode([pair for _, pair in self.corpus.read(rows)])
+        pairs = [pair for _, pair in self.corpus.read(rows) if can_write(self.tokeniser.template, pair)]
+        columns, _ = self.tokeniser.encode(pairs)
         return [
             segments(_encoded(columns, side, index), self.tokeniser.tokenizer)
-            for index in range(len(rows))
+            for index in range(len(pairs))
             for side in SIDES
         ]
 
-    def _is_good(self, number: int, place: str, whole: Whole) -> bool:
-        try:
-            self.tokeniser.check(whole)
-        except RowError as problem:
-            self.findings.add(self.corpus.dataset_of(number), place, problem)
-            return False
-        return True
+    def _writable(self, rows: Sequence[int]) -> Iterator[tuple[int, str, Conversation]]:
+        """Number, place and conversation of the rows that the template can write."""
+        for number, (place, pair) in zip(rows, self.corpus.read(rows), strict=True):
+            if self.accepts(number, place, check_tools, self.tokeniser.template, pair):
+                yield number, place, pair
 
     def _count(self, summary: SplitSummary, number: int, pair: Conversation, whole: Whole) -> None:
         """A good pair is never cut."""

@@ -5,7 +5,7 @@ Importing this module imports datasets, which takes long.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from datasets import Dataset, DatasetDict, Features, disable_progress_bars
 from datasets.table import InMemoryTable
 
 from lorafinetune_stages.prepare.corpus import Corpus
-from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.findings import Findings, RowError
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.store import Advance
 
@@ -38,11 +38,21 @@ class Splits(ABC):
 
     @abstractmethod
     def write_split(self, name: str, rows: Sequence[int]) -> SplitSummary:
-        """Tokenises rows into `root/NAME.arrow`; a row that the cutoff spoils is bad, and left out."""
+        """Tokenises rows into `root/NAME.arrow`; a row that the cutoff spoils, or whose tools the template
+        can't write, is bad, and left out."""
 
     @abstractmethod
     def samples(self, rows: Sequence[int]) -> list[Pieces]:
-        """These rows as the model sees them."""
+        """These rows as the model sees them, but for those that the template can't write."""
+
+    def accepts(self, row: int, place: str, check: Callable[..., None], *what: Any) -> bool:
+        """Whether a check of a row that was merged passes; the row is bad where it raises RowError."""
+        try:
+            check(*what)
+        except RowError as problem:
+            self.findings.add(self.corpus.dataset_of(row), place, problem)
+            return False
+        return True
 
     def warnings(self) -> Iterator[str]:
         """What a person should know of the way in which the rows are learned."""
