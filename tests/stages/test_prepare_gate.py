@@ -192,7 +192,7 @@ def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
 
 
 def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would(bench: Bench) -> None:
-    bench.add(json_lines([alpaca("why " * 800, "because " * 800)]), "long.jsonl")
+    bench.add(json_lines([alpaca("q", "a"), alpaca("why " * 800, "because " * 800)]), "long.jsonl")
     bench.gpu = Gpu(memory="1536Mi")
     error = failure(bench)
     assert error.reason is Reason.CUDA_OUT_OF_MEMORY
@@ -202,11 +202,14 @@ def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would
         "row at a time and activations computed twice; of 1536Mi it can use 0.4 GiB"
     )
     assert error.hint == (
-        "Set `spec.training.cutoffLength: 196` "
+        "Set `spec.training.cutoffLength: 196` with `onBadRow: skip`, since 5 of 87 rows are longer, "
         "or `spec.resources.train.gpu.memory: 2Gi` for a card of that size."
     )
-    bench.gpu = Gpu(memory="3Gi")
+    bench.gpu = Gpu(memory="2Gi")
     assert bench.run().cache_hit
+    bench.gpu = Gpu(memory="1536Mi")
+    bench.datasets = [data.model_copy(update={"on_bad_row": "skip"}) for data in bench.datasets]
+    assert bench.run(cutoff_length=196).dataset.dropped > 0
 
 
 def test_a_training_that_cannot_fit_the_declared_disk_is_refused(bench: Bench) -> None:

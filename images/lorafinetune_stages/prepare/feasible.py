@@ -2,8 +2,9 @@
 with the smallest change that fits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from lorafinetune.api.quantity import amount
@@ -13,9 +14,8 @@ from lorafinetune.contract import effort, memory
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.memory import GIB, Cut, Settings, Shape
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.remedies import Remedies, SettingsOf
 
-LEAST_CUTOFF: Final = 128
-"""A cutoff below this is no advice."""
 MOST_SECONDS: Final = 2**53
 
 
@@ -23,12 +23,13 @@ MOST_SECONDS: Final = 2**53
 class Feasibility:
     """One training on a model of a shape, with prepared rows.
 
-    longest: tokens of the longest rows, from the longest on.
+    settings_of: what of a training on this model counts for its memory. longest: tokens of the longest rows,
+    from the longest on.
     """
 
     arguments: PrepareArguments
     shape: Shape
-    settings: Settings
+    settings_of: SettingsOf
     rows: DatasetStatus
     longest: Sequence[int]
 
@@ -47,6 +48,10 @@ class Feasibility:
             disk=disk,
         )
 
+    @cached_property
+    def _settings(self) -> Settings:
+        return self.settings_of(self.arguments.training)
+
     @property
     def _share(self) -> int:
         return self.arguments.training.batch_size // max(self.arguments.gpu.count, 1)
@@ -57,41 +62,37 @@ class Feasibility:
         if not gpu.count or gpu.memory is None:
             return None
         available = memory.usable(int(amount(gpu.memory)))
-        cut = memory.choose(self.shape, self.settings, self.longest, self._share, available)
+        cut = memory.choose(self.shape, self._settings, self.longest, self._share, available)
         if cut is None:
             raise self._too_large(available)
         return cut
 
     def _too_large(self, available: int) -> StageError:
-        least = memory.smallest(self.shape, self.settings, self.longest, self._share)
+        least = memory.smallest(self.shape, self._settings, self.longest, self._share)
         peak = least.estimate
         parts = {"weights": peak.weights, "adapter and optimizer": peak.adapter}
         parts |= {"activations": peak.activations, "logits": peak.logits}
-        row = "pair" if self.settings.pairs else "row"
+        row = "pair" if self._settings.pairs else "row"
         said = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
         return StageError(
             Reason.CUDA_OUT_OF_MEMORY,
             f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest {row} of "
             f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
             f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
-            f"Set {' or '.join(self._remedies(available, peak.total))}.",
+            f"Set {', or '.join(self._remedies(available).told())}.",
         )
 
-    def _remedies(self, available: int, needed: int) -> Iterator[str]:
-        if cutoff := self._fitting_cutoff(available):
-            yield f"`spec.training.cutoffLength: {cutoff}`"
-        card = -(-int((needed + memory.RESERVE) / (1 - memory.RESERVED_SHARE)) // GIB)
-        yield f"`spec.resources.train.gpu.memory: {card}Gi` for a card of that size"
-
-    def _fitting_cutoff(self, available: int) -> int | None:
-        """The longest row that fits alone, where cutting there is worth a thought."""
-        low, high = 0, self.longest[0]
-        while high - low > 1:
-            middle = (low + high) // 2
-            tokens = middle * self.settings.sequences
-            peak = memory.estimate(self.shape, self.settings, tokens, checkpointing=True)
-            low, high = (middle, high) if peak.total <= available else (low, middle)
-        return low if low >= LEAST_CUTOFF else None
+    def _remedies(self, available: int) -> Remedies:
+        return Remedies(
+            self.arguments.training,
+            self.arguments.datasets,
+            self.shape,
+            self.settings_of,
+            self.longest,
+            self.rows.rows,
+            self._share,
+            available,
+        )
 
     def _disk(self) -> int:
         base, scratch = self.arguments.model.bytes, self.arguments.scratch
@@ -113,7 +114,7 @@ class Feasibility:
         evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False
-        count, compared = self.arguments.gpu.count, self.settings.pairs
+        count, compared = self.arguments.gpu.count, self._settings.pairs
         return effort.seconds(multiplied, trained, evaluated, recomputed, count, compared)
 
 

@@ -6,6 +6,7 @@ Importing this module imports torch, transformers and LLaMA-Factory, which takes
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from lorafinetune.contract.keys import resolved_packing
 from lorafinetune.contract.memory import Settings, Shape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack
 
@@ -39,11 +41,12 @@ class Toolkit:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was loaded to try a training, the sizes of its model, and what else counts for its memory."""
+    """What was loaded to try a training, the sizes of its model, and what else counts for the memory of a
+    training on it."""
 
     toolkit: Toolkit
     shape: Shape
-    settings: Settings
+    settings_of: SettingsOf
 
 
 def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Proof:
@@ -51,7 +54,7 @@ def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Proof:
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
     network = check_architecture(inputs.model.config, model, training.lora)
-    return Proof(toolkit, measure(network, training.lora), _settings(training, network))
+    return Proof(toolkit, measure(network, training.lora), partial(_settings, network))
 
 
 def load_toolkit(config: Mapping[str, Any], template: str, model: Path, training: Training) -> Toolkit:
@@ -90,7 +93,7 @@ def _complete(config: Mapping[str, Any], template: str, model: Path, training: T
     }
 
 
-def _settings(training: Training, network: Any) -> Settings:
+def _settings(network: Any, training: Training) -> Settings:
     """As the train stage will choose them where it finds a card and a compiler."""
     config = network.config.get_text_config()
     packed = resolved_packing(training) == "documents" and can_pack(config, training.cutoff_length)

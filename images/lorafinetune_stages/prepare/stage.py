@@ -85,7 +85,7 @@ def _estimate(
         return found
     proof = proof or _prove(arguments, inputs, context)
     longest = prepared.longest or (arguments.training.cutoff_length,)
-    estimate = Feasibility(arguments, proof.shape, proof.settings, prepared.dataset, longest).prove()
+    estimate = Feasibility(arguments, proof.shape, proof.settings_of, prepared.dataset, longest).prove()
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
 

@@ -1,0 +1,161 @@
+"""What is told where a training does not fit its card: every single change that is named would do."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import GLM_9B
+from lorafinetune.api.spec import Dataset, Training
+from lorafinetune.contract.keys import resolved_packing
+from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, usable
+from lorafinetune_stages.prepare.remedies import Remedies
+
+ROWS: Final = 900
+
+
+def settings_of(training: Training) -> Settings:
+    packed = resolved_packing(training) == "documents"
+    compiled = packed and training.lora.variant != "dora" and training.precision != "fp32"
+    return Settings.of(training, packed=packed, compiled=compiled)
+
+
+def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: Any) -> Remedies:
+    given = Training.decode({"epochs": "1", **training})
+    dataset = Dataset.decode({"source": "s3://raw/a", "onBadRow": rule})
+    shape, available = ranked(given.lora.rank), usable(card * GIB)
+    return Remedies(given, [dataset], shape, settings_of, longest, ROWS, given.batch_size, available)
+
+
+def ranked(rank: int) -> Shape:
+    """GLM-4-9B with adapters of another rank."""
+    return replace(GLM_9B, adapter=GLM_9B.adapter * rank // 8, middles=GLM_9B.middles * rank // 8)
+
+
+TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
+    "a shorter cutoff, and how many rows it spoils": (
+        remedies(24, (8192, 8000, 100)),
+        [
+            "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since 2 of 900 rows are longer",
+            "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
+        ],
+    ),
+    "more rows than are known by their length": (
+        remedies(24, (8192,) * 64),
+        [
+            "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since at least 64 of 900 rows are "
+            "longer",
+            "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
+        ],
+    ),
+    "bad rows are skipped already": (
+        remedies(24, (8192,), "skip"),
+        [
+            "`spec.training.cutoffLength: 5981`",
+            "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
+        ],
+    ),
+    "texts are cut into shorter rows, and none is spoilt": (
+        remedies(24, (8192,), objective="pt"),
+        [
+            "`spec.training.cutoffLength: 5981`",
+            "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
+        ],
+    ),
+    "nothing but a larger card": (
+        remedies(16, (2048,)),
+        ["`spec.resources.train.gpu.memory: 22Gi` for a card of that size"],
+    ),
+    "packing": (
+        remedies(24, (2048,), "skip", packing="none"),
+        [
+            "`spec.training.packing: auto`",
+            "`spec.training.cutoffLength: 1917`",
+            "`spec.resources.train.gpu.memory: 25Gi` for a card of that size",
+        ],
+    ),
+    "another precision": (
+        remedies(24, (2048,), precision="fp32"),
+        [
+            "`spec.training.precision: bf16`",
+            "`spec.resources.train.gpu.memory: 41Gi` for a card of that size",
+        ],
+    ),
+    "a lower rank": (
+        remedies(24, (128,), lora={"rank": 512}),
+        [
+            "`spec.training.lora.rank: 80`",
+            "`spec.resources.train.gpu.memory: 47Gi` for a card of that size",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TOLD)
+def test_what_would_do_is(sentence: str) -> None:
+    found, expected = TOLD[sentence]
+    assert [*found.told()] == expected
+
+
+CARD: Final = "spec.resources.train.gpu.memory"
+CHANGE: Final = re.compile(r"`(\S+): \"?([^`\"]+)\"?`")
+
+
+@given(
+    card=st.integers(1, 60),
+    longest=st.lists(st.integers(129, 16_384), min_size=1, max_size=4).map(lambda n: sorted(n, reverse=True)),
+    training=st.fixed_dictionaries(
+        {
+            "precision": st.sampled_from(["bf16", "fp32"]),
+            "packing": st.sampled_from(["auto", "none"]),
+            "batchSize": st.integers(1, 16),
+            "lora": st.fixed_dictionaries(
+                {
+                    "variant": st.sampled_from(["lora", "dora"]),
+                    "dropout": st.sampled_from(["0", "0.1"]),
+                    "rank": st.sampled_from([8, 64, 1024]),
+                }
+            ),
+        }
+    ),
+)
+def test_with_each_of_them_alone_the_training_fits(
+    card: int, longest: list[int], training: dict[str, Any]
+) -> None:
+    found = remedies(card, longest, "skip", **training)
+    least = smallest(found.shape, found.settings_of(found.training), longest, found.share)
+    if least.estimate.total <= found.available:
+        return
+    for told in found.told():
+        change = CHANGE.match(told)
+        assert change
+        assert fits(found, *change.groups()), told
+
+
+def fits(found: Remedies, path: str, value: str) -> bool:
+    changed, available = found.training.encode(), found.available
+    if path == CARD:
+        available = usable(int(value.removesuffix("Gi")) * GIB)
+    else:
+        *groups, name = path.removeprefix("spec.training.").split(".")
+        held = changed[groups[0]] if groups else changed
+        held[name] = int(value) if name in ("cutoffLength", "rank") else value
+    training = Training.decode(changed)
+    longest = [
+        min(length, training.cutoff_length if "cutoff" in path else length) for length in found.longest
+    ]
+    return (
+        choose(ranked(training.lora.rank), settings_of(training), longest, found.share, available) is not None
+    )
+
+
+def test_a_smaller_card_would_not_do() -> None:
+    found = remedies(1, (2048,))
+    *_, last = found.told()
+    size = int(last.partition(": ")[2].partition("Gi")[0])
+    least = smallest(found.shape, settings_of(found.training), found.longest, found.share).estimate.total
+    assert usable(size * GIB) >= least > usable((size - 1) * GIB)
