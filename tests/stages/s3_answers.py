@@ -106,11 +106,11 @@ class S3Answers:
 
     def _listing(self, asked: Asked) -> Answer:
         bucket = asked.path.strip("/")
-        keys = (path.removeprefix(f"/{bucket}/") for path in sorted(self.objects))
+        sizes = {path.removeprefix(f"/{bucket}/"): len(body) for path, (body, _) in self.objects.items()}
         items = "".join(
-            f'<Contents><Key>{escape(key)}</Key><Size>1</Size><ETag>"1"</ETag>'
+            f'<Contents><Key>{escape(key)}</Key><Size>{sizes[key]}</Size><ETag>"1"</ETag>'
             f"<LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
-            for key in keys
+            for key in sorted(sizes)
             if key.startswith(asked.query.get("prefix", ""))
         )
         return Answer(200, f"<ListBucketResult><Name>{bucket}</Name>{items}</ListBucketResult>".encode())

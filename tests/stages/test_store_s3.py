@@ -22,6 +22,7 @@ from stages.store_builders import (
     content,
     in_pieces,
     new_bucket,
+    read_only,
     s3_store,
     set_keys,
 )

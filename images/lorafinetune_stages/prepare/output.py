@@ -31,6 +31,8 @@ MAX_WARNING: Final = 300
 MAX_WARNINGS_BYTES: Final = 900
 """All warnings together: the termination message also carries the loss curve of a finished training."""
 
+UNCONDITIONAL: Final = "its server has no conditional writes: two runs at once may both believe to be first"
+
 Kind = TypeVar("Kind", bound=Model)
 
 
@@ -74,7 +76,8 @@ def find_estimate(prepared: str, proof: str, store: Store) -> Estimate | None:
 
 
 def keep_estimate(prepared: str, proof: str, estimate: Estimate, store: Store) -> None:
-    """Remembers that a training was tried with a prepared dataset."""
+    """Remembers that a training was tried with a prepared dataset; anew in every run, since it shows that the
+    store can still be written to, as the training will have to."""
     store.write(_proof(prepared, proof), estimate.model_dump_json(by_alias=True).encode())
 
 
@@ -105,12 +108,15 @@ def result(
     estimate: Estimate | None,
     inputs: Inputs,
     training: Training,
+    store: Store,
     cache_hit: bool,
 ) -> PrepareResult:
     """The stage's result. trained: the finished training, where the store has it; else its estimate."""
     few = f"{prepared.dataset.rows} training rows are fewer than training.batchSize {training.batch_size}"
     warnings = [*prepared.warnings, *([few] if prepared.dataset.rows < training.batch_size else [])]
     warnings += effort.warnings(estimate) if estimate else ()
+    if not trained and not store.conditional_writes:
+        warnings.append(f"{store.uri}: {UNCONDITIONAL}"[:MAX_WARNING])
     return PrepareResult(
         cache_hit=cache_hit,
         key=inputs.key,

@@ -48,7 +48,9 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     trained = find_trained(training_key, context.store)
     prepared, proof = (found, None) if found else _prepare(arguments, inputs, context)
     estimate = None if trained else _estimate(arguments, inputs, training_key, prepared, proof, context)
-    return result(prepared, trained, estimate, inputs, arguments.training, cache_hit=found is not None)
+    return result(
+        prepared, trained, estimate, inputs, arguments.training, context.store, cache_hit=found is not None
+    )
 
 
 def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> tuple[Prepared, "Proof"]:
@@ -81,11 +83,11 @@ def _estimate(
 ) -> Estimate:
     """What the training will take, found or proven. Raises StageError where it can't begin or fit."""
     tried = proof_key(arguments, training_key)
-    if found := find_estimate(inputs.key, tried, context.store):
-        return found
-    proof = proof or _prove(arguments, inputs, context)
-    longest = prepared.longest or (arguments.training.cutoff_length,)
-    estimate = Feasibility(arguments, proof.shape, proof.settings_of, prepared.dataset, longest).prove()
+    estimate = find_estimate(inputs.key, tried, context.store)
+    if estimate is None:
+        proof = proof or _prove(arguments, inputs, context)
+        longest = prepared.longest or (arguments.training.cutoff_length,)
+        estimate = Feasibility(arguments, proof.shape, proof.settings_of, prepared.dataset, longest).prove()
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
 

@@ -52,6 +52,10 @@ class Store(Protocol):
 
     uri: str
 
+    @property
+    def conditional_writes(self) -> bool:
+        """Whether `create` keeps its promise. A server that is not known to is tried once, by writing."""
+
     def list(self, prefix: str) -> Iterator[Entry]:
         """Objects whose key is `prefix` or lies below it, in the byte order of their keys; all of them where
         it is empty."""

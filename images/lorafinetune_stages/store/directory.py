@@ -35,6 +35,10 @@ class DirectoryStore:
         self._partials = self.root / RESERVED
         self._swept = False
 
+    @property
+    def conditional_writes(self) -> bool:
+        return True
+
     def list(self, prefix: str) -> Iterator[Entry]:
         self._check_bucket()
         if not prefix:

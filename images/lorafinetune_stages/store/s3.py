@@ -32,6 +32,10 @@ class S3Store:
         self._bulk = Bulk(reached, root, self.uri)
         self._swept = False
 
+    @property
+    def conditional_writes(self) -> bool:
+        return self._control.conditional_writes
+
     def list(self, prefix: str) -> Iterator[Entry]:
         yield from self._control.list(self._check(prefix) if prefix else "")
 

@@ -74,7 +74,7 @@ class Control:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def create(self, key: str, data: bytes) -> bool:
-        if not self._has_conditional_writes:
+        if not self.conditional_writes:
             return self._check_then_write(key, data)
         writer = uuid.uuid4().hex
         for attempt in range(CONFLICT_ATTEMPTS):
@@ -115,7 +115,7 @@ class Control:
             )
 
     @cached_property
-    def _has_conditional_writes(self) -> bool:
+    def conditional_writes(self) -> bool:
         """Whether the server keeps the promise of `If-None-Match`. One that does not is named loudly."""
         if not self._access.custom or any(self._put_if_absent(PROBE, b"", "") == "exists" for _ in range(2)):
             return True
