@@ -287,7 +287,7 @@ def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl", on_bad_row="skip")
     result = bench.run(cutoff_length=288)
     assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
-    assert "1 of 87 rows were left out as bad" in result.warnings
+    assert f"1 of 87 rows were left out as bad, first long.jsonl:2: {CUT_ROW}" in result.warnings
     report = bench.report(result.key)
     assert report["datasets"][1]["dropped"] == {"prompt cut off": 1}
     assert report["badRows"] == [f"long.jsonl:2: {CUT_ROW}"]

@@ -168,7 +168,8 @@ class Maker:
         if train.without_system and (warning := self._contradiction()):
             yield warning
         if self.findings.bad:
-            yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad"
+            first = self.findings.places[0]
+            yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad, first {first}"
         used = train.rows_by_dataset + held_out.rows_by_dataset
         if unused := [f"datasets[{i}]" for i in range(len(self.corpus.counts)) if not used[i]]:
             yield f"no row is used of {', '.join(unused)}: see training.maxSamples and training.sampling"
