@@ -107,21 +107,28 @@ def as_messages(row: Row) -> Row:
     }
 
 
+def as_conversations(row: Row) -> Row:
+    """A pair of messages with the prompt in both answers."""
+    return {side: [*row["prompt"], row[side]] for side in ("chosen", "rejected")}
+
+
 @pytest.mark.parametrize(
-    ("name", "messages"),
+    ("name", "messages", "whole"),
     [
-        pytest.param("smollm2", False, id="texts, for SmolLM2"),
-        pytest.param("glm4", False, id="texts, for GLM-4"),
-        pytest.param("glm4", True, id="messages, for GLM-4"),
+        pytest.param("smollm2", False, False, id="texts, for SmolLM2"),
+        pytest.param("glm4", False, False, id="texts, for GLM-4"),
+        pytest.param("glm4", True, False, id="messages, for GLM-4"),
+        pytest.param("glm4", True, True, id="whole conversations, for GLM-4"),
     ],
 )
 def test_pairs_become_the_rows_that_llama_factory_makes(
-    tmp_path: Path, models: Mapping[str, Mapping[str, bytes]], name: str, messages: bool
+    tmp_path: Path, models: Mapping[str, Mapping[str, bytes]], name: str, messages: bool, whole: bool
 ) -> None:
     rows = [as_messages(row) for row in pairs()] if messages else pairs()
     columns = {column: {"query": "input"}.get(column, column) for column in PAIR_COLUMNS}
     info = {"formatting": "sharegpt", "columns": SHAREGPT, "tags": TAGS} if messages else {"columns": columns}
-    bench = Bench(tmp_path / "ours", models[name]).add(json_lines(rows))
+    given = [as_conversations(row) for row in rows] if whole else rows
+    bench = Bench(tmp_path / "ours", models[name]).add(json_lines(given))
     result = bench.run(name, objective="dpo", cutoff_length=4096)
     found = list(prepared(bench, result.key))
     peer = Peer(tmp_path / "peer", models[name])

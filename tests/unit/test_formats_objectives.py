@@ -20,6 +20,8 @@ from stages.prepare_builders import alpaca, json_lines
 from unit.prepare_rows import CALL, TEXTS, convert, gpt, human, say, talk
 
 PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+WHOLE = [say("user", "q"), say("assistant", "good")]
+OTHER = [say("user", "q"), say("assistant", "bad")]
 TEXT = {"text": "Once upon a time."}
 
 
@@ -71,6 +73,37 @@ def pair(*turns: str, system: str = "") -> Conversation:
             {},
             pair("q", "good", "bad"),
             id="messages, and answers that are texts",
+        ),
+        pytest.param(
+            {
+                "chosen": [say("system", "s"), say("user", "q"), say("assistant", "good")],
+                "rejected": [say("system", "s"), say("user", "q"), say("assistant", "bad")],
+            },
+            {},
+            pair("q", "good", "bad", system="s"),
+            id="whole conversations",
+        ),
+        pytest.param(
+            {
+                "prompt": "q",
+                "chosen": [say("user", "q"), say("assistant", "good")],
+                "rejected": [say("user", "q"), say("assistant", "bad")],
+                "score": 1,
+            },
+            {},
+            pair("q", "good", "bad"),
+            id="whole conversations, and the prompt once more as a text",
+        ),
+        pytest.param(
+            {
+                "prompt": [human("q1"), gpt("a1"), human("q")],
+                "yes": [human("q1"), gpt("a1"), human("q"), gpt("good")],
+                "no": [human("q1"), gpt("a1"), human("q"), gpt("bad")],
+                "system": "s",
+            },
+            {"response": "yes", "rejected": "no"},
+            pair("q1", "a1", "q", "good", "bad", system="s"),
+            id="whole conversations of sharegpt, and the prompt once more as messages",
         ),
     ],
 )
@@ -124,8 +157,53 @@ def test_a_text_is_learned_as_it_is(row: dict[str, Any], columns: dict[str, str]
         ),
         pytest.param(
             PAIR | {"chosen": [say("user", "q"), say("assistant", "a")]},
-            "chosen: is a list of 2 messages, not of the answer alone",
-            id="a whole conversation for an answer",
+            "rejected: is no whole conversation, as the other answer is",
+            id="a whole conversation for one of the answers",
+        ),
+        pytest.param(
+            PAIR | {"chosen": WHOLE, "rejected": [say("user", "r"), say("assistant", "b")]},
+            "rejected: differs from chosen before the last message",
+            id="conversations that part too early",
+        ),
+        pytest.param(
+            PAIR | {"chosen": WHOLE, "rejected": WHOLE},
+            "rejected: the rejected answer is the chosen one",
+            id="equal conversations",
+        ),
+        pytest.param(
+            PAIR | {"chosen": WHOLE, "rejected": [*WHOLE, say("user", "r"), say("assistant", "b")]},
+            "rejected: differs from chosen before the last message",
+            id="conversations of which one goes on",
+        ),
+        pytest.param(
+            PAIR | {"chosen": WHOLE[::-1], "rejected": WHOLE[::-1]},
+            "chosen[0]: a prompt or a tool's result is expected, not assistant",
+            id="conversations that begin with an answer",
+        ),
+        pytest.param(
+            PAIR | {"chosen": [*WHOLE, say("user", "r")], "rejected": [*WHOLE, say("user", "s")]},
+            "chosen[1]: the last turn of a prompt must ask",
+            id="conversations that end with a prompt",
+        ),
+        pytest.param(
+            PAIR | {"prompt": "other", "chosen": WHOLE, "rejected": OTHER},
+            "prompt: is not what the conversations ask",
+            id="conversations that ask something else than the prompt",
+        ),
+        pytest.param(
+            PAIR | {"prompt": [say("user", "other")], "chosen": WHOLE, "rejected": OTHER},
+            "prompt: is not what the conversations ask",
+            id="conversations that ask something else than the prompt's messages",
+        ),
+        pytest.param(
+            PAIR | {"history": [["q", "a"]], "chosen": WHOLE, "rejected": OTHER},
+            "history: does not go with whole conversations",
+            id="conversations with a history beside them",
+        ),
+        pytest.param(
+            PAIR | {"chosen": WHOLE, "rejected": [say("user", "q"), "b"]},
+            "rejected[1]: is a text, not an object",
+            id="a conversation whose answer is a text",
         ),
         pytest.param(
             PAIR | {"rejected": [say("user", "a")]},

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     EMPTY_PROMPT = "empty prompt"
     EMPTY_TEXT = "empty text"
     EQUAL_ANSWERS = "equal answers"
+    PROMPTS = "different prompts"
     ROLES = "roles out of order"
     CONTROL_CHARACTER = "control character"
     LONE_SURROGATE = "lone surrogate"

@@ -13,7 +13,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import messages, pairs
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Kind, Place, RowError
-from lorafinetune_stages.prepare.preference import preference
+from lorafinetune_stages.prepare.preference import is_conversation, preference
 from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.texts import Texts, type_name
 
@@ -26,17 +26,25 @@ MAX_SHOWN_FIELDS: Final = 12
 class Format:
     """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
     formats with a list of turns are told apart; empty for a format without. needs: which columns tell
-    such a format. objective: what its rows are for."""
+    such a format. holding: those that may hold all of a row as conversations. objective: what its rows are
+    for."""
 
     columns: Columns
     convert: Convert
     turn: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("prompt", "response")
+    holding: tuple[str, ...] = ()
     objective: Objective = "sft"
 
     def needed(self, columns: Columns) -> list[str]:
         """The names of the columns that tell a format without turns."""
         return [getattr(columns, name) for name in self.needs]
+
+    def is_held(self, row: Mapping[str, Any], columns: Columns) -> bool:
+        """Whether a row has no more than its conversations, and needs no more."""
+        return bool(self.holding) and all(
+            is_conversation(row.get(getattr(columns, name))) for name in self.holding
+        )
 
 
 FORMATS: Final[dict[FormatName, Format]] = {
@@ -71,6 +79,7 @@ FORMATS: Final[dict[FormatName, Format]] = {
         preference,
         needs=("prompt", "response", "rejected"),
         objective="dpo",
+        holding=("response", "rejected"),
     ),
     "text": Format(Columns(text="text"), pairs.plain_text, needs=("text",), objective="pt"),
 }
@@ -151,7 +160,8 @@ def recognise(row: Mapping[str, Any], columns: Columns, objective: Objective = "
 def _is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
     columns = columns_of(name, own)
     if not FORMATS[name].turn:
-        return own.messages is None and all(name in row for name in FORMATS[name].needed(columns))
+        needed = all(column in row for column in FORMATS[name].needed(columns))
+        return own.messages is None and (needed or FORMATS[name].is_held(row, columns))
     turns = row.get(columns.messages or "")
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
         return False
