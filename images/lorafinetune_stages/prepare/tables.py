@@ -1,12 +1,12 @@
 """What tables, CSV and Parquet, have in common: named columns, some of which hold lists."""
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
 
 
@@ -25,9 +25,11 @@ class TableColumns:
             if not isinstance(cell, str):
                 continue
             try:
-                row[name] = json.loads(cell) if cell else None
+                row[name] = Decoder().decode(cell) if cell else None
             except (ValueError, RecursionError):
                 return place, RowError(Kind.BROKEN_JSON, name, "the cell is a text, and not a list as JSON")
+            if isinstance(row[name], RowError):
+                return place, RowError(Kind.BROKEN_JSON, name, str(row[name]))
         return place, row
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, RowError
 from lorafinetune_stages.prepare.texts import Texts, type_name
 
@@ -51,9 +52,12 @@ def _check_tool(tool: Any, field: str) -> None:
 
 def _parse(text: str, field: str) -> Any:
     try:
-        return json.loads(text)
+        found = Decoder().decode(text)
     except (ValueError, RecursionError) as problem:
         raise RowError(Kind.TOOLS, field, "is not JSON") from problem
+    if isinstance(found, RowError):
+        raise RowError(Kind.TOOLS, field, str(found))
+    return found
 
 
 def _check_texts(value: Any, field: str, texts: Texts) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lorafinetune.api.spec import Objective
+
 ALPACA = {"instruction": "q", "input": "", "output": "a"}
 SINGLE = {"prompt": "q", "completion": "a"}
 MULTI = {"conversation": [{"system": "s", "input": "q", "output": "a"}]}
@@ -24,12 +26,13 @@ Content = bytes | Mapping[str, bytes] | Callable[[Path], None]
 @dataclass(frozen=True)
 class Case:
     """content: of one file, or files by name, or what writes the file. error: what the message must match.
-    fields: of the Dataset. name: of the one file."""
+    fields: of the Dataset. name: of the one file. objective: what the rows are for."""
 
     content: Content
     error: str
     name: str = "rows.jsonl"
     fields: Mapping[str, Any] = field(default_factory=dict)
+    objective: Objective = "sft"
 
     def write(self, root: Path) -> None:
         """Writes the files below `root`."""

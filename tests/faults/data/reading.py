@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.spec import Dataset, Objective
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles
@@ -16,7 +16,7 @@ from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 TEXTS = Texts(["<|im_start|>", "<|im_end|>", "<|user|>", "[gMASK]", "<s>"])
 
 
-def read(root: Path, fields: Mapping[str, Any]) -> int:
+def read(root: Path, fields: Mapping[str, Any], objective: Objective = "sft") -> int:
     """The number of good rows of the files below `root`. fields: of the Dataset. Raises StageError."""
     dataset = Dataset.decode({"source": "s3://raw/a", **fields})
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
@@ -34,7 +34,7 @@ def read(root: Path, fields: Mapping[str, Any]) -> int:
     findings = Findings([dataset])
     with tempfile.TemporaryDirectory() as scratch, Corpus(Path(scratch) / "rows") as corpus:
         (Path(scratch) / "0").symlink_to(root.resolve())
-        Merger(corpus, findings, TEXTS, Path(scratch), ignore_progress).merge(
+        Merger(corpus, findings, TEXTS, Path(scratch), ignore_progress, objective).merge(
             [DatasetFiles(dataset, "datasets/a", manifest, files)]
         )
         findings.judge()

@@ -11,6 +11,7 @@ import pytest
 
 from faults.data.heavy_cases import HEAVY_CASES
 from faults.data.making import Case
+from faults.data.objective_cases import OBJECTIVE_CASES
 from faults.data.parquet_cases import PARQUET_CASES
 from faults.data.reading import read
 from faults.data.row_cases import ROW_CASES
@@ -18,19 +19,21 @@ from faults.data.text_cases import TEXT_CASES
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
 
-CASES: dict[str, Case] = TEXT_CASES | ROW_CASES | PARQUET_CASES
+DEADLINE_SECONDS = 60
+CASES: dict[str, Case] = TEXT_CASES | ROW_CASES | PARQUET_CASES | OBJECTIVE_CASES
 
 
 def test_the_corpus_is_as_large_as_it_should_be() -> None:
-    assert len(CASES) == sum(map(len, (TEXT_CASES, ROW_CASES, PARQUET_CASES))) >= 150
+    assert len(CASES) == sum(map(len, (TEXT_CASES, ROW_CASES, PARQUET_CASES, OBJECTIVE_CASES))) >= 150
 
 
+@pytest.mark.timeout(DEADLINE_SECONDS)
 @pytest.mark.parametrize("sentence", CASES)
 def test_a_broken_dataset_ends_in_its_error(sentence: str, tmp_path: Path) -> None:
     case = CASES[sentence]
     case.write(tmp_path)
     with pytest.raises(StageError) as caught:
-        read(tmp_path, case.fields)
+        read(tmp_path, case.fields, case.objective)
     assert re.fullmatch(case.error, caught.value.message, re.DOTALL), caught.value.message
     assert caught.value.reason in (Reason.DATASET_INVALID, Reason.CONFIG_INVALID)
     assert caught.value.hint

@@ -12,16 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults.data.making import ALPACA, MULTI, OPENAI, SHAREGPT, SINGLE, lines, listed, parquet
+from faults.data.objective_cases import ASKED, PAIR, TEXT, TOOL, WHOLE, with_call
 from faults.data.reading import read
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Objective
 from lorafinetune.contract.outcome import StageError
 
-ROWS: list[dict[str, Any]] = [
-    ALPACA | {"history": [["q", "a"]], "system": "s"},
-    SINGLE,
-    MULTI,
-    SHAREGPT | {"tools": [{"name": "f", "parameters": {"properties": {}}}]},
-    OPENAI,
+CALLING = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
+CALLED = {
+    "messages": [ASKED, CALLING, {"role": "tool", "content": "1"}, {"role": "assistant", "content": "a"}]
+}
+ROWS: list[tuple[dict[str, Any], Objective]] = [
+    (ALPACA | {"history": [["q", "a"]], "system": "s"}, "sft"),
+    (SINGLE, "sft"),
+    (MULTI, "sft"),
+    (SHAREGPT | {"tools": [TOOL]}, "sft"),
+    (with_call('{"name": "f", "arguments": {"x": 1}}'), "sft"),
+    (OPENAI, "sft"),
+    (CALLED, "sft"),
+    (PAIR | {"input": "x", "history": [["q", "a"]], "system": "s", "tools": [TOOL]}, "dpo"),
+    (PAIR | {"prompt": [ASKED], "chosen": {"from": "gpt", "value": "a"}}, "dpo"),
+    (WHOLE | {"prompt": "q"}, "dpo"),
+    (TEXT, "pt"),
 ]
 CSV = b'instruction,output,history\nq,"a, b","[[""q"", ""a""]]"\n"two\nlines","x ""y""",\n'
 FILES = {
@@ -40,12 +52,14 @@ anything = st.recursive(
 )
 
 
-def outcome(name: str, content: bytes, fields: Mapping[str, Any] = {}) -> int | StageError:
+def outcome(
+    name: str, content: bytes, fields: Mapping[str, Any] = {}, objective: Objective = "sft"
+) -> int | StageError:
     """The number of good rows, or the error."""
     with tempfile.TemporaryDirectory() as root:
         (Path(root) / name).write_bytes(content)
         try:
-            return read(Path(root), fields)
+            return read(Path(root), fields, objective)
         except StageError as error:
             return error
 
@@ -59,13 +73,16 @@ def sites(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @given(row=st.sampled_from(ROWS), other=anything, data=st.data())
-@settings(max_examples=80, deadline=None)
-def test_a_row_with_anything_in_some_place(row: dict[str, Any], other: Any, data: st.DataObject) -> None:
-    spoiled = copy.deepcopy(row)
+@settings(max_examples=200, deadline=None)
+def test_a_row_with_anything_in_some_place(
+    row: tuple[dict[str, Any], Objective], other: Any, data: st.DataObject
+) -> None:
+    good, objective = row
+    spoiled = copy.deepcopy(good)
     holder, key = data.draw(st.sampled_from(list(sites(spoiled))))
     holder[key] = other
-    content = lines(row) + json.dumps(spoiled).encode()
-    assert outcome("rows.jsonl", content, {"onBadRow": "skip"}) in (1, 2)
+    content = lines(good) + json.dumps(spoiled).encode()
+    assert outcome("rows.jsonl", content, {"onBadRow": "skip"}, objective) in (1, 2)
 
 
 @pytest.mark.parametrize("name", FILES)
