@@ -17,9 +17,6 @@ OPERATOR, TENANT = "lorafinetune", "lorafinetune-tenant"
 RELEASE, NAMESPACE = "lorafinetune", "lorafinetune-system"
 STORE = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}}]
 NEEDED: Mapping[str, dict[str, Any]] = {OPERATOR: {}, TENANT: {"networkPolicy": {"store": {"to": STORE}}}}
-FOREIGN = ("Certificate", "ServiceMonitor")
-"""Kinds that a Kubernetes has only where somebody installed them."""
-
 Object = dict[str, Any]
 Values = Mapping[str, Any]
 

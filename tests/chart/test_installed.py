@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from builders import document
-from chart.helm import CHARTS, FOREIGN, NAMESPACE, OPERATOR, TENANT, Object, at, render
+from chart import foreign
+from chart.helm import CHARTS, NAMESPACE, OPERATOR, TENANT, Object, at, render
 from chart.permissions import EVERYWHERE, SERVED
 from chart.site import Site
 from chart.variants import ANN, VARIANTS
@@ -29,6 +30,7 @@ def installed(site: Site) -> Site:
     site.new_namespace(NAMESPACE)
     site.install("lorafinetune", OPERATOR, NAMESPACE)
     site.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+    foreign.define(site)
     return site
 
 
@@ -45,8 +47,7 @@ def teams(installed: Site) -> tuple[str, str]:
 def test_the_server_takes_all_that_is_rendered(
     installed: Site, teams: tuple[str, str], variant: str, tmp_path: Path
 ) -> None:
-    objects = [one for one in render(OPERATOR, VARIANTS[variant]) if one["kind"] not in FOREIGN]
-    applied(installed, objects, tmp_path)
+    applied(installed, render(OPERATOR, VARIANTS[variant]), tmp_path)
 
 
 def test_the_server_takes_all_of_a_tenant(installed: Site, teams: tuple[str, str], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ of a test run; without names it builds all that tests need.
 
 import fcntl
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -31,9 +32,8 @@ def binary(name: str) -> Path:
 
 
 def module_folder(source: Source, module: str) -> Path:
-    """Where the files of a Go module are that a program was built from."""
-    done = _go(["list", "-m", "-f", "{{.Dir}}", module], source.folder)
-    return Path(done.strip())
+    """Where the files of a Go module are, downloaded first unless they were."""
+    return Path(json.loads(_go(["mod", "download", "-json", module], source.folder))["Dir"])
 
 
 def cache() -> Path:

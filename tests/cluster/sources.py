@@ -118,6 +118,8 @@ SOURCES = {
     ),
 }
 
+DEFINITIONS = Source("definitions", "")
+"""Nothing is built of it: what is in its modules is read."""
 PEERS = {
     "trainer-controller-manager": Source(
         module="trainer",
