@@ -42,14 +42,30 @@ Columns = Mapping[str, Any]
 
 
 def smollm2() -> dict[str, bytes]:
-    """The real small model; its weights, which prepare never reads, stand as one byte."""
+    """The real small model; of its weights, which prepare never reads, the header alone."""
     spec = importlib.util.spec_from_file_location("smollm2", REPOSITORY / "samples" / "smollm2.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     directory: Path = module.converted()
-    return {name: (directory / name).read_bytes() for name in SMALL_FILES} | {"model.safetensors": b"x"}
+    files = {name: (directory / name).read_bytes() for name in SMALL_FILES}
+    with (directory / "model.safetensors").open("rb") as weights:
+        length = weights.read(8)
+        header = length + weights.read(int.from_bytes(length, "little"))
+    return files | {"model.safetensors": header}
+
+
+def header_of(config: Mapping[str, Any]) -> bytes:
+    """The header of a file with the weights of a model that has this config."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        parsed = AutoConfig.for_model(**config)
+        weights = AutoModelForCausalLM.from_config(parsed).state_dict()
+    header = json.dumps({name: {"shape": [*tensor.shape]} for name, tensor in weights.items()}).encode()
+    return len(header).to_bytes(8, "little") + header
 
 
 def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:
@@ -73,7 +89,7 @@ def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:
         "tokenizer.json": (directory / "tokenizer.json").read_bytes(),
         "tokenizer_config.json": (directory / "tokenizer_config.json").read_bytes(),
         "chat_template.jinja": GLM_CHAT_TEMPLATE.encode(),
-        "model.safetensors": b"x",
+        "model.safetensors": header_of(GLM_CONFIG),
     }
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,43 @@ def test_an_unsupported_architecture_is_refused(
     changed = json.dumps(json.loads(model["config.json"]) | config).encode()
     error = failure(Bench(tmp_path, {**model, "config.json": changed}).add(IDENTITY))
     assert (error.reason, error.message) == (Reason.MODEL_UNSUPPORTED, message)
+
+
+QUERIES = "model.layers.0.self_attn.q_proj.weight"
+OTHER_WEIGHTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "one is missing": (
+        lambda header: header.pop(QUERIES),
+        f"{QUERIES} is missing",
+    ),
+    "one has another name": (
+        lambda header: header.update(other=header.pop(QUERIES)),
+        f"{QUERIES} is missing",
+    ),
+    "one has another shape": (
+        lambda header: header[QUERIES].update(shape=[288, 1152]),
+        f"{QUERIES} is 288 × 1152, not 576 × 576",
+    ),
+    "a layer is missing": (
+        lambda header: [header.pop(name) for name in [*header] if ".layers.7." in name],
+        "model.layers.7.input_layernorm.weight is missing, model.layers.7.mlp.down_proj.weight is missing, "
+        "model.layers.7.mlp.gate_proj.weight is missing, and 6 more",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", OTHER_WEIGHTS)
+def test_weights_are_refused_of_which(sentence: str, tmp_path: Path, model: Mapping[str, bytes]) -> None:
+    """transformers would put random numbers in their place."""
+    change, what = OTHER_WEIGHTS[sentence]
+    header = json.loads(model["model.safetensors"][8:])
+    change(header)
+    changed = json.dumps(header).encode()
+    weights = len(changed).to_bytes(8, "little") + changed
+    error = failure(Bench(tmp_path, {**model, "model.safetensors": weights}).add(IDENTITY))
+    assert (error.reason, error.message) == (
+        Reason.MODEL_UNSUPPORTED,
+        f"model.source: its weights are not those of its config.json: {what}",
+    )
 
 
 def test_a_broken_tokenizer_is_refused(tmp_path: Path, model: Mapping[str, bytes]) -> None:

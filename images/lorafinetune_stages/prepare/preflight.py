@@ -24,7 +24,9 @@ from lorafinetune.contract.memory import Settings, Shape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.inputs import Inputs
 from lorafinetune_stages.prepare.remedies import SettingsOf
+from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
+from lorafinetune_stages.store import Store
 from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack
 
 SHOWN_LAYERS: Final = 16
@@ -49,11 +51,12 @@ class Proof:
     settings_of: SettingsOf
 
 
-def prove(arguments: PrepareArguments, inputs: Inputs, model: Path) -> Proof:
+def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path) -> Proof:
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
     network = check_architecture(inputs.model.config, model, training.lora)
+    check_weights(network, read_shapes(store, inputs.model))
     return Proof(toolkit, measure(network, training.lora), partial(_settings, network))
 
 

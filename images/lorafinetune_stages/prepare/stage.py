@@ -68,7 +68,7 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
         from lorafinetune_stages.prepare.making import Maker
         from lorafinetune_stages.prepare.preflight import prove
 
-        proof = prove(arguments, inputs, files / MODEL)
+        proof = prove(arguments, inputs, context.store, files / MODEL)
         maker = Maker(arguments, inputs, corpus, findings, rows, context)
         return maker.make(proof.toolkit), proof
 
@@ -98,7 +98,7 @@ def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Pr
 
     model = context.workdir / MODEL
     download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)
-    return prove(arguments, inputs, model)
+    return prove(arguments, inputs, context.store, model)
 
 
 def _differs(inputs: Inputs) -> StageError:

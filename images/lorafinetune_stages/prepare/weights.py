@@ -1,0 +1,109 @@
+"""Whether a model's files hold every weight of its architecture, told by their headers alone.
+
+transformers fills in with random numbers what is missing, and says so in a log: that would be a training of
+another model. Which names it looks for, and what it makes of others, its own loading code tells here, on
+tensors without content.
+
+Importing this module imports torch and transformers, which takes long.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.basemodel import WEIGHTS_SUFFIX, BaseModel
+from lorafinetune_stages.store import Store
+
+log = logging.getLogger("lorafinetune")
+
+LENGTH_BYTES: Final = 8
+MAX_HEADER_BYTES: Final = 100_000_000
+"""The format's own limit."""
+SHOWN: Final = 3
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def read_shapes(store: Store, model: BaseModel) -> Shapes:
+    """The shape of every tensor in the model's files, by name."""
+    files = (file.path for file in model.manifest.files if file.path.endswith(WEIGHTS_SUFFIX))
+    headers = (_header(store, f"{model.place}/{path}") for path in files)
+    return {
+        name: tensor["shape"] for header in headers for name, tensor in header.items() if "shape" in tensor
+    }
+
+
+def check_weights(network: Any, shapes: Shapes) -> None:
+    """network: without its weights. Raises StageError(ModelUnsupported) where the files don't fill it."""
+    if getattr(network.config, "quantization_config", None):
+        return  # which tensors there are is the quantisation's own affair
+    tied = getattr(network, "all_tied_weights_keys", {}) if network.config.tie_word_embeddings else {}
+    given = {
+        name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items() if name not in tied
+    }
+    try:
+        found = _load(network, given)
+    except Exception as problem:  # code for tensors with content may refuse those without
+        log.warning("whether the model's weights are complete can't be told: %s", problem)
+        return
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [
+        f"{name} is {_sizes(ours)}, not {_sizes(needed)}" for name, ours, needed in found["mismatched_keys"]
+    ]
+    if wrong:
+        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise StageError(
+            Reason.MODEL_UNSUPPORTED,
+            f"model.source: its weights are not those of its config.json: {', '.join(wrong[:SHOWN])}{more}",
+            "Use a complete copy of the model, or another revision.",
+        )
+
+
+def _header(store: Store, key: str) -> Mapping[str, Any]:
+    """Downloaded files have one that is good; a store that was tampered with may not."""
+    with store.open(key) as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        data = file.read(length) if length <= MAX_HEADER_BYTES else b""
+    try:
+        header: dict[str, Any] = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{key}: is no safetensors file") from problem
+    return header
+
+
+def _load(network: Any, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What transformers says of loading these tensors."""
+    with _silenced():
+        _, found = type(network).from_pretrained(
+            None,
+            config=network.config,
+            state_dict=dict(tensors),
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    return dict(found)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Its report would be a table in the log, and its progress a bar."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
