@@ -14,11 +14,17 @@ from lorafinetune.contract.arguments import Kind, PrepareArguments, place
 from lorafinetune.contract.outcome import PrepareResult
 from lorafinetune.core.training import render
 from lorafinetune_stages.prepare import run
+from lorafinetune_stages.prepare.conversation import Conversation
+from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.inputs import read_inputs
+from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import ignore_progress
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest
-from lorafinetune_stages.store.transfer import upload_tree
+from lorafinetune_stages.store.transfer import download_tree, upload_tree
 
 EMOLLM = Path(__file__).parents[2] / "samples" / "data" / "emollm"
 MODEL = "hf://example/tiny"
@@ -105,6 +111,20 @@ class Bench:
             gpu=self.gpu,
             scratch=self.scratch,
         )
+
+    def conversations(self) -> list[Conversation]:
+        """All rows of all datasets, as they are read and merged. None of them may be bad."""
+        inputs, findings = read_inputs(self.arguments(), self.store), Findings(self.datasets)
+        with tempfile.TemporaryDirectory(dir=self.root) as directory:
+            scratch = Path(directory)
+            for index, dataset in enumerate(inputs.datasets):
+                download_tree(self.store, dataset.place, dataset.manifest, scratch / str(index))
+            with Corpus(scratch / "rows") as corpus:
+                Merger(corpus, findings, Texts({"<|im_end|>"}), scratch, ignore_progress).merge(
+                    inputs.datasets
+                )
+                assert findings.bad == 0
+                return [conversation for _, conversation in corpus.read(range(len(corpus)))]
 
     def run(self, template: str | None = None, **training: Any) -> PrepareResult:
         with tempfile.TemporaryDirectory(dir=self.root) as workdir:

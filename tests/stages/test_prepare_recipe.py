@@ -7,13 +7,6 @@ from typing import Any
 
 import pytest
 
-from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
-from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import read_inputs
-from lorafinetune_stages.prepare.texts import Texts
-from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.transfer import download_tree
 from stages.peer import Peer, Tokens, smollm2, tiny_glm
 from stages.prepare_builders import EMOLLM, Bench, json_lines
 from unit.prepare_rows import say
@@ -73,18 +66,6 @@ def load(path: Path) -> list[Row]:
     return rows
 
 
-def read(bench: Bench, scratch: Path) -> list[Conversation]:
-    """All rows of the bench's datasets, as prepare reads them."""
-    inputs = read_inputs(bench.arguments(), bench.store)
-    for index, dataset in enumerate(inputs.datasets):
-        download_tree(bench.store, dataset.place, dataset.manifest, scratch / str(index))
-    with Corpus(scratch / "rows") as corpus:
-        findings = Findings(bench.datasets)
-        Merger(corpus, findings, Texts({"<|im_end|>"}), scratch, ignore_progress).merge(inputs.datasets)
-        assert findings.bad == 0
-        return [conversation for _, conversation in corpus.read(range(len(corpus)))]
-
-
 def test_the_rows_of_the_real_data_are_the_recipes_row_for_row(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     expected: list[Row] = []
@@ -94,7 +75,7 @@ def test_the_rows_of_the_real_data_are_the_recipes_row_for_row(tmp_path: Path) -
     expected += alpaca_by_hand(load(SELF_COGNITION))
     expected += alpaca_by_hand(load(RUOZHIBA))
     expected += multi_turn_by_hand(aiwei, aiwei[0]["conversation"][0]["system"])
-    found = read(bench, tmp_path / "scratch")
+    found = bench.conversations()
     assert len(found) == 85 + 240 + 1600
     assert [conversation.system for conversation in found] == [row["system"] for row in expected]
     assert [[turn.content for turn in row.turns] for row in found] == [turns_by_hand(row) for row in expected]
@@ -106,7 +87,7 @@ def test_single_turn_rows_with_a_system_prompt_of_the_dataset_are_the_recipes(tm
     ]
     bench = Bench(tmp_path)
     bench.add(json_lines(data), system="你是心理咨询师", clean={"remove": ("🐳",)})
-    found = read(bench, tmp_path / "scratch")
+    found = bench.conversations()
     expected = single_turn_by_hand(data, "你是心理咨询师")
     assert [conversation.system for conversation in found] == [row["system"] for row in expected]
     assert [[turn.content for turn in row.turns] for row in found] == [turns_by_hand(row) for row in expected]

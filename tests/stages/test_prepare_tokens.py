@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from lorafinetune_stages.prepare.bytepairs import ONE_DIGIT, THREE_DIGITS
 from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
 from stages.peer import GLM_TOKENS
-from stages.prepare_builders import EMOLLM
+from stages.prepare_builders import EMOLLM, Bench
 
 pytestmark = pytest.mark.model
 
@@ -166,6 +167,27 @@ def test_every_template_of_llama_factory_is_followed_without_its_encoding() -> N
             left_out.append(name)
     assert len(template_names()) - len(left_out) > 65
     assert not {"glm4", "qwen", "llama3", "smollm2", "qwen3"}.intersection(left_out)
+
+
+FAMILIES = {
+    "smollm2": "as SmolLM2",
+    "qwen": "as Qwen",
+    "llama3": "as Llama 3 and GLM-4",
+    "glm4": "as Llama 3 and GLM-4",
+}
+
+
+@pytest.mark.parametrize("template", FAMILIES)
+def test_every_row_of_the_real_data_has_llama_factory_s_tokens(template: str, tmp_path: Path) -> None:
+    """Role play of several turns with system prompts, and single turns without: some are cut."""
+    bench = Bench(tmp_path)
+    for name in ("aiwei.json", "self_cognition_EmoLLM.json", "ruozhiba_raw.jsonl"):
+        bench.add((EMOLLM / name).read_bytes(), name)
+    rows = bench.conversations()
+    assert len(rows) == 1600 + 85 + 240
+    pair = both(template, FAMILIES[template], cutoff_len=2048)
+    assert pair.ours.is_fast
+    pair.compare(rows)
 
 
 def called(arguments: Any, *more: Any) -> Conversation:
