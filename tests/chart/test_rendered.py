@@ -18,6 +18,7 @@ DIGEST = "sha256:" + "0" * 64
 ISSUER = {"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"}
 TOKENS = f"{NAMESPACE}:lorafinetune:tokens"
 POLICY = "ValidatingAdmissionPolicy/lorafinetunes.lorafinetune.dev"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 GUARD = "ValidatingAdmissionPolicyBinding/lorafinetunes.lorafinetune.dev"
 
 TABLE: Mapping[str, tuple[Values, str, Any]] = {
@@ -67,6 +68,11 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
         {"sources": {"privateCidrs": ["10.0.0.0/8", "fd00::/8"]}},
         f"{ENV}.8",
         {"name": "LORAFINETUNE_PRIVATE_CIDRS", "value": "10.0.0.0/8,fd00::/8"},
+    ),
+    "and prove itself by an authority that you name": (
+        {"sources": {"certificates": CERTIFICATE}},
+        f"{ENV}.9",
+        {"name": "LORAFINETUNE_HTTPS_CERTIFICATES", "value": CERTIFICATE},
     ),
     "stages are told where to post": (
         {},
@@ -254,6 +260,11 @@ REFUSED: Mapping[str, tuple[str, Values, str]] = {
         OPERATOR,
         {"sources": {"httpsHosts": ["*.example.com"]}},
         "at '/sources/httpsHosts/0': '*.example.com' does not match pattern",
+    ),
+    "a key among the certificates": (
+        OPERATOR,
+        {"sources": {"certificates": CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY")}},
+        "at '/sources/certificates': '-----BEGIN PRIVATE KEY-----",
     ),
     "a user of no known kind": (
         TENANT,

@@ -428,6 +428,20 @@ def test_it_gives_up(site: Site, name: str, what: str) -> None:
     assert site.bench.pauses == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+def test_a_host_proves_itself_by_an_authority_that_is(
+    site: Site, certificate: tuple[ssl.SSLContext, Path], listed: bool
+) -> None:
+    site.monkeypatch.delenv("SSL_CERT_FILE")
+    http.tls.cache_clear()
+    known = certificate[1].read_text() if listed else ""
+    site.allow(HttpsSources(hosts=(site.host(),), private_cidrs=LOOPBACK, certificates=known))
+    if listed:
+        assert site.fetch() == {NAME: ROWS}
+    else:
+        assert "[SSL: CERTIFICATE_VERIFY_FAILED]" in site.refusal()[1]
+
+
 def test_without_a_list_no_host_is_allowed(site: Site) -> None:
     site.monkeypatch.delenv(HTTPS_VARIABLE)
     refused = site.bench.refusal(site.model, site.source)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.certificates import Authority
 from lorafinetune.contract.https import HttpsSources
 from lorafinetune.shell.settings import Address, ProgressSettings, SettingsError, read
 
@@ -22,6 +23,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "a range begins inside of itself": (
         {"LORAFINETUNE_PRIVATE_CIDRS": "10.0.0.1/8"},
         "'10.0.0.1/8' is no range",
+    ),
+    "an authority is none": (
+        {"LORAFINETUNE_HTTPS_CERTIFICATES": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+        "LORAFINETUNE_HTTPS_CERTIFICATES: is no list of certificates as PEM",
+    ),
+    "an authority is a name": (
+        {"LORAFINETUNE_HTTPS_CERTIFICATES": "ca.pem"},
+        "LORAFINETUNE_HTTPS_CERTIFICATES: is no list of certificates as PEM",
     ),
     "an address has no port": ({"LORAFINETUNE_STATUS_ADDRESS": "127.0.0.1"}, "LORAFINETUNE_STATUS_ADDRESS"),
     "a port is none": ({"LORAFINETUNE_PROGRESS_ADDRESS": "0.0.0.0:http"}, "LORAFINETUNE_PROGRESS_ADDRESS"),
@@ -79,6 +88,12 @@ def test_hosts_of_datasets_are_separated_by_commas() -> None:
     assert given.https == HttpsSources(
         hosts=("a.example", "b.example:8443"), private_cidrs=("10.0.0.0/8", "fd00::/8")
     )
+
+
+def test_hosts_of_datasets_may_prove_themselves_by_another_authority(tmp_path: Path) -> None:
+    Authority(tmp_path)
+    given = read(IMAGES | {"LORAFINETUNE_HTTPS_CERTIFICATES": (tmp_path / "ca.crt").read_text()})
+    assert given.https.certificates == (tmp_path / "ca.crt").read_text().strip()
 
 
 def test_progress_has_an_address_of_its_own() -> None:

@@ -182,9 +182,12 @@ class Http:
 
 
 @cache
-def tls() -> ssl.SSLContext:
-    """The machine's certificates, which take longer to read than a request does."""
-    return httpx.create_ssl_context()
+def tls(more: str = "") -> ssl.SSLContext:
+    """The machine's certificates, which take longer to read than a request does, and more of them as PEM."""
+    context = httpx.create_ssl_context()
+    if more:
+        context.load_verify_locations(cadata=more)
+    return context
 
 
 def beginning(answer: httpx.Response) -> bytes:

@@ -33,7 +33,7 @@ class HttpsSource:
     def __init__(self, origin: Origin, allowed: HttpsSources, pause: Pause) -> None:
         self._origin = origin
         self._pause = pause
-        pinned = None if allowed.unrestricted else PinnedTransport(origin, allowed, tls())
+        pinned = None if allowed.unrestricted else PinnedTransport(origin, allowed, tls(allowed.certificates))
         self._http = Http(origin, {}, self._explain, HttpsGuard(origin, allowed), pinned)
         self._version = ""
 

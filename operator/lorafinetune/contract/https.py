@@ -18,6 +18,8 @@ class HttpsSources(Model):
     """`HOST`, or `HOST:PORT` where the port is not 443."""
     private_cidrs: tuple[str, ...] = ()
     """Ranges of addresses outside of the public internet in which such a host may be."""
+    certificates: str = ""
+    """Authorities, as PEM, by which such a host may prove itself beside the public ones."""
     unrestricted: bool = False
     """Every host: on the machine of whoever wrote the resource."""
 

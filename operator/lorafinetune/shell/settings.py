@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ TRAIN_IMAGE: Final = "LORAFINETUNE_TRAIN_IMAGE"
 NAMESPACES: Final = "LORAFINETUNE_NAMESPACES"
 HTTPS_HOSTS: Final = "LORAFINETUNE_HTTPS_HOSTS"
 PRIVATE_CIDRS: Final = "LORAFINETUNE_PRIVATE_CIDRS"
+HTTPS_CERTIFICATES: Final = "LORAFINETUNE_HTTPS_CERTIFICATES"
 STATUS_ADDRESS: Final = "LORAFINETUNE_STATUS_ADDRESS"
 PROGRESS_ADDRESS: Final = "LORAFINETUNE_PROGRESS_ADDRESS"
 PROGRESS_URL: Final = "LORAFINETUNE_PROGRESS_URL"
@@ -76,7 +78,11 @@ def read(environment: Mapping[str, str]) -> ShellSettings:
     return ShellSettings(
         images={stage: given[variable] for stage, variable in IMAGE_OF.items()},
         namespaces=_listed(given, NAMESPACES),
-        https=HttpsSources(hosts=_listed(given, HTTPS_HOSTS), private_cidrs=_listed(given, PRIVATE_CIDRS)),
+        https=HttpsSources(
+            hosts=_listed(given, HTTPS_HOSTS),
+            private_cidrs=_listed(given, PRIVATE_CIDRS),
+            certificates=given.get(HTTPS_CERTIFICATES, ""),
+        ),
         status_address=_address(given[STATUS_ADDRESS]),
         progress=_progress(given),
         log_format="json" if given[LOG_FORMAT] == "json" else "text",
@@ -110,6 +116,11 @@ def _https_problems(given: Mapping[str, str]) -> Iterator[str]:
             ipaddress.ip_network(cidr)
         except ValueError:
             yield f"{PRIVATE_CIDRS}: {cidr!r} is no range of addresses like 10.0.0.0/8"
+    if certificates := given.get(HTTPS_CERTIFICATES):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
+        except (ssl.SSLError, ValueError):
+            yield f"{HTTPS_CERTIFICATES}: is no list of certificates as PEM"
 
 
 def _progress_problems(given: Mapping[str, str]) -> Iterator[str]:
