@@ -60,7 +60,7 @@ def test_s3_user_may_do_only_what_a_policy_allows(client: "S3Client", s3_server:
     with pytest.raises(ClientError) as refused:
         reader.list_objects_v2(Bucket=BUCKET)
     assert status(refused.value) == 403
-    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(_policy("reader")))
+    s3_server.let_read("reader", BUCKET)
     reader.list_objects_v2(Bucket=BUCKET)
     reader.close()
 
@@ -81,13 +81,3 @@ def test_s3_keeps_its_data_while_it_is_away(client: "S3Client", s3_server: S3Ser
     finally:
         s3_server.start()
     client.head_object(Bucket=BUCKET, Key="kept")
-
-
-def _policy(user: str) -> dict[str, object]:
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"AWS": [user]},
-        "Action": "s3:ListBucket",
-        "Resource": f"arn:aws:s3:::{BUCKET}",
-    }
-    return {"Version": "2012-10-17", "Statement": [statement]}

@@ -51,14 +51,6 @@ def new_bucket(server: S3Server) -> str:
     return name
 
 
-def read_only(bucket: str, user: str) -> dict[str, object]:
-    """The policy of a bucket that a user may read and not write to."""
-    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-    actions = ["s3:ListBucket", "s3:GetObject"]
-    grant = {"Effect": "Allow", "Principal": {"AWS": [user]}, "Action": actions, "Resource": resources}
-    return {"Version": "2012-10-17", "Statement": [grant]}
-
-
 def content(size: int, seed: int = 0) -> bytes:
     """Bytes that look like no other bytes."""
     return random.Random(seed).randbytes(size)

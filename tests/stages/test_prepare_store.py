@@ -1,6 +1,5 @@
 """What prepare proves of the store before a GPU is asked for, also where it finds all its own work there."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.s3 import S3Store
 from stages.prepare_builders import Bench, alpaca, json_lines
 from stages.s3_answers import S3Answers
-from stages.store_builders import QUICK, connection, new_bucket, read_only, s3_store, set_keys
+from stages.store_builders import QUICK, connection, new_bucket, s3_store, set_keys
 
 DIGEST = "d" * 64
 
@@ -54,9 +53,7 @@ def test_a_store_that_can_no_longer_be_written_to_is_refused(
     bucket = new_bucket(s3_server)
     moved(bench, s3_store(s3_server, monkeypatch, bucket))
     s3_server.create_user("reader-of-prepared", "readers-secret")
-    client = s3_server.client()
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(read_only(bucket, "reader-of-prepared")))
-    client.close()
+    s3_server.let_read("reader-of-prepared", bucket)
     reader = s3_store(s3_server, monkeypatch, bucket, "team/runs", "reader-of-prepared", "readers-secret")
     with pytest.raises(StageError) as caught:
         prepared(bench, reader)

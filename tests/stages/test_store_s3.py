@@ -22,7 +22,6 @@ from stages.store_builders import (
     content,
     in_pieces,
     new_bucket,
-    read_only,
     s3_store,
     set_keys,
 )
