@@ -119,6 +119,7 @@ class Checkpoints:
                 raise
             log.warning("%s: %s; going back to an older one", Reason.CHECKPOINT_CORRUPT, problem.message)
             return None
+        log.info("going on from the checkpoint of step %d", step)
         return Checkpoint(step, directory, manifest.result or {})
 
     def _is_ours(self, step: int, manifest: Manifest) -> bool:
