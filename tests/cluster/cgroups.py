@@ -7,8 +7,8 @@ Membership is inherited and cannot be forged, so what is in the group is ours: i
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster.process import ServerError
@@ -47,6 +47,17 @@ class ControlGroup:
         """What the processes use and nobody else could have, in bytes."""
         return sum(_private_memory(process) for process in self.processes())
 
+    @contextmanager
+    def paused(self, program: str) -> Iterator[None]:
+        """The processes of a program stand still while the block runs."""
+        found = [process for process in self.processes() if program_of(process) == program]
+        assert found, f"no {program} is running"
+        _signal(found, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(found, signal.SIGCONT)
+
     def kill(self) -> None:
         _until(self._kill_all, "processes of the cluster do not end")
 
@@ -55,9 +66,7 @@ class ControlGroup:
 
     def _kill_all(self) -> bool:
         processes = self.processes()
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        _signal(processes, signal.SIGKILL)
         return not processes
 
     def _remove_all(self) -> bool:
@@ -106,6 +115,19 @@ def _private_memory(process: int) -> int:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def program_of(process: int) -> str:
+    """Name of the program that a process runs; nothing, once it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    return ""
+
+
+def _signal(processes: Iterable[int], number: int) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _until(done: Callable[[], bool], complaint: str) -> None:

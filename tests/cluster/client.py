@@ -16,7 +16,7 @@ from kubernetes.client import Configuration
 from cluster.process import ServerError, fetch
 
 APPLY = "application/apply-patch+yaml"
-IRREGULAR = {"NetworkPolicy": "networkpolicies"}
+IRREGULAR = {"NetworkPolicy": "networkpolicies", "PriorityClass": "priorityclasses"}
 
 Document = dict[str, Any]
 

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from cluster import network
-from cluster.cgroups import ControlGroup
+from cluster.cgroups import ControlGroup, program_of
 from cluster.process import Process, run
 
 FIRST_PROCESS = ["env", "--ignore-signal=CHLD", "sleep", "infinity"]
@@ -85,7 +85,7 @@ class Machine:
     def first_process(self) -> int:
         """Its id outside: the only one of ours that is number 1 in a namespace right below."""
         for process in sorted(self._group.processes()):
-            if _numbers(process) == [process, 1] and _program(process) == FIRST_PROCESS[-2]:
+            if _numbers(process) == [process, 1] and program_of(process) == FIRST_PROCESS[-2]:
                 return process
         raise ProcessLookupError("the machine is not running")
 
@@ -112,10 +112,6 @@ def _numbers(process: int) -> list[int]:
         if line.startswith("NSpid:"):
             return [int(number) for number in line.split()[1:]]
     return []
-
-
-def _program(process: int) -> str:
-    return _about(process, "comm").strip()
 
 
 def _about(process: int, what: str) -> str:

@@ -88,6 +88,12 @@ class SingleNode:
         if self.layout.root.exists():
             shutil.rmtree(self.layout.root)
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Its kubelet stands still while the block runs."""
+        with self.group.paused("kubelet"):
+            yield
+
     def has_image(self, reference: str) -> bool:
         return reference in self._ctr("images", "list", "--quiet", f"name=={reference}").split()
 

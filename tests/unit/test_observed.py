@@ -251,9 +251,10 @@ def on_a_node(*, ready: str, containers: bool) -> dict[str, Any]:
     """A pod that runs; `ready` is said of the pod, `containers` of each of its containers."""
     pod = a_pod()
     pod["spec"] = {"nodeName": "node-7"}
-    pod["status"]["conditions"] = [{"type": "Ready", "status": ready}]
-    for status in pod["status"]["containerStatuses"]:
-        status["ready"] = containers
+    pod["status"]["conditions"] = [
+        {"type": "Ready", "status": ready},
+        {"type": "ContainersReady", "status": str(containers)},
+    ]
     return pod
 
 

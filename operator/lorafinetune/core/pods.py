@@ -139,8 +139,7 @@ def _trouble_of(pod: Object, now: datetime) -> StageError | None:
 def _is_unheard_of(pod: Object) -> bool:
     """Whether a pod is called unready though its containers are ready, as only the controller does that
     gave up its node: a kubelet says both or neither."""
-    statuses = _statuses(pod)
-    return bool(statuses and _condition(pod, "Ready", "False")) and all(s.get("ready") for s in statuses)
+    return bool(_condition(pod, "Ready", "False") and _condition(pod, "ContainersReady"))
 
 
 def _trouble_of_container(status: Object) -> StageError | None:
