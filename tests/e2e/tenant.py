@@ -109,6 +109,13 @@ class Tenant:
         patch = json.dumps({"spec": changes})
         self.kubectl("patch", "lorafinetune", name, "--type=merge", f"--patch={patch}")
 
+    def give_nodes(self, resource: str) -> None:
+        """One more of what a pod may ask for, on the first of the nodes."""
+        client = self.installation.cluster.client
+        node = client.get("/api/v1/nodes")["items"][0]["metadata"]["name"]
+        offered = {"status": {"capacity": {resource: "1"}}}
+        client.request("PATCH", f"/api/v1/nodes/{node}/status", offered, "application/merge-patch+json")
+
     def get(self, name: str = "tune") -> Object:
         return self._read(f"/apis/{API_VERSION}", f"lorafinetunes/{name}")
 

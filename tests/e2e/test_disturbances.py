@@ -30,7 +30,7 @@ WENT_ON_FROM: list[int] = []
 def tenant(installation: Installation, store: Store) -> Iterator[Tenant]:
     """A tenant whose training runs and has a checkpoint."""
     made = Tenant(installation, store)
-    give_a_seat(made)
+    made.give_nodes(SEAT)
     made.give_secret()
     made.apply(changes=LONG)
     made.wait_for_checkpoint()
@@ -51,13 +51,6 @@ def test_a_run_that_prepares_is_suspended_and_goes_on_when_resumed(
     tenant.edit("tune", {"suspend": False})
     until(lambda: tenant.status()["stages"][1]["state"] == "Complete", 120)
     tenant.leave()
-
-
-def give_a_seat(tenant: Tenant) -> None:
-    client = tenant.installation.cluster.client
-    node = client.get("/api/v1/nodes")["items"][0]["metadata"]["name"]
-    seats = {"status": {"capacity": {SEAT: "1"}}}
-    client.request("PATCH", f"/api/v1/nodes/{node}/status", seats, "application/merge-patch+json")
 
 
 def urgent_job(tenant: Tenant) -> Object:

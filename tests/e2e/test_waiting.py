@@ -139,6 +139,18 @@ def a_limit_of_disk_that_is_too_low(tenant: Tenant) -> None:
     until(lambda: "failure" not in tenant.status(), 60)
 
 
+def a_node_whose_gpu_does_not_work(tenant: Tenant) -> None:
+    """It offers one, and there is none."""
+    tenant.give_nodes("example.com/gpu")
+    tenant.apply(changes={"resources": {"train": {"gpu": {"count": 1, "resourceName": "example.com/gpu"}}}})
+    failure = tenant.wait_for_reason("GpuUnavailable", within=180)
+    assert failure["stage"] == "train"
+    (container,) = tenant.jobs("train")[0]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["example.com/gpu"] == "1"
+    tenant.edit("tune", {"resources": {"train": {"gpu": {"count": 0, "resourceName": None}}}})
+    tenant.wait("Complete")
+
+
 def a_deadline_that_nobody_can_keep(tenant: Tenant) -> None:
     tenant.apply(changes={"activeDeadlineSeconds": 1})
     until(lambda: "DeadlineExceeded" in str(tenant.jobs("download")), 60)
@@ -190,6 +202,7 @@ NEWCOMERS: dict[str, Story] = {
 """Stories of tenants who have no Secret yet."""
 STORIES: dict[str, Story] = {
     "a limit of disk that is too low": a_limit_of_disk_that_is_too_low,
+    "a node whose GPU does not work": a_node_whose_gpu_does_not_work,
     **NEWCOMERS,
     "a name that a stranger has": a_name_that_a_stranger_has,
     "a store that is away": a_store_that_is_away,
