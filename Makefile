@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
-.PHONY: help demo test check trainings e2e faults generate images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check trainings e2e faults generate sbom images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,6 +52,11 @@ generate: .venv/ready ## write what follows from the typed models and from uv.lo
 	@mkdir -p $(IMAGES:%=$(OUT)/images/%)
 	@$(UV) $(LOCK) --only-group images > $(OUT)/images/uv.txt
 	@for image in $(IMAGES); do $(UV) $(LOCK) --extra $$image > $(OUT)/images/$$image/requirements.txt; done
+
+sbom: .venv/ready ## write what each image holds as CycloneDX, to dist/
+	@mkdir -p $(OUT)/dist
+	@for image in $(IMAGES); do \
+	  $(UV) $(LOCK) --extra $$image --format cyclonedx1.5 > $(OUT)/dist/$$image.cdx.json; done
 
 BUILDER ?= $(notdir $(firstword $(foreach tool,buildah podman docker,$(shell command -v $(tool)))))
 BUILD_OPTIONS ?=
