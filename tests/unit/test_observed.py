@@ -67,6 +67,13 @@ def ended_as(reason: str, message: str) -> dict[str, Any]:
     return pod
 
 
+def stopped_for(reason: str, message: str) -> dict[str, Any]:
+    """A pod that the kubelet ended, whose stage stopped after a checkpoint."""
+    pod = a_pod("Failed", exitCode=85, message=PREEMPTED)
+    pod["status"] |= {"reason": reason, "message": message}
+    return pod
+
+
 GOOD = encode_result(result("train"))
 BAD = encode_error(StageError(Reason.LOSS_DIVERGED, "at step 7"))
 PREEMPTED = encode_error(StageError(Reason.PREEMPTED, "stopped after a checkpoint"))
@@ -173,6 +180,16 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
     "a pod evicted for filling its scratch directory says so": (
         a_job("Failed"),
         [ended_as("Evicted", 'Usage of EmptyDir volume "scratch" exceeds the limit "1Gi".')],
+        "failed",
+        "DiskFull",
+    ),
+    "a pod that was asked to stop because it exceeds a limit was not preempted": (
+        a_job("Failed"),
+        [
+            stopped_for(
+                "Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi."
+            )
+        ],
         "failed",
         "DiskFull",
     ),

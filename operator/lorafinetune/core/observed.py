@@ -156,11 +156,19 @@ def _outcome(stage: StageName, conditions: Mapping[str, Any], pods: list[Object]
         return next((words for pod in pods if isinstance(words := _words(stage, pod), Result)), None)
     if "Failed" not in conditions:
         return None
-    each = (words if isinstance(words := _words(stage, pod), StageError) else failure_of(pod) for pod in pods)
-    failure = next((error for error in each if error), None)
+    failure = next((error for pod in pods if (error := _failure(stage, pod))), None)
     if failure is None or failure.reason is Reason.PREEMPTED:
         return failure_of_job(conditions["Failed"]) or failure or failure_without_words(conditions, pods)
     return failure
+
+
+def _failure(stage: StageName, pod: Object) -> StageError | None:
+    """A stage that was asked to stop knows not why: that it exceeds a limit, only its pod's status says."""
+    words, status = _words(stage, pod), failure_of(pod)
+    if not isinstance(words, StageError):
+        return status
+    asked_to_stop = words.reason is Reason.PREEMPTED
+    return status if asked_to_stop and status and status.reason is not Reason.PREEMPTED else words
 
 
 def _is_wordless(state: str, outcome: Outcome | None, pods: list[Object]) -> bool:
