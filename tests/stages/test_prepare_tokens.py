@@ -78,6 +78,31 @@ def trained(kind: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<sop>", eos_token="<|im_end|>")
 
 
+LLAMA_CHAT = (
+    "{% set told = messages[0].role == 'system' %}{{ bos_token }}"
+    "<|start_header_id|>system<|end_header_id|>\n\n"
+    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+    "{% if told %}{{ messages[0].content }}{% endif %}<|eot_id|>"
+    "{% for item in messages[told | int:] %}"
+    "<|start_header_id|>{{ item.role }}<|end_header_id|>\n\n{{ item.content }}<|eot_id|>{% endfor %}"
+)
+"""As since Llama 3.1: dates before every system prompt, also before none."""
+
+
+def test_dates_in_the_system_prompts_of_the_model_s_own_template_are_a_warning() -> None:
+    """Not an error, though the template was inferred: of Llama 3 they are known."""
+    from llamafactory.hparams import DataArguments
+
+    from lorafinetune_stages.prepare.fitting import fit_template
+    from lorafinetune_stages.prepare.preflight import Toolkit
+
+    tokenizer = copy.deepcopy(trained("as Llama 3 and GLM-4"))
+    tokenizer.chat_template = LLAMA_CHAT
+    _, fit = fit_template("llama3", True, Toolkit(DataArguments(template="llama3"), tokenizer, None))
+    assert fit.warnings == ["the model's own template begins system prompts with dates, llama3 does not"]
+    assert fit.default_system.startswith("have no system prompt: llama3 gives them another than")
+
+
 @dataclass(frozen=True)
 class Both:
     """Our way, and LLaMA-Factory's, of making tokens for one template."""
