@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,8 @@ def smollm2() -> dict[str, bytes]:
     files = {name: (directory / name).read_bytes() for name in SMALL_FILES}
     with (directory / "model.safetensors").open("rb") as weights:
         length = weights.read(8)
-        header = length + weights.read(int.from_bytes(length, "little"))
-    return files | {"model.safetensors": header}
+        text = weights.read(int.from_bytes(length, "little"))
+    return files | {"model.safetensors": length + text}
 
 
 def header_of(config: Mapping[str, Any]) -> bytes:
@@ -62,10 +63,18 @@ def header_of(config: Mapping[str, Any]) -> bytes:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        parsed = AutoConfig.for_model(**config)
-        weights = AutoModelForCausalLM.from_config(parsed).state_dict()
-    header = json.dumps({name: {"shape": [*tensor.shape]} for name, tensor in weights.items()}).encode()
-    return len(header).to_bytes(8, "little") + header
+        weights = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).state_dict()
+    return header({name: [*tensor.shape] for name, tensor in weights.items()})
+
+
+def header(shapes: Mapping[str, Sequence[int]]) -> bytes:
+    """The header of a file with tensors of these shapes."""
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text
 
 
 def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:

@@ -1,11 +1,15 @@
 """Models whose files are complete, though they are not what the architecture holds name for name."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages.peer import GLM_CONFIG
+from lorafinetune_stages.prepare.basemodel import read_base_model
+from stages.peer import GLM_CONFIG, header
+from stages.prepare_builders import TINY_MODEL, Bench
 
 pytestmark = pytest.mark.model
 
@@ -80,3 +84,18 @@ def test_complete_is(sentence: str, caplog: pytest.LogCaptureFixture) -> None:
     shapes: Shapes = {name: [*tensor.shape] for name, tensor in network.state_dict().items()}
     check_weights(network, change(shapes))
     assert [record for record in caplog.records if "can't be told" in record.getMessage()] == []
+
+
+def test_the_shapes_are_those_of_all_files_that_the_index_names(tmp_path: Path) -> None:
+    from lorafinetune_stages.prepare.weights import read_shapes
+
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    index = {"weight_map": {"a": first, "b": second}}
+    files = {name: data for name, data in TINY_MODEL.items() if name != "model.safetensors"} | {
+        first: header({"a": [2, 3]}),
+        second: header({"b": [4]}),
+        "model.safetensors.index.json": json.dumps(index).encode(),
+    }
+    bench = Bench(tmp_path, files)
+    model = read_base_model(bench.store, bench.model)
+    assert read_shapes(bench.store, model) == {"a": (2, 3), "b": (4,)}

@@ -7,7 +7,6 @@ tensors without content.
 Importing this module imports torch and transformers, which takes long.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,26 +17,24 @@ from transformers.utils import logging as transformers_logging
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.basemodel import WEIGHTS_SUFFIX, BaseModel
+from lorafinetune_stages.base import INDEX, json_object
+from lorafinetune_stages.export.layout import read_tensors
+from lorafinetune_stages.prepare.basemodel import BaseModel
 from lorafinetune_stages.store import Store
 
 log = logging.getLogger("lorafinetune")
 
-LENGTH_BYTES: Final = 8
-MAX_HEADER_BYTES: Final = 100_000_000
-"""The format's own limit."""
 SHOWN: Final = 3
 
 Shapes = Mapping[str, Sequence[int]]
 
 
 def read_shapes(store: Store, model: BaseModel) -> Shapes:
-    """The shape of every tensor in the model's files, by name."""
-    files = (file.path for file in model.manifest.files if file.path.endswith(WEIGHTS_SUFFIX))
-    headers = (_header(store, f"{model.place}/{path}") for path in files)
-    return {
-        name: tensor["shape"] for header in headers for name, tensor in header.items() if "shape" in tensor
-    }
+    """The shape of every tensor in the model's files, by name. Raises StageError(ModelUnsupported)."""
+    names = [file.path for file in model.manifest.files]
+    listed = store.read(f"{model.place}/{INDEX}") if INDEX in names else None
+    index = None if listed is None else json_object(INDEX, listed)
+    return {tensor.name: tensor.shape for tensor in read_tensors(store, model.place, names, index)}
 
 
 def check_weights(network: Any, shapes: Shapes) -> None:
@@ -64,18 +61,6 @@ def check_weights(network: Any, shapes: Shapes) -> None:
             f"model.source: its weights are not those of its config.json: {', '.join(wrong[:SHOWN])}{more}",
             "Use a complete copy of the model, or another revision.",
         )
-
-
-def _header(store: Store, key: str) -> Mapping[str, Any]:
-    """Downloaded files have one that is good; a store that was tampered with may not."""
-    with store.open(key) as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        data = file.read(length) if length <= MAX_HEADER_BYTES else b""
-    try:
-        header: dict[str, Any] = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{key}: is no safetensors file") from problem
-    return header
 
 
 def _load(network: Any, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
