@@ -20,17 +20,13 @@ def check_tools(template: Any, conversation: Conversation) -> None:
     """template: LLaMA-Factory's. Raises RowError."""
     if conversation.tools:
         _try(template.format_tools, "tools", "its tools", content=conversation.tools)
+    calls = [(at, turn.content) for at, turn in enumerate(conversation.turns, 1) if turn.role == "function"]
+    if not calls:
+        return
     words = {"thought_words": template.thought_words, "tool_call_words": template.tool_call_words}
     looked_for = {} if isinstance(template, Llama2Template) else words
-    for number, turn in enumerate(conversation.turns, 1):
-        if turn.role == "function":
-            _try(
-                template.format_function,
-                f"turn {number}",
-                "the tool call",
-                content=turn.content,
-                **looked_for,
-            )
+    for at, content in calls:
+        _try(template.format_function, f"turn {at}", "the tool call", content=content, **looked_for)
 
 
 def can_write(template: Any, conversation: Conversation) -> bool:
