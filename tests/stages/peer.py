@@ -77,7 +77,7 @@ def header(shapes: Mapping[str, Sequence[int]]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:
+def tiny_glm(texts: Sequence[str], directory: Path, tokens: Sequence[str] = GLM_TOKENS) -> dict[str, bytes]:
     """A model with GLM-4's special tokens, and a small vocabulary made of these texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -87,7 +87,7 @@ def tiny_glm(texts: Sequence[str], directory: Path) -> dict[str, bytes]:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024, special_tokens=list(GLM_TOKENS), initial_alphabet=alphabet, show_progress=False
+        vocab_size=1024, special_tokens=list(tokens), initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     PreTrainedTokenizerFast(

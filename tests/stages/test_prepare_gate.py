@@ -13,7 +13,7 @@ from lorafinetune.api.spec import Gpu
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError
-from stages.peer import smollm2
+from stages.peer import GLM_TOKENS, smollm2, tiny_glm
 from stages.prepare_builders import EMOLLM, Bench, alpaca, json_lines
 
 pytestmark = pytest.mark.model
@@ -348,6 +348,20 @@ def test_a_row_whose_tools_the_template_can_not_write_is_bad(bench: Bench) -> No
     bench.datasets[1:2], bench.dataset_keys[1:2] = [], []
     result = bench.run(max_samples=87)
     assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
+
+
+def test_that_a_template_writes_the_day_into_rows_with_tools_is_a_warning(tmp_path: Path) -> None:
+    tokens = (*GLM_TOKENS, "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+    bench = Bench(tmp_path, tiny_glm(["a text"], tmp_path / "model", tokens))
+    row = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
+    tools = [{"name": "f", "parameters": {"properties": {}}}]
+    result = bench.add(json_lines([row | {"tools": tools}, row])).run("llama3")
+    expected = (
+        "1 training rows have tools, and llama3 writes the day of their preparation into them: on another "
+        "day they would be other rows"
+    )
+    assert expected in bench.report(result.key)["warnings"]
+    assert not any("the day of" in told for told in bench.run("glm4").warnings)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, model: Mapping[str, bytes]) -> None:

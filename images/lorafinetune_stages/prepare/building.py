@@ -134,3 +134,5 @@ class Builder(Splits):
         summary.rows_by_dataset.update(datasets.tolist())
         with_system = np.array([bool(conversation.system) for conversation in batch.conversations])
         summary.without_system += int((good & ~with_system).sum())
+        with_tools = np.array([bool(conversation.tools) for conversation in batch.conversations])
+        summary.with_tools += int((good & with_tools).sum())

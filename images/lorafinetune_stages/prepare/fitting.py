@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
@@ -25,6 +25,7 @@ SAMPLES: Final = (
 )
 DATES: Final = re.compile(r"Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n\n")
 """What Llama 3 since 3.1 says before every system prompt; LLaMA-Factory says it to rows with tools alone."""
+TOOLS: Final = '[{"name": "weather", "parameters": {"properties": {}}}]'
 EMPTY_THOUGHT: Final = re.compile(r"<think>\s*</think>\s*")
 SHOWN_AROUND: Final = 40
 MAX_SHOWN: Final = 600
@@ -33,11 +34,13 @@ MAX_SHOWN: Final = 600
 @dataclass(frozen=True)
 class Fit:
     """differences: of the renderings, for the report. default_system: what is to be said of rows without a
-    system prompt; empty where the defaults agree."""
+    system prompt; empty where the defaults agree. dated: whether the day of the preparation stands in rows
+    with tools."""
 
     warnings: Sequence[str] = ()
     differences: dict[str, str] = field(default_factory=dict)
     default_system: str = ""
+    dated: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser
 
     Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
     where the template was inferred, since a person may know better."""
+    tokeniser, fit = _compare(name, inferred, toolkit)
+    (described,) = tokeniser.template.format_tools.apply(content=TOOLS)
+    return tokeniser, replace(fit, dated=bool(DATES.search(described)))
+
+
+def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fit]:
     _check_tokens(name, toolkit.tokenizer)
     own = [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES]  # before the tokenizer is changed
     tokeniser = _tokeniser(name, toolkit)

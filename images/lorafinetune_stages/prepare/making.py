@@ -161,12 +161,20 @@ class Maker:
         chosen = sorted({0, len(rows) // 2, len(rows) - 1})
         return builder.samples([rows[index] for index in chosen])
 
-    def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
+    def _of_the_template(self, fit: Fit, train: SplitSummary) -> Iterator[str]:
         yield from fit.warnings
         if fit.default_system and train.without_system:
             yield f"{train.without_system} training rows {fit.default_system}"
         if train.without_system and (warning := self._contradiction()):
             yield warning
+        if fit.dated and train.with_tools:
+            yield (
+                f"{train.with_tools} training rows have tools, and {self.inputs.template} writes the day of "
+                "their preparation into them: on another day they would be other rows"
+            )
+
+    def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
+        yield from self._of_the_template(fit, train)
         if self.findings.bad:
             first = self.findings.places[0]
             yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad, first {first}"

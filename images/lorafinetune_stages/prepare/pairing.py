@@ -140,6 +140,7 @@ class PairBuilder(Splits):
         summary.learned_tokens += answers
         summary.answer_tokens += answers
         summary.without_system += not pair.system
+        summary.with_tools += bool(pair.tools)
         summary.lengths.append(whole.row)
 
 

@@ -44,6 +44,7 @@ class SplitSummary:
     answer_tokens: int = 0
     lost_tokens: int = 0
     without_system: int = 0
+    with_tools: int = 0
     blocks: int | None = None
     left_tokens: int = 0
     lengths: "array[int]" = field(default_factory=lambda: array("Q"))
