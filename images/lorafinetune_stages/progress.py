@@ -81,6 +81,12 @@ class Reporter:
         if self._pusher:
             self._pusher.flush()
 
+    def hand_over(self) -> None:
+        """From here on another process reports the stage's progress, and this one keeps silent."""
+        self.flush()
+        with self._lock:
+            self._path = self._pusher = None
+
     def _set_done(self, done: int, urgent: bool = False) -> None:
         elapsed = max(self._clock() - self._began, 1e-9)
         rate, total = min(max(done - self._before, 0) / elapsed, MAX_RATE), self._latest.total

@@ -16,13 +16,17 @@ TITLES: Final = {
     "images": "Size of the images",
     "prepare": "From rows to tokens, against LLaMA-Factory's own way",
     "train": "Training a 9.4-billion-parameter model",
+    "train_gpus": "Training it on two GPUs against one",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
     "activations": "The estimate of what a token keeps, on a CPU",
     "operator": "The operator with thousands of runs",
     "faults": "Faults tried at every write",
 }
-NOT_MEASURED: Final = {"faults": "make faults"}
+NOT_MEASURED: Final = {
+    "train_gpus": "PYTHONPATH=tests python -m bench.train --gpus 2",
+    "faults": "make faults",
+}
 """Benchmarks of which no result is kept yet, and how one is made."""
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
 """What follows from a table, by the name of its results."""

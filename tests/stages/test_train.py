@@ -209,6 +209,7 @@ def test_the_held_out_loss_counts_every_learned_token_once(tmp_path: Path) -> No
 
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
+    from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
 
     model = LlamaForCausalLM.from_pretrained(tiny_model(tmp_path / "tiny"), dtype=torch.float32)
@@ -218,7 +219,7 @@ def test_the_held_out_loss_counts_every_learned_token_once(tmp_path: Path) -> No
     nats, tokens = 0.0, 0
     for row in rows:
         count = sum(label >= 0 for label in row["labels"])
-        nats += (evaluate(model, [row], lambda: False, plan) or 0.0) * count
+        nats += (evaluate(model, [row], lambda: False, plan, ALONE) or 0.0) * count
         tokens += count
-    assert evaluate(model, rows, lambda: False, plan) == pytest.approx(nats / tokens)
-    assert evaluate(model, rows, lambda: True, plan) is None
+    assert evaluate(model, rows, lambda: False, plan, ALONE) == pytest.approx(nats / tokens)
+    assert evaluate(model, rows, lambda: True, plan, ALONE) is None

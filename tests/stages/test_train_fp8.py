@@ -71,7 +71,7 @@ def gradients(model: Any) -> dict[str, Any]:
 
     levers = Levers(mixed="bfloat16", cast=True)
     apply(levers, model)
-    (pack,) = Collator(10_000)(random_rows(5))["packs"]
+    (pack,) = Collator(10_000)(random_rows(5))["passes"]
     with torch.autocast("cpu", torch.bfloat16):
         nats = pack_nats(model.get_base_model(), pack, levers)
     torch.autograd.backward(nats)
@@ -229,11 +229,12 @@ def test_the_last_evaluation_is_on_the_unquantised_base(directory: Path) -> None
     from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
 
     def loss(measure: Any, model: Any, fp8: bool) -> float:
         plan = Plan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=fp8))
-        value: float = measure(model, random_rows(5, seed=1), lambda: False, plan)
+        value: float = measure(model, random_rows(5, seed=1), lambda: False, plan, ALONE)
         return value
 
     exact, quantised = adapted(directory), in_fp8(adapted(directory))

@@ -107,7 +107,7 @@ def hidden(base: Any, rows: Sequence[Row], multiple: int = 1) -> Any:
     """The last hidden states of the rows in one pack, [tokens, width]."""
     from lorafinetune_stages.train.collator import Collator
 
-    (pack,) = Collator(10_000, multiple)(rows)["packs"]
+    (pack,) = Collator(10_000, multiple)(rows)["passes"]
     inputs = {name: pack[name] for name in pack if name not in ("sources", "targets")}
     return base.model(**inputs, use_cache=False).last_hidden_state[0]
 
@@ -148,7 +148,7 @@ def test_loss_and_gradients_are_those_of_padded_conversations(base: Any, sparse:
     base.requires_grad_(False)
     matrix.requires_grad_(True)
     batch = Collator(limit)(rows)
-    nats = torch.stack([pack_nats(base, pack, Levers(sparse_loss=sparse)) for pack in batch["packs"]]).sum()
+    nats = torch.stack([pack_nats(base, pack, Levers(sparse_loss=sparse)) for pack in batch["passes"]]).sum()
     expected = torch.stack([padded_nats(base, row) for row in rows]).sum()
     torch.testing.assert_close(nats, expected)
     (gradient,) = torch.autograd.grad(nats, matrix)
@@ -198,6 +198,9 @@ def test_a_model_with_a_narrow_window_is_padded(tmp_path: Path) -> None:
         ("floating_point_ops", ["self", "inputs"]),
         ("_get_num_items_in_batch", ["self", "batch_samples", "device"]),
         ("_track_num_input_tokens", ["self", "inputs"]),
+        ("_save_checkpoint", ["self", "model", "trial"]),
+        ("_save_rng_state", ["self", "output_dir"]),
+        ("save_model", ["self", "output_dir", "_internal_call"]),
     ],
 )
 def test_what_is_replaced_in_the_trainer_is_there(name: str, parameters: list[str]) -> None:
@@ -210,12 +213,14 @@ def test_what_is_replaced_in_the_trainer_is_there(name: str, parameters: list[st
 
 
 def test_what_is_replaced_in_the_run_is_used_there() -> None:
+    from llamafactory.train import tuner
     from llamafactory.train.sft import workflow
 
     source = inspect.getsource(workflow.run_sft)
     assert "data_collator = SFTDataCollatorWith4DAttentionMask(" in source
     assert "trainer = CustomSeq2SeqTrainer(" in source
     assert "model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)" in source
+    assert "if dist.is_initialized():" in inspect.getsource(tuner._training_function)
 
 
 @pytest.mark.parametrize("quantised", [False, True], ids=["bf16", "FP8"])
@@ -244,7 +249,7 @@ def test_layers_are_compiled_once_for_packs_of_all_lengths(
     counters.clear()
     compile_layers(base, backend="aot_eager")
     for number in (3, 5):
-        (pack,) = Collator(10_000, 64)(random_rows(number, longest=90))["packs"]
+        (pack,) = Collator(10_000, 64)(random_rows(number, longest=90))["passes"]
         inputs = {
             name: value.to("meta") if isinstance(value, torch.Tensor) else value
             for name, value in pack.items()

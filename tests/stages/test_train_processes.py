@@ -22,7 +22,7 @@ from stages.train_builders import World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
-BOUND_SECONDS = 120
+BOUND_SECONDS = 300
 STEPS = 24
 WITHOUT_TORCH = (
     "import sys; from lorafinetune_stages.__main__ import main; "

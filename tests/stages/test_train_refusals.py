@@ -90,31 +90,15 @@ def test_a_refusal_of_the_libraries_names_the_field(
     assert refused.value.message.startswith(beginning)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "reason", "message"),
-    [
-        pytest.param(
-            1,
-            Reason.GPU_UNAVAILABLE,
-            "resources.train.gpu.count: a GPU is asked for, and torch sees none",
-            id="a GPU where there is none",
-        ),
-        pytest.param(
-            2,
-            Reason.CONFIG_INVALID,
-            "resources.train.gpu.count: training on 2 GPUs is not supported yet",
-            id="two GPUs",
-        ),
-    ],
-)
 def test_a_device_that_is_not_there_is_told_before_anything_is_downloaded(
-    made: World, monkeypatch: pytest.MonkeyPatch, gpus: int, reason: Reason, message: str
+    made: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     scratch = set(made.root.glob("scratch-*/*"))
     with pytest.raises(StageError) as refused:
-        made.training(seed=7).train(gpus=gpus)
-    assert (refused.value.reason, refused.value.message) == (reason, message)
+        made.training(seed=7).train(gpus=1)
+    assert refused.value.reason is Reason.GPU_UNAVAILABLE
+    assert refused.value.message == "resources.train.gpu.count: a GPU is asked for, and torch sees none"
     assert set(made.root.glob("scratch-*/*")) == scratch
 
 

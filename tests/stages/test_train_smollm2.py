@@ -113,8 +113,9 @@ def merged_directory(trained: World) -> Path:
 def answer_loss(tuned: Any, model: Path) -> float:
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
+    from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
 
-    loss = evaluate(tuned, [conversation(model)], lambda: False, Plan(Fit(1, 1, False)))
+    loss = evaluate(tuned, [conversation(model)], lambda: False, Plan(Fit(1, 1, False)), ALONE)
     assert loss is not None
     return loss

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune_stages.train.packing import Pack, Row, pack, packs
+from lorafinetune_stages.train.packing import Pack, Row, pack, packs, shares
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
@@ -86,3 +86,27 @@ def test_padding_lengthens_the_last_conversation_alone(sizes_: list[int], multip
     assert (padded.sources, padded.targets) == (plain.sources, plain.targets)
     assert len(padded.positions) == len(padded.tokens) == padded.bounds[-1]
     assert padded.positions[padded.bounds[-2] :] == tuple(range(padded.bounds[-1] - padded.bounds[-2]))
+
+
+@pytest.mark.parametrize(
+    ("dealt", "expected"),
+    [
+        pytest.param([4, 3, 2, 1], [[4, 1], [3, 2]], id="the longest first, to who has the fewest tokens"),
+        pytest.param([1, 2, 3, 4], [[1, 4], [2, 3]], id="in the order that they had"),
+        pytest.param([9, 1, 1, 1], [[9], [1, 1, 1]], id="not by the number of rows"),
+        pytest.param([5], [[5], []], id="one row for two"),
+    ],
+)
+def test_the_rows_of_a_step_are_shared_by_their_tokens(dealt: list[int], expected: list[list[int]]) -> None:
+    assert [[len(each["input_ids"]) for each in share] for share in shares(rows(dealt), 2)] == expected
+
+
+@given(lengths, st.integers(1, 5))
+def test_every_row_is_in_one_share_and_no_share_is_much_larger(dealt: list[int], number: int) -> None:
+    given_rows = rows(dealt)
+    found = shares(given_rows, number)
+    places = [[given_rows.index(each) for each in share] for share in found]
+    assert sorted(place for share in places for place in share) == list(range(len(dealt)))
+    assert all(share == sorted(share) for share in places)
+    tokens = [sum(dealt[place] for place in share) for share in places]
+    assert max(tokens) - min(tokens) <= max(dealt)

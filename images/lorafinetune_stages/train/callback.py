@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import load_from_disk
 from transformers import TrainerCallback
 
@@ -14,10 +15,17 @@ from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
-from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_due
+from lorafinetune_stages.train.checkpoints import (
+    RANDOM,
+    Checkpoint,
+    Checkpoints,
+    add_random_states,
+    is_due,
+)
 from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
 from lorafinetune_stages.train.history import History, evaluation_row, step_row
 from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import evaluate_pairs
 from lorafinetune_stages.train.stopping import Stop
@@ -36,11 +44,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         arguments: TrainArguments,
         dataset: Path,
         plan: Plan,
-        checkpoints: Checkpoints,
+        checkpoints: Checkpoints | None,
         resumed: Checkpoint | None,
         meter: Meter,
         stop: Stop,
         progress: Reporter,
+        peers: Peers,
     ) -> None:
         self.resumes = 1 + int(resumed.notes.get("resumes", 0)) if resumed else 0
         self.steps = 0
@@ -54,10 +63,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._meter = meter
         self._stop = stop
         self._progress = progress
+        self._peers = peers
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         check_targets(model, self._training.lora.targets)
         self._stop.defer()
+        self._join(model)
         self.history = History(state.log_history, self._every)
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
@@ -85,19 +96,29 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.history.add(state.log_history[-1])
         self._report(state)
         self._evaluate(model, state)
-        control.should_save |= self._must_leave(state)
+        control.should_save |= self._peers.any(self._must_leave(state))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
-        self._checkpoints.save(Path(args.output_dir) / f"checkpoint-{step}", step, notes)
+        directory = Path(args.output_dir) / f"checkpoint-{step}"
+        states = self._peers.gather((directory / RANDOM).read_bytes())
+        if self._checkpoints:
+            add_random_states(directory, states)
+            self._checkpoints.save(directory, step, notes)
         self._progress.update(checkpoint_step=step)
-        if self._stop.requested:
+        if self._peers.any(self._stop.requested):
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.history.close()
         self.status = self._status(state)
+
+    def _join(self, model: Any) -> None:
+        """All ranks begin with one adapter, and each drops other numbers. A resume brings its own state."""
+        self._peers.align([each for each in model.parameters() if each.requires_grad])
+        if not self._peers.leads:
+            torch.manual_seed(self._training.seed + self._peers.rank)
 
     def _must_leave(self, state: Any) -> bool:
         """Not after the last step: the result is as near as a checkpoint."""
@@ -130,7 +151,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
             return {"eval_loss": found.loss, "eval_rewards/accuracies": found.accuracy} if found else {}
         measure = evaluate if state.global_step < state.max_steps else evaluate_last
-        loss = measure(model, rows, stopped, self._plan)
+        loss = measure(model, rows, stopped, self._plan, self._peers)
         return {} if loss is None else {"eval_loss": loss}
 
     def _report(self, state: Any) -> None:

@@ -7,9 +7,10 @@ with `weights_only`, which runs no code.
 """
 
 import logging
+import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,16 +25,20 @@ from lorafinetune_stages.train.fence import Fence
 
 log = logging.getLogger(__name__)
 
+RANDOM: Final = "rng_state.pth"
+"""Where the trainer of a rank keeps its random number generators."""
 FILES: Final = (
     "adapter_config.json",
     "adapter_model.safetensors",
     "optimizer.pt",
-    "rng_state.pth",
+    RANDOM,
     "scaler.pt",
     "scheduler.pt",
     "trainer_state.json",
 )
 """What is kept of what the trainer saves: not the tokenizer, and not its own arguments, a pickle."""
+OTHER_RANDOM: Final = re.compile(r"rng_state_([0-9]+)\.pth")
+"""The same of the ranks after the first."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,22 @@ class Checkpoint:
     step: int
     directory: Path
     notes: Mapping[str, Any]
+
+    def seen_by(self, rank: int, root: Path) -> "Checkpoint":
+        """The same with a rank's own random number generators. root: where the rank can make a directory.
+
+        A rank that was not there when it was saved has none: what it drops is drawn anew."""
+        if rank == 0:
+            return self
+        directory = root / self.directory.name
+        directory.mkdir(parents=True)
+        own = _random_of(rank)
+        for path in self.directory.iterdir():
+            if path.name in FILES and path.name != RANDOM:
+                (directory / path.name).symlink_to(path)
+        if (self.directory / own).is_file():
+            (directory / RANDOM).symlink_to(self.directory / own)
+        return replace(self, directory=directory)
 
 
 class Checkpoints:
@@ -82,7 +103,7 @@ class Checkpoints:
         """
         self._fence.check()
         for path in directory.iterdir():
-            if path.name not in FILES:
+            if not _is_kept(path.name):
                 path.unlink()
         rename_base(directory, self._model)
         where = f"{self._place}/{step}"
@@ -124,7 +145,7 @@ class Checkpoints:
 
     def _is_ours(self, step: int, manifest: Manifest) -> bool:
         from_us = manifest.key == self._key and manifest.lineage == self._fingerprint(step)
-        if from_us and {file.path for file in manifest.files} <= set(FILES):
+        if from_us and all(_is_kept(file.path) for file in manifest.files):
             return True
         log.error(
             "%s: %s/%s/%d belongs to another training: it is removed",
@@ -147,6 +168,20 @@ class Checkpoints:
     def _remove(self, step: int) -> None:
         withdraw_manifest(self._store, f"{self._place}/{step}")
         self._store.delete(f"{self._place}/{step}")
+
+
+def add_random_states(directory: Path, states: Sequence[bytes]) -> None:
+    """Puts the random number generators of the ranks after the first into a checkpoint. states: of all."""
+    for rank, state in enumerate(states[1:], start=1):
+        (directory / _random_of(rank)).write_bytes(state)
+
+
+def _random_of(rank: int) -> str:
+    return f"rng_state_{rank}.pth"
+
+
+def _is_kept(name: str) -> bool:
+    return name in FILES or OTHER_RANDOM.fullmatch(name) is not None
 
 
 def is_due(every: int | Literal["epoch"], step: int, epoch: float) -> bool:

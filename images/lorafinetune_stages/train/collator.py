@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lorafinetune_stages.train.packing import Pack, Row, packs
+from lorafinetune_stages.train.packing import Pack, Row, learned, packs, shares
 
 
 def tensors(packed: Pack) -> dict[str, Any]:
@@ -28,16 +28,18 @@ def tensors(packed: Pack) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes of the rows of an optimizer step what the trainer's step takes: its packs, the number of
-    tokens that are learned in them, and of those that are no padding."""
+    """Makes of the rows of an optimizer step what a rank's step takes: the packs of its share, and of the
+    whole step the number of tokens that are learned, and of those that are no padding."""
 
     limit: int
     multiple: int = 1
+    rank: int = 0
+    ranks: int = 1
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        cut = packs(rows, self.limit, self.multiple)
+        share = shares(rows, self.ranks)[self.rank]
         return {
-            "packs": [tensors(packed) for packed in cut],
-            "learned": sum(len(packed.targets) for packed in cut),
+            "passes": [tensors(packed) for packed in packs(share, self.limit, self.multiple)],
+            "learned": learned(rows),
             "tokens": sum(len(row["input_ids"]) for row in rows),
         }

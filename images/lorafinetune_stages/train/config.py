@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune_stages.train.plan import Plan
 
 OURS: Final[dict[str, Any]] = {
@@ -31,13 +32,18 @@ def portable(config: Mapping[str, Any], template: str) -> dict[str, Any]:
 def local(
     portable_config: Mapping[str, Any],
     plan: Plan,
-    gpus: int,
+    arguments: TrainArguments,
+    ranks: int,
     model: Path,
     dataset: Path,
     output: Path,
     resume_from: Path | None,
 ) -> dict[str, Any]:
-    """The arguments for `run_exp`. model, dataset, output, resume_from: directories in the scratch."""
+    """The arguments for `run_exp`. model, dataset, output, resume_from: directories in the scratch.
+
+    The trainer of each of several ranks gets whole steps."""
+    whole = (arguments.training.batch_size, 1)
+    rows, passes = whole if ranks > 1 else (plan.fit.micro_batch, plan.fit.accumulation)
     return {
         **portable_config,
         **OURS,
@@ -45,8 +51,8 @@ def local(
         "tokenized_path": str(dataset),
         "output_dir": str(output),
         "resume_from_checkpoint": str(resume_from) if resume_from else None,
-        "per_device_train_batch_size": plan.fit.micro_batch,
-        "gradient_accumulation_steps": plan.fit.accumulation,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": passes,
         "disable_gradient_checkpointing": not plan.fit.gradient_checkpointing,
-        "use_cpu": gpus == 0,
+        "use_cpu": arguments.gpus == 0,
     }

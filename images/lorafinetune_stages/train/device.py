@@ -10,28 +10,29 @@ from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+CPU_RANKS_VARIABLE: Final = "LORAFINETUNE_CPU_RANKS"
+"""How many processes train where no GPU is asked for. One is best on a CPU; more show what GPUs will do."""
 ON_GPUS_ALONE: Final = ("fp16", "fp8")
 """Precisions that torch does not compute in on a CPU."""
 FP8_CAPABILITY: Final = (8, 9)
 """Compute capability of the first cards with matrix products in FP8."""
 
 
-def claim(arguments: TrainArguments) -> None:
-    """Makes the asked-for device the only one that the libraries can see.
+def ranks(arguments: TrainArguments) -> int:
+    """How many processes share a step: one a GPU."""
+    return arguments.gpus or int(os.environ.get(CPU_RANKS_VARIABLE, 1))
+
+
+def claim(arguments: TrainArguments, rank: int = 0) -> None:
+    """Makes the asked-for device, of several the one of this rank, the only one that the libraries can see.
 
     To be called before torch is imported. Raises StageError(GpuUnavailable) where a GPU is asked for
     and there is none, StageError(ConfigInvalid) for what the device can't do.
     """
-    if arguments.gpus > 1:
-        raise StageError(
-            Reason.CONFIG_INVALID,
-            f"resources.train.gpu.count: training on {arguments.gpus} GPUs is not supported yet",
-            "Set `spec.resources.train.gpu.count: 1`.",
-        )
     if arguments.gpus == 0:
         _claim_cpu(arguments)
     else:
-        _claim_gpu(arguments)
+        _claim_gpu(arguments, rank)
 
 
 def free_bytes(gpus: int) -> int:
@@ -44,11 +45,11 @@ def free_bytes(gpus: int) -> int:
     return int(free)
 
 
-def hardware(gpus: int) -> dict[str, Any]:
-    """What the result may depend on to the bit."""
+def hardware(gpus: int, size: int) -> dict[str, Any]:
+    """What the result may depend on to the bit. size: number of ranks."""
     import torch
 
-    facts = {"cpu": _cpu_name(), "threads": torch.get_num_threads()}
+    facts = {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "ranks": size}
     return facts | ({"gpu": torch.cuda.get_device_name(), "gpus": gpus} if gpus else {})
 
 
@@ -63,15 +64,18 @@ def _claim_cpu(arguments: TrainArguments) -> None:
     os.environ[VISIBLE_GPUS] = ""
 
 
-def _claim_gpu(arguments: TrainArguments) -> None:
+def _claim_gpu(arguments: TrainArguments, rank: int) -> None:
     visible = os.environ.get(VISIBLE_GPUS)
-    os.environ[VISIBLE_GPUS] = "0" if visible is None else visible.split(",")[0]
+    own = [str(rank)] if visible is None else visible.split(",")[rank : rank + 1]
+    os.environ[VISIBLE_GPUS] = "".join(own)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # packs differ in length
     import torch
 
     if not torch.cuda.is_available():
+        asked = f"{arguments.gpus} GPUs are" if arguments.gpus > 1 else "a GPU is"
+        seen = f"no more than {rank}" if rank else "none"
         raise StageError(
-            Reason.GPU_UNAVAILABLE, "resources.train.gpu.count: a GPU is asked for, and torch sees none"
+            Reason.GPU_UNAVAILABLE, f"resources.train.gpu.count: {asked} asked for, and torch sees {seen}"
         )
     if arguments.training.precision == "fp8":
         check_fp8(torch.cuda.get_device_name(), torch.cuda.get_device_capability())

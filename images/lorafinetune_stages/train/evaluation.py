@@ -6,6 +6,7 @@ conversations are packed, and draws no random number, so that evaluating changes
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -13,7 +14,8 @@ import torch
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import restore_layers
 from lorafinetune_stages.train.packed_trainer import pack_nats
-from lorafinetune_stages.train.packing import IGNORED, Row, groups
+from lorafinetune_stages.train.packing import Row, groups, learned
+from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
@@ -22,32 +24,38 @@ Nats = Callable[[Any, Sequence[Row]], float]
 """Total over the learned tokens of some conversations."""
 
 
-def evaluate(model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan) -> float | None:
-    """Nats per learned token; None where `stopped` says so on the way, or nothing is learned."""
-    nats, tokens = 0.0, 0
+def evaluate(
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+) -> float | None:
+    """Nats per learned token; None where `stopped` says so on the way on any rank, or nothing is learned.
+    Ranks take turns at the groups of conversations that share a pass."""
+    nats, tokens, cut = 0.0, 0, False
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for group in groups(rows, plan.fit.pack_tokens):
-                if stopped():
-                    return None
-                if learned := sum(label != IGNORED for row in group for label in row["labels"][1:]):
-                    nats += _packed(model, group, plan) if plan.levers else _alone(model, group[0]) * learned
-                    tokens += learned
+            for group in islice(groups(rows, plan.fit.pack_tokens), peers.rank, None, peers.size):
+                if cut := stopped():
+                    break
+                if count := learned(group):
+                    nats += _packed(model, group, plan) if plan.levers else _alone(model, group[0]) * count
+                    tokens += count
     finally:
         model.train(was_training)
-    return nats / tokens if tokens else None
+    nats, all_tokens, cuts = peers.total([nats, tokens, cut])
+    return nats / all_tokens if all_tokens and not cuts else None
 
 
-def evaluate_last(model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan) -> float | None:
+def evaluate_last(
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+) -> float | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained in FP8. Compiling its layers anew would take longer than not to have them compiled."""
     if plan.levers is None or not plan.levers.fp8:
-        return evaluate(model, rows, stopped, plan)
+        return evaluate(model, rows, stopped, plan, peers)
     restore_layers(model.get_base_model())
     with torch.compiler.set_stance("force_eager"):
-        return evaluate(model, rows, stopped, plan)
+        return evaluate(model, rows, stopped, plan, peers)
 
 
 def _alone(model: Any, row: Row) -> float:
@@ -59,7 +67,7 @@ def _alone(model: Any, row: Row) -> float:
 def _packed(model: Any, rows: Sequence[Row], plan: Plan) -> float:
     """Total over the conversations of one pack."""
     assert plan.levers  # noqa: S101 - who calls this has looked
-    (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["packs"]
+    (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
     mixed = plan.levers.mixed

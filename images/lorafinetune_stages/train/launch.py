@@ -22,13 +22,16 @@ from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, choose
 from lorafinetune_stages.train.packed_trainer import packed
+from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
+from lorafinetune_stages.train.peers import ALONE, Peers, connect, part
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.workflows import connected
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Watch", "free_memory", "make_plan", "train"]
+__all__ = ["ALONE", "Watch", "connect", "free_memory", "make_plan", "part", "train"]
 
 
 def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], free_bytes: int) -> Plan:
@@ -66,13 +69,13 @@ def _packs(training: Training, config: Any) -> bool:
     return known
 
 
-def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop) -> None:
+def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop, peers: Peers) -> None:
     """Trains to the last step; the adapter lies in the configuration's `output_dir` then.
 
     Raises StageError for what a person can mend, and where the training was stopped.
     """
     try:
-        with _changes(config["stage"], plan):
+        with _changes(config["stage"], plan, peers), connected():
             run_exp(dict(config), callbacks=[watch])
     except Exception as problem:
         if watch.steps == 0:
@@ -80,10 +83,12 @@ def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop) -> No
         raise explain(problem, plan.fit.bytes) from problem
 
 
-def _changes(objective: str, plan: Plan) -> AbstractContextManager[None]:
+def _changes(objective: str, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     if plan.levers:
-        return packed(objective, plan.levers, plan.fit.pack_tokens)
+        return packed(objective, plan.levers, plan.fit.pack_tokens, peers)
+    if peers.size > 1:
+        return padded(objective, plan.fit.micro_batch, peers)
     return weighed_alike() if objective == "dpo" else nullcontext()
 
 

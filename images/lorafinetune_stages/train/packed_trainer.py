@@ -4,55 +4,33 @@ trainer. The rest of its run stays as it is.
 A test holds each name and signature that is relied on here.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
-from types import ModuleType
 from typing import Any, Final
 
 import torch
-from llamafactory.train.pt import workflow as texts
-from llamafactory.train.sft import workflow as answers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats
+from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
+from lorafinetune_stages.train.workflows import WORKFLOWS
 
-Batch = dict[str, Any]
 
-
-class _PackedSteps:
-    """For a trainer of transformers: takes an optimizer step pack by pack. What the trainer would ask the
-    device for in every step, it is told: the device never waits for the answer."""
-
-    model: Any
-    args: Any
-    state: Any
-    accelerator: Any
-    _prepare_inputs: Any
-
-    def __init__(self, levers: Levers, **arguments: Any) -> None:
-        super().__init__(**arguments)
+class _PackedSteps(SharedSteps):
+    def __init__(self, levers: Levers, peers: Peers, **arguments: Any) -> None:
+        super().__init__(peers, **arguments)
         self._levers = levers
-        self._trained = [each for each in self.model.parameters() if each.requires_grad]
         self.model.zero_grad = self._zero_grad
         self._each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
 
-    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        """Returns the loss per learned token of the step."""
-        if not model.training:
-            model.train()
-        total = torch.zeros((), device=self.args.device)
-        for pack in self._prepare_inputs(inputs)["packs"]:
-            with self.accelerator.autocast():
-                loss = pack_nats(model.get_base_model(), pack, self._levers, self._each)
-            loss = loss / max(inputs["learned"], 1)
-            self.accelerator.backward(loss)
-            total += loss.detach()
-        return total
+    def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
+        with self.accelerator.autocast():
+            return pack_nats(model.get_base_model(), inputs, self._levers, self._each) / learned
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Without a walk through all modules for the few parameters that have a gradient."""
@@ -63,39 +41,16 @@ class _PackedSteps:
         for parameter in self._trained:
             parameter.grad = None
 
-    def floating_point_ops(self, inputs: Batch) -> int:
-        return 0
 
-    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> None:
-        """Each batch brings its own."""
-
-    def _track_num_input_tokens(self, inputs: Batch) -> None:
-        self.state.num_input_tokens_seen += inputs["tokens"]
-
-
-class PackedTrainer(_PackedSteps, answers.CustomSeq2SeqTrainer):  # type: ignore[misc]  # LLaMA-Factory's
+class PackedTrainer(_PackedSteps, WORKFLOWS["sft"].own("CustomSeq2SeqTrainer")):  # type: ignore[misc]
     """Learns the answers of conversations."""
 
 
-class PackedTextTrainer(_PackedSteps, texts.CustomTrainer):  # type: ignore[misc]  # LLaMA-Factory's
+class PackedTextTrainer(_PackedSteps, WORKFLOWS["pt"].own("CustomTrainer")):  # type: ignore[misc]
     """Learns plain texts."""
 
 
-@dataclass(frozen=True)
-class Replaced:
-    """What a run of LLaMA-Factory has of its own: the module, names in it, and what takes their place."""
-
-    workflow: ModuleType
-    collator: str
-    trainer: str
-    packed: type
-
-
-REPLACED: Final = {
-    "sft": Replaced(answers, "SFTDataCollatorWith4DAttentionMask", "CustomSeq2SeqTrainer", PackedTrainer),
-    "pt": Replaced(texts, "DataCollatorForLanguageModeling", "CustomTrainer", PackedTextTrainer),
-}
-"""By the objective."""
+TRAINERS: Final = {"sft": PackedTrainer, "pt": PackedTextTrainer}
 
 
 def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLoss = chunk_loss) -> Tensor:
@@ -110,29 +65,20 @@ def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLos
     return cross_entropy(logits[pack["sources"]], pack["targets"], reduction="sum")
 
 
-@contextmanager
-def packed(objective: str, levers: Levers, limit: int) -> Iterator[None]:
+def packed(objective: str, levers: Levers, limit: int, peers: Peers) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory packs. limit: tokens in one pack."""
-    replaced = REPLACED[objective]
+    workflow = WORKFLOWS[objective]
+    load_model = workflow.own("load_model")
 
     def load(*arguments: Any, **others: Any) -> Any:
-        model = originals["load_model"](*arguments, **others)
+        model = load_model(*arguments, **others)
         apply(levers, model)
         return model
 
-    replacements = {
-        replaced.collator: lambda **_: Collator(limit, levers.multiple),
-        replaced.trainer: partial(replaced.packed, levers),
-        "load_model": load,
-    }
-    originals = {name: getattr(replaced.workflow, name) for name in replacements}
-    _set(replaced.workflow, replacements)
-    try:
-        yield
-    finally:
-        _set(replaced.workflow, originals)
-
-
-def _set(workflow: ModuleType, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(workflow, name, value)
+    return workflow.replaced(
+        {
+            workflow.collator: lambda **_: Collator(limit, levers.multiple, peers.rank, peers.size),
+            workflow.trainer: partial(TRAINERS[objective], levers, peers),
+            "load_model": load,
+        }
+    )

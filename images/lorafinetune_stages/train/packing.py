@@ -57,6 +57,23 @@ def pack(rows: Iterable[Row]) -> Pack:
     )
 
 
+def shares(rows: Sequence[Row], number: int) -> list[list[Row]]:
+    """The rows of a step, dealt out so that every share has about as many tokens: the longest first, each to
+    the share that has the fewest so far. A share keeps the order of its rows; one may be empty."""
+    dealt: list[list[int]] = [[] for _ in range(number)]
+    tokens = [0] * number
+    for place in sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"])):
+        least = tokens.index(min(tokens))
+        dealt[least].append(place)
+        tokens[least] += len(rows[place]["input_ids"])
+    return [[rows[place] for place in sorted(places)] for places in dealt]
+
+
+def learned(rows: Iterable[Row]) -> int:
+    """Tokens that are learned in the rows. A row's first token has no predecessor, so it is none of them."""
+    return sum(label != IGNORED for row in rows for label in row["labels"][1:])
+
+
 def groups(rows: Iterable[Row], limit: int) -> list[list[Row]]:
     """The rows in their order, as many together as have at most `limit` tokens, and at least one."""
     found: list[list[Row]] = []

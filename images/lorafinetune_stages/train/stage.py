@@ -2,11 +2,13 @@
 
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
@@ -27,12 +29,18 @@ from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
+from lorafinetune_stages.train.seat import Seat
 from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.team import Team
 
 if TYPE_CHECKING:
     from lorafinetune_stages.train.callback import Watch
+    from lorafinetune_stages.train.peers import Peers
 
 log = logging.getLogger(__name__)
+
+LAUNCH: Final = "lorafinetune_stages.train.launch"
+"""The module with everything heavy."""
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -41,40 +49,84 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
     Raises StageError(Preempted) after a checkpoint where it is asked to stop, and StageError for
     whatever a person can mend.
     """
+    meter = Meter(arguments.gpus)
+    if seat := Seat.taken():
+        return _train_in(seat, arguments, context, meter)
     if found := find_trained(arguments.key, context.store):
         return found.model_copy(update={"cache_hit": True})
-    meter = Meter(arguments.gpus)
     with Stop() as stop:
         inputs = find_inputs(arguments, context)
-        forbid_hubs()
-        os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")
-        device.claim(arguments)
-        launch = _fetch_and_import(arguments, context, inputs, stop)
-        return Attempt(arguments, context, inputs, launch, stop, meter).run()
+        if (ranks := device.ranks(arguments)) > 1:
+            return _train_as_team(ranks, arguments, context, inputs, stop)
+        _settle(arguments)
+        with ThreadPoolExecutor(1) as pool:
+            fetched = pool.submit(_fetch, arguments, context, inputs, stop.check_before_first_step)
+            launch = import_module(LAUNCH)
+            fetched.result()
+        return Attempt(arguments, context, inputs, launch, stop, meter, launch.ALONE).run()
 
 
-def _fetch_and_import(arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop) -> Any:
-    """Downloads the inputs while LLaMA-Factory is imported, which takes ten seconds and more.
+def _train_in(seat: Seat, arguments: TrainArguments, context: Context, meter: Meter) -> TrainResult:
+    """Trains as one rank of several."""
+    seat.fasten()
+    with Stop() as stop:
+        inputs = replace(find_inputs(arguments, context), workdir=seat.directory)
+        _settle(arguments, seat.rank)
+        launch = import_module(LAUNCH)
+        seat.wait()
+        peers = launch.connect(seat.rank, seat.ranks, Path(seat.meeting), arguments.gpus)
+        attempt = Attempt(arguments, context, inputs, launch, stop, meter, peers, smaller=seat.smaller)
+        result = attempt.run()
+        launch.part()
+        return result
 
-    Returns the module with everything heavy.
-    """
+
+def _train_as_team(
+    ranks: int, arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop
+) -> TrainResult:
+    """Has several ranks train. Where the memory of one does not do, all begin once more, with less of a step
+    in one pass."""
+    with Team(ranks, context.workdir) as team:
+
+        def check() -> None:
+            stop.check_before_first_step()
+            team.check()
+
+        _fetch(arguments, context, inputs, check)
+        context.progress.hand_over()
+        try:
+            return team.run(stop)
+        except StageError as problem:
+            if problem.reason is not Reason.CUDA_OUT_OF_MEMORY or stop.requested:
+                raise
+            log.warning("%s; once more with less in one pass", problem.message)
+    with Team(ranks, context.workdir, smaller=True) as team:
+        return team.run(stop)
+
+
+def _settle(arguments: TrainArguments, rank: int = 0) -> None:
+    """Before anything heavy is imported."""
+    forbid_hubs()
+    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")
+    device.claim(arguments, rank)
+
+
+def _fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Callable[[], None]) -> None:
+    """Downloads the inputs, while LLaMA-Factory is imported, which takes ten seconds and more. check: raises
+    where there is no need for them any more."""
     context.progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
 
     def advance(count: int) -> None:
-        stop.check_before_first_step()
+        check()
         context.progress.advance(count)
 
-    with ThreadPoolExecutor(1) as pool:
-        fetched = pool.submit(fetch_inputs, arguments, context, inputs, advance)
-        launch = import_module("lorafinetune_stages.train.launch")
-        fetched.result()
-    return launch
+    fetch_inputs(arguments, context, inputs, advance)
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One attempt at one training, with its inputs on the disk. launch: the module of that name.
-    plan: chosen by the device unless given."""
+    plan: chosen by the device unless given. smaller: with less in one pass than that."""
 
     arguments: TrainArguments
     context: Context
@@ -82,27 +134,32 @@ class Attempt:
     launch: Any
     stop: Stop
     meter: Meter
+    peers: "Peers"
     plan: Plan | None = None
+    smaller: bool = False
 
     def run(self) -> TrainResult:
+        """All ranks return what the leading one has made."""
         portable = config.portable(self.arguments.config, self.inputs.facts.template)
         resumed = self._newest()
         self.meter.before = _cost_so_far(resumed)
         plan, watch = self._train_within_memory(portable, resumed)
-        hardware = device.hardware(self.arguments.gpus)
-        facts = lineage(self.arguments, self.inputs, portable, plan, hardware, watch.resumes)
-        return self._finish(portable, {**facts, "attempt": self.fence.number}, watch)
+        made = self._finish(portable, plan, watch) if self.peers.leads else None
+        result = self.peers.follow(made)
+        assert result  # noqa: S101 - the leading rank has made it
+        return result
 
     def _train_within_memory(
         self, portable: dict[str, Any], resumed: Checkpoint | None
     ) -> "tuple[Plan, Watch]":
-        """Where the GPU's memory does not do, once more with less of a step in one pass."""
+        """Where the GPU's memory does not do, once more with less of a step in one pass. Of several ranks
+        the others wait for one that failed, so it ends, and all begin anew."""
         plan = self.plan or self._plan()
         try:
             return plan, self._train(portable, plan, resumed)
         except StageError as problem:
             less = smaller(plan.fit) if problem.reason is Reason.CUDA_OUT_OF_MEMORY else None
-            if less is None:
+            if less is None or self.peers.size > 1:
                 raise
             log.warning("%s; once more with less in one pass: %s", problem.message, less)
         plan = replace(plan, fit=less)
@@ -110,10 +167,11 @@ class Attempt:
         return plan, self._train(portable, plan, self._newest())
 
     def _plan(self) -> Plan:
-        free = device.free_bytes(self.arguments.gpus)
+        free = int(self.peers.least(device.free_bytes(self.arguments.gpus)))
         longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
         plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, longest, free)
-        return plan
+        less = smaller(plan.fit) if self.smaller else None
+        return replace(plan, fit=less) if less else plan
 
     def _train(self, portable: dict[str, Any], plan: Plan, resumed: Checkpoint | None) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
@@ -121,23 +179,25 @@ class Attempt:
             arguments,
             inputs.dataset_directory,
             plan,
-            self._checkpoints(),
+            self._checkpoints() if self.peers.leads else None,
             resumed,
             self.meter,
             self.stop,
             self.context.progress,
+            self.peers,
         )
         local = config.local(
             portable,
             plan,
-            arguments.gpus,
+            arguments,
+            self.peers.size,
             inputs.model_directory,
             inputs.dataset_directory,
             self.context.workdir / "output",
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        self.launch.train(local, plan, watch, self.stop)
+        self.launch.train(local, plan, watch, self.stop, self.peers)
         return watch
 
     @cached_property
@@ -145,15 +205,22 @@ class Attempt:
         return Fence(self.context.store, place("trainings", self.arguments.key))
 
     def _newest(self) -> Checkpoint | None:
-        return self._checkpoints().newest(self.context.workdir / "resume")
+        """One rank fetches it, and all see its files."""
+        root = self.context.workdir / "resume"
+        found = self._checkpoints().newest(root) if self.peers.leads else None
+        followed: Checkpoint | None = self.peers.follow(found)
+        return followed.seen_by(self.peers.rank, root) if followed else None
 
     def _checkpoints(self) -> Checkpoints:
         arguments = self.arguments
         where, keep = place("trainings", arguments.key), arguments.training.checkpoint.keep
         return Checkpoints(self.context.store, where, arguments.key, arguments.model, keep, self.fence)
 
-    def _finish(self, portable: dict[str, Any], facts: dict[str, Any], watch: "Watch") -> TrainResult:
+    def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
+        hardware = device.hardware(arguments.gpus, self.peers.size)
+        facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes)
+        facts["attempt"] = self.fence.number
         dataset = self.inputs.facts.dataset
         card = adapter_card(arguments.model, dataset, portable, arguments.training)
         trained = self.context.workdir / "output"

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
     GPU_UNAVAILABLE = "GpuUnavailable"
+    RANK_LOST = "RankLost"
     LOSS_DIVERGED = "LossDiverged"
     PREEMPTED = "Preempted"
     SUPERSEDED = "Superseded"
@@ -171,6 +172,12 @@ FACTS: Final = {
         "A GPU was asked for, but the stage sees none.",
         "Set `spec.resources.train.gpu.count: 0` to train on the CPU, or run where there is a GPU.",
         Retry.NEVER,
+    ),
+    Reason.RANK_LOST: Facts(
+        "A process of a training on several GPUs was killed, or does not answer the others.",
+        "The run goes on from its last checkpoint. If it comes back, see the log, and whether "
+        "`spec.resources.train.limits` leave enough memory.",
+        Retry.BACKOFF,
     ),
     Reason.LOSS_DIVERGED: Facts(
         "The loss became infinite or not a number.",

@@ -102,7 +102,7 @@ def train_packed(case: Case, cut: Cut, model: Any, levers: Levers) -> None:
     rows = [{name: row.tolist() for name, row in rows.items()} for rows in random_rows(case, 1)]
     batch = Collator(cut.tokens, levers.multiple)(rows)
     for _ in range(STEPS):
-        for pack in batch["packs"]:
+        for pack in batch["passes"]:
             given = {name: value.cuda() if torch.is_tensor(value) else value for name, value in pack.items()}
             with torch.autocast("cuda", case.dtype, enabled=case.dtype != torch.float32):
                 nats = pack_nats(model.get_base_model(), given, levers, each)

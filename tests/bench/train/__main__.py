@@ -1,4 +1,4 @@
-"""Trainings of a model of the shape of GLM-4-9B on one GPU: `python -m bench.train --data FILE`.
+"""Trainings of a model of the shape of GLM-4-9B on one GPU, or on two (`--gpus 2`): `python -m bench.train`.
 
 Each case is a training by the stage itself, in a process of its own; the rows are written after each, and
 after `--seconds` no other is begun.
@@ -20,16 +20,24 @@ from typing import Final
 from bench.results import Row, write_results
 from bench.train import cases as cases_of
 from bench.train.card import agreement, gradient_error, sustained_flops
+from bench.train.cases import Case
 from bench.train.site import NINE_BILLION, TINY, Site, make
+from lorafinetune_stages.train.device import VISIBLE_GPUS
 
 DATA: Final = Path(__file__).parents[3] / "samples" / "data" / "emollm" / "aiwei.json"
 TOLD: Final = "fast paths"
 TOLD_OF_A_FAILURE: Final = 25
+ENDING_SECONDS: Final = 60
+
+Team = list[subprocess.Popen[str]]
+"""The workers of one case."""
 
 
 def main(arguments: Sequence[str]) -> None:
     options = _options(arguments)
-    gpus, cases = (0, cases_of.TINY) if options.tiny else (1, cases_of.CASES)
+    gpus = 0 if options.tiny else 1
+    table = "TINY" if options.tiny else "SEVERAL" if options.gpus > 1 else "CASES"
+    cases: Sequence[Case] = getattr(cases_of, table)
     deadline = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         site = make(Path(folder), TINY if options.tiny else NINE_BILLION, options.data, gpus)
@@ -40,21 +48,20 @@ def main(arguments: Sequence[str]) -> None:
         rows: list[Row] = []
         _give_back_memory()
         numbers = options.only or range(len(cases))
-        workers = [_start(site, number) for number in numbers[:1]]
+        teams = [start(site, table, number) for number in numbers[:1]]
         for position, number in enumerate(numbers):
-            worker = workers[position]
-            workers += [_start(site, later) for later in numbers[position + 1 :][:1]]
-            row = _finish(worker, sustained, deadline - time.monotonic())
+            teams += [start(site, table, later) for later in numbers[position + 1 :][:1]]
+            row = finish(teams[position], sustained, deadline - time.monotonic())
             rows.append(row or {"settings": f"{cases[number].name}: not finished"})
             _say(_told(site.root, number, None if row else TOLD_OF_A_FAILURE))
             if options.tiny:
                 _say(json.dumps(row))
             else:
-                _write([*rows, card], options.copy)
+                _write(options.gpus, [*rows, card], options.copy)
             _say(f"{deadline - time.monotonic():.0f} s are left")
             if deadline < time.monotonic():
                 break
-        for worker in workers:
+        for worker in (worker for team in teams for worker in team):
             worker.kill()
 
 
@@ -64,6 +71,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="where there are 25 GB")
     parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of cases")
+    parser.add_argument("--gpus", type=int, choices=(1, 2), default=1, help="2: two cards against one")
     parser.add_argument("--tiny", action="store_true", help="on the CPU, to see that it works")
     parser.add_argument("--copy", type=Path, help="directory for a copy of the results")
     return parser.parse_args(arguments)
@@ -87,32 +95,51 @@ def _told(site: Path, number: int, last: int | None) -> str:
     return "\n".join(lines[-last:] if last else [line for line in lines if TOLD in line])
 
 
-def _start(site: Site, number: int) -> subprocess.Popen[str]:
-    """A worker, importing while the one before it trains."""
-    with _log(site.root, number).open("w") as log:
+def start(site: Site, table: str, number: int) -> Team:
+    """The workers of a case, one a rank, importing while those before them train."""
+    ranks = range(getattr(cases_of, table)[number].ranks)
+    return [_worker(site, table, number, rank) for rank in ranks]
+
+
+def _worker(site: Site, table: str, number: int, rank: int) -> subprocess.Popen[str]:
+    cards = os.environ.get(VISIBLE_GPUS, "0,1").split(",")
+    own = {
+        VISIBLE_GPUS: cards[rank] if site.gpus else "",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    }
+    given = (site.root, site.gpus, table, number, rank)
+    with _log(site.root, number).open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "bench.train.worker", str(site.root), str(site.gpus), str(number)],
-            env=os.environ | {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+            [sys.executable, "-m", "bench.train.worker", *map(str, given)],
+            env=os.environ | own,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=log if rank else subprocess.PIPE,
             stderr=log,
             text=True,
         )
 
 
-def _finish(worker: subprocess.Popen[str], sustained: float, seconds: float) -> Row | None:
-    """Its row; None where it failed or did not end in time."""
+def finish(team: Team, sustained: float, seconds: float) -> Row | None:
+    """The row of the first rank; None where one failed or did not end in time."""
     try:
-        output, _ = worker.communicate(f"{sustained}\n", timeout=max(seconds, 1))
-    except subprocess.TimeoutExpired:
-        worker.kill()
+        for worker in team[1:]:
+            assert worker.stdin
+            worker.stdin.write(f"{sustained}\n")
+            worker.stdin.flush()
+        output, _ = team[0].communicate(f"{sustained}\n", timeout=max(seconds, 1))
+        for worker in team[1:]:
+            worker.wait(timeout=ENDING_SECONDS)
+    except (subprocess.TimeoutExpired, BrokenPipeError):
+        for worker in team:
+            worker.kill()
         return None
-    row: Row | None = json.loads(output.splitlines()[-1]) if worker.returncode == 0 else None
+    failed = any(worker.returncode for worker in team)
+    row: Row | None = None if failed else json.loads(output.splitlines()[-1])
     return row
 
 
-def _write(rows: Sequence[Row], copy: Path | None) -> None:
-    path = write_results("train", rows)
+def _write(gpus: int, rows: Sequence[Row], copy: Path | None) -> None:
+    path = write_results("train", rows) if gpus == 1 else write_results("train_gpus", rows)
     if copy:
         shutil.copy(path, copy)
 

@@ -123,7 +123,7 @@ def gradient_error(gpus: int) -> float:
         wanted = torch.autograd.grad(torch.stack(alone).sum(), parameters)
         levers = choose(64, "bf16", "lora", gpus)
         apply(levers, model)
-        (pack,) = Collator(10_000, levers.multiple)(rows)["packs"]
+        (pack,) = Collator(10_000, levers.multiple)(rows)["passes"]
         moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
         got = torch.autograd.grad(pack_nats(base, moved, levers), parameters)
     return error(*(torch.cat([part.flatten() for part in parts]) for parts in (got, wanted)))

@@ -15,12 +15,13 @@ MANY: Final = 8192
 @dataclass(frozen=True)
 class Case:
     """name: what a reader of the table sees. steps: in all, of which the first half is not counted.
-    training: fields of the spec over the usual ones. plan: absent where the stage chooses.
-    extra: arguments of LLaMA-Factory."""
+    ranks: processes that share a step, one a GPU. training: fields of the spec over the usual ones.
+    plan: absent where the stage chooses. extra: arguments of LLaMA-Factory."""
 
     name: str
     steps: int = 32
     batch_size: int = 8
+    ranks: int = 1
     training: Mapping[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -71,7 +72,18 @@ CASES: Final = (
     ),
     Case("auto, AdamW unfused", steps=20, extra={"optim": "adamw_torch"}),
 )
+SEVERAL: Final = (
+    Case("1 GPU, 22 conversations a step", batch_size=22, steps=24),
+    Case("2 GPUs, 44 conversations a step", batch_size=44, steps=24, ranks=2),
+    Case("2 GPUs, 22 conversations a step", batch_size=22, steps=24, ranks=2),
+    Case("1 GPU, 8 conversations a step", steps=32),
+    Case("2 GPUs, 16 conversations a step", batch_size=16, steps=32, ranks=2),
+    Case("2 GPUs, 8 conversations a step", steps=32, ranks=2),
+    Case("1 GPU, 44 conversations a step", batch_size=44, steps=16),
+)
+"""Two cards against one: with as much for each of them, and with the same for both."""
 TINY: Final = (
     Case("auto", steps=4),
+    Case("auto, 2 ranks", steps=4, ranks=2),
     Case("1 × 2 padded", steps=4, training=PADDED, plan=Plan(Fit(2, 4, False))),
 )

@@ -62,11 +62,11 @@ class Watching(Reporter):
         super().update(**changes)
 
 
-def run(case: Case, site: Site, sustained_flops: float) -> Row:
-    """Trains, and returns the row of the table."""
+def run(case: Case, site: Site, sustained_flops: float, rank: int = 0) -> Row:
+    """Trains, and returns the row of the table. rank: of this process, which sees no card but its own."""
     fields = {**USUAL, "maxSteps": case.steps, "batchSize": case.batch_size, **case.training}
     fields["checkpoint"] = {"every": case.warm_up, "keep": 1}
-    arguments = site.arguments(case.name, fields, case.extra)
+    arguments = site.arguments(case.name, fields, case.extra, case.ranks)
     seen = Watched()
     with tempfile.TemporaryDirectory(dir=site.root) as folder, Stop() as stop:
         scratch = Path(folder)
@@ -75,8 +75,13 @@ def run(case: Case, site: Site, sustained_flops: float) -> Row:
         from lorafinetune_stages.train import launch
 
         logging.getLogger("lorafinetune_stages").setLevel(logging.INFO)
-        attempt = Attempt(arguments, context, site.inputs(scratch), launch, stop, Meter(site.gpus), case.plan)
-        attempt.run()
+        peers = launch.ALONE
+        if case.ranks > 1:
+            peers = launch.connect(rank, case.ranks, site.root / arguments.key, site.gpus)
+        inputs, meter = site.inputs(scratch), Meter(arguments.gpus)
+        Attempt(arguments, context, inputs, launch, stop, meter, peers, case.plan).run()
+        if case.ranks > 1:
+            launch.part()
     _note(stand_in(site.root).root / place("trainings", arguments.key) / "metrics.jsonl", seen)
     return row(case, site, seen, sustained_flops)
 
@@ -96,8 +101,8 @@ def row(case: Case, site: Site, seen: Watched, sustained_flops: float) -> Row:
         "tokens/s": round(rate),
         "step ms": round(1000 * median(steps)),
         "TFLOP/s": round(flops / 1e12, 1),
-        "% of sustained": round(100 * flops / sustained_flops, 1),
-        "% of 989": round(100 * flops / NOMINAL_FLOPS, 1),
+        "% of sustained": round(100 * flops / sustained_flops / case.ranks, 1),
+        "% of 989": round(100 * flops / NOMINAL_FLOPS / case.ranks, 1),
         "peak GB": peak_gb(site.gpus),
         "load s": round(seen.began["training"] - seen.began["loading the model"], 1),
         "first step s": round(seen.steps[0] - seen.began["training"], 1),

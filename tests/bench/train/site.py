@@ -55,7 +55,7 @@ SIZE: Final = "size.json"
 
 @dataclass(frozen=True)
 class Site:
-    """A directory with everything. gpus: 0 for the CPU."""
+    """A directory with everything. gpus: of a rank; 0 for the CPU."""
 
     root: Path
     gpus: int
@@ -70,7 +70,9 @@ class Site:
         sizes: dict[str, int] = json.loads((self.root / SIZE).read_text())
         return sizes
 
-    def arguments(self, name: str, fields: Mapping[str, Any], extra: Mapping[str, Any]) -> TrainArguments:
+    def arguments(
+        self, name: str, fields: Mapping[str, Any], extra: Mapping[str, Any], ranks: int
+    ) -> TrainArguments:
         """name: of the training. fields: of `training`. extra: arguments of LLaMA-Factory."""
         base = ModelStatus(
             source=MODEL,
@@ -79,7 +81,7 @@ class Site:
             bytes=sum(path.stat().st_size for path in self.model.glob("*.safetensors")),
         )
         made = train_arguments(stand_in(self.root), base, fields)
-        changes = {"key": keys.digest(name), "gpus": self.gpus, "config": {**made.config, **extra}}
+        changes = {"key": keys.digest(name), "gpus": self.gpus * ranks, "config": {**made.config, **extra}}
         return made.model_copy(update=changes)
 
     def inputs(self, scratch: Path) -> Inputs:

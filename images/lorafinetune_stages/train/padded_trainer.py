@@ -1,0 +1,81 @@
+"""Padded conversations on several ranks, for what can't be packed. One rank alone trains on them by
+LLaMA-Factory as it is; its own way to several would repeat rows, and weigh those of a short pass more.
+
+A test holds each name and signature that is relied on here.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from torch import Tensor
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.train.packing import IGNORED, Row, shares
+from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
+from lorafinetune_stages.train.workflows import WORKFLOWS
+
+
+class _PaddedSteps(SharedSteps):
+    compute_loss: Any
+    compute_loss_func: Any
+    model_accepts_loss_kwargs: bool
+
+    def __init__(self, peers: Peers, **arguments: Any) -> None:
+        super().__init__(peers, **arguments)
+        if self.compute_loss_func is None and not self.model_accepts_loss_kwargs:
+            raise StageError(
+                Reason.CONFIG_INVALID,
+                "resources.train.gpu.count: the model can't be told how many tokens other GPUs learn",
+                "Set `spec.resources.train.gpu.count: 1`.",
+            )
+
+    def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
+        loss: Tensor = self.compute_loss(model, inputs, num_items_in_batch=learned)
+        return loss
+
+
+class PaddedTrainer(_PaddedSteps, WORKFLOWS["sft"].own("CustomSeq2SeqTrainer")):  # type: ignore[misc]
+    """Learns the answers of conversations."""
+
+
+class PaddedTextTrainer(_PaddedSteps, WORKFLOWS["pt"].own("CustomTrainer")):  # type: ignore[misc]
+    """Learns plain texts."""
+
+
+TRAINERS: Final = {"sft": PaddedTrainer, "pt": PaddedTextTrainer}
+
+
+@dataclass(frozen=True)
+class PaddedCollator:
+    """Makes of the rows of an optimizer step what a rank's step takes. pad: LLaMA-Factory's own collator.
+    rows: in one pass."""
+
+    pad: Callable[[Sequence[Row]], Any]
+    rows: int
+    peers: Peers
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        share = shares(rows, self.peers.size)[self.peers.rank]
+        starts = range(0, len(share), self.rows)
+        return {
+            "passes": [self.pad(share[start : start + self.rows]) for start in starts],
+            "learned": sum(label != IGNORED for row in rows for label in row["labels"]),
+            "tokens": sum(len(row["input_ids"]) for row in rows),
+        }
+
+
+def padded(objective: str, rows: int, peers: Peers) -> AbstractContextManager[None]:
+    """While this is entered, LLaMA-Factory pads on several ranks. rows: in one pass."""
+    workflow = WORKFLOWS[objective]
+    collator = workflow.own(workflow.collator)
+    return workflow.replaced(
+        {
+            workflow.collator: lambda **given: PaddedCollator(collator(**given), rows, peers),
+            workflow.trainer: partial(TRAINERS[objective], peers),
+        }
+    )

@@ -1,0 +1,137 @@
+"""The ranks of one training, as each of them sees the others.
+
+Every rank goes through the same steps with the same rows, computes its share of each, and the gradients are
+added up over the ranks. So nothing is averaged or repeated: the sum is what one rank would have computed. The
+libraries know nothing of it: to them each rank is a training on one device.
+
+What ranks agree on goes by the processor, so that a device never waits for it.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+
+T = TypeVar("T")
+
+PATIENCE: Final = timedelta(minutes=30)
+"""How long a rank waits for another, which may be saving a checkpoint."""
+LOOPBACK: Final = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+"""Ranks are in one pod, and its network is none of their business."""
+
+
+@dataclass(frozen=True)
+class Peers:
+    """rank: of this process among `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one rank that writes."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank."""
+        return self.total([flag])[0] > 0
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """Of each number, the sum over the ranks."""
+        return self._agree(numbers, dist.ReduceOp.SUM)
+
+    def least(self, number: float) -> float:
+        return self._agree([number], dist.ReduceOp.MIN)[0]
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        with _answering():
+            dist.all_gather_object(found, value)
+        return found
+
+    def follow(self, value: T) -> T:
+        """The value of the rank that leads."""
+        return self.gather(value)[0]
+
+    def align(self, parameters: Sequence[Tensor]) -> None:
+        """Gives the parameters that are trained the values of the rank that leads."""
+        if self.size == 1:
+            return
+        with _answering(), torch.no_grad():
+            for parameter in parameters:
+                dist.broadcast(parameter, 0)
+
+    def add_up(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
+        """Makes of each gradient the sum over the ranks, and returns that of the losses. A rank without a
+        share of a step has no gradients."""
+        if self.size == 1:
+            return loss
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+        flat = torch.cat([each.flatten() for each in (*gradients, loss)])
+        with _answering():
+            dist.all_reduce(flat)
+        *summed, total = torch.split(flat, [*(each.numel() for each in parameters), 1])
+        for parameter, part in zip(parameters, summed, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return total[0]
+
+    def _agree(self, numbers: Sequence[float], how: Any) -> list[float]:
+        if self.size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)
+        with _answering():
+            dist.all_reduce(values, how)
+        found: list[float] = values.tolist()
+        return found
+
+
+ALONE: Final = Peers()
+
+
+def connect(rank: int, size: int, meeting: Path, gpus: int) -> Peers:
+    """Waits for all ranks. meeting: a file that is not there yet, the same for all. gpus: 0 for the CPU."""
+    for name, value in LOOPBACK.items():
+        os.environ.setdefault(name, value)
+    # It would advise to leave the work to torch's own launcher.
+    logging.getLogger("transformers.training_args").setLevel(logging.ERROR)
+    with _answering():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if gpus else "gloo",
+            store=dist.FileStore(str(meeting), size),  # type: ignore[attr-defined]  # torch does not say so
+            rank=rank,
+            world_size=size,
+            timeout=PATIENCE,
+        )
+        if gpus:  # NCCL takes its memory now, before it is asked how much there is
+            dist.all_reduce(torch.zeros(1, device="cuda"))
+            torch.cuda.synchronize()
+    return Peers(rank, size)
+
+
+def part() -> None:
+    """The ranks have no more to say to each other."""
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """What the libraries say of a rank that does not answer is a word of theirs, not of a bug."""
+    try:
+        yield
+    except RuntimeError as problem:
+        said = f"another rank of the training does not answer: {problem}"[:300]
+        raise StageError(Reason.RANK_LOST, said) from problem

@@ -1,0 +1,167 @@
+"""Several ranks of one training, started and watched by the stage: its own program again, once for each GPU.
+
+torchrun is not used: asked to stop, it gives its processes 30 seconds and kills them then, checkpoint or not;
+and they are in sessions of their own, so that they outlive a stage that is killed.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import (
+    MESSAGE_VARIABLE,
+    PROGRESS_URL_VARIABLE,
+    PROGRESS_VARIABLE,
+    WORKDIR_VARIABLE,
+)
+from lorafinetune.contract.outcome import ExitCode, StageError, TrainResult, decode_message
+from lorafinetune_stages.train.seat import GO, SEAT_VARIABLE, Seat
+from lorafinetune_stages.train.stopping import Stop
+
+log = logging.getLogger(__name__)
+
+THREADS: Final = "OMP_NUM_THREADS"
+PROGRESS: Final = (PROGRESS_VARIABLE, PROGRESS_URL_VARIABLE)
+LAST_WORDS_SECONDS: Final = 15.0
+"""For the other ranks, after one has failed: to notice, and to say what they know."""
+PERIOD_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """A process, and where it leaves its termination message."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    message: Path
+
+    @property
+    def code(self) -> int | None:
+        return self.process.poll()
+
+    @property
+    def failed(self) -> bool:
+        return self.code not in (None, ExitCode.DONE)
+
+    def outcome(self) -> TrainResult | StageError | None:
+        """What it left; None where it ended without a word."""
+        text = self.message.read_text() if self.message.is_file() else ""
+        found = decode_message("train", text)
+        return found if isinstance(found, TrainResult | StageError) else None
+
+
+class Team:
+    """The ranks of one attempt, while this is entered. workdir: scratch that all share."""
+
+    def __init__(self, ranks: int, workdir: Path, smaller: bool = False) -> None:
+        self._folder = workdir / ("smaller" if smaller else "ranks")
+        self._folder.mkdir()
+        self._seats = [
+            Seat(
+                rank=rank,
+                ranks=ranks,
+                inputs=str(workdir),
+                meeting=str(self._folder / "meeting"),
+                smaller=smaller,
+            )
+            for rank in range(ranks)
+        ]
+        self._ranks: list[_Rank] = []
+
+    def __enter__(self) -> "Team":
+        self._ranks = [self._start(seat) for seat in self._seats]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._signal(signal.SIGKILL)
+        for rank in self._ranks:
+            rank.process.communicate()
+
+    def check(self) -> None:
+        """Raises StageError where a rank has failed."""
+        if any(rank.failed for rank in self._ranks):
+            raise self._failure()
+
+    def run(self, stop: Stop) -> TrainResult:
+        """Has the ranks train, and returns what they made. Raises StageError with why they did not."""
+        stop.defer()
+        for rank in self._ranks:
+            self._go(rank)
+        self._wait(stop)
+        results = [rank.outcome() for rank in self._ranks if rank.code == ExitCode.DONE]
+        if len(results) == len(self._ranks) and isinstance(results[0], TrainResult):
+            return results[0]
+        raise self._failure()
+
+    def _start(self, seat: Seat) -> _Rank:
+        message = self._folder / f"message-{seat.rank}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lorafinetune_stages", "train"],
+            env=dict(_environment(os.environ, seat, message)),
+            stdin=subprocess.PIPE,
+            stdout=None if seat.rank == 0 else subprocess.DEVNULL,  # the trainer prints every step there
+        )
+        return _Rank(seat.rank, process, message)
+
+    def _go(self, rank: _Rank) -> None:
+        assert rank.process.stdin  # noqa: S101 - it is a pipe
+        try:
+            rank.process.stdin.write(GO)
+            rank.process.stdin.flush()
+        except BrokenPipeError:
+            log.warning("rank %d has ended before it was told to go", rank.number)
+
+    def _wait(self, stop: Stop) -> None:
+        """Until all have ended; those that are left of a team that failed are ended."""
+        told, until = False, float("inf")
+        while any(rank.code is None for rank in self._ranks) and time.monotonic() < until:
+            if stop.requested and not told:
+                told = True
+                self._signal(signal.SIGTERM)
+            codes = {rank.code for rank in self._ranks} - {None, ExitCode.DONE, ExitCode.STOPPED}
+            if codes and until == float("inf"):
+                until = time.monotonic() + LAST_WORDS_SECONDS
+            time.sleep(PERIOD_SECONDS)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for rank in self._ranks:
+            if rank.code is None:
+                rank.process.send_signal(number)
+
+    def _failure(self) -> StageError:
+        """Of all that the ranks say the cause, which is not that others are gone."""
+        ended = [rank for rank in self._ranks if rank.failed]
+        said = [found for rank in ended if isinstance(found := rank.outcome(), StageError)]
+        causes = [error for error in said if error.reason is not Reason.RANK_LOST]
+        wordless = [self._without_a_word(rank) for rank in ended if rank.outcome() is None]
+        return [*causes, *wordless, *said][0]
+
+    def _without_a_word(self, rank: _Rank) -> StageError:
+        code = rank.code or 0
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return StageError(
+            Reason.RANK_LOST,
+            f"rank {rank.number} of {len(self._ranks)} was ended {how}, and left no message",
+        )
+
+
+def _environment(given: Mapping[str, str], seat: Seat, message: Path) -> Iterator[tuple[str, str]]:
+    """Of a rank: the stage's own, where only the first reports progress, and all share the processors."""
+    hidden = PROGRESS if seat.rank else ()
+    yield from ((name, value) for name, value in given.items() if name not in hidden)
+    threads = int(given.get(THREADS) or len(os.sched_getaffinity(0)))
+    yield THREADS, str(max(1, threads // seat.ranks))
+    yield MESSAGE_VARIABLE, str(message)
+    yield WORKDIR_VARIABLE, seat.inputs
+    yield SEAT_VARIABLE, seat.model_dump_json(by_alias=True)
