@@ -12,6 +12,7 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.crd import schema
 
 DATA = {"source": "s3://data/rows.json", "connection": "store"}
+PAIRS: dict[str, Any] = {"training": {"objective": "dpo"}, "datasets": [DATA | {"format": "preference"}]}
 HUB = {"to": "hf://owner/tuned", "connection": "nobody"}
 
 FORMAT_OF_ANOTHER_OBJECTIVE = (
@@ -55,11 +56,17 @@ RULES: dict[str, Case] = {
         "spec.export.publish",
         "publish needs merged",
     ),
-    "a training has one GPU at most": (
-        {"resources": {"train": {"gpu": {"count": 0}}}},
-        {"resources": {"train": {"gpu": {"count": 2}}}},
+    "GPUs share the rows of a step": (
+        {"resources": {"train": {"gpu": {"count": 4}}}},
+        {"resources": {"train": {"gpu": {"count": 3}}}},
         "spec.resources.train.gpu.count",
-        "training on several GPUs is not supported yet: set it to 1",
+        "must divide training.batchSize, the rows of a step, which GPUs share: change one of the two",
+    ),
+    "pairs are trained on by one GPU": (
+        PAIRS | {"resources": {"train": {"gpu": {"count": 1}}}},
+        PAIRS | {"resources": {"train": {"gpu": {"count": 2}}}},
+        "spec.resources.train.gpu.count",
+        "objective: dpo trains on one GPU: set it to 1",
     ),
     "a model's place is what it says": (
         {"model": {"source": "s3://models/..a/.b."}},
@@ -176,8 +183,8 @@ RULES: dict[str, Case] = {
         "groupBy does not go with objective: pt, whose texts have no prompt",
     ),
     "pairs are for dpo": (
-        {"training": {"objective": "dpo"}, "datasets": [DATA | {"format": "preference"}]},
-        {"datasets": [DATA | {"format": "preference"}]},
+        PAIRS,
+        {"datasets": PAIRS["datasets"]},
         "spec.datasets",
         FORMAT_OF_ANOTHER_OBJECTIVE,
     ),

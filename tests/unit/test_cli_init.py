@@ -50,6 +50,13 @@ def test_what_is_asked_for_a_cluster_is_one_that_a_cluster_takes(here: Path, lor
     assert spec.resources.train.gpu.count == 0
 
 
+def test_a_step_is_one_that_the_gpus_can_share(here: Path, lorafinetune: Command) -> None:
+    options = ("--model", "Qwen/Qwen3-0.6B", "--data", "s3://data/rows.jsonl", "--gpus", "3", "--to", "f")
+    assert lorafinetune("init", *options)[0] == 0
+    spec = read_resource(here / "f").spec
+    assert (spec.resources.train.gpu.count, spec.training.batch_size) == (3, 9)
+
+
 def test_where_nobody_can_be_asked_the_option_is_named(lorafinetune: Command) -> None:
     assert lorafinetune("init", "--data", "x")[2] == (
         "ConfigInvalid: the base model (OWNER/NAME, a URI or a directory) is missing. Give --model.\n"

@@ -318,9 +318,16 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="a publish target outside of its prefix",
         ),
         pytest.param(
-            {"resources": {"train": {"gpu": {"count": 2}}}},
-            "spec.resources.train.gpu.count: training on several GPUs is not supported yet: set it to 1",
-            id="more than one GPU",
+            {"resources": {"train": {"gpu": {"count": 3}}}},
+            "spec.resources.train.gpu.count: must divide training.batchSize, the rows of a step, which GPUs "
+            "share: change one of the two",
+            id="GPUs that can't share a step",
+        ),
+        pytest.param(
+            {"training": {"batchSize": 2}, "resources": {"train": {"gpu": {"count": 4}}}},
+            "spec.resources.train.gpu.count: must divide training.batchSize, the rows of a step, which GPUs "
+            "share: change one of the two",
+            id="more GPUs than rows in a step",
         ),
     ],
 )

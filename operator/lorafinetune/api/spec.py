@@ -381,7 +381,8 @@ class Training(Model):
     """`exact`: a row that equals an earlier one of any dataset, after cleaning, is left out. Absent: equal
     rows are counted, and kept."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
-    """Conversations, pairs or rows of text in one optimizer step, over all GPUs."""
+    """Conversations, pairs or rows of text in one optimizer step, over all GPUs: a multiple of their
+    number."""
     packing: Literal["auto", "none"] = "auto"
     """How the conversations of a step share the passes over the model. `auto` puts them one after
     another without padding, and none sees another: the same order and the same loss. `none` pads them.
@@ -476,12 +477,10 @@ class StageResources(Model):
 class Gpu(Model):
     """GPUs of the training."""
 
-    rules: ClassVar = (
-        Rule("self.count <= 1", "training on several GPUs is not supported yet: set it to 1", ".count"),
-    )
-
     count: Annotated[int, Field(ge=0, le=1024)] = 1
-    """Number of GPUs: 1, or 0 to train on the CPU. More come in a later version."""
+    """Number of GPUs of one node, which share every step; 0 trains on the CPU. It must divide
+    `training.batchSize`, and changes no result but for the order in which floats are added and what dropout
+    drops."""
     resource_name: ResourceName = "nvidia.com/gpu"
     """Name of the extended resource."""
     memory: Quantity | None = None
@@ -613,6 +612,17 @@ class LoRAFineTuneSpec(Model):
             "self.datasets.exists(d, has(d.name) && d.name == self.training.evaluation.dataset)",
             "names no dataset of spec.datasets",
             ".training.evaluation.dataset",
+        ),
+        Rule(
+            "self.resources.train.gpu.count <= 1 || "
+            "self.training.batchSize % self.resources.train.gpu.count == 0",
+            "must divide training.batchSize, the rows of a step, which GPUs share: change one of the two",
+            ".resources.train.gpu.count",
+        ),
+        Rule(
+            "self.resources.train.gpu.count <= 1 || self.training.objective != 'dpo'",
+            "objective: dpo trains on one GPU: set it to 1",
+            ".resources.train.gpu.count",
         ),
     )
 

@@ -23,6 +23,7 @@ HUBS: Final = ("hf", "modelscope")
 STORE: Final = "store"
 HUB: Final = "hub"
 LONGEST_NAME: Final = 40
+BATCH_SIZE: Final = 8
 
 HEADER: Final = """\
 # lorafinetune validate {file}    what is wrong with it, with line and field
@@ -91,7 +92,7 @@ def document(wishes: Wishes) -> dict[str, Any]:
             "epochs": "3",
             "learningRate": "1e-4",
             "warmupRatio": "0.1",
-            "batchSize": 8,
+            "batchSize": _batch_size(wishes.gpus),
             "cutoffLength": 2048,
             "evaluation": {"fraction": "0.1", "everySteps": 50},
         },
@@ -101,6 +102,11 @@ def document(wishes: Wishes) -> dict[str, Any]:
     }
     metadata = {"name": name} | ({"namespace": wishes.namespace} if wishes.namespace else {})
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+def _batch_size(gpus: int) -> int:
+    """The usual, or the next that GPUs can share."""
+    return -(-BATCH_SIZE // max(gpus, 1)) * max(gpus, 1)
 
 
 def model_source(given: str) -> str:

@@ -55,7 +55,7 @@ def init(
     endpoint: Annotated[str, typer.Option(help="Address of the S3 server; AWS by default.")] = "",
     secret: Annotated[str, typer.Option(help="Secret with the credentials of the store.")] = "",
     token_secret: Annotated[str, typer.Option(help="Secret with the hub's token.")] = "",
-    gpus: Annotated[int, typer.Option(min=0, max=1, help="Number of GPUs; 0 trains on the CPU.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, max=1024, help="Number of GPUs; 0 trains on the CPU.")] = 1,
     to: Annotated[str, typer.Option(help="File to write; NAME.yaml by default, - for standard output.")] = "",
 ) -> None:
     """Write a good YAML from a model and a dataset.

@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         gpu(memory="24GB"),
         "spec.resources.train.gpu.memory: must be",
     ),
-    "more cards than are supported": (gpu(count=4), "training on several GPUs is not supported yet"),
+    "more cards than a step has rows": (gpu(count=16), "spec.resources.train.gpu.count: must divide"),
     # choices that do not exist
     "another precision": (training(precision="int8"), "spec.training.precision: must be one of"),
     "another scheduler": (training(scheduler="polynomial"), "spec.training.scheduler: must be one of"),
