@@ -13,13 +13,31 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune_stages.train.device import CPU_RANKS_VARIABLE
 from stages.test_train_processes import Stage, is_at
-from stages.train_builders import World, random_texts, world
+from stages.train_builders import World, random_rows, random_texts, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
 EXACT: Mapping[str, Any] = {"lora": {"rank": 4, "alpha": 8, "dropout": "0"}, "precision": "fp32"}
 EVALUATION = {"fraction": "0.2", "everySteps": 2}
 STEPS = 24
+SHORT_OF_MEMORY = """
+import sys
+
+if "lorafinetune_stages" in sys.orig_argv:
+    import torch
+
+    from lorafinetune_stages.train import fit, packed_trainer
+
+    through = packed_trainer.pack_nats
+
+    def pack_nats(base, pack, *others):
+        if pack["input_ids"].shape[1] > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return through(base, pack, *others)
+
+    fit.CPU_PACK_TOKENS, packed_trainer.pack_nats = 40, pack_nats
+"""
+"""What every Python begins with that finds it. It stands in for a GPU: torch's own error for a large pack."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +167,16 @@ def test_gpus_that_are_not_there_are_counted(tmp_path: Path, monkeypatch: pytest
     with Stage(asked, tmp_path / "stage") as stage:
         assert stage.end() == ExitCode.BAD_INPUT
         assert stage.error().message == "resources.train.gpu.count: 2 GPUs are asked for, and torch sees none"
+
+
+def test_ranks_whose_memory_does_not_do_all_begin_again_with_half_of_a_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    made = world(tmp_path / "world", rows=random_rows(10, longest=20), held_out=random_rows(3, longest=20))
+    with Stage(made, tmp_path / "stage") as stage:
+        assert stage.end() == ExitCode.DONE
+        assert stage.result().training.step == 6
+    plan = made.manifest().lineage["plan"]
+    assert (plan["packTokens"], plan["gradientCheckpointing"]) == (20, True)

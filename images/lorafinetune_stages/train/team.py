@@ -144,7 +144,8 @@ class Team:
         ended = [rank for rank in self._ranks if rank.failed]
         said = [found for rank in ended if isinstance(found := rank.outcome(), StageError)]
         causes = [error for error in said if error.reason is not Reason.RANK_LOST]
-        wordless = [self._without_a_word(rank) for rank in ended if rank.outcome() is None]
+        silent = [rank for rank in self._ranks if rank.code is not None and rank.outcome() is None]
+        wordless = [self._without_a_word(rank) for rank in silent]
         return [*causes, *wordless, *said][0]
 
     def _without_a_word(self, rank: _Rank) -> StageError:
