@@ -108,7 +108,7 @@ class Team:
         message = self._folder / f"message-{seat.rank}"
         process = subprocess.Popen(
             [sys.executable, "-m", "lorafinetune_stages", "train"],
-            env=dict(_environment(os.environ, seat, message)),
+            env=dict(environment(os.environ, seat, message)),
             stdin=subprocess.PIPE,
             stdout=None if seat.rank == 0 else subprocess.DEVNULL,  # the trainer prints every step there
         )
@@ -157,7 +157,7 @@ class Team:
         )
 
 
-def _environment(given: Mapping[str, str], seat: Seat, message: Path) -> Iterator[tuple[str, str]]:
+def environment(given: Mapping[str, str], seat: Seat, message: Path) -> Iterator[tuple[str, str]]:
     """Of a rank: the stage's own, where only the first reports progress, and all share the processors."""
     hidden = PROGRESS if seat.rank else ()
     yield from ((name, value) for name, value in given.items() if name not in hidden)
