@@ -6,6 +6,7 @@ real SmolLM2 tokenizer. Processes: as many as are asked of LLaMA-Factory; ours i
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import random
@@ -180,6 +181,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
 
 def reading(task: Task, model: Path) -> Callable[[], None]:
     """Reading, checking and merging alone."""
+    importlib.import_module("lorafinetune_stages.prepare.quick")  # the corpus does it where it reads lines
 
     def read() -> None:
         with corpus_of(task):

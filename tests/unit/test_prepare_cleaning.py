@@ -10,7 +10,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Clean, Replace
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.conversation import Conversation, Packs, Turn
 
 RECIPE = Clean(remove=("🐳",), drop_intro_line="好，我是")
 
@@ -128,6 +128,5 @@ def test_cleaning_equals_the_recipe_on_any_answer(answer: str) -> None:
 def test_a_conversation_survives_the_scratch_file(pairs: list[tuple[str, str]]) -> None:
     turns = tuple(turn for q, a in pairs for turn in (Turn("user", q), Turn("assistant", a)))
     conversation = Conversation(turns, system=pairs[0][0], tools=pairs[0][1])
-    line = conversation.encode()
-    assert Conversation.decode(line) == conversation
-    assert not {b"\n", b"\t"} & {bytes([byte]) for byte in line}
+    packs = Packs.of([conversation.pack("a:1")])
+    assert [*map(Conversation.unpack, packs.read(packs.data))] == [("a:1", conversation)]

@@ -11,7 +11,7 @@ def findings(rows: int, bad: int, **fields: str) -> Findings:
     """Findings over one dataset of which the last rows have no answer."""
     found = Findings([Dataset.decode({"source": "s3://raw/a"} | fields)])
     for line in range(1, rows + 1):
-        found.count_row(0)
+        found.count_rows(0, 1)
         if line > rows - bad:
             found.add(
                 0, str(Place("a.jsonl", line)), RowError(Kind.EMPTY_ANSWER, "output", "the answer is empty")
@@ -81,7 +81,7 @@ def test_places_are_bounded_and_fit_a_termination_message() -> None:
     found = Findings([Dataset(source="s3://raw/a") for _ in range(32)])
     for dataset in range(32):
         for _ in range(50):
-            found.count_row(dataset)
+            found.count_rows(dataset, 1)
             found.add(dataset, "你" * 400, RowError(Kind.WRONG_TYPE, "你" * 400, "is a number"))
     assert len(found.places) == KEPT_PLACES
     with pytest.raises(StageError) as caught:

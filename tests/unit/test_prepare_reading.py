@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.api.spec import Dataset
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import reading, window
+from lorafinetune_stages.prepare import lines, window
 from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.formats import table_columns
@@ -173,9 +173,9 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, what: st
 
 @pytest.fixture
 def small_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ROW_BYTES", 64)
+    monkeypatch.setattr(lines, "MAX_ROW_BYTES", 64)
     monkeypatch.setattr(window, "MAX_ROW_BYTES", 64)
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 16)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 16)
     monkeypatch.setattr(window, "CHUNK_BYTES", 16)
 
 

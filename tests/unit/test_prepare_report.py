@@ -53,7 +53,7 @@ HOSTILE = "<script>alert('x')</script>"
 
 def report() -> Report:
     findings = Findings([Dataset(source="s3://raw/a")])
-    findings.count_row(0)
+    findings.count_rows(0, 1)
     findings.add(0, f"{HOSTILE}.jsonl:3", RowError(Kind.EMPTY_ANSWER, HOSTILE, "the answer is empty"))
     training = SplitSummary(tokens=1234, learned_tokens=567, truncated=1, answer_tokens=99, lost_tokens=9)
     training.rows_by_dataset[0] = 2

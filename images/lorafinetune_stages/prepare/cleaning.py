@@ -44,11 +44,14 @@ class Cleaner:
             _pattern(item, f"{field}.replace[{index}]") for index, item in enumerate(rules.replace or ())
         ]
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._rules.remove or self._rules.drop_intro_line or self._patterns)
+
     def clean(self, conversation: Conversation) -> Conversation:
         """With its answers cleaned; prompts, system prompt and tool calls are kept. Raises StageError."""
-        if not (self._rules.remove or self._rules.drop_intro_line or self._patterns):
-            return conversation
-        return conversation.with_answers(self._clean)
+        return conversation.with_answers(self._clean) if self.changes else conversation
 
     def _clean(self, answer: str) -> str:
         """Texts are removed first; what then has the intro text is stripped and loses its first line."""

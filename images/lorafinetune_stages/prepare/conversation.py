@@ -1,6 +1,6 @@
 """One row in the one shape that everything after reading works with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
@@ -10,6 +10,22 @@ Role = Literal["user", "assistant", "function", "observation"]
 """Who speaks, by LLaMA-Factory's own names; `function` is the model calling a tool."""
 ANSWERING: Final = ("assistant", "function")
 """Roles of the model itself."""
+ROLES: Final[dict[str, Role]] = {"u": "user", "a": "assistant", "f": "function", "o": "observation"}
+"""By their initials."""
+Packed = list[str]
+"""A row as the corpus keeps it: its place, system prompt, tools, the initials of the roles, and the texts."""
+
+
+class Packs(NamedTuple):
+    """Rows, as objects and as they are written; read: makes the first of the second."""
+
+    rows: Sequence[Packed]
+    data: bytes
+    read: Callable[[bytes], list[Packed]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Packed]) -> "Packs":
+        return cls(rows, orjson.dumps(rows), orjson.loads)
 
 
 class Turn(NamedTuple):
@@ -42,11 +58,20 @@ class Conversation:
         )
         return replace(self, turns=tuple(turns))
 
-    def encode(self) -> bytes:
-        """One line of JSON, without the end of the line."""
-        return orjson.dumps([self.system, self.tools, [[*turn] for turn in self.turns]])
+    def pack(self, place: str) -> Packed:
+        """The row, with its place."""
+        roles = "".join([turn.role[0] for turn in self.turns])
+        return [place, self.system, self.tools, roles, *[turn.content for turn in self.turns]]
 
     @classmethod
-    def decode(cls, line: bytes) -> "Conversation":
-        system, tools, turns = orjson.loads(line)
-        return cls(tuple(Turn(role, content) for role, content in turns), system, tools)
+    def unpack(cls, row: Packed) -> tuple[str, "Conversation"]:
+        """The place and the row."""
+        place, system, tools, roles, *texts = row
+        turns = map(Turn, map(ROLES.__getitem__, roles), texts)
+        return place, cls(tuple(turns), system, tools)
+
+
+def last_answer(row: Packed) -> str:
+    """Of a pair, the one that is chosen."""
+    is_pair = len(row[3]) > 1 and len(row[3]) % 2 == 1
+    return row[-2 if is_pair else -1]

@@ -4,25 +4,29 @@ import bisect
 import itertools
 import logging
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Dataset, Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.conversation import Conversation
+from lorafinetune_stages.prepare.conversation import Conversation, Packs, last_answer
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
 from lorafinetune_stages.prepare.fingerprints import Fingerprints
 from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.preference import check_pair
-from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.reading import read_quickly, read_rows
+from lorafinetune_stages.prepare.rowfile import RowFile
 from lorafinetune_stages.prepare.texts import Texts, said
-from lorafinetune_stages.store import Advance
+from lorafinetune_stages.store import Advance, ignore_progress
+
+if TYPE_CHECKING:
+    from lorafinetune_stages.prepare.quick import Quick
 
 log = logging.getLogger("lorafinetune")
 
@@ -31,7 +35,7 @@ ROWS_TO_RECOGNISE: Final = 20
 
 @dataclass
 class Corpus:
-    """Good rows in merge order, numbered from 0, as lines of a scratch file. A context manager.
+    """Good rows in merge order, numbered from 0, in blocks of a scratch file. A context manager.
 
     counts: good rows of every dataset. formats: what its files were read as, by dataset.
     """
@@ -41,10 +45,10 @@ class Corpus:
     formats: list[dict[str, FormatName]] = field(default_factory=list)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     _answers: list[set[str]] = field(default_factory=list)
-    _ends: "array[int]" = field(default_factory=lambda: array("Q", [0]))
 
     def __enter__(self) -> Self:
         self._file = self.path.open("w+b")
+        self._rows = RowFile(self._file)
         return self
 
     def __exit__(
@@ -53,7 +57,7 @@ class Corpus:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return sum(self.counts)
 
     def begin_dataset(self) -> None:
         """What is added from now on belongs to the next dataset."""
@@ -63,22 +67,19 @@ class Corpus:
 
     def append(self, place: Place, conversation: Conversation) -> None:
         """Adds a row to the last dataset."""
-        line = b"%s\t%s\n" % (str(place).encode(), conversation.encode())
-        self._file.write(line)
-        self._ends.append(self._ends[-1] + len(line))
-        self.counts[-1] += 1
-        self.fingerprints.add(conversation)
-        if len(self._answers[-1]) < 2:
-            self._answers[-1].add(conversation.without_rejected().turns[-1].content)
+        self.extend(Packs.of([conversation.pack(str(place))]))
 
-    def read(self, rows: Sequence[int]) -> Iterator[tuple[str, Conversation]]:
+    def extend(self, packs: Packs) -> None:
+        """Adds rows to the last dataset."""
+        self._rows.extend(packs)
+        self.counts[-1] += len(packs.rows)
+        self.fingerprints.add(packs.rows)
+        if len(self._answers[-1]) < 2:
+            self._answers[-1].update(map(last_answer, packs.rows))
+
+    def read(self, rows: Iterable[int]) -> Iterator[tuple[str, Conversation]]:
         """Place and conversation of the rows with these numbers."""
-        self._file.flush()
-        for row in rows:
-            start, end = self._ends[row], self._ends[row + 1]
-            self._file.seek(start)
-            place, _, line = self._file.read(end - start).rpartition(b"\t")
-            yield place.decode(), Conversation.decode(line)
+        return map(Conversation.unpack, self._rows.read(rows))
 
     def dataset_of(self, row: int) -> int:
         """The dataset that a row is from."""
@@ -127,28 +128,53 @@ class Merger:
                 raise _empty(index, source)
 
     def _merge_file(self, index: int, source: DatasetFiles, name: str, cleaner: Cleaner) -> None:
-        dataset = source.dataset
+        dataset, path = source.dataset, self.root / str(index) / name
         columns = table_columns(dataset, self.objective)
-        rows = read_rows(self.root / str(index) / name, name, self.advance, columns)
-        first = _first_rows(rows, dataset, self.objective)
+        first = _first_rows(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
         if not first:
+            self.advance(path.stat().st_size)
             return
         reader = find_reader(dataset, index, first, self.objective)
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
-        for place, row in itertools.chain(first, rows):
+        quick = self._quick(reader, cleaner, dataset, name)
+        for found in read_quickly(path, name, self.advance, columns, quick):
             if self.corpus.counts[index] == dataset.max_samples:
                 return
-            self.findings.count_row(index)
-            try:
-                conversation = self._cleaned(row, reader, cleaner)
-            except RowError as problem:
-                self.findings.add(index, str(place), problem)
+            if isinstance(found, Packs):
+                self._take(index, found, dataset.max_samples)
             else:
-                if dataset.system:
-                    conversation = replace(conversation, system=dataset.system)
-                self.corpus.append(place, conversation)
+                self._take_one(index, *found, reader, cleaner)
+
+    def _quick(self, reader: Reader, cleaner: Cleaner, dataset: Dataset, name: str) -> "Quick | None":
+        """The short way into the corpus, where the rows need nothing that it does not do."""
+        pack = None if cleaner.changes else reader.packer()
+        if pack is None:
+            return None
+        from lorafinetune_stages.prepare.quick import (
+            Quick,
+        )  # imports numpy, which most kinds of files need not
+
+        return Quick(pack, dataset.system, self.texts.may_refuse, name)
+
+    def _take(self, index: int, packs: Packs, limit: int | None) -> None:
+        """Good rows, up to the limit."""
+        room = len(packs.rows) if limit is None else limit - self.corpus.counts[index]
+        taken = packs if len(packs.rows) <= room else Packs.of(packs.rows[:room])
+        self.findings.count_rows(index, len(taken.rows))
+        self.corpus.extend(taken)
+
+    def _take_one(self, index: int, place: Place, row: Any, reader: Reader, cleaner: Cleaner) -> None:
+        self.findings.count_rows(index, 1)
+        try:
+            conversation = self._cleaned(row, reader, cleaner)
+        except RowError as problem:
+            self.findings.add(index, str(place), problem)
+            return
+        if system := self.findings.datasets[index].system:
+            conversation = replace(conversation, system=system)
+        self.corpus.append(place, conversation)
 
     def _cleaned(self, row: Any, reader: Reader, cleaner: Cleaner) -> Conversation:
         """Raises RowError."""

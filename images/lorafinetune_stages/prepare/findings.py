@@ -95,9 +95,9 @@ class Findings:
         self.kinds: list[Counter[Kind]] = [Counter() for _ in datasets]
         self._places: list[list[str]] = [[] for _ in datasets]
 
-    def count_row(self, dataset: int) -> None:
-        """One more row was read."""
-        self.rows[dataset] += 1
+    def count_rows(self, dataset: int, rows: int) -> None:
+        """So many more were read."""
+        self.rows[dataset] += rows
 
     def add(self, dataset: int, place: str, problem: RowError) -> None:
         """A row that was counted is bad."""

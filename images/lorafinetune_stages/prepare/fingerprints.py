@@ -7,11 +7,9 @@ process: among ten million rows, the chance that two different ones pass for equ
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from lorafinetune_stages.prepare.conversation import ANSWERING, Conversation
-
-ALL_BITS: Final = 2**64 - 1
+from lorafinetune_stages.prepare.conversation import Packed
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,12 @@ class Fingerprints:
     """One number for each row, in merge order, and one for its prompt: all that is not an answer, but for
     the system prompt and tools."""
 
-    rows: "array[int]" = field(default_factory=lambda: array("Q"))
-    prompts: "array[int]" = field(default_factory=lambda: array("Q"))
+    rows: "array[int]" = field(default_factory=lambda: array("q"))
+    prompts: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def add(self, conversation: Conversation) -> None:
-        asked = tuple([turn.content for turn in conversation.turns if turn.role not in ANSWERING])
-        whole = (conversation.system, conversation.tools, conversation.turns)
-        self.rows.append(hash(whole) & ALL_BITS)
-        self.prompts.append(hash(asked or whole) & ALL_BITS)  # a plain text stands for itself
+    def add(self, rows: Sequence[Packed]) -> None:
+        self.rows.extend([hash((*row[1:],)) for row in rows])
+        self.prompts.extend([hash((*row[4:-1:2],)) if len(row) > 5 else hash(row[4]) for row in rows])
 
     def repeated(self) -> Sequence[int]:
         """Numbers of the rows that equal an earlier one, ascending."""
@@ -63,4 +59,4 @@ class Fingerprints:
 def _values(numbers: "array[int]") -> Any:
     import numpy as np
 
-    return np.frombuffer(numbers, dtype=np.uint64) if numbers else np.empty(0, np.uint64)
+    return np.frombuffer(numbers, dtype=np.int64) if numbers else np.empty(0, np.int64)

@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Columns, Dataset, Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import messages, pairs
+from lorafinetune_stages.prepare import messages, pairs, plain
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.plain import Pack
 from lorafinetune_stages.prepare.preference import is_conversation, preference
 from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.texts import Texts, type_name
@@ -27,10 +28,11 @@ class Format:
     """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
     formats with a list of turns are told apart; empty for a format without. needs: which columns tell
     such a format. holding: those that may hold all of a row as conversations. objective: what its rows are
-    for."""
+    for. packer: makes what makes the same as `convert` of plain rows."""
 
     columns: Columns
     convert: Convert
+    packer: Callable[[Columns], Pack] | None
     turn: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("prompt", "response")
     holding: tuple[str, ...] = ()
@@ -51,19 +53,27 @@ FORMATS: Final[dict[FormatName, Format]] = {
     "alpaca": Format(
         Columns(prompt="instruction", query="input", response="output", history="history", system="system"),
         pairs.alpaca,
+        plain.pair_packer,
     ),
     "sharegpt": Format(
         Columns(messages="conversations", system="system", tools="tools"),
         messages.sharegpt,
+        plain.sharegpt_packer,
         ("from", "value"),
     ),
     "openai": Format(
-        Columns(messages="messages", system="system", tools="tools"), messages.openai, ("role", "content")
+        Columns(messages="messages", system="system", tools="tools"),
+        messages.openai,
+        plain.openai_packer,
+        ("role", "content"),
     ),
-    "singleTurn": Format(Columns(prompt="prompt", response="completion", system="system"), pairs.alpaca),
+    "singleTurn": Format(
+        Columns(prompt="prompt", response="completion", system="system"), pairs.alpaca, plain.pair_packer
+    ),
     "multiTurn": Format(
         Columns(messages="conversation", prompt="input", response="output", system="system"),
         pairs.multi_turn,
+        plain.turns_packer,
         ("prompt", "response"),
     ),
     "preference": Format(
@@ -77,11 +87,14 @@ FORMATS: Final[dict[FormatName, Format]] = {
             tools="tools",
         ),
         preference,
+        None,
         needs=("prompt", "response", "rejected"),
         objective="dpo",
         holding=("response", "rejected"),
     ),
-    "text": Format(Columns(text="text"), pairs.plain_text, needs=("text",), objective="pt"),
+    "text": Format(
+        Columns(text="text"), pairs.plain_text, plain.text_packer, needs=("text",), objective="pt"
+    ),
 }
 
 
@@ -98,6 +111,12 @@ class Reader:
         if not isinstance(row, dict):
             raise RowError(Kind.NOT_AN_OBJECT, "", f"the row is {type_name(row)}, not an object")
         return FORMATS[self.format].convert(row, self.columns, texts)
+
+    def packer(self) -> Pack | None:
+        """What packs plain rows, if there is such a thing."""
+        names = [name for name in self.columns.model_dump().values() if name]
+        make = FORMATS[self.format].packer
+        return make(self.columns) if make and len(set(names)) == len(names) else None
 
 
 def columns_of(name: FormatName, own: Columns) -> Columns:

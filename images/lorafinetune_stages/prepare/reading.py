@@ -3,19 +3,23 @@
 A broken line spoils one row; what is broken in a list spoils all that follows, so it ends the reading.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.conversation import Packs
 from lorafinetune_stages.prepare.csv_rows import csv_rows
 from lorafinetune_stages.prepare.decoding import Decoder
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.findings import Place, Row
+from lorafinetune_stages.prepare.lines import line_blocks, parsed_rows
 from lorafinetune_stages.prepare.tables import TableColumns
-from lorafinetune_stages.prepare.window import MAX_ROW_BYTES, Window
+from lorafinetune_stages.prepare.window import Window
 from lorafinetune_stages.store import Advance
+
+if TYPE_CHECKING:
+    from lorafinetune_stages.prepare.quick import Quick
 
 BOM: Final = b"\xef\xbb\xbf"
 PARQUET: Final = b"PAR1"
@@ -37,7 +41,6 @@ FOREIGN: Final = {
     b"version https://git-lfs": "a pointer of Git LFS, without the file itself",
 }
 CHUNK_BYTES: Final = 2**20
-SPACE: Final = b" \t\r\n"
 
 
 def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) -> Iterator[Row]:
@@ -45,6 +48,14 @@ def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) ->
 
     The content says what a file is; only CSV is known by its name. Raises StageError(DatasetInvalid).
     """
+    rows = read_quickly(path, name, advance, columns, None)
+    return (row for row in rows if not isinstance(row, Packs))
+
+
+def read_quickly(
+    path: Path, name: str, advance: Advance, columns: TableColumns, quick: "Quick | None"
+) -> Iterator[Row | Packs]:
+    """As above, with good rows that are taken on the way."""
     with path.open("rb") as file:
         head = file.read(CHUNK_BYTES)
         if head.startswith(PARQUET):
@@ -58,8 +69,10 @@ def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) ->
         advance(start)
         if first and first not in b"[{":
             yield from csv_rows(file, name, start, advance, columns)
+        elif first == b"[":
+            yield from _list_rows(file, name, start, advance)
         else:
-            yield from (_list_rows if first == b"[" else _line_rows)(file, name, start, advance)
+            yield from _line_rows(file, name, start, advance, quick)
 
 
 def _first_character(head: bytes, start: int, name: str) -> bytes:
@@ -103,44 +116,13 @@ def _indexes() -> Iterator[int]:
         index += 1
 
 
-def _line_rows(file: BinaryIO, name: str, start: int, advance: Advance) -> Iterator[Row]:
+def _line_rows(
+    file: BinaryIO, name: str, start: int, advance: Advance, quick: "Quick | None"
+) -> Iterator[Row | Packs]:
     decoder = Decoder()
-    for number, offset, line in _lines(file, start):
-        advance(len(line))
-        place = Place(name, number)
-        if len(line) > MAX_ROW_BYTES:
-            yield place, RowError(Kind.TOO_LARGE, "", f"the row has more than {MAX_ROW_BYTES} bytes")
-        elif line.strip():
-            yield _parse_line(decoder, place, offset, line)
-
-
-def _lines(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
-    """Number, offset and bytes of every line; of a line over the limit, the first part alone."""
-    number = 0
-    while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
-        yield number, offset, line
-        offset += len(line)
-        while not line.endswith(b"\n") and (line := file.readline(CHUNK_BYTES)):
-            offset += len(line)
-
-
-def _parse_line(decoder: Decoder, place: Place, offset: int, line: bytes) -> Row:
-    try:
-        return place, decoder.decode(line.rstrip(SPACE).decode())
-    except UnicodeDecodeError as problem:
-        at = Place(place.file, place.line, None, problem.start + 1, offset + problem.start)
-        return at, RowError(Kind.INVALID_UTF8, "", "not valid UTF-8")
-    except json.JSONDecodeError as problem:
-        byte = offset + len(problem.doc[: problem.pos].encode())
-        at = Place(place.file, place.line, None, problem.pos + 1, byte)
-        return at, RowError(Kind.BROKEN_JSON, "", _why_broken(problem))
-    except RecursionError:
-        return place, RowError(Kind.NESTED_TOO_DEEP, "", "the row is nested too deep")
-    except ValueError:
-        return place, RowError(Kind.BROKEN_JSON, "", "a number has more digits than can be read")
-
-
-def _why_broken(problem: json.JSONDecodeError) -> str:
-    ends = problem.pos >= len(problem.doc) or problem.msg.startswith("Unterminated")
-    return f"broken JSON: {problem.msg}" + (", and the line ends inside of the row" if ends else "")
+    for block in line_blocks(file, start, advance):
+        for part in quick.take(block) if quick else (block,):
+            if isinstance(part, Packs):
+                yield part
+            else:
+                yield from parsed_rows(part, name, decoder)

@@ -1,14 +1,18 @@
 """Checks of every single text: what can't be learned from, or would be learned as something else."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, AnyStr, Final
+
+import orjson
 
 from lorafinetune_stages.prepare.findings import Kind, RowError
 
 FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: a search that most texts are spared, since they are printable."""
+FORBIDDEN_JSON: Final = ((b"\\", rb"\\[ubf/]"), (b"\x7f", rb"\x7f"), (b"\xc2", rb"\xc2[\x80-\x9f]"))
+"""The same in JSON, and texts that are written in another way than orjson's; each with its first byte."""
 TYPE_NAMES: Final = {
     dict: "an object",
     list: "a list",
@@ -38,10 +42,15 @@ class Texts:
 
     def __init__(self, special_tokens: Collection[str]) -> None:
         longest_first = sorted(filter(None, special_tokens), key=lambda token: (-len(token), token))
-        by_first: dict[str, list[str]] = {}
-        for token in longest_first:
-            by_first.setdefault(token[0], []).append(re.escape(token))
-        self._tokens = {first: re.compile("|".join(tokens)) for first, tokens in by_first.items()}
+        self._tokens = _by_start(((token[0], re.escape(token)) for token in longest_first), "|".join)
+        encoded = [orjson.dumps(token)[1:-1] for token in longest_first]
+        self._odd = _by_start(
+            [*FORBIDDEN_JSON, *((token[:1], re.escape(token)) for token in encoded)], b"|".join
+        )
+
+    def may_refuse(self, data: bytes) -> bool:
+        """Whether JSON may hold a text that is refused: for most it does not, and that is told fast."""
+        return any(start in data and pattern.search(data) for start, pattern in self._odd)
 
     def text(self, value: Any, field: str) -> str:
         """The text; empty for null. Raises RowError."""
@@ -49,8 +58,8 @@ class Texts:
             return ""
         if not isinstance(value, str):
             raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(value)}, not a text")
-        for first, tokens in self._tokens.items():
-            if first in value and (token := tokens.search(value)):
+        for start, tokens in self._tokens:
+            if start in value and (token := tokens.search(value)):
                 raise RowError(Kind.SPECIAL_TOKEN, field, f"the text has the special token {token.group()!a}")
         if not value.replace("\n", "").isprintable() and (found := FORBIDDEN.search(value)):
             raise _forbidden(found.group(), field, found.start())
@@ -78,3 +87,13 @@ def _forbidden(found: str, field: str, position: int) -> RowError:
     if "\ud800" <= found <= "\udfff":
         return RowError(Kind.LONE_SURROGATE, field, f"character {position} is a lone surrogate")
     return RowError(Kind.CONTROL_CHARACTER, field, f"character {position} is U+{ord(found):04X}")
+
+
+def _by_start(
+    patterns: Iterable[tuple[AnyStr, AnyStr]], join: Callable[[list[AnyStr]], AnyStr]
+) -> list[tuple[AnyStr, re.Pattern[AnyStr]]]:
+    """One pattern for all that have the same start, which is looked for first, because that is fast."""
+    found: dict[AnyStr, list[AnyStr]] = {}
+    for start, pattern in patterns:
+        found.setdefault(start, []).append(pattern)
+    return [(start, re.compile(join(same))) for start, same in found.items()]

@@ -1,0 +1,84 @@
+"""Rows out of JSON Lines: one a line, and a broken line spoils one row."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple
+
+from lorafinetune_stages.prepare.decoding import Decoder
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
+from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
+from lorafinetune_stages.store import Advance
+
+BLOCK_BYTES: Final = 2**16
+SPACE: Final = b" \t\r\n"
+
+
+class Lines(NamedTuple):
+    """Lines that follow each other, without their ends. number: of the first one. offset: its first byte."""
+
+    number: int
+    offset: int
+    lines: Sequence[bytes]
+
+    def one_by_one(self) -> Iterator["Lines"]:
+        offset = self.offset
+        for number, line in enumerate(self.lines, self.number):
+            yield Lines(number, offset, [line])
+            offset += len(line) + 1
+
+
+def line_blocks(file: BinaryIO, offset: int, advance: Advance) -> Iterator[Lines]:
+    """All lines of a file that stands at `offset`; of a line over the limit, the first part alone."""
+    number = 1
+    while data := file.read(BLOCK_BYTES):
+        if not data.endswith(b"\n"):
+            data += file.readline(MAX_ROW_BYTES + 1)
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        yield Lines(number, offset, lines)
+        number += len(lines)
+        size = len(data) + (0 if data.endswith(b"\n") else _skip_line(file))
+        offset += size
+        advance(size)
+
+
+def _skip_line(file: BinaryIO) -> int:
+    """The number of bytes up to the end of the line."""
+    size = 0
+    while part := file.readline(BLOCK_BYTES):
+        size += len(part)
+        if part.endswith(b"\n"):
+            break
+    return size
+
+
+def parsed_rows(block: Lines, name: str, decoder: Decoder) -> Iterator[Row]:
+    """The rows of a block, each with its place. name: the file's, in messages."""
+    for number, offset, (line,) in block.one_by_one():
+        place = Place(name, number)
+        if len(line) >= MAX_ROW_BYTES:
+            yield place, RowError(Kind.TOO_LARGE, "", f"the row has more than {MAX_ROW_BYTES} bytes")
+        elif line.strip():
+            yield _parse_line(decoder, place, offset, line)
+
+
+def _parse_line(decoder: Decoder, place: Place, offset: int, line: bytes) -> Row:
+    try:
+        return place, decoder.decode(line.rstrip(SPACE).decode())
+    except UnicodeDecodeError as problem:
+        at = Place(place.file, place.line, None, problem.start + 1, offset + problem.start)
+        return at, RowError(Kind.INVALID_UTF8, "", "not valid UTF-8")
+    except json.JSONDecodeError as problem:
+        byte = offset + len(problem.doc[: problem.pos].encode())
+        at = Place(place.file, place.line, None, problem.pos + 1, byte)
+        return at, RowError(Kind.BROKEN_JSON, "", _why_broken(problem))
+    except RecursionError:
+        return place, RowError(Kind.NESTED_TOO_DEEP, "", "the row is nested too deep")
+    except ValueError:
+        return place, RowError(Kind.BROKEN_JSON, "", "a number has more digits than can be read")
+
+
+def _why_broken(problem: json.JSONDecodeError) -> str:
+    ends = problem.pos >= len(problem.doc) or problem.msg.startswith("Unterminated")
+    return f"broken JSON: {problem.msg}" + (", and the line ends inside of the row" if ends else "")
