@@ -33,7 +33,7 @@ from stages.prepare_builders import json_lines
 
 EMOLLM: Final = Path(__file__).parents[2] / "samples" / "data" / "emollm"
 MEBIBYTE: Final = 2**20
-SHORT_ROWS: Final = 20_000
+SHORT_ROWS: Final = 100_000
 SHORT_CHARACTERS: Final = 16
 TEMPLATE: Final = "smollm2"
 CUTOFF: Final = 2048

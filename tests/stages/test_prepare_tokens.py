@@ -338,9 +338,9 @@ def test_a_template_that_looks_into_its_tokens_is_left_to_llama_factory() -> Non
 def test_tokens_that_differ_end_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if LLaMA-Factory's rules had changed, the labels come out otherwise."""
     pair = both("qwen", "as Qwen")
-    monkeypatch.setattr(
-        pair.ours._fast, "_rules", dataclasses.replace(pair.ours._fast._rules, prompts_too=True)
-    )
+    fast = pair.ours._fast
+    otherwise = dataclasses.replace(fast, rules=dataclasses.replace(fast.rules, prompts_too=True))
+    monkeypatch.setattr(pair.ours, "_fast", otherwise)
     pair.ours.prove(ROWS)
     assert not pair.ours.is_fast
     pair.compare(ROWS)

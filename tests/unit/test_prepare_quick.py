@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.api.spec import Clean, Columns, Dataset, Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import lines
+from lorafinetune_stages.prepare import lines, quick, rowfile
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles
@@ -116,6 +116,8 @@ def test_both_ways_end_in_the_same(
     rows.append(row | data.draw(st.dictionaries(texts, values, max_size=2)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "BLOCK_BYTES", block)
+        patch.setattr(rowfile, "BLOCK_BYTES", block)
+        patch.setattr(quick, "LONG_ROW", data.draw(st.sampled_from([0, 2**20])))
         both_ways(tmp_path_factory.getbasetemp(), encoded(*rows), objective)
 
 
@@ -211,7 +213,7 @@ def test_a_system_prompt_is_looked_at_even_if_another_takes_its_place(tmp_path: 
 def test_many_rows_come_back_in_their_order(tmp_path: Path) -> None:
     """Some of them are written in a way that is looked at."""
     prompts = [f"q{number}" for number in range(4000)]
-    content = encoded(*({"instruction": prompt, "output": "a" * 99} for prompt in prompts))
+    content = encoded(*({"instruction": prompt, "output": "a" * 999} for prompt in prompts))
     odd = content.replace(b'"q7', b'"\\u00717').replace(b'"q99', b'"q\\/99')
     *_, rows, _, _, _ = both_ways(tmp_path, odd)
     assert [row.turns[0].content.replace("/", "") for _, row in rows] == prompts

@@ -58,7 +58,7 @@ class TextTokeniser:
             return self._reference(texts)
         end: int = self.tokenizer.convert_tokens_to_ids(self._end)
         arena = self._encoder.encode([piece for text in texts for piece in (text, end)])
-        return arena.tokens, np.array(arena.sizes, np.int64).reshape(-1, 2).sum(axis=1)
+        return arena.tokens, arena.sizes.reshape(-1, 2).sum(axis=1)
 
     def blocks(self, stream: Any) -> tuple[Any, Any]:
         """Tokens and labels of a stream that is so many rows long: what the trainer's collator would make."""

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 from datasets import Features, List, Value
+from llamafactory.extras.constants import IGNORE_INDEX
 
-from lorafinetune_stages.prepare.conversation import Conversation
+from lorafinetune_stages.prepare.conversation import Conversation, Packed, uses_tools
 from lorafinetune_stages.prepare.cutting import lost_answer_tokens
 from lorafinetune_stages.prepare.labelling import Rows
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
@@ -33,24 +34,12 @@ FEATURES: Final = Features(
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Batch:
-    """Rows that are encoded at once. numbers, places: of the rows in the corpus, and in their files."""
+    """Rows that are encoded at once. numbers: theirs in the corpus."""
 
-    numbers: list[int]
-    places: list[str]
-    conversations: list[Conversation]
-    characters: int = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self.numbers) >= BATCH_ROWS or self.characters >= BATCH_CHARACTERS
-
-    def add(self, number: int, place: str, conversation: Conversation) -> None:
-        self.numbers.append(number)
-        self.places.append(place)
-        self.conversations.append(conversation)
-        self.characters += sum([len(turn.content) for turn in conversation.turns])
+    numbers: Sequence[int]
+    rows: Sequence[Packed]
 
 
 @dataclass(frozen=True)
@@ -90,40 +79,50 @@ class Builder(Splits):
     def _encode(self, rows: Sequence[int]) -> Iterator[tuple[_Batch, Rows]]:
         taken: list[_Batch] = []
 
-        def conversations() -> Iterator[Sequence[Conversation]]:
+        def packed() -> Iterator[Sequence[Packed]]:
             for batch in self._batches(rows):
                 taken.append(batch)
-                yield batch.conversations
+                yield batch.rows
 
-        for encoded in self.tokeniser.encode_all(conversations()):
+        for encoded in self.tokeniser.encode_all(packed()):
             yield taken.pop(0), encoded
 
     def _batches(self, rows: Sequence[int]) -> Iterator[_Batch]:
-        batch = _Batch([], [], [])
-        for number, (place, conversation) in zip(rows, self.corpus.read(rows), strict=True):
-            if not self.accepts(number, place, check_tools, self.tokeniser.template, conversation):
+        numbers: list[int] = []
+        taken: list[Packed] = []
+        room = BATCH_CHARACTERS
+        for number, row in zip(rows, self.corpus.read_packed(rows), strict=True):
+            if uses_tools(row) and not self._can_write(number, row):
                 self.advance(1)
                 continue
-            batch.add(number, place, conversation)
-            if batch.full:
-                yield batch
-                batch = _Batch([], [], [])
-        if batch.numbers:
-            yield batch
+            numbers.append(number)
+            taken.append(row)
+            room -= sum(map(len, row))
+            if room <= 0 or len(taken) == BATCH_ROWS:
+                yield _Batch(numbers, taken)
+                numbers, taken, room = [], [], BATCH_CHARACTERS
+        if taken:
+            yield _Batch(numbers, taken)
+
+    def _can_write(self, number: int, row: Packed) -> bool:
+        """Whether the template can write the row's tools."""
+        place, conversation = Conversation.unpack(row)
+        return self.accepts(number, place, check_tools, self.tokeniser.template, conversation)
 
     def _judge(self, batch: _Batch, encoded: Rows) -> Any:
         """Whether a row is good, by row."""
         good = np.ones(len(batch.numbers), bool)
         for index, problem in self.tokeniser.spoilt(encoded).items():
             good[index] = False
-            self.findings.add(self.corpus.dataset_of(batch.numbers[index]), batch.places[index], problem)
+            self.findings.add(self.corpus.dataset_of(batch.numbers[index]), batch.rows[index][0], problem)
         return good
 
     def _count(self, summary: SplitSummary, batch: _Batch, encoded: Rows, good: Any) -> None:
         sizes = np.diff(encoded.ends, prepend=0)
         whole = np.array(encoded.whole, np.int64)[good]
         summary.tokens += int(sizes[good].sum())
-        summary.learned_tokens += int(self.tokeniser.learned(encoded)[good].sum())
+        labels = encoded.labels if good.all() else encoded.labels[np.repeat(good, sizes)]
+        summary.learned_tokens += int(np.count_nonzero(labels != IGNORE_INDEX))
         summary.truncated += int((whole > sizes[good]).sum())
         summary.answer_tokens += int(np.array(encoded.answers, np.int64)[good].sum())
         summary.lost_tokens += sum(
@@ -132,7 +131,7 @@ class Builder(Splits):
         summary.lengths.frombytes(whole.tobytes())
         datasets = np.searchsorted(np.cumsum(self.corpus.counts), batch.numbers, side="right")[good]
         summary.rows_by_dataset.update(datasets.tolist())
-        with_system = np.array([bool(conversation.system) for conversation in batch.conversations])
+        with_system = np.array([system != "" for _, system, *_ in batch.rows])
         summary.without_system += int((good & ~with_system).sum())
-        with_tools = np.array([bool(conversation.tools) for conversation in batch.conversations])
+        with_tools = np.array([tools != "" for _, _, tools, *_ in batch.rows])
         summary.with_tools += int((good & with_tools).sum())

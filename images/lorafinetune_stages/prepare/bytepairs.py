@@ -67,13 +67,14 @@ class BytePairs:
     """Makes the tokens that `tokenizers` makes, several times as fast; many threads may use it at once.
 
     ids: tokens by the ranks that the encoding makes. shown: by code point, whether all of this holds for it.
-    late: finds tokens that merge otherwise (see Ranked).
+    late: finds tokens that merge otherwise (see Ranked). added: finds the tokens at which a text is split.
     """
 
     encoding: Encoding
     ids: Any
     shown: Any
     late: re.Pattern[str] | None
+    added: re.Pattern[str] | None
     composed: bool
 
     def covers(self, text: str) -> bool:
@@ -137,9 +138,14 @@ def _byte_pairs(
         Encoding("byte pairs", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special),
         np.array(table, np.int32),
         _shown(missing),
-        re.compile("|".join(map(re.escape, late))) if late else None,
+        _any_of(late),
+        _any_of(added),
         nfc,
     )
+
+
+def _any_of(texts: Collection[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(re.escape, texts))) if texts else None
 
 
 def _pattern(definition: Any) -> str | None:

@@ -75,3 +75,8 @@ def last_answer(row: Packed) -> str:
     """Of a pair, the one that is chosen."""
     is_pair = len(row[3]) > 1 and len(row[3]) % 2 == 1
     return row[-2 if is_pair else -1]
+
+
+def uses_tools(row: Packed) -> bool:
+    """Whether it describes any, or calls one."""
+    return row[2] != "" or "f" in row[3]

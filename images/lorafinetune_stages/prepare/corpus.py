@@ -14,7 +14,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Dataset, Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.conversation import Conversation, Packs, last_answer
+from lorafinetune_stages.prepare.conversation import Conversation, Packed, Packs, last_answer
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
 from lorafinetune_stages.prepare.fingerprints import Fingerprints
 from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
@@ -79,7 +79,11 @@ class Corpus:
 
     def read(self, rows: Iterable[int]) -> Iterator[tuple[str, Conversation]]:
         """Place and conversation of the rows with these numbers."""
-        return map(Conversation.unpack, self._rows.read(rows))
+        return map(Conversation.unpack, self.read_packed(rows))
+
+    def read_packed(self, rows: Iterable[int]) -> Iterator[Packed]:
+        """These rows as they are kept."""
+        return self._rows.read(rows)
 
     def dataset_of(self, row: int) -> int:
         """The dataset that a row is from."""

@@ -1,8 +1,7 @@
 """Which tokens of a row are kept and which are learned, by LLaMA-Factory's rules, for many rows at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from lorafinetune_stages.prepare.cutting import Turn
 from lorafinetune_stages.prepare.pieces import Arena
-
-Turns = Sequence[tuple[Sequence[int], Sequence[int]]]
-"""Prompt and answer of every turn of a row, as numbers of pieces."""
+from lorafinetune_stages.prepare.slots import Slots, Turns
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,23 @@ class _Runs:
         self.total += size
 
 
-def arrange(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
+def arrange(slots: Slots, arena: Arena, rules: Rules) -> Rows:
     """Every row of its pieces, cut at the cutoff."""
-    if rules.closing is None and not rules.last_answer_alone:
-        whole = _totals(map(chain.from_iterable, rows), arena)
-        if whole.max(initial=0) <= rules.cutoff:
-            return _arrange_uncut(rows, whole, arena, rules)
+    sides, turns = slots.sides, np.fromiter(map(len, slots.parts), np.int64)
+    sizes = arena.sizes[slots.numbers]
+    by_side = _sums(sizes, sides)
+    whole = _sums(by_side, 2 * turns)
+    if rules.closing is not None or rules.last_answer_alone or whole.max(initial=0) > rules.cutoff:
+        return _arrange_each([*slots.turns()], arena, rules)
+    learned = np.repeat(np.tile([rules.prompts_too, True], turns.sum()), sides)
+    tokens, labels = _gather(arena.starts[slots.numbers], sizes, learned, arena, None)
+    answers = _sums(by_side[1::2], turns)
+    return Rows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
+
+
+def _arrange_each(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
+    """The same row by row, which any rules can be followed in."""
+    arena = Arena(arena.tokens, arena.starts.tolist(), arena.sizes.tolist())
     lengths = [[(_size(prompt, arena), _size(answer, arena)) for prompt, answer in turns] for turns in rows]
     sizes = [sum(map(sum, turns)) + (rules.closing is not None) for turns in lengths]
     cuts = {index: _cut(lengths[index], rules) for index, size in enumerate(sizes) if size > rules.cutoff}
@@ -94,27 +102,10 @@ def arrange(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
     return Rows(tokens, labels, np.array(ends, np.int64), sizes, answers, cuts)
 
 
-def _arrange_uncut(rows: Sequence[Turns], whole: Any, arena: Arena, rules: Rules) -> Rows:
-    """Rows of which every token is kept, and every answer learned."""
-    pieces = [piece for turns in rows for part in chain.from_iterable(turns) for piece in part]
-    asks = rules.prompts_too
-    learned = [
-        flag
-        for turns in rows
-        for asked, answer in turns
-        for flag in (*[asks] * len(asked), *[True] * len(answer))
-    ]
-    numbers = np.array(pieces, np.int64)
-    starts, sizes = np.array(arena.starts, np.int64)[numbers], np.array(arena.sizes, np.int64)[numbers]
-    tokens, labels = _gather(starts, sizes, learned, arena, None)
-    answers = _totals(([answer for _, answer in turns] for turns in rows), arena)
-    return Rows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
-
-
-def _totals(rows: Iterable[Iterable[Sequence[int]]], arena: Arena) -> Any:
-    """Tokens of all parts of every row."""
-    sizes = arena.sizes
-    return np.array([sum([sizes[piece] for part in parts for piece in part]) for parts in rows], np.int64)
+def _sums(values: Any, counts: Any) -> Any:
+    """Of so many values that follow each other."""
+    totals = np.append(0, np.cumsum(values))
+    return np.diff(totals[np.append(0, np.cumsum(counts))])
 
 
 def _size(pieces: Sequence[int], arena: Arena) -> int:
@@ -161,9 +152,7 @@ def _take(runs: _Runs, pieces: Sequence[int], size: int, arena: Arena, learned: 
         size -= taken
 
 
-def _gather(
-    starts: Any, sizes: Any, learned: Sequence[bool], arena: Arena, closing: int | None
-) -> tuple[Any, Any]:
+def _gather(starts: Any, sizes: Any, learned: Any, arena: Arena, closing: int | None) -> tuple[Any, Any]:
     """Tokens and labels of stretches of the arena. The closing token is looked for behind it."""
     source = arena.tokens if closing is None else np.append(arena.tokens, np.int32(closing))
     lengths = np.array(sizes, np.int64)

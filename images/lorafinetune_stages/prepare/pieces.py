@@ -1,6 +1,7 @@
 """The pieces of many rows into tokens at once: what repeats, like a system prompt, is encoded once."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,8 @@ class Arena:
     """Tokens of pieces, one piece after another, as int32. starts, sizes: by the number of the piece."""
 
     tokens: Any
-    starts: Sequence[int]
-    sizes: Sequence[int]
+    starts: Any
+    sizes: Any
 
 
 class PieceEncoder:
@@ -35,6 +36,11 @@ class PieceEncoder:
         self._fast = find_byte_pairs(tokenizer)
         if self._fast is None:
             log.info("tiktoken is not shown to equal the tokenizer, whose own encoding is used: it is slower")
+
+    @property
+    def added(self) -> re.Pattern[str] | None:
+        """Finds the tokens at which any text is split, where they are known."""
+        return self._fast.added if self._fast else None
 
     def encode(self, pieces: Sequence[Piece]) -> Arena:
         """The tokens of all pieces."""
@@ -78,4 +84,4 @@ class PieceEncoder:
 
 
 def _arena(tokens: Any, sizes: Any) -> Arena:
-    return Arena(tokens, (np.cumsum(sizes) - sizes).tolist(), sizes.tolist())
+    return Arena(tokens, np.cumsum(sizes) - sizes, sizes)

@@ -6,56 +6,124 @@ classes of LLaMA-Factory that are named here.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
+import numpy as np
 from llamafactory.data.formatter import EmptyFormatter, StringFormatter
 from llamafactory.data.mm_plugin import BasePlugin
 from llamafactory.data.template import Template
 
-from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
+from lorafinetune_stages.prepare.conversation import ROLES, Conversation, Packed, Turn
+from lorafinetune_stages.prepare.slots import Parts, Slots, Spelled
 from lorafinetune_stages.prepare.spelling import Piece
 
-Spelled = Sequence[tuple[Sequence[Piece], Sequence[Piece]]]
-"""Prompt and answer of every turn."""
-Shape = tuple[bool, tuple[Role, ...]]
-"""Whether there is a system prompt, and who speaks."""
-Blank = tuple[str, int, str] | Piece
-"""A piece with the number of a text in it, between two others; or a piece that is always the same."""
-
-PLAIN_ROLES: Final = {"user", "assistant", "observation"}
+PLAIN_ROLES: Final = {"u", "a", "o"}
 PLACEHOLDER: Final = "{{"
 """What a formatter would look for in a text that it has put in, too."""
 MARK: Final = re.compile("\ufffe(\\d+)\ufffe")
+TEXT, SYSTEM = -1, -2
+"""In place of a piece's number: the next text, and the system prompt."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """formats: what is around the system prompt and every text, as long as it belongs to one piece."""
+
+    formats: Sequence[str]
+    numbers: Any
+    parts: Parts
 
 
 class ShapeSpeller:
-    """spell: asks the template. MAX_SHAPES bounds the memory."""
+    """spell: asks the template. added: finds the tokens at which the tokenizer splits any text, where they
+    are known: what is beyond them is the same for every text.
+
+    MAX_SHAPES bounds the memory.
+    """
 
     MAX_SHAPES: Final = 1024
 
-    def __init__(self, spell: Callable[[Conversation], Spelled]) -> None:
+    def __init__(self, spell: Callable[[Conversation], Spelled], added: re.Pattern[str] | None) -> None:
         self._spell = spell
-        self._shapes: dict[Shape, list[tuple[list[Blank], list[Blank]]]] = {}
+        self._added = added
+        self._shapes: dict[tuple[bool, str], Shape] = {}
+        self._always: dict[Piece, int] = {}
 
-    def __call__(self, conversation: Conversation) -> Spelled:
-        texts = [conversation.system, *[turn.content for turn in conversation.turns]]
-        roles = tuple([turn.role for turn in conversation.turns])
-        if conversation.tools or PLACEHOLDER in "\n".join(texts) or not PLAIN_ROLES.issuperset(roles):
-            return self._spell(conversation)
-        shape = (bool(conversation.system), roles)
-        blanks = self._shapes.get(shape) or self._learn(shape)
-        return [(_fill(prompt, texts), _fill(answer, texts)) for prompt, answer in blanks]
+    def __call__(self, rows: Sequence[Packed]) -> Slots:
+        """The pieces of all rows. One that is always the same, and a system prompt, is there but once."""
+        systems: dict[Piece, int] = {}
+        order: list[int] = []
+        texts: list[Piece] = []
+        shapes: list[Shape] = []
+        some_odd = PLACEHOLDER in "\n".join(chain.from_iterable(rows))
+        for row in rows:
+            _, system, tools, roles, *said = row
+            shape = self._shapes.get((system != "", roles)) or self._learn(system != "", roles)
+            if shape is None or tools or (some_odd and PLACEHOLDER in "\n".join(row)):
+                shape, pieces = _only_texts(self._spell(Conversation.unpack(row)[1]))
+                texts += pieces
+            else:
+                around, *formats = shape.formats
+                texts += [between % text for between, text in zip(formats, said, strict=True)]
+                if system:
+                    order.append(systems.setdefault(around % system, len(systems)))
+            shapes.append(shape)
+        numbers = np.concatenate([[], *[shape.numbers for shape in shapes]], dtype=np.int64, casting="unsafe")
+        first = len(self._always)
+        numbers[numbers == SYSTEM] = np.array(order, np.int64) + first
+        numbers[numbers == TEXT] = np.arange(len(texts)) + first + len(systems)
+        return Slots([*self._always, *systems, *texts], numbers, [shape.parts for shape in shapes])
 
-    def _learn(self, shape: Shape) -> list[tuple[list[Blank], list[Blank]]]:
-        has_system, roles = shape
-        turns = tuple(Turn(role, f"\ufffe{at}\ufffe") for at, role in enumerate(roles, 1))
-        marked = Conversation(turns)
-        spelled = self._spell(replace(marked, system="\ufffe0\ufffe") if has_system else marked)
-        blanks = [([*map(_blank, prompt)], [*map(_blank, answer)]) for prompt, answer in spelled]
-        if len(self._shapes) < self.MAX_SHAPES:
-            self._shapes[shape] = blanks
-        return blanks
+    def _learn(self, has_system: bool, roles: str) -> Shape | None:
+        """None where somebody's words are not taken as they are, or not each by itself and in their order."""
+        if not PLAIN_ROLES.issuperset(roles) or len(self._shapes) >= self.MAX_SHAPES:
+            return None
+        turns = [Turn(ROLES[role], f"\ufffe{at}\ufffe") for at, role in enumerate(roles, 1)]
+        spelled = self._spell(Conversation(tuple(turns), "\ufffe0\ufffe" if has_system else ""))
+        formats = {} if has_system else {0: ""}
+        sides = [
+            [number for piece in side for number in self._apart(piece, formats)]
+            for turn in spelled
+            for side in turn
+        ]
+        if [*formats] != [*range(len(roles) + 1)]:
+            return None
+        sizes = [*map(len, sides)]
+        numbers = np.array([*chain.from_iterable(sides)], np.int64)
+        parts = [*zip(sizes[::2], sizes[1::2], strict=True)]
+        return self._shapes.setdefault((has_system, roles), Shape([*formats.values()], numbers, parts))
+
+    def _apart(self, piece: Piece, formats: dict[int, str]) -> list[int]:
+        """Numbers of the pieces that one becomes. The text in it gets its format."""
+        match MARK.split(piece) if isinstance(piece, str) else []:
+            case [before, number, after]:
+                head, before, after, tail = self._cut(before, after)
+                formats[int(number)] = f"{before.replace('%', '%%')}%s{after.replace('%', '%%')}"
+                inner = TEXT if int(number) else SYSTEM
+                return [*self._numbers(head), inner, *self._numbers(tail)]
+            case _:
+                return self._numbers(piece)
+
+    def _numbers(self, always: Piece) -> list[int]:
+        """Of a piece that is the same for every text; of none, if there is nothing in it."""
+        return [] if always == "" else [self._always.setdefault(always, len(self._always))]
+
+    def _cut(self, before: str, after: str) -> tuple[str, str, str, str]:
+        """Both, each in two, at the added token that is nearest to the text."""
+        ends = [found.end() for found in self._added.finditer(before)] if self._added else []
+        first = self._added.search(after) if self._added else None
+        start, end = ends[-1] if ends else 0, first.start() if first else len(after)
+        return before[:start], before[start:], after[:end], after[end:]
+
+
+def _only_texts(spelled: Spelled) -> tuple[Shape, Sequence[Piece]]:
+    """Of a row that has no shape, which is spelled by itself."""
+    sides = [*chain.from_iterable(spelled)]
+    pieces = [*chain.from_iterable(sides)]
+    parts = [(len(asked), len(said)) for asked, said in spelled]
+    return Shape((), np.full(len(pieces), TEXT), parts), pieces
 
 
 def is_plain(template: Any) -> bool:
@@ -72,22 +140,3 @@ def is_plain(template: Any) -> bool:
         and type(template.mm_plugin) is BasePlugin
         and all(type(formatter) in (StringFormatter, EmptyFormatter) for formatter in formatters)
     )
-
-
-def _blank(piece: Piece) -> Blank:
-    if isinstance(piece, int):
-        return piece
-    match MARK.split(piece):
-        case [text]:
-            return text
-        case [before, number, after]:
-            return before, int(number), after
-        case _:
-            raise TypeError("a template puts two texts into one piece")
-
-
-def _fill(blanks: Sequence[Blank], texts: Sequence[str]) -> list[Piece]:
-    return [
-        blank[0] + texts[blank[1]] + blank[2] if type(blank) is tuple else blank  # type: ignore[misc]  # told apart
-        for blank in blanks
-    ]

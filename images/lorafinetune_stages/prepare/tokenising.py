@@ -12,21 +12,22 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.conversation import Conversation, Packed, Turn
 from lorafinetune_stages.prepare.cutting import check_kept
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.labelling import Rows, Rules, Turns, arrange
-from lorafinetune_stages.prepare.pieces import Arena, PieceEncoder
+from lorafinetune_stages.prepare.labelling import Rows, Rules, arrange
+from lorafinetune_stages.prepare.pieces import PieceEncoder
 from lorafinetune_stages.prepare.reference import Reference
-from lorafinetune_stages.prepare.shapes import ShapeSpeller, Spelled, is_plain
-from lorafinetune_stages.prepare.spelling import Piece, Speller
+from lorafinetune_stages.prepare.shapes import ShapeSpeller, is_plain
+from lorafinetune_stages.prepare.slots import Slots
+from lorafinetune_stages.prepare.spelling import Speller
 
 log = logging.getLogger("lorafinetune")
 
@@ -38,7 +39,7 @@ PROBES: Final = (
 )
 """Rows on which both ways are tried before any other."""
 
-Conversations = Sequence[Conversation]
+Batch = Sequence[Packed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Tokeniser:
         self.tokenizer = tokenizer
         self._cutoff: int = data_args.cutoff_len
         self._reference = Reference(template, tokenizer, processor, data_args)
-        self._fast = _find_fast(template, tokenizer, processor, data_args)
+        self._fast = _find_fast(template, tokenizer, processor, data_args, self._reference)
         self.prove(PROBES)
 
     @property
@@ -66,24 +67,24 @@ class Tokeniser:
         """Whether LLaMA-Factory's own encoding is not needed."""
         return self._fast is not None
 
-    def prove(self, conversations: Conversations) -> None:
+    def prove(self, conversations: Sequence[Conversation]) -> None:
         """Encodes these both ways. Where they differ, LLaMA-Factory's is used from then on."""
         if self._fast is None:
             return
-        (found,) = self._fast.encode([conversations], self._reference)
+        (found,) = self._fast.encode([_packed(conversations)])
         if not found.equals(self._reference.encode(conversations)):
             log.warning("these tokens are not LLaMA-Factory's, so its own encoding is used: it is slower")
             self._fast = None
 
-    def encode_all(self, batches: Iterable[Conversations]) -> Iterator[Rows]:
+    def encode_all(self, batches: Iterable[Batch]) -> Iterator[Rows]:
         """The rows of every batch, in order. Batches that follow are taken and encoded meanwhile."""
         if self._fast is None:
-            return map(self._reference.encode, batches)
-        return self._fast.encode(batches, self._reference)
+            return (self._reference.encode(_unpacked(batch)) for batch in batches)
+        return self._fast.encode(batches)
 
-    def encode(self, conversations: Conversations) -> list[Encoded]:
+    def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
         """One result for every conversation, in their order."""
-        (rows,) = self.encode_all([conversations])
+        (rows,) = self.encode_all([_packed(conversations)])
         return [
             Encoded(tokens, labels)
             for tokens, labels in zip(_split(rows.tokens, rows), _split(rows.labels, rows), strict=True)
@@ -92,11 +93,6 @@ class Tokeniser:
     def whole(self, conversation: Conversation) -> list[int]:
         """All tokens of a conversation, nothing cut off."""
         return self._reference.whole(conversation)
-
-    def learned(self, rows: Rows) -> Any:
-        """Number of tokens that are learned, by row."""
-        totals = np.cumsum(np.append(0, rows.labels != IGNORE_INDEX))
-        return np.diff(totals[rows.ends], prepend=0)
 
     def spoilt(self, rows: Rows) -> dict[int, RowError]:
         """The rows that are cut inside their prompt, or have no complete answer, by index."""
@@ -109,54 +105,43 @@ class Tokeniser:
         return found
 
 
+@dataclass(frozen=True)
 class _Fast:
-    def __init__(self, spell: Callable[[Conversation], Spelled], encoder: PieceEncoder, rules: Rules) -> None:
-        self._spell = spell
-        self._encoder = encoder
-        self._rules = rules
+    """reference: encodes the batches in which something can't be spelled."""
 
-    def encode(self, batches: Iterable[Conversations], reference: Reference) -> Iterator[Rows]:
-        """reference: encodes the batches in which something can't be spelled."""
+    spell: Callable[[Batch], Slots]
+    encoder: PieceEncoder
+    rules: Rules
+    reference: Reference
+
+    def encode(self, batches: Iterable[Batch]) -> Iterator[Rows]:
         threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
-        waiting: deque[tuple[Conversations, _Begun | None]] = deque()
+        waiting: deque[Callable[[], Rows]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for batch in batches:
-                waiting.append((batch, self._begin(batch, pool)))
+                waiting.append(self._begin(batch, pool))
                 if len(waiting) > threads:
-                    yield self._finish(*waiting.popleft(), reference)
+                    yield waiting.popleft()()
             while waiting:
-                yield self._finish(*waiting.popleft(), reference)
+                yield waiting.popleft()()
 
-    def _begin(self, batch: Conversations, pool: ThreadPoolExecutor) -> "_Begun | None":
-        numbers: dict[Piece, int] = {}
+    def _begin(self, batch: Batch, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
+        """What waits for the rows of the batch."""
         try:
-            rows = [self._number(conversation, numbers) for conversation in batch]
+            slots = self.spell(batch)
         except (TypeError, AttributeError) as problem:
             log.warning("%d rows are encoded by LLaMA-Factory itself: %s", len(batch), problem)
-            return None
-        return _Begun(rows, pool.submit(self._encoder.encode, list(numbers)))
-
-    def _number(self, conversation: Conversation, numbers: dict[Piece, int]) -> Turns:
-        """The turns, with their pieces numbered as they come up first."""
-        return [
-            (
-                [numbers.setdefault(piece, len(numbers)) for piece in prompt],
-                [numbers.setdefault(piece, len(numbers)) for piece in answer],
-            )
-            for prompt, answer in self._spell(conversation)
-        ]
-
-    def _finish(self, batch: Conversations, begun: "_Begun | None", reference: Reference) -> Rows:
-        return reference.encode(batch) if begun is None else begun.finish(self._rules)
+            return lambda: self.reference.encode(_unpacked(batch))
+        arena = pool.submit(self.encoder.encode, slots.pieces)
+        return lambda: arrange(slots, arena.result(), self.rules)
 
 
-@dataclass(frozen=True)
-class _Begun:
-    rows: Sequence[Turns]
-    arena: "Future[Arena]"
+def _packed(conversations: Sequence[Conversation]) -> Batch:
+    return [conversation.pack("") for conversation in conversations]
 
-    def finish(self, rules: Rules) -> Rows:
-        return arrange(self.rows, self.arena.result(), rules)
+
+def _unpacked(batch: Batch) -> list[Conversation]:
+    return [conversation for _, conversation in map(Conversation.unpack, batch)]
 
 
 def segments(encoded: Encoded, tokenizer: Any) -> list[tuple[str, bool]]:
@@ -171,13 +156,14 @@ def segments(encoded: Encoded, tokenizer: Any) -> list[tuple[str, bool]]:
     ]
 
 
-def _find_fast(template: Any, tokenizer: Any, processor: Any, data_args: Any) -> _Fast | None:
+def _find_fast(
+    template: Any, tokenizer: Any, processor: Any, data_args: Any, reference: Reference
+) -> _Fast | None:
     """None where the template does what can't be followed, or the tokenizer is not a fast one."""
     try:
         speller = Speller(template, tokenizer, processor, data_args)
-        spell = ShapeSpeller(speller.spell) if is_plain(template) else speller.spell
         for probe in PROBES:
-            spell(probe)
+            speller.spell(probe)
         if speller.writes_ahead():
             return None
         encoder = PieceEncoder(tokenizer)
@@ -190,7 +176,12 @@ def _find_fast(template: Any, tokenizer: Any, processor: Any, data_args: Any) ->
         prompts_too=data_args.train_on_prompt,
         closing=tokenizer.eos_token_id if template.efficient_eos else None,
     )
-    return _Fast(spell, encoder, rules)
+
+    def one_by_one(batch: Batch) -> Slots:
+        return Slots.of([speller.spell(conversation) for conversation in _unpacked(batch)])
+
+    spell = ShapeSpeller(speller.spell, encoder.added) if is_plain(template) else one_by_one
+    return _Fast(spell, encoder, rules, reference)
 
 
 def _split(column: Any, rows: Rows) -> Sequence[Any]:
