@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench.operator.reach import paragraph as operator_note
+from bench.parity.compare import paragraph as parity_note
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -17,6 +19,8 @@ TITLES: Final = {
     "prepare": "From rows to tokens, against LLaMA-Factory's own way",
     "train": "Training a 9.4-billion-parameter model",
     "train_gpus": "Training it on two GPUs against one",
+    "parity": "Loss curves beside the recipe's, of the shape of GLM-4-9B on a GPU",
+    "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
     "activations": "The estimate of what a token keeps, on a CPU",
@@ -25,10 +29,15 @@ TITLES: Final = {
 }
 NOT_MEASURED: Final = {
     "train_gpus": "PYTHONPATH=tests python -m bench.train --gpus 2",
+    "parity": "PYTHONPATH=tests python -m bench.parity --model glm9b",
+    "parity_smollm2": "PYTHONPATH=tests python -m bench.parity --model smollm2",
     "faults": "make faults",
 }
 """Benchmarks of which no result is kept yet, and how one is made."""
-NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {"operator": operator_note}
+NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
+    "operator": operator_note,
+    **{name: partial(parity_note, f"{name}.png") for name in ("parity", "parity_smollm2")},
+}
 """What follows from a table, by the name of its results."""
 INTRODUCTION: Final = """# Performance
 
@@ -65,7 +74,7 @@ def section(title: str, path: Path) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(rows[0])
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [columns, ["---"] * len(columns), *([str(row.get(c, "")) for c in columns] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

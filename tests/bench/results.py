@@ -23,8 +23,9 @@ Row = Mapping[str, str | int | float]
 """One measurement: column to value, with the unit in the column's name."""
 
 
-def write_results(name: str, rows: Sequence[Row]) -> Path:
-    """Prints the rows as a table, and writes them to docs/results/NAME.json."""
+def write_results(name: str, rows: Sequence[Row], **others: object) -> Path:
+    """Prints the rows as a table, and writes them to docs/results/NAME.json. others: what is kept beside
+    the rows, for none to print."""
     Console(stderr=False).print(table(name, rows))
     report = {
         "command": command(),
@@ -32,6 +33,7 @@ def write_results(name: str, rows: Sequence[Row]) -> Path:
         "commit": commit(),
         "hardware": hardware(),
         "rows": [dict(row) for row in rows],
+        **others,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"

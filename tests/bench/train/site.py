@@ -98,13 +98,19 @@ class Site:
 
 def make(root: Path, shape: Mapping[str, Any], conversations: Path, gpus: int) -> Site:
     """Fills `root`. conversations: a file of EmoLLM's multi-turn form."""
-    site, store = Site(root, gpus), stand_in(root)
+    site = Site(root, gpus)
     _make_model(site, shape)
+    put(site, list(rows(json.loads(conversations.read_text()))))
+    return site
+
+
+def put(site: Site, conversations: list[Row]) -> None:
+    """Leaves a model and conversations as download and prepare do."""
+    store = stand_in(site.root)
     commit_manifest(
         store, place("models", keys.digest("benchmark")), "models", keys.digest("benchmark"), (), {}, None
     )
-    put_dataset(store, root / "rows", list(rows(json.loads(conversations.read_text()))))
-    return site
+    put_dataset(store, site.root / "rows", conversations)
 
 
 def _make_model(site: Site, shape: Mapping[str, Any]) -> None:
@@ -116,6 +122,11 @@ def _make_model(site: Site, shape: Mapping[str, Any]) -> None:
         model = GlmForCausalLM._from_config(GlmConfig(**shape), dtype=torch.bfloat16)
     model.save_pretrained(site.model, max_shard_size="2GB")
     save_tokenizer(site.model)
+    note_size(site, model)
+
+
+def note_size(site: Site, model: Any) -> None:
+    """model: with its weights."""
     embedding = model.get_input_embeddings().weight.numel()
     sizes = {"all": sum(each.numel() for each in model.parameters()), "embedding": embedding}
     (site.root / SIZE).write_text(json.dumps(sizes))

@@ -1,0 +1,140 @@
+"""Loss curves against each other: the table, what follows from it, and the picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any, Final
+
+from bench.results import Row
+
+RECIPE: Final = "the recipe"
+"""What the names of its settings begin with."""
+LAST: Final = 10
+NOISE: Final = "noise: the recipe's seed 2 against its seed 1"
+MEAN: Final = "mean distance to the recipe"
+LARGEST: Final = "largest distance"
+SHIFT: Final = f"difference of the last {LAST} steps"
+DIGITS: Final = 5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """losses: of the steps, in nats per learned token. tokens: in all steps so far."""
+
+    settings: str
+    seed: int
+    losses: Sequence[float]
+    tokens: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.settings}, seed {self.seed}"
+
+    @property
+    def is_recipe(self) -> bool:
+        return self.settings.startswith(RECIPE)
+
+    def kept(self) -> dict[str, Any]:
+        losses = [round(loss, DIGITS) for loss in self.losses]
+        tokens = [after - before for before, after in pairwise([0, *self.tokens])]
+        return {"settings": self.settings, "seed": self.seed, "losses": losses, "tokens": tokens}
+
+
+def rows(curves: Sequence[Curve]) -> list[Row]:
+    """A row for each curve, against the recipe's of its seed, and one for the noise."""
+    recipe = {curve.seed: curve for curve in curves if curve.is_recipe}
+    noise = [
+        {"settings": NOISE, "seed": "1, 2", **difference(after, before)}
+        for before, after in pairwise(recipe.values())
+    ]
+    compared = [
+        {**_row(curve), **(difference(curve, recipe[curve.seed]) if curve.seed in recipe else {})}
+        for curve in curves
+        if not curve.is_recipe
+    ]
+    return [*map(_row, recipe.values()), *noise, *compared]
+
+
+def _row(curve: Curve) -> Row:
+    return {
+        "settings": curve.settings,
+        "seed": curve.seed,
+        "loss at step 1": round(curve.losses[0], DIGITS),
+        f"mean loss of the last {LAST} steps": round(mean(curve.losses[-LAST:]), DIGITS),
+    }
+
+
+def difference(curve: Curve, other: Curve) -> Row:
+    """Step by step, and whether both saw as many tokens in each: the same conversations, that is."""
+    gaps = _gaps(curve, other)
+    return {
+        MEAN: round(mean(map(abs, gaps)), DIGITS),
+        LARGEST: round(max(map(abs, gaps)), DIGITS),
+        SHIFT: round(mean(gaps[-LAST:]), DIGITS),
+        "same conversations in each step": "yes" if curve.tokens == other.tokens else "no",
+    }
+
+
+def _gaps(curve: Curve, other: Curve) -> list[float]:
+    return [here - there for here, there in zip(curve.losses, other.losses, strict=True)]
+
+
+VERDICTS: Final = {True: "Not above the noise", False: "Above the noise"}
+
+
+def paragraph(picture: str, table: Sequence[Mapping[str, Any]]) -> str:
+    """What the table says. picture: its name, beside the results."""
+    shown = f"![Loss curves, and how far each is from the recipe's](results/{picture})"
+    noise = next((row for row in table if row["settings"] == NOISE), None)
+    if noise is None:
+        return shown
+    compared = [row for row in table if row.get(MEAN, "") != "" and row is not noise]
+    found = {
+        verdict: [_told(row) for row in compared if within(row, noise) == verdict] for verdict in VERDICTS
+    }
+    told = [
+        f"{VERDICTS[verdict]} of {noise[MEAN]}: {', '.join(names)}."
+        for verdict, names in found.items()
+        if names
+    ]
+    return f"{shown}\n\nThe mean distance of each, step by step. {' '.join(told)}"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"{row['settings']} with seed {row['seed']} ({row[MEAN]})"
+
+
+def within(row: Mapping[str, Any], noise: Mapping[str, Any]) -> bool:
+    return bool(row[MEAN] <= noise[MEAN])
+
+
+def draw(curves: Sequence[Curve], path: Path) -> None:
+    """Writes a PNG: the curves, and below them their distances to the recipe's."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    recipe = {curve.seed: curve for curve in curves if curve.is_recipe}
+    for number, curve in enumerate(curves):
+        _plot(above, curve.losses, curve.name, f"C{number}")
+        if not curve.is_recipe and curve.seed in recipe:
+            gaps = _gaps(curve, recipe[curve.seed])
+            _plot(below, [abs(gap) for gap in gaps], curve.name, f"C{number}")
+    for before, after in pairwise(recipe.values()):
+        noise = [abs(gap) for gap in _gaps(after, before)]
+        below.fill_between(range(1, len(noise) + 1), noise, color="0.85", label=NOISE)
+    above.set_ylabel("loss in nats per learned token")
+    below.set_ylabel("distance to the recipe's, same seed")
+    below.set_xlabel("optimizer step")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _plot(axes: Any, values: Sequence[float], label: str, color: str) -> None:
+    steps = range(1, len(values) + 1)
+    axes.plot(steps, values, marker="." if len(values) < 50 else "", label=label, color=color)

@@ -1,0 +1,75 @@
+"""Loss curves are held against the recipe's of the same seed, and that against the noise of two seeds."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from bench.parity.cases import trainings
+from bench.parity.compare import LARGEST, MEAN, NOISE, SHIFT, Curve, draw, paragraph, rows
+
+FIRST_SEED: Final = Curve("the recipe, in short", 1, [3.0, 2.0], [10, 30])
+OTHER_SEED: Final = Curve("the recipe, in short", 2, [3.0, 2.4], [10, 30])
+SAME: Final = "same conversations in each step"
+
+
+def compared(*curves: Curve) -> dict[Any, dict[str, Any]]:
+    """The rows by settings and seed."""
+    return {(row["settings"], row["seed"]): dict(row) for row in rows(curves)}
+
+
+def test_the_noise_is_how_far_the_recipes_seeds_are_from_each_other() -> None:
+    noise = compared(FIRST_SEED, OTHER_SEED)[(NOISE, "1, 2")]
+    assert (noise[MEAN], noise[LARGEST], noise[SHIFT], noise[SAME]) == (0.2, 0.4, 0.2, "yes")
+
+
+def test_a_curve_is_held_against_the_recipes_of_its_own_seed() -> None:
+    found = compared(FIRST_SEED, OTHER_SEED, Curve("auto", 2, [2.9, 2.5], [10, 30]))[("auto", 2)]
+    assert (found[MEAN], found[LARGEST], found[SHIFT]) == (0.1, 0.1, 0.0)
+
+
+def test_other_conversations_are_told() -> None:
+    assert compared(FIRST_SEED, Curve("auto", 1, [3.0, 2.0], [12, 30]))[("auto", 1)][SAME] == "no"
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict"),
+    [
+        pytest.param([3.0, 2.3], "Not above the noise of 0.2: auto with seed 1 (0.15)", id="within"),
+        pytest.param([3.0, 2.5], "Above the noise of 0.2: auto with seed 1 (0.25)", id="above"),
+    ],
+)
+def test_the_page_says_which_curves_are_within_the_noise(losses: list[float], verdict: str) -> None:
+    assert verdict in paragraph(
+        "parity.png", rows([FIRST_SEED, OTHER_SEED, Curve("auto", 1, losses, [10, 30])])
+    )
+
+
+def test_without_a_second_seed_there_is_no_verdict() -> None:
+    assert "noise" not in paragraph("parity.png", rows([FIRST_SEED]))
+
+
+def test_a_curve_without_the_recipes_beside_it_is_shown_alone() -> None:
+    (row,) = rows([Curve("auto", 1, [3.0, 2.0], [10, 30])])
+    assert MEAN not in row
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [[FIRST_SEED], [FIRST_SEED, OTHER_SEED, Curve("auto", 1, [3.0, 2.1], [10, 30])]],
+    ids=["of the recipe's first seed alone", "of all"],
+)
+def test_a_picture_is_drawn(curves: list[Curve], tmp_path: Path) -> None:
+    draw(curves, tmp_path / "parity.png")
+    assert (tmp_path / "parity.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_trainings_differ_in_settings_and_seed_alone(gpus: int) -> None:
+    made = trainings(gpus, 20, {"learningRate": "1e-4"})
+    assert {(each.case.steps, each.case.batch_size, each.case.extra["data_seed"]) for each in made} == {
+        (20, 8, 1)
+    }
+    assert {each.case.training["learningRate"] for each in made} == {"1e-4"}
+    assert len({each.case.name for each in made}) == len(made)
+    assert [each.case.training["seed"] for each in made] == [each.seed for each in made]
