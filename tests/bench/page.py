@@ -30,7 +30,6 @@ TITLES: Final = {
 NOT_MEASURED: Final = {
     "train_gpus": "PYTHONPATH=tests python -m bench.train --gpus 2",
     "parity": "PYTHONPATH=tests python -m bench.parity --model glm9b",
-    "parity_smollm2": "PYTHONPATH=tests python -m bench.parity --model smollm2",
     "faults": "make faults",
 }
 """Benchmarks of which no result is kept yet, and how one is made."""

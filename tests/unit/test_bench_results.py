@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from bench.operator.__main__ import GOALS
 from bench.page import NOT_MEASURED, PAGE, TITLES, page
+from bench.parity.compare import NOISE, within
 from bench.startup import GOAL
 
 ROOT: Final = Path(__file__).parents[2]
@@ -72,3 +75,17 @@ def test_download_starts_as_quickly_and_as_small_as_it_should() -> None:
     rows = [row for row in kept()["startup"]["rows"] if row["goal"] == GOAL]
     assert len(rows) == 4
     assert all(row["seconds"] < 1 and row["MB"] < 120 and not row["imports torch"] for row in rows)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in kept() if name.startswith("parity")))
+def test_our_settings_learn_as_the_recipes_do(name: str) -> None:
+    rows = kept()[name]["rows"]
+    (noise,) = (row for row in rows if row["settings"] == NOISE)
+    ours = [row for row in rows if row["settings"] == "auto"]
+    assert [row["seed"] for row in ours] == [1, 2]
+    assert all(row["same conversations in each step"] == "yes" and within(row, noise) for row in ours)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in kept() if name.startswith("parity")))
+def test_the_picture_lies_beside_its_results(name: str) -> None:
+    assert (ROOT / "docs" / "results" / f"{name}.png").is_file()
