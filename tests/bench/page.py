@@ -28,8 +28,6 @@ TITLES: Final = {
     "faults": "Faults tried at every write",
 }
 NOT_MEASURED: Final = {
-    "train_gpus": "PYTHONPATH=tests python -m bench.train --gpus 2",
-    "parity": "PYTHONPATH=tests python -m bench.parity --model glm9b",
     "faults": "make faults",
 }
 """Benchmarks of which no result is kept yet, and how one is made."""

@@ -3,37 +3,54 @@
 import signal
 import time
 from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from random import Random
-from tempfile import mkdtemp
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
 from local.runs import BOUND_SECONDS, Desk, desk, kill, like, stage_of
+from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 
 pytestmark = pytest.mark.model
 
 CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/manifest.json"
+FOLDERS: Final = 2
+KILLS: Final[Mapping[StageName, int]] = {"download": 3, "prepare": 3, "train": 5, "export": 3}
+"""In each of the folders: one soon after the stage began, the others at any moment of it."""
+SOON: Final = 0.3
 MOMENTS: Final = 25
-"""Kills in all, at least one in each stage."""
+WAS_COMPLETE: Final = "was complete"
 WAYS: Final = ("the run", "the stage", "the stage and then the run")
 
 
+class Calm(NamedTuple):
+    """A run in which nothing happened, what it printed, and how many seconds each stage took."""
+
+    desk: Desk
+    out: str
+    seconds: Mapping[str, float]
+
+
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, str, float]:
-    """A run in which nothing happened, what it printed, and the seconds that it took."""
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     made = desk(tmp_path_factory.mktemp("calm"))
-    began = time.monotonic()
     code, out = made.finish()
     assert code == 0, out
-    return made, out, time.monotonic() - began
+    return Calm(made, out, {stage["name"]: seconds_of(stage) for stage in made.status()["stages"]})
+
+
+def seconds_of(stage: Mapping[str, str]) -> float:
+    took = datetime.fromisoformat(stage["completionTime"]) - datetime.fromisoformat(stage["startTime"])
+    return took.total_seconds()
 
 
 def test_a_run_ends_with_adapter_merged_model_loss_curve_manifest_and_report(
-    calm: tuple[Desk, str, float],
+    calm: Calm,
 ) -> None:
     made, out, _ = calm
     named = {line.rpartition(" ")[2] for line in out.splitlines()[-5:]}
@@ -42,7 +59,7 @@ def test_a_run_ends_with_adapter_merged_model_loss_curve_manifest_and_report(
     assert made.status()["stage"] == "Complete"
 
 
-def test_a_second_run_finds_everything_in_the_store(calm: tuple[Desk, str, float]) -> None:
+def test_a_second_run_finds_everything_in_the_store(calm: Calm) -> None:
     made, _, _ = calm
     before = made.digests()
     code, out = made.finish()
@@ -52,41 +69,41 @@ def test_a_second_run_finds_everything_in_the_store(calm: tuple[Desk, str, float
     assert made.digests() == before
 
 
-def test_killed_at_any_moment_a_run_ends_with_the_same_artefacts(
-    calm: tuple[Desk, str, float], tmp_path: Path
-) -> None:
+def test_killed_at_any_moment_a_run_ends_with_the_same_artefacts(calm: Calm, tmp_path: Path) -> None:
     random, hit = Random(20261125), Counter[str]()
-    while hit.total() < MOMENTS or not hit.keys() >= set(STAGES):
-        made = like(calm[0], Path(mkdtemp(dir=tmp_path)))
-        while stage := killed(made, random, calm[2]):
-            hit[stage] += 1
-        assert made.digests() == calm[0].digests()
+    for folder in range(FOLDERS):
+        made = like(calm.desk, tmp_path / str(folder))
+        for stage, kills in KILLS.items():
+            longest = (SOON, *(kills - 1) * (calm.seconds[stage],))
+            hit.update(killed(made, random, stage, seconds) for seconds in longest)
+        code, out = made.finish()
+        assert code == 0, out
+        assert made.digests() == calm.desk.digests()
+    assert hit.keys() >= set(STAGES)
+    assert hit.total() - hit[WAS_COMPLETE] >= MOMENTS
 
 
-def killed(made: Desk, random: Random, seconds: float) -> str:
-    """Starts a run and kills it, or its stage, within so many seconds; says in which stage that was.
-    Nothing where the run was complete before."""
+def killed(made: Desk, random: Random, stage: StageName, longest: float) -> str:
+    """Starts a run and kills it, or its stage, within so many seconds after it came to the stage; says in
+    which stage that was, or that there was nothing to do any more."""
     runner, way = made.start(), random.choice(WAYS)
-    until = time.monotonic() + random.uniform(0.3, seconds)
-    while time.monotonic() < until and runner.poll() is None:
+    come = STAGES[STAGES.index(stage) :]
+    while not (there := stage_of(runner.pid)) or there.name not in come:
+        if runner.poll() is not None:
+            return WAS_COMPLETE
         time.sleep(0.02)
-    if runner.poll() is not None:
-        out, _ = runner.communicate()
-        assert runner.returncode == 0, out
-        return ""
-    if (stage := stage_of(runner.pid)) and way != "the run":
-        kill(stage.pid)
-        time.sleep(random.uniform(0, 3))
-    if not (stage and way == "the stage"):
+    time.sleep(random.uniform(0, longest))
+    if (there := stage_of(runner.pid)) and way != "the run":
+        kill(there.pid)
+        time.sleep(random.uniform(0, 1))
+    if not (there and way == "the stage"):
         kill(runner.pid)
     runner.communicate(timeout=BOUND_SECONDS)
-    return stage.name if stage else "between stages"
+    return there.name if there else "between stages"
 
 
-def test_ctrl_c_stops_after_a_checkpoint_and_the_same_command_goes_on(
-    calm: tuple[Desk, str, float], tmp_path: Path
-) -> None:
-    made = like(calm[0], tmp_path)
+def test_ctrl_c_stops_after_a_checkpoint_and_the_same_command_goes_on(calm: Calm, tmp_path: Path) -> None:
+    made = like(calm.desk, tmp_path)
     runner = made.start()
     wait_for_step(made, 30)
     runner.send_signal(signal.SIGINT)
@@ -97,7 +114,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_the_same_command_goes_on(
     assert out.splitlines()[-1] == f"stopped at step {newest}; the same command goes on from there"
     code, out = made.finish()
     assert code == 0, out
-    assert made.digests() == calm[0].digests()
+    assert made.digests() == calm.desk.digests()
 
 
 def wait_for_step(made: Desk, step: int) -> None:
@@ -113,10 +130,8 @@ def wait_for_step(made: Desk, step: int) -> None:
     raise AssertionError("the training does not begin")
 
 
-def test_two_runs_of_one_resource_at_a_time_are_refused(
-    calm: tuple[Desk, str, float], tmp_path: Path
-) -> None:
-    made = like(calm[0], tmp_path)
+def test_two_runs_of_one_resource_at_a_time_are_refused(calm: Calm, tmp_path: Path) -> None:
+    made = like(calm.desk, tmp_path)
     runner = made.start()
     lock = tmp_path / "lorafinetune-runs/team-a/tune/lock"
     until = time.monotonic() + 30

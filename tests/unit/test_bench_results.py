@@ -77,13 +77,16 @@ def test_download_starts_as_quickly_and_as_small_as_it_should() -> None:
     assert all(row["seconds"] < 1 and row["MB"] < 120 and not row["imports torch"] for row in rows)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in kept() if name.startswith("parity")))
-def test_our_settings_learn_as_the_recipes_do(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "bound"), [("parity_smollm2", NOISE), ("parity", "LLaMA-Factory: bf16, 1 × 8 padded")]
+)
+def test_our_settings_learn_as_the_recipes_do(name: str, bound: str) -> None:
+    """Within the noise of two seeds; on a GPU, nearer to the recipe's fp16 than LLaMA-Factory's own bf16."""
     rows = kept()[name]["rows"]
-    (noise,) = (row for row in rows if row["settings"] == NOISE)
+    (distance,) = (row for row in rows if row["settings"] == bound)
     ours = [row for row in rows if row["settings"] == "auto"]
     assert [row["seed"] for row in ours] == [1, 2]
-    assert all(row["same conversations in each step"] == "yes" and within(row, noise) for row in ours)
+    assert all(row["same conversations in each step"] == "yes" and within(row, distance) for row in ours)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in kept() if name.startswith("parity")))
