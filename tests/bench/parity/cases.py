@@ -70,6 +70,7 @@ def _trainings(table: tuple[Settings, ...], steps: int, fields: Mapping[str, Any
                 f"{settings.name}, seed {seed}",
                 steps,
                 CONVERSATIONS,
+                1,
                 {**fields, **settings.training, "seed": seed},
                 settings.plan,
                 SAME_ORDER,
