@@ -132,10 +132,14 @@ class Namespace:
     def pods_of(self, name: str) -> list[Object]:
         return [p for p in self.items("pods") if p["metadata"]["labels"].get(NAME_LABEL) == name]
 
-    def told(self, name: str, reason: str) -> int:
-        """How many Events of a reason are on a resource."""
-        about = (e for e in self.items("events") if e["involvedObject"].get("name") == name)
-        return sum(e["count"] for e in about if e["reason"] == reason)
+    def told(self, name: str, reason: str, times: int = 1) -> int:
+        """How many Events of a reason are on a resource, once they are `times`: they follow the status."""
+
+        def count() -> int:
+            about = (e for e in self.items("events") if e["involvedObject"].get("name") == name)
+            return sum(e["count"] for e in about if e["reason"] == reason)
+
+        return self.wait(lambda: count() if count() >= times else 0)
 
     def job(self, name: str, stage: StageName, other_than: Object | None = None) -> Object:
         """Waits for the Job of a stage, which is neither leaving nor one that the test knows already."""

@@ -27,8 +27,8 @@ def test_a_run_goes_through_its_stages_to_complete(runs: Namespace) -> None:
     assert status["progress"] == "100%"
     assert [stage["state"] for stage in status["stages"]] == ["Complete"] * 4
     assert status["observedGeneration"] == 1
-    assert runs.told("whole", "StageStarted") == 4
-    assert runs.told("whole", "StageComplete") == 4
+    assert runs.told("whole", "StageStarted", 4) == 4
+    assert runs.told("whole", "StageComplete", 4) == 4
     assert runs.told("whole", "Complete") == 1
 
 

@@ -19,7 +19,7 @@ def test_a_whole_life_costs_what_the_budget_says(own_namespace: Namespace, own_o
         pod = own_namespace.pod(own_namespace.job("life", stage))
         own_namespace.run(pod)
         own_namespace.finish("life", stage)
-    own_namespace.wait(lambda: own_namespace.told("life", "Complete"))
+    own_namespace.told("life", "Complete")
     time.sleep(2)
     spent = {what: number - before.get(what, 0) for what, number in so_far().items()}
     assert {what: number for what, number in spent.items() if number} == BUDGET

@@ -125,7 +125,7 @@ def test_others_that_write_the_same_resource_do_not_keep_it_from_ending(
     )
     assert conflicts > 0
     assert own_operator.metric("lorafinetune_reconcile_errors_total", kind="changed") > 0
-    assert own_namespace.told("contested", "StageComplete") == 4
+    assert own_namespace.told("contested", "StageComplete", 4) == 4
 
 
 def test_it_goes_on_after_the_api_server_was_away(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Tests of claims and manifests rest on these, and the usual mocks have neither.
 
 import json
 import secrets
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import boto3
 from botocore.config import Config
 
 from cluster.build import binary
-from cluster.process import Process, Server, fetch, free_port
+from cluster.process import CommandError, Process, Server, fetch, free_port, run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,11 +54,20 @@ class S3Endpoint:
             client.close()
 
     def create_user(self, access_key: str, secret_key: str, role: str = "user") -> None:
-        """Add a user who may do nothing until a bucket's policy or ownership says otherwise."""
+        """Add a user who may do nothing until a bucket's policy or ownership says otherwise.
+
+        Asked once more if it fails, which was seen once and not explained.
+        """
         admin = [str(binary("versitygw")), "admin", f"--endpoint-url={self.endpoint}"]
         admin += [f"--access={self.access_key}", f"--secret={self.secret_key}"]
         user = [f"--access={access_key}", f"--secret={secret_key}", f"--role={role}"]
-        subprocess.run([*admin, "create-user", *user], check=True, capture_output=True)
+        for last in (False, True):
+            try:
+                run(*admin, "create-user", *user, name="create-user")
+                return
+            except CommandError:
+                if last:
+                    raise
 
     def let_read(self, access_key: str, bucket: str) -> None:
         """The user may read and list the bucket, and no more."""
