@@ -19,10 +19,11 @@ from rich.console import Console
 from apiserver.identity import operator_kubeconfig
 from apiserver.kube import serve_resource
 from apiserver.operating import Namespace, Operator
+from bench.operator.calls import BUDGET
 from bench.operator.fleet import Fleet
 from bench.operator.measure import QUICK, TO_FIRST, TO_NEXT, Measurer, Plan, Values
 from bench.operator.peer import TITLE, Peer, Trainer
-from bench.operator.reach import MEMORY
+from bench.operator.reach import CALLS, MEMORY
 from bench.results import Row, table, write_results
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
@@ -34,6 +35,7 @@ GOALS: Final = {
     f"{TO_FIRST}: p99 ms": "< 1000",
     f"{TO_NEXT}: p99 ms": "< 1000",
     MEMORY: "< 200",
+    CALLS: f"<= {sum(BUDGET.values())}",
     "API writes while idle for a minute": "0",
     "Jobs and Pods twice, after kill -9": "0",
 }

@@ -96,6 +96,7 @@ class Measurer:
         spent = (self._calls() - asked).total()
         return {
             FIRST_JOBS: round(len(held) / took, 1),
+            **percentiles(f"{TO_FIRST}, machine full", ledger.to_first_job(held)),
             **to_first_job(meter, len(held)),
             CALLS_TO_FIRST: round(spent / len(held), 2),
         }
