@@ -6,6 +6,9 @@ BIN := .venv/bin
 STORE := lorafinetune-store
 SAMPLE := samples/smollm2-emollm.yaml
 
+# Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check trainings e2e faults generate sbom images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 

@@ -1,12 +1,15 @@
 """Rows and their parts, for the tests of the formats."""
 
+from pathlib import Path
 from typing import Any
 
 from lorafinetune.api.spec import Columns, Dataset, Objective
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import find_reader
+from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.texts import Texts
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 
 TEXTS = Texts({"<|im_end|>", "<s>"})
 ALPACA = {"instruction": "q", "input": "", "output": "a"}
@@ -18,6 +21,22 @@ def convert(row: Any, name: str = "auto", objective: Objective = "sft", /, **col
     """The row as a dataset of that format reads it."""
     dataset = Dataset.decode({"source": "s3://raw/a", "format": name, "columns": Columns(**columns).encode()})
     return find_reader(dataset, 0, [(Place("a", 1), row)], objective).convert(row, TEXTS)
+
+
+def fetched(root: Path, dataset: Dataset, content: bytes) -> DatasetFiles:
+    """A dataset of one file, rows.jsonl, where a merger that works in `root` looks for it."""
+    (root / "0").mkdir(exist_ok=True)
+    (root / "0" / "rows.jsonl").write_bytes(content)
+    file = ManifestFile(path="rows.jsonl", size=len(content), sha256="0" * 64)
+    manifest = Manifest(
+        kind="datasets",
+        key="0" * 64,
+        digest="0" * 64,
+        files=(file,),
+        lineage={},
+        created="2026-01-01T00:00:00Z",
+    )
+    return DatasetFiles(dataset, "a", manifest, (file,))
 
 
 def talk(*turns: str, system: str = "", tools: str = "") -> Conversation:

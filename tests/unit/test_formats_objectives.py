@@ -13,11 +13,9 @@ from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
 from lorafinetune_stages.prepare.formats import find_reader
 from lorafinetune_stages.prepare.identity import said_names
-from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 from stages.prepare_builders import alpaca, json_lines
-from unit.prepare_rows import CALL, TEXTS, convert, gpt, human, say, talk
+from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, say, talk
 
 PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
 WHOLE = [say("user", "q"), say("assistant", "good")]
@@ -352,23 +350,11 @@ def test_cleaned_is_what_is_learned(
 
 def merged(root: Path, objective: Objective, *rows: Any) -> tuple[Findings, list[Conversation]]:
     """The rows, read and cleaned of whales."""
-    data = json_lines(rows)
-    (root / "0").mkdir()
-    (root / "0" / "rows.jsonl").write_bytes(data)
     dataset = Dataset(source="s3://raw/a", clean=Clean(remove=("🐳",)))
-    file = ManifestFile(path="rows.jsonl", size=len(data), sha256="0" * 64)
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=(file,),
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
     findings = Findings([dataset])
     with Corpus(root / "rows") as corpus:
         merger = Merger(corpus, findings, TEXTS, root, ignore_progress, objective)
-        merger.merge([DatasetFiles(dataset, "a", manifest, (file,))])
+        merger.merge([fetched(root, dataset, json_lines(rows))])
         return findings, [row for _, row in corpus.read(range(len(corpus)))]
 
 

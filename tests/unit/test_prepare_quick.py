@@ -13,10 +13,9 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import lines, quick, rowfile
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from unit.prepare_rows import fetched
 
 TEXTS = Texts({"<|im_end|>", "</s>", 'a"b'})
 CAREFUL = Clean(remove=("\ufffe",))
@@ -50,22 +49,11 @@ def merged(
     root: Path, content: bytes, objective: Objective, dataset: Dataset, advance: Any = ignore_progress
 ) -> Outcome:
     """All that is known of the rows after they were read; or the error."""
-    (root / "0").mkdir(exist_ok=True)
-    (root / "0" / "rows.jsonl").write_bytes(content)
-    file = ManifestFile(path="rows.jsonl", size=len(content), sha256="0" * 64)
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=(file,),
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
     findings = Findings([dataset])
     with Corpus(root / "rows") as corpus:
         try:
             merger = Merger(corpus, findings, TEXTS, root, advance, objective)
-            merger.merge([DatasetFiles(dataset, "a", manifest, (file,))])
+            merger.merge([fetched(root, dataset, content)])
         except StageError as error:
             return error.message, error.hint
         rows = list(corpus.read(range(len(corpus))))
