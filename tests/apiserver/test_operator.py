@@ -244,8 +244,12 @@ def test_a_resource_of_another_version_waits_and_goes_on_once_it_fits(
         runs.edit("newer", {"novelty": None})
         runs.until("newer", "Ready", "Download")
         assert "failure" not in runs.status("newer")
+        runs.apply("patient", {"novelty": "x"})
+        runs.until("patient", "Ready", "ConfigInvalid")
     finally:
         runs.client.request("PATCH", definition, {"spec": crd()["spec"]}, MERGE)
+    runs.until("patient", "Ready", "Download")
+    assert "failure" not in runs.status("patient")
 
 
 def test_a_definition_that_lacks_fields_costs_their_values_and_no_writes(

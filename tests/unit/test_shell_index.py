@@ -64,9 +64,16 @@ def test_an_older_version_does_not_replace_a_newer() -> None:
     index = Index()
     assert index.jobs.put(job(version=10, spec={"suspend": True}))
     assert not index.jobs.put(job(version=9))
-    assert not index.jobs.put(job(version=10))
     assert index.jobs.get("team-a", "job") == index.jobs.of_uid("uid-job")
     assert (index.jobs.get("team-a", "job") or {})["spec"]["suspend"] is True
+
+
+def test_what_another_definition_serves_of_the_same_version_is_taken_in() -> None:
+    index = Index()
+    index.jobs.put(job(version=10, spec={"suspend": True}))
+    assert index.jobs.put(job(version=10))
+    assert not index.jobs.put(job(version=10))
+    assert (index.jobs.get("team-a", "job") or {})["spec"]["suspend"] is False
 
 
 def test_a_change_that_nobody_reads_is_none_but_the_version_counts() -> None:

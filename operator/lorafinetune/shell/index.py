@@ -58,10 +58,13 @@ class Table:
         return len(self._entries)
 
     def put(self, given: Object) -> bool:
-        """Takes an object in, unless a newer one is there. Whether anything that is read has changed."""
+        """Takes an object in, unless a newer one is there. Whether anything that is read has changed.
+
+        What is there changes without a new version where its definition does, and other fields are served.
+        """
         key, uid, version = key_of(given), given["metadata"]["uid"], int(given["metadata"]["resourceVersion"])
         held = self._entries.get(key)
-        if uid in self._deleted or (held and held.version >= version):
+        if uid in self._deleted or (held and held.version > version):
             return False
         kept = self._trim(given)
         if kept is None:

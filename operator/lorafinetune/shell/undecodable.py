@@ -17,7 +17,10 @@ from lorafinetune.core.events import Event
 from lorafinetune.shell.trimming import Object
 
 MOST_NAMED: Final = 5
-HINT: Final = "Install the operator and the CustomResourceDefinition of the same version."
+HINT: Final = (
+    "Install the operator and the CustomResourceDefinition of the same version; "
+    "the run then goes on by itself."
+)
 
 
 def status_of(given: Object, error: InvalidResourceError, now: datetime) -> dict[str, Any]:
