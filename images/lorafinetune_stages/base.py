@@ -22,6 +22,10 @@ WHOLE: Final = "model.safetensors"
 """The weights, where they are in one file."""
 INDEX: Final = "model.safetensors.index.json"
 """Which of several files has which tensor."""
+REMOTE_CODE_TYPES: Final = {
+    "chatglm": "Of GLM-4-9B, zai-org/glm-4-9b-chat-hf is the same model in transformers' own architecture."
+}
+"""Architectures that transformers does not have, as they come as code in the repository; and what helps."""
 
 
 def model_place(model: ModelStatus) -> str:
@@ -29,12 +33,16 @@ def model_place(model: ModelStatus) -> str:
     return place("models", keys.source_key(model.source, model.revision))
 
 
+def source_name(source: str) -> str:
+    """The URI of a source; the bare name of a local path."""
+    scheme, _, path = source.partition("://")
+    return PurePosixPath(path).name if scheme == "file" else source
+
+
 def base_name(model: ModelStatus) -> str:
-    """`OWNER/NAME` for a hub, the URI for S3, and the directory's bare name for a local path."""
+    """`OWNER/NAME` for a hub, else as any source."""
     scheme, _, path = model.source.partition("://")
-    if scheme in HUBS:
-        return path
-    return PurePosixPath(path).name if scheme == "file" else model.source
+    return path if scheme in HUBS else source_name(model.source)
 
 
 def base_revision(model: ModelStatus) -> str | None:

@@ -183,7 +183,7 @@ CASES: dict[str, tuple[Change, Refusal]] = {
         Refusal(
             r"^download failed: ModelUnsupported: .*remote code",
             r"spec\.model\.source: ",
-            r"^hint: .{10,}\.$",
+            r"^hint: Of GLM-4-9B, zai-org/glm-4-9b-chat-hf is the same model",
         ),
     ),
     "weights that are pickles": (

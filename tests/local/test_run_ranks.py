@@ -17,6 +17,8 @@ TWO = {CPU_RANKS_VARIABLE: "2"}
 
 def test_ctrl_c_stops_all_of_them_after_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
     made = desk(tmp_path)
+    samples = made.samples.as_uri()
+    made.edit({"model": {"source": f"{samples}/tiny"}, "datasets": [{"source": f"{samples}/rows.jsonl"}]})
     made.edit({"training": {"maxSteps": 60, "evaluation": {"everySteps": 20}, "checkpoint": {"every": 10}}})
     runner = made.start(**TWO)
     wait_for_step(made, 5)
@@ -29,3 +31,5 @@ def test_ctrl_c_stops_all_of_them_after_a_checkpoint_and_the_same_command_goes_o
     (manifest,) = tmp_path.glob("lorafinetune-store/runs/test/trainings/*/manifest.json")
     lineage = json.loads(manifest.read_text())["lineage"]
     assert (lineage["hardware"]["ranks"], lineage["resumes"]) == (2, 1)
+    kept = [path for path in (tmp_path / "lorafinetune-store" / "runs").rglob("*") if path.is_file()]
+    assert [path for path in kept if str(tmp_path).encode() in path.read_bytes()] == []

@@ -170,10 +170,10 @@ def test_refuses_weights_with(tmp_path: Path, weights: bytes, what: str) -> None
         ),
         (
             "hf://somebody/glm-4-9b-chat",
-            "Use a variant that transformers supports natively, with safetensors weights.",
+            "Of GLM-4-9B, zai-org/glm-4-9b-chat-hf is the same model in transformers' own architecture.",
         ),
     ],
-    ids=["on Hugging Face", "of another length", "on ModelScope", "but not for somebody else's copy"],
+    ids=["on Hugging Face", "of another length", "on ModelScope", "as somebody else's copy"],
 )
 def test_glm_4_that_needs_remote_code_is_answered_with_its_native_twin(
     tmp_path: Path, source: str, hint: str

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import INDEX, WHOLE
+from lorafinetune_stages.base import INDEX, REMOTE_CODE_TYPES, WHOLE
 from lorafinetune_stages.download.selection import is_model_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
@@ -23,8 +23,6 @@ PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 OTHER_WEIGHTS: Final = (".gguf", ".onnx", ".h5", ".msgpack", ".safetensors")
 MAX_JSON_BYTES: Final = 32 * 2**20
 
-REMOTE_ONLY_TYPES: Final = frozenset({"chatglm"})
-"""Architectures that transformers does not have: they come as code in the repository."""
 GLM4: Final = re.compile(r"(ZhipuAI|THUDM|zai-org)/glm-4-9b(-chat)?(-1m)?")
 NATIVE_OWNERS: Final = {"hf": "zai-org", "modelscope": "ZhipuAI"}
 
@@ -84,11 +82,10 @@ def _no_safetensors(origin: Origin, names: list[str]) -> StageError:
 def _check_native(origin: Origin, config: Mapping[str, Any]) -> None:
     """Refuses what needs code from the repository: it is never run."""
     model_type = config.get("model_type")
-    if config.get("auto_map") or model_type in REMOTE_ONLY_TYPES:
+    if config.get("auto_map") or model_type in REMOTE_CODE_TYPES:
         named = f" (model_type {shown(model_type)})" if isinstance(model_type, str) else ""
-        raise origin.error(
-            Reason.MODEL_UNSUPPORTED, f"needs remote code{named}, which is never run", _native_twin(origin)
-        )
+        hint = _native_twin(origin) or REMOTE_CODE_TYPES.get(str(model_type), "")
+        raise origin.error(Reason.MODEL_UNSUPPORTED, f"needs remote code{named}, which is never run", hint)
     if not isinstance(model_type, str):
         raise origin.error(Reason.MODEL_UNSUPPORTED, f"has no model_type in its {CONFIG}")
 

@@ -11,6 +11,7 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.arguments import DownloadArguments, place
 from lorafinetune.contract.keys import source_key
 from lorafinetune.contract.outcome import DownloadResult
+from lorafinetune_stages.base import source_name
 from lorafinetune_stages.download.copying import Copier
 from lorafinetune_stages.download.models import select_model
 from lorafinetune_stages.download.selection import (
@@ -119,7 +120,7 @@ def _copy(
     copier = Copier(one.origin, one.source, context.store, one.place, advance, pause, stop)
     copied = copier.copy(files)
     lineage = {
-        "source": one.origin.source,
+        "source": source_name(one.origin.source),
         "revision": one.origin.revision,
         "commit": one.snapshot.revision,
         "endpoint": one.origin.host or None,

@@ -9,7 +9,7 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import json_object
+from lorafinetune_stages.base import REMOTE_CODE_TYPES, json_object
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
 
@@ -17,7 +17,6 @@ WEIGHTS_SUFFIX: Final = ".safetensors"
 MAX_CONFIG_BYTES: Final = 4 * 2**20
 MAX_TOKENIZER_BYTES: Final = 256 * 2**20
 NAMED_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token")
-REMOTE_CODE_TWINS: Final = {"chatglm": "glm-4-9b-chat needs remote code; its native twin is glm-4-9b-chat-hf"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,11 @@ def _check_native(config: Mapping[str, Any]) -> None:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise StageError(Reason.MODEL_UNSUPPORTED, "model.source: config.json has no model_type")
-    if model_type in REMOTE_CODE_TWINS:
+    if model_type in REMOTE_CODE_TYPES:
         raise StageError(
             Reason.MODEL_UNSUPPORTED,
             f"model.source: model_type {model_type!r} needs remote code, which is never run",
-            REMOTE_CODE_TWINS[model_type],
+            REMOTE_CODE_TYPES[model_type],
         )
 
 

@@ -15,6 +15,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import source_name
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
@@ -131,7 +132,7 @@ class Maker:
         return Report(
             template=self.inputs.template,
             cutoff=self.arguments.training.cutoff_length,
-            sources=[dataset.source for dataset in self.arguments.datasets],
+            sources=[source_name(dataset.source) for dataset in self.arguments.datasets],
             formats=self.corpus.formats,
             findings=self.findings,
             repeated=self._repeated,
