@@ -1,4 +1,7 @@
-"""Images that a real kubelet can't pull: it is told at once, and the run goes on by itself afterwards."""
+"""Images that a real kubelet can't pull: it is told at once, and the run goes on by itself afterwards.
+
+And one that is not what it is taken for.
+"""
 
 import secrets
 from collections.abc import Iterator
@@ -37,6 +40,17 @@ def test_an_image_that_is_pushed_late_and_one_whose_name_was_wrong(
     tenant.installation.install()
     tenant.running_pod("prepare", within=60)
     until(lambda: "failure" not in tenant.status(), 30)
+
+
+def test_a_program_that_ends_without_a_word_is_told_by_the_end_of_its_log(
+    tenant: Tenant, absent: dict[str, str]
+) -> None:
+    """As the operator's own image does in the place of a stage's."""
+    tenant.installation.cluster.offer_as(product.image("operator"), absent["download"])
+    tenant.apply()
+    message = tenant.wait_for_reason("Internal")["message"]
+    assert "exit code 2; its log ends:\n" in message
+    assert message.endswith("LORAFINETUNE_TRAIN_IMAGE: is required: the image of a stage")
 
 
 def waits_for_its_image(tenant: Tenant, stage: StageName, image: str) -> None:

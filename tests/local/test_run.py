@@ -21,7 +21,7 @@ pytestmark = pytest.mark.model
 
 CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/manifest.json"
 SEEDS: Final = (20261125, 20261126)
-KILLS: Final[Mapping[StageName, int]] = {"download": 3, "prepare": 3, "train": 4, "export": 2}
+KILLS: Final[Mapping[StageName, int]] = {"download": 3, "prepare": 3, "train": 5, "export": 3}
 """With each of the seeds: one soon after the stage began, the others at any moment of it."""
 SOON: Final = 0.3
 WAS_COMPLETE: Final = "was complete"
@@ -81,15 +81,16 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_artefacts(
     assert code == 0, out
     assert made.digests() == calm.desk.digests()
     assert hit.keys() >= set(STAGES)
-    assert hit.total() - hit[WAS_COMPLETE] >= 10
+    assert hit.total() - hit[WAS_COMPLETE] >= 13
 
 
 def test_a_run_whose_stages_are_killed_makes_them_anew(calm: Calm, tmp_path: Path) -> None:
-    made = like(calm.desk, tmp_path)
+    random, made = Random(SEEDS[0]), like(calm.desk, tmp_path)
     runner = made.start()
     for stage in STAGES:
         there = await_stage(runner, stage)
         assert there
+        time.sleep(random.uniform(0, SOON))
         kill(there.pid)
     out, _ = runner.communicate(timeout=BOUND_SECONDS)
     assert runner.returncode == 0, out

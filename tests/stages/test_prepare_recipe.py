@@ -14,6 +14,7 @@ from unit.prepare_rows import say
 AIWEI = EMOLLM / "aiwei.json"
 SELF_COGNITION = EMOLLM / "self_cognition_EmoLLM.json"
 RUOZHIBA = EMOLLM / "ruozhiba_raw.jsonl"
+FEW = 40
 
 Row = Mapping[str, Any]
 
@@ -139,27 +140,34 @@ ALL_COLUMNS = {
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    ("model", "training", "arguments"),
+    ("model", "training", "arguments", "most"),
     [
-        pytest.param("smollm2", {"cutoff_length": 512}, {"cutoff_len": 512}, id="every answer is learned"),
+        pytest.param(
+            "smollm2", {"cutoff_length": 512}, {"cutoff_len": 512}, None, id="every answer, of every row"
+        ),
         pytest.param(
             "smollm2",
             {"cutoff_length": 512, "learn_from": "lastTurn"},
             {"cutoff_len": 512, "mask_history": True},
+            FEW,
             id="the last answer alone is learned",
         ),
         pytest.param(
             "smollm2",
             {"cutoff_length": 4096, "train_on_prompt": True},
             {"cutoff_len": 4096, "train_on_prompt": True},
+            FEW,
             id="prompts are learned too, and nothing is cut",
         ),
-        pytest.param("smollm2", {"cutoff_length": 400}, {"cutoff_len": 400}, id="nearly everything is cut"),
-        pytest.param("glm4", {"cutoff_length": 1024}, {"cutoff_len": 1024}, id="GLM-4, every answer"),
+        pytest.param(
+            "smollm2", {"cutoff_length": 400}, {"cutoff_len": 400}, FEW, id="nearly everything is cut"
+        ),
+        pytest.param("glm4", {"cutoff_length": 1024}, {"cutoff_len": 1024}, FEW, id="GLM-4, every answer"),
         pytest.param(
             "glm4",
             {"cutoff_length": 1024, "learn_from": "lastTurn"},
             {"cutoff_len": 1024, "mask_history": True},
+            FEW,
             id="GLM-4, the last answer alone",
         ),
     ],
@@ -170,8 +178,9 @@ def test_tokens_and_labels_of_the_recipe_are_llama_factorys(
     model: str,
     training: Mapping[str, Any],
     arguments: Mapping[str, Any],
+    most: int | None,
 ) -> None:
-    aiwei, itself, ruozhiba = load(AIWEI)[:60], load(SELF_COGNITION)[:30], load(RUOZHIBA)[:30]
+    aiwei, itself, ruozhiba = (load(path)[:most] for path in (AIWEI, SELF_COGNITION, RUOZHIBA))
     system = aiwei[0]["conversation"][0]["system"]
     merged = [*alpaca_by_hand(itself), *alpaca_by_hand(ruozhiba), *multi_turn_by_hand(aiwei, system)]
     expected = Peer(tmp_path / "peer", models[model]).tokenise(

@@ -213,10 +213,11 @@ class Artifacts(Model):
 
 
 class GpuSeconds(Model):
-    """Time that GPUs were held, summed over GPUs and attempts."""
+    """Time that GPUs were held by a finished training, summed over GPUs and over its attempts, each up to the
+    checkpoint that the next went on from."""
 
     held: Count = 0
-    """From the pod's start to its end."""
+    """From the start of the stage until its training was done."""
     training: Count = 0
     """In optimizer steps."""
     evaluating: Count = 0

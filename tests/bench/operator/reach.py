@@ -18,7 +18,8 @@ EMPTY: Final = "operator: MB before the first run"
 SHARED: Final = (
     "API server, etcd, the controllers, the benchmark in the place of people and kubelets, and the operator"
     " share the machine: how full it was while the latencies were taken, and by whose work, stands in the"
-    " table."
+    " table. Latencies are those of runs that arrive at the rate in the table, beside as many as the column"
+    " says. Where it says *machine full*, all of these were made at once, and wait for a processor."
 )
 REACH: Final = (
     "How far one operator carries: a run that takes an hour costs it {calls:.0f} calls for its life and"
