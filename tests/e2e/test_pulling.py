@@ -49,8 +49,8 @@ def test_a_program_that_ends_without_a_word_is_told_by_the_end_of_its_log(
     tenant.installation.cluster.offer_as(product.image("operator"), absent["download"])
     tenant.apply()
     message = tenant.wait_for_reason("Internal")["message"]
-    assert "exit code 2; its log ends:\n" in message
-    assert message.endswith("LORAFINETUNE_TRAIN_IMAGE: is required: the image of a stage")
+    _, _, log = message.partition("exit code 2; its log ends:\n")
+    assert "LORAFINETUNE_TRAIN_IMAGE: is required: the image of a stage" in log.splitlines()
 
 
 def waits_for_its_image(tenant: Tenant, stage: StageName, image: str) -> None:

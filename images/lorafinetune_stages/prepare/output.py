@@ -14,7 +14,7 @@ from lorafinetune.contract import effort, keys
 from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
-from lorafinetune_stages.base import base_lineage, source_name
+from lorafinetune_stages.base import source_name
 from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
@@ -133,7 +133,7 @@ def result(
 def lineage(inputs: Inputs, arguments: PrepareArguments) -> dict[str, Any]:
     """Everything that shaped the prepared dataset."""
     return {
-        "model": base_lineage(arguments.model),
+        "model": arguments.model.encode() | {"source": source_name(arguments.model.source)},
         "datasets": [
             {
                 "source": source_name(files.dataset.source),
