@@ -8,7 +8,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
-from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, TrainingStatus
+from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, StageProgress, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError
 from lorafinetune.core.steps import stage_status, watched_jobs
@@ -526,6 +526,17 @@ def test_progress_of_the_running_job_is_shown() -> None:
     status = world.status
     assert (status.progress, status.eta, status.loss, status.training) == ("42%", "1h30m", "1.5", training)
     assert status.resumes == 2
+
+
+def test_a_training_whose_inputs_are_copied_is_not_any_further_by_that() -> None:
+    world = World()
+    run_until("train")(world)
+    job = world.active()
+    assert job is not None
+    world.progress = {job.name: Progress(stage="train", done=7, total=9, unit="bytes", eta_seconds=3)}
+    world.reconcile()
+    assert (world.status.progress, world.status.eta) == (None, None)
+    assert stage_status(world.status, "train").progress == StageProgress(done=7, total=9, unit="bytes")
 
 
 def test_training_is_capped_at_99_percent_until_its_result_is_there() -> None:

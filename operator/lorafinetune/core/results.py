@@ -114,6 +114,12 @@ def _artifacts(status: LoRAFineTuneStatus, **changes: object) -> LoRAFineTuneSta
     return status.model_copy(update={"artifacts": artifacts if artifacts != Artifacts() else None})
 
 
+def _far(progress: Progress) -> tuple[str | None, str | None]:
+    """How far it is, and how long it still takes."""
+    share = f"{min(99, 100 * progress.done // progress.total)}%" if progress.total else None
+    return share, None if progress.eta_seconds is None else duration(progress.eta_seconds)
+
+
 def with_progress(
     status: LoRAFineTuneStatus,
     resource: LoRAFineTune,
@@ -121,14 +127,16 @@ def with_progress(
     progress: Progress,
     now: datetime,
 ) -> LoRAFineTuneStatus:
-    """The status with what a running stage says of itself; it decides nothing."""
-    share = f"{min(99, 100 * progress.done // progress.total)}%" if progress.total else None
+    """The status with what a running stage says of itself; it decides nothing.
+
+    A training is as far as its steps are, not as the copying of its inputs.
+    """
+    share, eta = _far(progress) if running.name != "train" or progress.unit != "bytes" else (None, None)
     unit = progress.unit if progress.unit in ("bytes", "rows", "steps", "files") else "files"
     counted = StageProgress.decode(
         {"done": progress.done, "unit": unit} | ({"total": progress.total} if progress.total else {})
     )
     moved = running.model_copy(update={"progress": counted, "message": progress.activity or None})
-    eta = None if progress.eta_seconds is None else duration(progress.eta_seconds)
     changes: dict[str, Any] = {"progress": share, "eta": eta}
     if progress.training:
         changes |= {"training": progress.training, "loss": progress.training.loss}
