@@ -190,6 +190,16 @@ def test_a_new_run_begins_long_before_a_look_would_come_by_itself(runs: Namespac
     assert time.monotonic() - began < SOON
 
 
+def test_a_spec_is_carried_by_a_job_up_to_the_limit_and_refused_above(runs: Namespace) -> None:
+    dataset = {"source": "s3://raw/rows.json", "connection": "store", "system": "x" * 8000}
+    runs.apply("long", {"datasets": [dataset] * 9})
+    runs.job("long", "download")
+    runs.apply("too-long", {"datasets": [dataset] * 10})
+    runs.until("too-long", "Ready", "ConfigInvalid")
+    assert runs.status("too-long")["failure"]["message"].endswith("bytes long; 75 KiB are the limit")
+    assert not runs.jobs_of("too-long")
+
+
 def test_a_job_that_is_not_ours_keeps_its_name(runs: Namespace) -> None:
     runs.apply("wanted")
     wanted = runs.job("wanted", "download")["metadata"]["name"]

@@ -59,6 +59,8 @@ def test_progress_is_shown_soon_and_then_every_five_seconds(
     with pytest.raises(HTTPError, match="401"):
         post(pod, "no token", done=50)
     assert listening.metric("lorafinetune_progress_refused_total", reason="unauthenticated") == 1
+    post(pod, token, done=100)
+    own_namespace.wait(lambda: own_namespace.status("telling")["progress"] == "99%", within=10)
 
 
 def token_of(namespace: Namespace, pod: Object) -> str:
