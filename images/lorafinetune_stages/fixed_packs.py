@@ -1,0 +1,137 @@
+"""Whole conversations in packs of at most so many tokens, filled over the whole set: bin packing.
+
+Prepare counts the packs for its estimate, and train makes its steps of them: both by this one function.
+"""
+
+from bisect import bisect_left, insort
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FULL: Final = 0.98
+"""Share of the packs' room that is filled where the lengths allow it."""
+WINDOW: Final = 24
+"""Rows of which the last ones of a pack are chosen: their sums reach about every number of tokens."""
+CHOSEN: Final = 8
+"""About as many of them a pack gets; more would only cost time."""
+UNITS: Final = 2048
+"""Sums are told apart to such a part of the room that they are to fill."""
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FixedPacks:
+    """rows: the numbers of all rows, pack after pack. bounds: where packs begin in them, and where the last
+    one ends."""
+
+    rows: Numbers
+    bounds: Numbers
+
+    @classmethod
+    def of(cls, packs: Sequence[Sequence[int]]) -> "FixedPacks":
+        sizes = np.fromiter(map(len, packs), np.int64, len(packs))
+        bounds = np.append(0, np.cumsum(sizes))
+        rows = np.fromiter(chain.from_iterable(packs), np.int64, int(bounds[-1]))
+        return cls(rows, bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __getitem__(self, pack: int) -> Numbers:
+        """The rows of one pack."""
+        return self.rows[self.bounds[pack] : self.bounds[pack + 1]]
+
+
+def fill(lengths: Numbers, size: int, seed: int) -> FixedPacks:
+    """Every row in one pack of at most `size` tokens. lengths: of all rows in tokens, none above `size`.
+
+    Rows come in an order drawn by the seed, so that a pack has long and short ones, of all datasets. Where
+    that leaves room, as with many rows above half the size, the longest may come first.
+    """
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    packs = _in_turn(lengths, order, size)
+    tokens = int(lengths.sum())
+    if len(packs) > fewest(tokens, size) and not is_full(tokens, len(packs), size):
+        decreasing = order[np.argsort(-lengths[order], kind="stable")]
+        packs = min(packs, _best_fit(lengths, decreasing, size), key=len)
+    return FixedPacks.of(packs)
+
+
+def fewest(tokens: int, size: int) -> int:
+    """Packs that so many tokens need at least."""
+    return -(-tokens // size)
+
+
+def is_full(tokens: int, packs: int, size: int) -> bool:
+    """Whether so many tokens fill the packs."""
+    return tokens >= FULL * packs * size
+
+
+def _in_turn(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:
+    """The rows in this order, but for the last ones of each pack: those of the next that fill it best."""
+    of = lengths.tolist()
+    waiting = deque(order.tolist())
+    kept = CHOSEN * int(lengths.mean()) if of else 0
+    packs = []
+    while waiting:
+        pack = [waiting.popleft()]
+        room = size - of[pack[0]]
+        while waiting and room - of[waiting[0]] >= kept:
+            pack.append(waiting.popleft())
+            room -= of[pack[-1]]
+        window = [waiting.popleft() for _ in range(min(WINDOW, len(waiting)))]
+        unit = room // UNITS + 1
+        chosen = _fullest([-(-of[row] // unit) for row in window], room // unit)
+        pack += [window[place] for place in sorted(chosen)]
+        waiting.extendleft(row for place, row in reversed([*enumerate(window)]) if place not in chosen)
+        packs.append(pack)
+    return packs
+
+
+def _fullest(lengths: Sequence[int], room: int) -> set[int]:
+    """Places of the lengths with the largest sum that is not above the room.
+
+    A set of sums is a number, whose bit n says whether n is a sum. before: of the lengths ahead of each.
+    """
+    sums, most = 1, (2 << room) - 1
+    before = []
+    for length in lengths:
+        before.append(sums)
+        sums |= sums << length & most
+        if sums >> room:
+            break
+    left, chosen = sums.bit_length() - 1, set()
+    for place in reversed(range(len(before))):
+        if not before[place] >> left & 1:
+            chosen.add(place)
+            left -= lengths[place]
+    return chosen
+
+
+def _best_fit(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:
+    """Each row, in this order, into the fullest pack that has room for it."""
+    packs: list[list[int]] = []
+    rooms: list[int] = []  # that packs have, each number once
+    having: defaultdict[int, list[list[int]]] = defaultdict(list)  # packs by their room
+    for row, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        at = bisect_left(rooms, length)
+        if at == len(rooms):
+            pack, room = list[int](), size
+            packs.append(pack)
+        else:
+            room = rooms[at]
+            pack = having[room].pop()
+            if not having[room]:
+                del rooms[at], having[room]
+        pack.append(row)
+        if left := room - length:
+            if left not in having:
+                insort(rooms, left)
+            having[left].append(pack)
+    return packs
