@@ -127,9 +127,21 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
         training["packing"] = "auto"
         if "lora" in training:
             training["lora"]["variant"] = "lora"
+    _obey_packing(training)
     gpu = spec.get("resources", {}).get("train", {}).get("gpu", {})
     if "count" in gpu:
         gpu["count"] = min(gpu["count"], 1)
+
+
+def _obey_packing(training: Json) -> None:
+    """Either size of a step, by whether it is of tokens."""
+    if training["objective"] == "dpo" and training.get("packing") == "tokens":
+        training["packing"] = "none"
+    if training.get("packing") != "tokens":
+        training.pop("batchTokens", None)
+        return
+    training.pop("batchSize", None)
+    training["batchTokens"] = max(training.get("batchTokens", 0), training.get("cutoffLength", 2048))
 
 
 def _obey_datasets(spec: Json) -> None:

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-FULL: Final = 0.98
-"""Share of the packs' room that is filled where the lengths allow it."""
+from lorafinetune.contract.effort import leaves_room
+
 WINDOW: Final = 24
 """Rows of which the last ones of a pack are chosen: their sums reach about every number of tokens."""
 CHOSEN: Final = 8
@@ -56,21 +56,10 @@ def fill(lengths: Numbers, size: int, seed: int) -> FixedPacks:
     """
     order = np.random.default_rng(seed).permutation(len(lengths))
     packs = _in_turn(lengths, order, size)
-    tokens = int(lengths.sum())
-    if len(packs) > fewest(tokens, size) and not is_full(tokens, len(packs), size):
+    if leaves_room(int(lengths.sum()), len(packs), size):
         decreasing = order[np.argsort(-lengths[order], kind="stable")]
         packs = min(packs, _best_fit(lengths, decreasing, size), key=len)
     return FixedPacks.of(packs)
-
-
-def fewest(tokens: int, size: int) -> int:
-    """Packs that so many tokens need at least."""
-    return -(-tokens // size)
-
-
-def is_full(tokens: int, packs: int, size: int) -> bool:
-    """Whether so many tokens fill the packs."""
-    return tokens >= FULL * packs * size
 
 
 def _in_turn(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:

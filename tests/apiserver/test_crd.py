@@ -67,6 +67,7 @@ def test_it_prunes_no_field(served: ApiServer) -> None:
     status_fields = {f"status.{path}" for path, _ in walk(LoRAFineTuneStatus)}
     assert (spec_fields | status_fields) - given_fields == {
         "spec.training.maxSteps",  # in place of epochs
+        "spec.training.batchTokens",  # in place of a number of rows
         "spec.training.evaluation.count",  # in place of a fraction
         "spec.training.evaluation.dataset",
     }

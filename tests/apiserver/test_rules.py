@@ -138,7 +138,46 @@ RULES: dict[str, Case] = {
         {"training": {"precision": "fp8", "packing": "auto"}},
         {"training": {"precision": "fp8", "packing": "none"}},
         "spec.training.precision",
-        "fp8 needs packing: auto",
+        "fp8 needs packing: auto or tokens",
+    ),
+    "steps of tokens have so many": (
+        {"training": {"packing": "tokens", "batchTokens": 4096}},
+        {"training": {"packing": "tokens"}},
+        "spec.training.packing",
+        "packing: tokens needs batchTokens, the tokens of an optimizer step",
+    ),
+    "other steps have none": (
+        {"training": {"packing": "auto"}},
+        {"training": {"batchTokens": 4096}},
+        "spec.training.batchTokens",
+        "batchTokens needs packing: tokens",
+    ),
+    "a step has a size": (
+        {"training": {"packing": "auto", "batchSize": 8}},
+        {"training": {"packing": "tokens", "batchSize": 8, "batchTokens": 4096}},
+        "spec.training.batchSize",
+        "give batchSize or batchTokens, not both: a step has so many conversations, or so many tokens",
+    ),
+    "a step has room for any conversation": (
+        {"training": {"packing": "tokens", "batchTokens": 2048, "cutoffLength": 2048}},
+        {"training": {"packing": "tokens", "batchTokens": 2047, "cutoffLength": 2048}},
+        "spec.training.batchTokens",
+        "batchTokens must be at least cutoffLength: a conversation stays whole",
+    ),
+    "pairs have no steps of tokens": (
+        {"training": {"objective": "pt", "packing": "tokens", "batchTokens": 4096}},
+        {"training": {"objective": "dpo", "packing": "tokens", "batchTokens": 4096}},
+        "spec.training.packing",
+        "packing: tokens does not go with objective: dpo, whose pairs are padded",
+    ),
+    "GPUs share a step of tokens as they like": (
+        {
+            "training": {"packing": "tokens", "batchTokens": 4096},
+            "resources": {"train": {"gpu": {"count": 3}}},
+        },
+        {"training": {"batchSize": 16}, "resources": {"train": {"gpu": {"count": 3}}}},
+        "spec.resources.train.gpu.count",
+        "must divide training.batchSize, the rows of a step, which GPUs share: change one of the two",
     ),
     "pairs are not trained on in fp8": (
         {"training": {"objective": "dpo", "precision": "bf16"}},

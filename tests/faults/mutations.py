@@ -153,6 +153,14 @@ PAIRS: Final = merged(
 )
 OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "training.maxSteps": _with({"epochs": None, "maxSteps": 100}),
+    "training.batchTokens": _with(
+        {
+            "batchSize": None,
+            "packing": "tokens",
+            "batchTokens": 4096,
+            "extraArgs": {"neftune_noise_alpha": None, "adam_beta1": "0.8"},
+        }
+    ),
     "training.evaluation.count": _with({"evaluation": {"fraction": None, "count": 5}}),
     "training.evaluation.dataset": _with(
         {"evaluation": {"fraction": None, "groupBy": None, "dataset": "rows"}}

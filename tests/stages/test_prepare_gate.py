@@ -191,6 +191,30 @@ def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
     )
 
 
+def test_the_steps_of_so_many_tokens_are_counted_also_of_rows_that_are_found(bench: Bench) -> None:
+    steps: Mapping[str, Any] = {"packing": "tokens", "cutoff_length": 512, "epochs": "3"}
+    made, found = (bench.run(batch_tokens=size, **steps) for size in (2048, 1024))
+    assert (made.cache_hit, found.cache_hit) == (False, True)
+    assert made.train_key != found.train_key
+    for result, size in ((made, 2048), (found, 1024)):
+        estimate = result.estimate
+        assert estimate is not None
+        assert estimate.packs == -(-result.dataset.tokens // size)
+        assert estimate.steps == 3 * estimate.packs
+    assert bench.run(batch_tokens=1024, **steps) == found
+
+
+def test_steps_that_have_fewer_tokens_than_they_might_are_a_warning(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("why " * 100, "because " * 150)] * 200), "alike.jsonl")
+    result, few = (
+        bench.run(packing="tokens", cutoff_length=400, batch_tokens=size) for size in (400, 1_000_000)
+    )
+    (warning,) = [warning for warning in result.warnings if warning.startswith("steps have ")]
+    assert warning.endswith("% of training.batchTokens 400: a larger number may fit the rows better")
+    tokens = few.dataset.tokens
+    assert f"{tokens} tokens to train on are fewer than training.batchTokens 1000000" in few.warnings
+
+
 def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a"), alpaca("why " * 800, "because " * 800)]), "long.jsonl")
     bench.gpu = Gpu(memory="1536Mi")

@@ -3,12 +3,16 @@ each other."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages.train_builders import Row, World, random_rows, world
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
+from lorafinetune.contract.outcome import StageError, TrainResult
+from stages.train_builders import ROWS, Row, World, random_rows, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -73,6 +77,83 @@ def test_tokens_are_counted_without_padding(made: World) -> None:
     run = made.training(epochs="1")
     run.train()
     assert run.metrics()[-1]["tokens"] == sum(len(row["input_ids"]) for row in random_rows(10))
+
+
+TOKENS: Mapping[str, Any] = {"packing": "tokens", "batchTokens": 48, "batchSize": None}
+
+
+@pytest.fixture(scope="module")
+def in_tokens(made: World) -> tuple[World, TrainResult]:
+    """Two epochs in steps of 48 tokens, with dropout and evaluation, nobody disturbed."""
+    run = made.training(**TOKENS, evaluation={"fraction": "0.2", "everySteps": 2}, checkpoint={"every": 1})
+    return run, run.train()
+
+
+def test_steps_of_tokens_have_as_many_as_fit(in_tokens: tuple[World, TrainResult]) -> None:
+    run, result = in_tokens
+    lengths = [len(row["input_ids"]) for row in random_rows(ROWS)]
+    packs = -(-sum(lengths) // 48)
+    assert result.training.step == result.training.total_steps == 2 * packs
+    tokens = [0, *(row["tokens"] for row in run.metrics() if "loss" in row)]
+    steps = [after - before for before, after in pairwise(tokens)]
+    assert max(steps) <= 48
+    assert [sum(steps[:packs]), sum(steps[packs:])] == [sum(lengths)] * 2
+    assert sorted(steps[:packs]) == sorted(steps[packs:])
+
+
+def test_steps_of_tokens_are_in_the_lineage(in_tokens: tuple[World, TrainResult]) -> None:
+    lineage = in_tokens[0].manifest().lineage
+    assert (lineage["batchTokens"], lineage["plan"]["microBatch"]) == (48, 1)
+    assert "batchSize" not in lineage
+
+
+@pytest.mark.parametrize("step", [1, 4], ids="after step {}".format)
+def test_a_training_in_steps_of_tokens_goes_on(
+    in_tokens: tuple[World, TrainResult], tmp_path: Path, step: int
+) -> None:
+    run, result = in_tokens
+    left = run.copy(tmp_path)
+    left.store.delete(f"trainings/{run.arguments.key}/checkpoints")
+    with pytest.raises(StageError) as stopped:
+        left.interrupted_train(step)
+    assert stopped.value.reason is Reason.PREEMPTED
+    assert left.train().adapter.digest == result.adapter.digest
+    assert left.metrics() == run.metrics()
+
+
+def test_how_the_held_out_rows_are_packed_is_the_same(
+    in_tokens: tuple[World, TrainResult], made: World
+) -> None:
+    """Of an adapter that has learned nothing yet."""
+    evaluated: Mapping[str, Any] = {
+        "epochs": None,
+        "maxSteps": 1,
+        "learningRate": "1e-12",
+        "evaluation": {"fraction": "0.2", "everySteps": 1},
+    }
+    losses = []
+    for fields in ({}, TOKENS):
+        run = made.training(**evaluated, **fields)
+        run.train()
+        losses.append(run.metrics()[-1]["eval_loss"])
+    assert losses[0] == losses[1]
+
+
+def test_steps_of_tokens_need_a_model_that_can_be_packed() -> None:
+    from transformers import AutoConfig
+
+    from lorafinetune_stages.train.levers import check_packing
+
+    training = Training(epochs="1", packing="tokens", batch_tokens=4096)
+    check_packing(training, AutoConfig.for_model("llama"))
+    check_packing(Training(epochs="1"), AutoConfig.for_model("gemma2"))
+    with pytest.raises(StageError) as refused:
+        check_packing(training, AutoConfig.for_model("gemma2"))
+    assert refused.value.reason is Reason.CONFIG_INVALID
+    assert refused.value.message == (
+        "training.packing: tokens is not known to suit a model of type gemma2 with training.cutoffLength 2048"
+    )
+    assert refused.value.hint
 
 
 Prepare = Callable[[Sequence[Row]], dict[str, Any]]

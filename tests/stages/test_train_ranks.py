@@ -65,6 +65,7 @@ def numbers(log: list[dict[str, Any]]) -> list[float]:
         pytest.param({}, id="packed"),
         pytest.param({"batchSize": 3}, id="a last step that has one row for two"),
         pytest.param({"packing": "none"}, id="padded"),
+        pytest.param({"packing": "tokens", "batchTokens": 48, "batchSize": None}, id="in steps of tokens"),
     ],
 )
 def test_two_ranks_learn_what_one_learns(

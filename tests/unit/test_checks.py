@@ -63,9 +63,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"training": {"objective": "dpo", "extraArgs": {"neftune_noise_alpha": "5"}}},
         "spec.training.extraArgs.neftune_noise_alpha: does not go with training.objective: dpo",
     ),
+    "noise by the length of a row, for steps that are never padded": (
+        {
+            "training": {
+                "packing": "tokens",
+                "batchTokens": 4096,
+                "extraArgs": {"neftune_noise_alpha": "5"},
+            }
+        },
+        "spec.training.extraArgs.neftune_noise_alpha: does not go with training.packing: tokens",
+    ),
     "more text than one variable can carry": (
         {"datasets": [{"source": "s3://data/a.json", "system": "x" * 8000}] * 12},
-        "spec: is 98461 bytes long; 75 KiB are the limit",
+        "spec: is 98447 bytes long; 75 KiB are the limit",
     ),
 }
 
@@ -83,6 +93,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "a plain resource": {},
     "an allowed argument": {"training": {"extraArgs": {"neftune_noise_alpha": "5"}}},
     "noise for plain texts": {"training": {"objective": "pt", "extraArgs": {"neftune_noise_alpha": "5"}}},
+    "steps of tokens, and an argument that goes with them": {
+        "training": {"packing": "tokens", "batchTokens": 4096, "extraArgs": {"adam_beta1": "0.8"}}
+    },
     "publishing to a store": {"export": {"merged": {}, "publish": [{"to": "s3://models/a"}]}},
     "publishing to hubs": {
         "export": {"merged": {}, "publish": [{"to": "hf://team/a"}, {"to": "modelscope://team/a"}]}

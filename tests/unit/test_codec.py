@@ -329,6 +329,33 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             "share: change one of the two",
             id="more GPUs than rows in a step",
         ),
+        pytest.param(
+            {"training": {"packing": "tokens"}},
+            "spec.training.packing: packing: tokens needs batchTokens, the tokens of an optimizer step",
+            id="steps of tokens without their number",
+        ),
+        pytest.param(
+            {"training": {"batchTokens": 4096}},
+            "spec.training.batchTokens: batchTokens needs packing: tokens",
+            id="a number of tokens without steps of them",
+        ),
+        pytest.param(
+            {"training": {"packing": "tokens", "batchTokens": 4096, "batchSize": 8}},
+            "spec.training.batchSize: give batchSize or batchTokens, not both: a step has so many "
+            "conversations, or so many tokens",
+            id="two sizes of a step",
+        ),
+        pytest.param(
+            {"training": {"packing": "tokens", "batchTokens": 2000}},
+            "spec.training.batchTokens: batchTokens must be at least cutoffLength: a conversation stays "
+            "whole",
+            id="a step that the longest conversation does not fit",
+        ),
+        pytest.param(
+            {"training": {"objective": "dpo", "packing": "tokens", "batchTokens": 4096}},
+            "spec.training.packing: packing: tokens does not go with objective: dpo, whose pairs are padded",
+            id="pairs in steps of tokens",
+        ),
     ],
 )
 def test_rules(spec: dict[str, Any], expected: str) -> None:
@@ -366,10 +393,10 @@ def test_an_address_of_a_dataset(sentence: str) -> None:
 
 def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:
     assert problems(document({"training": {"maxSteps": 5, "bogus": 1}})) == [
-        "spec.training.bogus: unknown field (known: batchSize, checkpoint, cutoffLength, deduplicate, "
-        "dpo, epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, maxSamples, "
-        "maxSteps, objective, packing, precision, sampling, scheduler, seed, trainOnPrompt, warmupRatio, "
-        "weightDecay)",
+        "spec.training.bogus: unknown field (known: batchSize, batchTokens, checkpoint, cutoffLength, "
+        "deduplicate, dpo, epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, "
+        "maxSamples, maxSteps, objective, packing, precision, sampling, scheduler, seed, trainOnPrompt, "
+        "warmupRatio, weightDecay)",
         "spec.training: give epochs or maxSteps, not both",
     ]
 

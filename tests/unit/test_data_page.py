@@ -1,4 +1,4 @@
-"""The page about data says what is so: its example is valid, and its formats are all that there are."""
+"""The page about data says what is so: its examples are valid, and its formats are all that there are."""
 
 import re
 from pathlib import Path
@@ -10,15 +10,19 @@ from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.formats import FORMATS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text()
+ROWS, STEPS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_is_valid() -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    spec = resource(yaml.safe_load(example)).spec
+def test_the_example_of_rows_is_valid() -> None:
+    spec = resource(yaml.safe_load(ROWS)).spec
     assert spec.training.evaluation
     assert spec.training.evaluation.dataset in {dataset.name for dataset in spec.datasets}
     for dataset in spec.datasets:
         Cleaner(dataset.clean, "clean")
+
+
+def test_the_example_of_steps_is_valid() -> None:
+    assert resource(yaml.safe_load(STEPS)).spec.training.batch_tokens == 8192
 
 
 def test_every_format_has_its_line() -> None:

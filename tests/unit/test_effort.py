@@ -10,17 +10,16 @@ from lorafinetune.contract import effort
 
 
 @pytest.mark.parametrize(
-    ("training", "rows", "expected"),
+    ("training", "epoch", "expected"),
     [
-        pytest.param({"epochs": "3"}, 80, 30, id="whole batches"),
-        pytest.param({"epochs": "2"}, 9, 4, id="the last batch of an epoch is short"),
-        pytest.param({"epochs": "0.5"}, 80, 5, id="half an epoch"),
-        pytest.param({"max_steps": 7}, 80, 7, id="steps that are given"),
+        pytest.param({"epochs": "3"}, 10, 30, id="whole epochs"),
+        pytest.param({"epochs": "0.5"}, 9, 5, id="half an epoch"),
+        pytest.param({"max_steps": 7}, 10, 7, id="steps that are given"),
         pytest.param({"epochs": "1000000"}, 10**9, 10**9, id="more than can be counted"),
     ],
 )
-def test_steps(training: dict[str, Any], rows: int, expected: int) -> None:
-    assert effort.steps(Training(**training), rows) == expected
+def test_steps(training: dict[str, Any], epoch: int, expected: int) -> None:
+    assert effort.steps(Training(**training), epoch) == expected
 
 
 def test_evaluations() -> None:

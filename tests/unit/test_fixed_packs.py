@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune_stages.fixed_packs import FULL, FixedPacks, fewest, fill, is_full
+from lorafinetune.contract.effort import FULL, leaves_room
+from lorafinetune_stages.fixed_packs import FixedPacks, fill
 
 EMOLLM: Final = Path(__file__).parents[2] / "samples" / "data" / "emollm"
 CASES = st.integers(1, 200).flatmap(lambda size: st.tuples(st.just(size), st.lists(st.integers(1, size))))
@@ -59,7 +60,7 @@ def test_there_are_no_more_packs_than_first_fit_decreasing_makes_but_for_full_on
 ) -> None:
     size, lengths = case
     made = len(filled(lengths, size))
-    assert made <= first_fit_decreasing(lengths, size) or is_full(sum(lengths), made, size)
+    assert made <= first_fit_decreasing(lengths, size) or not leaves_room(sum(lengths), made, size)
 
 
 @pytest.mark.parametrize("size", [2048, 4096, 8192, 16384])
@@ -103,16 +104,14 @@ def test_the_seed_says_which_rows_share_a_pack() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "packs", "size", "expected"),
+    ("tokens", "packs", "expected"),
     [
-        pytest.param(98, 1, 100, True, id="just full"),
-        pytest.param(97, 1, 100, False, id="not full"),
-        pytest.param(196, 2, 100, True, id="of several"),
+        pytest.param(981, 10, False, id="full"),
+        pytest.param(979, 10, False, id="not full, but in nine there is no place"),
+        pytest.param(5000, 51, False, id="one more than needed, and full"),
+        pytest.param(4900, 51, True, id="two more than needed, and not full"),
+        pytest.param(1, 1, False, id="one pack"),
     ],
 )
-def test_full(tokens: int, packs: int, size: int, expected: bool) -> None:
-    assert is_full(tokens, packs, size) is expected
-
-
-def test_the_fewest_packs() -> None:
-    assert [fewest(tokens, 100) for tokens in (0, 1, 100, 101)] == [0, 1, 1, 2]
+def test_the_room_that_packs_of_a_hundred_leave(tokens: int, packs: int, expected: bool) -> None:
+    assert leaves_room(tokens, packs, 100) is expected

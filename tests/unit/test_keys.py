@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from builders import SPEC, merged
 from lorafinetune.api.fields import walk
-from lorafinetune.api.spec import LoRAFineTuneSpec
-from lorafinetune.contract.keys import FIELDS, key, source_key
+from lorafinetune.api.spec import LoRAFineTuneSpec, Training
+from lorafinetune.contract.keys import FIELDS, key, resolved_batch_size, resolved_packing, source_key
 from unit.world import World
 
 DATASET = {"source": "s3://data/rows.json", "connection": "store"}
@@ -102,6 +102,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.sampling": training(sampling="shuffle"),
     "training.deduplicate": training(deduplicate="exact"),
     "training.batchSize": training(batchSize=4),
+    "training.batchTokens": training(packing="tokens", batchTokens=4096),
     "training.packing": training(packing="none"),
     "training.learnFrom": training(learnFrom="lastTurn"),
     "training.trainOnPrompt": training(trainOnPrompt=True),
@@ -230,6 +231,32 @@ def test_a_resolved_value_replaces_auto() -> None:
     auto, fixed = ({"training": {"precision": p}} for p in ("auto", "bf16"))
     resolved = {"training.precision": "bf16"}
     assert key("train", auto, {}, resolved) == key("train", fixed, {}, resolved)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, 8, id="the usual number"),
+        pytest.param({"batch_size": 3}, 3, id="a number"),
+        pytest.param({"packing": "tokens", "batch_tokens": 4096}, None, id="as many as the tokens hold"),
+    ],
+)
+def test_the_rows_of_a_step(fields: dict[str, Any], expected: int | None) -> None:
+    assert resolved_batch_size(Training(epochs="1", **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, "documents", id="usually, those of a step"),
+        pytest.param({"packing": "none"}, "none", id="as it is asked for"),
+        pytest.param({"extra_args": {"neftune_noise_alpha": "5"}}, "none", id="not with such noise"),
+        pytest.param({"objective": "dpo"}, "none", id="not pairs"),
+        pytest.param({"packing": "tokens", "batch_tokens": 4096}, "tokens", id="steps of tokens"),
+    ],
+)
+def test_what_is_packed(fields: dict[str, Any], expected: str) -> None:
+    assert resolved_packing(Training(epochs="1", **fields)) == expected
 
 
 def test_every_precision_makes_another_training() -> None:

@@ -18,11 +18,13 @@ from lorafinetune.contract.memory import (
     longest_pass,
     per_token,
     smallest,
+    step_rows,
     usable,
 )
 
 PLAIN: Final = Settings()
 COMPILED: Final = Settings(packed=True, compiled=True)
+TOKENS: Final = Training(epochs="1", packing="tokens", batch_tokens=4096)
 
 
 @pytest.mark.parametrize(("tokens", "measured"), [(3072, 35.5), (8192, 63.0)])
@@ -136,6 +138,26 @@ def test_packed_rows_take_as_few_passes_as_fit() -> None:
     cut = choose(GLM_9B, COMPILED, (2048,), 22, usable(80 * GIB))
     assert cut is not None
     assert (cut.tokens, cut.gradient_checkpointing) == (4 * 2048, False)
+
+
+@pytest.mark.parametrize(
+    ("longest", "expected"),
+    [
+        pytest.param((2048,), 2, id="of the longest, and all are as long"),
+        pytest.param((2000, 1000), 4, id="the rest count as the last"),
+        pytest.param((4096, 10), 1, id="one that makes up a step"),
+        pytest.param((4000, 96, 10), 2, id="two that make it up"),
+    ],
+)
+def test_the_rows_of_a_step_of_tokens(longest: tuple[int, ...], expected: int) -> None:
+    assert step_rows(TOKENS, longest) == expected
+
+
+def test_a_pass_has_no_more_tokens_than_a_step() -> None:
+    settings = Settings.of(TOKENS, packed=True, compiled=True)
+    cut = choose(GLM_9B, settings, (2000, 1000), step_rows(TOKENS, (2000, 1000)), usable(80 * GIB))
+    assert cut is not None
+    assert (cut.micro_batch, cut.accumulation, cut.tokens) == (4, 1, 4096)
 
 
 def test_a_card_that_is_too_small_has_no_cut() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from builders import GLM_9B
 from lorafinetune.api.spec import Dataset, Training
 from lorafinetune.contract.keys import resolved_packing
-from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, usable
+from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, step_rows, usable
 from lorafinetune_stages.prepare.remedies import Remedies
 
 ROWS: Final = 900
 
 
 def settings_of(training: Training) -> Settings:
-    packed = resolved_packing(training) == "documents"
+    packed = resolved_packing(training) != "none"
     compiled = packed and training.lora.variant != "dora" and training.precision != "fp32"
     return Settings.of(training, packed=packed, compiled=compiled)
 
@@ -28,7 +28,7 @@ def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: 
     given = Training.decode({"epochs": "1", **training})
     dataset = Dataset.decode({"source": "s3://raw/a", "onBadRow": rule})
     shape, available = ranked(given.lora.rank), usable(card * GIB)
-    return Remedies(given, [dataset], shape, settings_of, longest, ROWS, given.batch_size, available)
+    return Remedies(given, [dataset], shape, settings_of, longest, ROWS, step_rows(given, longest), available)
 
 
 def ranked(rank: int) -> Shape:

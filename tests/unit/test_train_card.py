@@ -1,5 +1,7 @@
 """The adapter's card: what it says of its base, and how it is loaded."""
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -11,9 +13,9 @@ DATASET = DatasetStatus(rows=10, tokens=200, learned_tokens=120, digest="e" * 64
 CONFIG = {"lora_rank": 8, "learning_rate": 1e-4, "template": "glm4"}
 
 
-def card(source: str) -> str:
+def card(source: str, **training: Any) -> str:
     model = ModelStatus(source=source, revision="c0ffee", digest="d" * 64, bytes=1)
-    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", batch_size=16))
+    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", **training))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +45,24 @@ def test_the_base(source: str, title: str, head: str | None, load: str) -> None:
 
 
 def test_the_settings_and_the_data_are_shown() -> None:
-    lines = card("hf://owner/glm").splitlines()
+    lines = card("hf://owner/glm", batch_size=16).splitlines()
     assert "| tokens in them, learned from | 200, 120 |" in lines
     assert "| conversations in one optimizer step | 16 |" in lines
     assert "| learning_rate | 0.0001 |" in lines
     assert not [line for line in lines if "max_steps" in line]
+
+
+@pytest.mark.parametrize(
+    ("training", "line"),
+    [
+        pytest.param({}, "| conversations in one optimizer step | 8 |", id="of the usual number"),
+        pytest.param({"objective": "pt"}, "| rows of text in one optimizer step | 8 |", id="of texts"),
+        pytest.param(
+            {"packing": "tokens", "batch_tokens": 4096},
+            "| tokens in one optimizer step | at most 4096 |",
+            id="of tokens",
+        ),
+    ],
+)
+def test_a_step(training: dict[str, Any], line: str) -> None:
+    assert line in card("hf://owner/glm", **training).splitlines()

@@ -67,6 +67,20 @@ def test_the_cut_of_packed_conversations(gpus: int, settings: Settings, free: in
     assert cut(8, gpus, GLM_9B, settings, free) == expected
 
 
+@pytest.mark.parametrize(
+    ("gpus", "free", "expected"),
+    [
+        pytest.param(0, 0, Fit(1, 1, True, CPU_PACK_TOKENS), id="a CPU takes a part of a step"),
+        pytest.param(1, 79 * GIB, Fit(1, 1, False, 6000), id="a large card takes all of it"),
+        pytest.param(4, 79 * GIB, Fit(1, 1, False, 2048), id="four cards share it"),
+        pytest.param(1, 24 * GIB, Fit(1, 1, True, 6000), id="a small card recomputes"),
+    ],
+)
+def test_the_cut_of_a_step_of_tokens(gpus: int, free: int, expected: Fit) -> None:
+    """Three rows of the longest make up 6,000 tokens; the trainer gets one pack, whatever is in it."""
+    assert cut(3, gpus, GLM_9B, replace(COMPILED, step_tokens=6000), free) == expected
+
+
 def test_the_estimate_goes_with_the_cut() -> None:
     chosen = fit(8, 1, CUTOFF, GLM_9B, COMPILED, 24 * GIB)
     assert 19 * GIB < chosen.bytes < 24 * GIB

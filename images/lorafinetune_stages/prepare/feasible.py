@@ -2,6 +2,7 @@
 with the smallest change that fits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus, Estimate
 from lorafinetune.contract import effort, memory
 from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune.contract.memory import GIB, Cut, Settings, Shape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.remedies import Remedies, SettingsOf
@@ -24,7 +26,7 @@ class Feasibility:
     """One training on a model of a shape, with prepared rows.
 
     settings_of: what of a training on this model counts for its memory. longest: tokens of the longest rows,
-    from the longest on.
+    from the longest on. packs: that the rows fill, where a step is of tokens.
     """
 
     arguments: PrepareArguments
@@ -32,6 +34,7 @@ class Feasibility:
     settings_of: SettingsOf
     rows: DatasetStatus
     longest: Sequence[int]
+    packs: int | None = None
 
     def prove(self) -> Estimate:
         """What the training will take. Raises StageError where it can't fit."""
@@ -39,7 +42,8 @@ class Feasibility:
         disk = self._disk()
         training, evaluating = self._seconds(cut)
         return Estimate(
-            steps=effort.steps(self.arguments.training, self.rows.rows),
+            steps=effort.steps(self.arguments.training, self._epoch),
+            packs=self.packs,
             seconds=min(MOST_SECONDS, int(training + evaluating)),
             evaluating_seconds=min(MOST_SECONDS, int(evaluating)),
             gpu_memory=cut.estimate.total if cut else None,
@@ -54,7 +58,20 @@ class Feasibility:
 
     @property
     def _share(self) -> int:
-        return self.arguments.training.batch_size // max(self.arguments.gpu.count, 1)
+        """Rows of a step on one device."""
+        rows = memory.step_rows(self.arguments.training, self.longest)
+        return -(-rows // max(self.arguments.gpu.count, 1))
+
+    @property
+    def _epoch(self) -> int:
+        """Steps of one pass over all rows."""
+        return self.packs or math.ceil(self.rows.rows / self._batch_size)
+
+    @property
+    def _batch_size(self) -> float:
+        """Rows of a step, in the mean where it is of tokens."""
+        rows, size = self.rows.rows, resolved_batch_size(self.arguments.training)
+        return min(size, rows) if size else rows / (self.packs or 1)
 
     def _cut(self) -> Cut | None:
         """Absent where no card is asked for, or its memory is not declared."""
@@ -108,9 +125,9 @@ class Feasibility:
 
     def _seconds(self, cut: Cut | None) -> tuple[float, float]:
         rows, training = self.rows, self.arguments.training
-        steps = effort.steps(training, rows.rows)
+        steps = effort.steps(training, self._epoch)
         each = rows.tokens / rows.rows
-        trained = int(each * min(training.batch_size, rows.rows) * steps)
+        trained = int(each * self._batch_size * steps)
         evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False

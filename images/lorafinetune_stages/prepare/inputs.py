@@ -69,7 +69,8 @@ def train_key(inputs: Inputs, training: Training) -> str:
         "training.packing": keys.resolved_packing(training),
     }
     reads = {"prepared": inputs.key, "model": inputs.model.manifest.digest}
-    whole = training.model_copy(update={"dpo": keys.resolved_dpo(training)})
+    chosen = {"dpo": keys.resolved_dpo(training), "batch_size": keys.resolved_batch_size(training)}
+    whole = training.model_copy(update=chosen)
     return keys.key("train", {"training": whole.encode()}, reads, resolved)
 
 

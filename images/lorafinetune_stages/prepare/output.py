@@ -1,6 +1,7 @@
 """The prepared dataset in the store, and the result that is answered from it."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
-from lorafinetune_stages.store.transfer import upload_tree
+from lorafinetune_stages.store.transfer import download_tree, upload_tree
 
 DATASET: Final = "dataset"
 """Directory of the tokenised rows in the output."""
@@ -113,8 +114,7 @@ def result(
     cache_hit: bool,
 ) -> PrepareResult:
     """The stage's result. trained: the finished training, where the store has it; else its estimate."""
-    few = f"{prepared.dataset.rows} training rows are fewer than training.batchSize {training.batch_size}"
-    warnings = [*prepared.warnings, *([few] if prepared.dataset.rows < training.batch_size else [])]
+    warnings = [*prepared.warnings, *_of_the_steps(prepared.dataset, training, estimate)]
     warnings += effort.warnings(estimate) if estimate else ()
     if not trained and not store.conditional_writes:
         warnings.append(f"{store.uri}: {UNCONDITIONAL}"[:MAX_WARNING])
@@ -128,6 +128,32 @@ def result(
         estimate=estimate,
         trained=trained,
     )
+
+
+def _of_the_steps(rows: DatasetStatus, training: Training, estimate: Estimate | None) -> Iterator[str]:
+    """What a person should know of how many rows, or tokens, a step has."""
+    size, tokens = keys.resolved_batch_size(training), training.batch_tokens
+    if size and rows.rows < size:
+        yield f"{rows.rows} training rows are fewer than training.batchSize {size}"
+    if tokens and rows.tokens < tokens:
+        yield f"{rows.tokens} tokens to train on are fewer than training.batchTokens {tokens}"
+    packs = estimate.packs if estimate else None
+    if tokens and packs and effort.leaves_room(rows.tokens, packs, tokens):
+        full = math.floor(100 * rows.tokens / (packs * tokens))
+        yield f"steps have {full}% of training.batchTokens {tokens}: a larger number may fit the rows better"
+
+
+def fetch_rows(key: str, context: Context) -> Path:
+    """Downloads the rows of a prepared dataset. Returns their directory."""
+    where = place("prepared", key)
+    manifest = find_output(context.store, where)
+    assert manifest  # noqa: S101 - who calls this has found it
+    files = tuple(file for file in manifest.files if file.path.startswith(f"{DATASET}/"))
+    target = context.workdir / "prepared"
+    context.progress.begin("fetching the prepared rows", sum(file.size for file in files), "bytes")
+    rows = manifest.model_copy(update={"files": files})
+    download_tree(context.store, where, rows, target, context.progress.advance)
+    return target / DATASET
 
 
 def lineage(inputs: Inputs, arguments: PrepareArguments) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack
+from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack, check_packing
 
 SHOWN_LAYERS: Final = 16
 
@@ -56,6 +56,7 @@ def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
     network = check_architecture(inputs.model.config, model, training.lora)
+    check_packing(training, network.config.get_text_config())
     check_weights(network, read_shapes(store, inputs.model))
     return Proof(toolkit, measure(network, training.lora), partial(_settings, network))
 
@@ -99,7 +100,7 @@ def _complete(config: Mapping[str, Any], template: str, model: Path, training: T
 def _settings(network: Any, training: Training) -> Settings:
     """As the train stage will choose them where it finds a card and a compiler."""
     config = network.config.get_text_config()
-    packed = resolved_packing(training) == "documents" and can_pack(config, training.cutoff_length)
+    packed = resolved_packing(training) != "none" and can_pack(config, training.cutoff_length)
     compiled = packed and training.lora.variant in PLAIN_VARIANTS and training.precision != "fp32"
     return Settings.of(training, packed=packed, compiled=compiled)
 

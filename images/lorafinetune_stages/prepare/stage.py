@@ -15,7 +15,10 @@ from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import Inputs, read_inputs, train_key
 from lorafinetune_stages.prepare.output import (
+    DATASET,
+    TRAIN,
     Prepared,
+    fetch_rows,
     find_estimate,
     find_prepared,
     find_trained,
@@ -87,7 +90,9 @@ def _estimate(
     if estimate is None:
         proof = proof or _prove(arguments, inputs, context)
         longest = prepared.longest or (arguments.training.cutoff_length,)
-        estimate = Feasibility(arguments, proof.shape, proof.settings_of, prepared.dataset, longest).prove()
+        packs = _count_packs(arguments, inputs, context) if arguments.training.batch_tokens else None
+        settings_of, rows = proof.settings_of, prepared.dataset
+        estimate = Feasibility(arguments, proof.shape, settings_of, rows, longest, packs).prove()
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
 
@@ -99,6 +104,19 @@ def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Pr
     model = context.workdir / MODEL
     download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)
     return prove(arguments, inputs, context.store, model)
+
+
+def _count_packs(arguments: PrepareArguments, inputs: Inputs, context: Context) -> int:
+    """How many packs the training will fill with the prepared rows: it is the same function."""
+    from datasets import load_from_disk  # takes long to import, as the next one
+
+    from lorafinetune_stages.train.token_steps import TokenSteps
+
+    rows = context.workdir / "output" / DATASET / TRAIN
+    if not rows.is_dir():
+        rows = fetch_rows(inputs.key, context) / TRAIN
+    training = arguments.training
+    return len(TokenSteps.of(load_from_disk(str(rows)), training.batch_tokens or 0, training.seed))
 
 
 def _differs(inputs: Inputs) -> StageError:

@@ -7,6 +7,7 @@ import yaml
 
 from lorafinetune.api.spec import Objective, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus
+from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.base import base_name, base_revision
 
 SHOWN: Final = (
@@ -44,7 +45,7 @@ CARD: Final = """---
 | training rows | {rows} |
 | tokens in them, learned from | {tokens}, {learned} |
 | digest of the prepared dataset | `{dataset_digest}` |
-| {counted} in one optimizer step | {batch_size} |
+| {counted} in one optimizer step | {step} |
 {settings}
 
 `training.json` holds every setting.
@@ -77,8 +78,8 @@ def adapter_card(
         tokens=dataset.tokens,
         learned=dataset.learned_tokens,
         dataset_digest=dataset.digest,
-        counted=COUNTED[training.objective],
-        batch_size=training.batch_size,
+        counted="tokens" if training.batch_tokens else COUNTED[training.objective],
+        step=f"at most {training.batch_tokens}" if training.batch_tokens else resolved_batch_size(training),
         settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
     )
 

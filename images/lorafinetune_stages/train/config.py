@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.train.plan import Plan
 
 OURS: Final[dict[str, Any]] = {
@@ -41,8 +42,8 @@ def local(
 ) -> dict[str, Any]:
     """The arguments for `run_exp`. model, dataset, output, resume_from: directories in the scratch.
 
-    The trainer of each of several ranks gets whole steps."""
-    whole = (arguments.training.batch_size, 1)
+    The trainer of each of several ranks gets whole steps; one of tokens is one pack."""
+    whole = (resolved_batch_size(arguments.training) or 1, 1)
     rows, passes = whole if ranks > 1 else (plan.fit.micro_batch, plan.fit.accumulation)
     return {
         **portable_config,

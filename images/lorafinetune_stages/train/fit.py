@@ -18,9 +18,9 @@ SMALL_MODEL_PARAMETERS: Final = 2 * 10**9
 
 @dataclass(frozen=True)
 class Fit:
-    """micro_batch: conversations that the trainer gets at a time on one device. accumulation: how often
-    in one optimizer step. pack_tokens: in one pass; 0 where conversations are padded. bytes: what is
-    estimated to be used of the device at most; 0 on the CPU."""
+    """micro_batch: conversations, or packs of a fixed size, that the trainer gets at a time on one device.
+    accumulation: how often in one optimizer step. pack_tokens: in one pass; 0 where conversations are padded.
+    bytes: what is estimated to be used of the device at most; 0 on the CPU."""
 
     micro_batch: int
     accumulation: int
@@ -32,21 +32,23 @@ class Fit:
 def fit(
     batch_size: int, gpus: int, longest: Sequence[int], shape: Shape, settings: Settings, free_bytes: int
 ) -> Fit:
-    """The cut for `batch_size` conversations over `gpus` devices (0: the CPU), the fastest that fits.
+    """The cut for `batch_size` conversations over `gpus` devices (0: the CPU), the fastest that fits. Where a
+    step is of tokens, it is one pack, and these are the longest that it may have.
 
     longest: lengths of the longest conversations, from the longest on. free_bytes: of one device; a CPU's
     cut depends on nothing but the batch size, so that equal runs are equal to the bit. gpus must divide
-    batch_size. Where nothing fits, the smallest cut is tried. Of packed conversations the trainer gets
-    the whole step, and passes are packs of it.
+    batch_size, but for steps of tokens. Where nothing fits, the smallest cut is tried. Of packed
+    conversations the trainer gets the whole step, and passes are packs of it.
     """
-    share = batch_size // max(gpus, 1)
+    share = -(-batch_size // max(gpus, 1))
     if gpus == 0:
-        return _on_cpu(share, shape, settings.packed)
+        return _on_cpu(1 if settings.step_tokens else share, shape, settings.packed)
     available = int(free_bytes * (1 - RESERVED_SHARE))
     cut = choose(shape, settings, longest, share, available) or smallest(shape, settings, longest, share)
     size = cut.estimate.total
     if settings.packed:
-        return Fit(share, 1, cut.gradient_checkpointing, cut.tokens, size)
+        given = 1 if settings.step_tokens else share
+        return Fit(given, 1, cut.gradient_checkpointing, cut.tokens, size)
     return Fit(cut.micro_batch, cut.accumulation, cut.gradient_checkpointing, 0, size)
 
 

@@ -14,13 +14,13 @@ from llamafactory.train.tuner import run_exp
 from lorafinetune.api.spec import Training
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
-from lorafinetune.contract.memory import Settings
+from lorafinetune.contract.memory import Settings, step_rows
 from lorafinetune_stages.shape import build, measure
 from lorafinetune_stages.train.callback import Watch
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
-from lorafinetune_stages.train.levers import Levers, can_pack, choose
+from lorafinetune_stages.train.levers import Levers, can_pack, check_packing, choose
 from lorafinetune_stages.train.packed_trainer import packed
 from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
@@ -45,7 +45,7 @@ def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], fr
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
         levers = replace(levers, fp8=False)
     settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
-    return Plan(fit(training.batch_size, gpus, longest, shape, settings, free_bytes), levers)
+    return Plan(fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes), levers)
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
@@ -63,19 +63,22 @@ def _packs(training: Training, config: Any) -> bool:
         log.warning("pairs are padded, and trained on by LLaMA-Factory without our fast paths")
     if resolved_packing(training) == "none":
         return False
+    check_packing(training, config)
     known = can_pack(config, training.cutoff_length)
     if not known:
         log.warning("conversations are padded, not packed: that is not known to suit %s", config.model_type)
     return known
 
 
-def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop, peers: Peers) -> None:
+def train(
+    config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, peers: Peers
+) -> None:
     """Trains to the last step; the adapter lies in the configuration's `output_dir` then.
 
     Raises StageError for what a person can mend, and where the training was stopped.
     """
     try:
-        with _changes(config["stage"], plan, peers), connected():
+        with _changes(training, plan, peers), connected():
             run_exp(dict(config), callbacks=[watch])
     except Exception as problem:
         if watch.steps == 0:
@@ -83,13 +86,13 @@ def train(config: Mapping[str, Any], plan: Plan, watch: Watch, stop: Stop, peers
         raise explain(problem, plan.fit.bytes) from problem
 
 
-def _changes(objective: str, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
+def _changes(training: Training, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     if plan.levers:
-        return packed(objective, plan.levers, plan.fit.pack_tokens, peers)
+        return packed(training, plan.levers, plan.fit.pack_tokens, peers)
     if peers.size > 1:
-        return padded(objective, plan.fit.micro_batch, peers)
-    return weighed_alike() if objective == "dpo" else nullcontext()
+        return padded(training.objective, plan.fit.micro_batch, peers)
+    return weighed_alike() if training.objective == "dpo" else nullcontext()
 
 
 def free_memory() -> None:

@@ -15,6 +15,9 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
+from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.adapted import adapt_layers
 from lorafinetune_stages.train.attention import NAME, Attention, register, suits
 from lorafinetune_stages.train.fp8 import quantise_layers
@@ -57,6 +60,17 @@ def can_pack(config: Any, cutoff_length: int) -> bool:
     """Whether conversations of a model can be packed. config: transformers', of the text model."""
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     return config.model_type in MODEL_TYPES and (window is None or window >= cutoff_length)
+
+
+def check_packing(training: Training, config: Any) -> None:
+    """Raises StageError where steps of tokens are asked for, and a model's conversations can't be packed."""
+    if training.packing == "tokens" and not can_pack(config, training.cutoff_length):
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"training.packing: tokens is not known to suit a model of type {config.model_type} with "
+            f"training.cutoffLength {training.cutoff_length}",
+            "Set `spec.training.packing: auto`, with `batchSize` in place of `batchTokens`.",
+        )
 
 
 def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:

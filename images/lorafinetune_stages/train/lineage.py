@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.base import base_lineage
 from lorafinetune_stages.train.inputs import Inputs
 from lorafinetune_stages.train.plan import Plan
@@ -21,11 +22,12 @@ def lineage(
     resumes: int,
 ) -> dict[str, Any]:
     """For the manifest. config: LLaMA-Factory's arguments, without paths."""
+    rows, tokens = resolved_batch_size(arguments.training), arguments.training.batch_tokens
     return {
         "model": base_lineage(arguments.model),
         "prepared": {"key": arguments.prepared, "digest": inputs.prepared.digest},
         "config": dict(config),
-        "batchSize": arguments.training.batch_size,
+        **({"batchTokens": tokens} if tokens else {"batchSize": rows}),
         "plan": plan.facts(),
         "seed": arguments.training.seed,
         "versions": {name: version(name) for name in DISTRIBUTIONS},

@@ -13,16 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lorafinetune.api.spec import Training
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
+from lorafinetune_stages.train.token_steps import TokenSteps, one_step
 from lorafinetune_stages.train.workflows import WORKFLOWS
 
 
 class _PackedSteps(SharedSteps):
-    def __init__(self, levers: Levers, peers: Peers, **arguments: Any) -> None:
+    def __init__(self, training: Training, levers: Levers, peers: Peers, **arguments: Any) -> None:
+        if training.batch_tokens:
+            rows = arguments["train_dataset"]
+            arguments["train_dataset"] = TokenSteps.of(rows, training.batch_tokens, training.seed)
         super().__init__(peers, **arguments)
         self._levers = levers
         self.model.zero_grad = self._zero_grad
@@ -65,10 +70,11 @@ def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLos
     return cross_entropy(logits[pack["sources"]], pack["targets"], reduction="sum")
 
 
-def packed(objective: str, levers: Levers, limit: int, peers: Peers) -> AbstractContextManager[None]:
-    """While this is entered, LLaMA-Factory packs. limit: tokens in one pack."""
-    workflow = WORKFLOWS[objective]
+def packed(training: Training, levers: Levers, limit: int, peers: Peers) -> AbstractContextManager[None]:
+    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass."""
+    workflow = WORKFLOWS[training.objective]
     load_model = workflow.own("load_model")
+    collator = Collator(limit, levers.multiple, peers.rank, peers.size)
 
     def load(*arguments: Any, **others: Any) -> Any:
         model = load_model(*arguments, **others)
@@ -77,8 +83,8 @@ def packed(objective: str, levers: Levers, limit: int, peers: Peers) -> Abstract
 
     return workflow.replaced(
         {
-            workflow.collator: lambda **_: Collator(limit, levers.multiple, peers.rank, peers.size),
-            workflow.trainer: partial(TRAINERS[objective], levers, peers),
+            workflow.collator: lambda **_: partial(one_step, collator) if training.batch_tokens else collator,
+            workflow.trainer: partial(TRAINERS[training.objective], training, levers, peers),
             "load_model": load,
         }
     )

@@ -197,7 +197,7 @@ class Attempt:
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        self.launch.train(local, plan, watch, self.stop, self.peers)
+        self.launch.train(local, arguments.training, plan, watch, self.stop, self.peers)
         return watch
 
     @cached_property

@@ -4,7 +4,7 @@ One declaration per field yields the CRD, the decoder and the reference page. A 
 a result stands here, so it is fixed when the resource is admitted.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ Revision = Annotated[
 ]
 Samples = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Objective = Literal["sft", "dpo", "pt"]
+BATCH_SIZE: Final = 8
+"""Rows of an optimizer step where nobody says how many, or how many tokens."""
 RESOURCE_NAME = r"^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$"
 RESOURCE_NAME_FORM = "the name of a resource, like cpu or nvidia.com/gpu"
 ResourceName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=128), form(RESOURCE_NAME_FORM)]
@@ -310,7 +312,36 @@ class Training(Model):
             "fp8 does not go with lora.variant: dora, which needs the weights as they are",
             ".precision",
         ),
-        Rule("self.precision != 'fp8' || self.packing == 'auto'", "fp8 needs packing: auto", ".precision"),
+        Rule(
+            "self.precision != 'fp8' || self.packing != 'none'",
+            "fp8 needs packing: auto or tokens",
+            ".precision",
+        ),
+        Rule(
+            "self.packing != 'tokens' || has(self.batchTokens)",
+            "packing: tokens needs batchTokens, the tokens of an optimizer step",
+            ".packing",
+        ),
+        Rule(
+            "self.packing == 'tokens' || !has(self.batchTokens)",
+            "batchTokens needs packing: tokens",
+            ".batchTokens",
+        ),
+        Rule(
+            "!has(self.batchTokens) || !has(self.batchSize)",
+            "give batchSize or batchTokens, not both: a step has so many conversations, or so many tokens",
+            ".batchSize",
+        ),
+        Rule(
+            "!has(self.batchTokens) || self.batchTokens >= self.cutoffLength",
+            "batchTokens must be at least cutoffLength: a conversation stays whole",
+            ".batchTokens",
+        ),
+        Rule(
+            "self.objective != 'dpo' || self.packing != 'tokens'",
+            "packing: tokens does not go with objective: dpo, whose pairs are padded",
+            ".packing",
+        ),
         Rule(
             "self.objective != 'dpo' || self.precision != 'fp8'",
             "fp8 does not go with objective: dpo",
@@ -380,14 +411,19 @@ class Training(Model):
     deduplicate: Literal["exact"] | None = None
     """`exact`: a row that equals an earlier one of any dataset, after cleaning, is left out. Absent: equal
     rows are counted, and kept."""
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """Conversations, pairs or rows of text in one optimizer step, over all GPUs: a multiple of their
-    number."""
-    packing: Literal["auto", "none"] = "auto"
+    number. Absent: 8, or, with `packing: tokens`, as many as `batchTokens` holds."""
+    batch_tokens: Annotated[int, Field(ge=16, le=16_777_216)] | None = None
+    """With `packing: tokens`: tokens in one optimizer step, over all GPUs, in place of `batchSize`; at least
+    `cutoffLength`."""
+    packing: Literal["auto", "none", "tokens"] = "auto"
     """How the conversations of a step share the passes over the model. `auto` puts them one after
     another without padding, and none sees another: the same order and the same loss. `none` pads them.
     The two draw dropout differently. With `neftune_noise_alpha`, another loss or `objective: dpo` they are
-    padded always."""
+    padded always. `tokens` fills steps of `batchTokens` tokens with whole conversations, chosen from the
+    whole set by `seed`; steps come in another order in every epoch, and are passed through the model as with
+    `auto`. It learns from other steps, so its result is another."""
     learn_from: Literal["allTurns", "lastTurn"] = "allTurns"
     """Which answers of a conversation are learned."""
     train_on_prompt: bool = False
@@ -479,8 +515,8 @@ class Gpu(Model):
 
     count: Annotated[int, Field(ge=0, le=1024)] = 1
     """Number of GPUs of one node, which share every step; 0 trains on the CPU. It must divide
-    `training.batchSize`, and changes no result but for the order in which floats are added and what dropout
-    drops."""
+    `training.batchSize`, not `batchTokens`, and changes no result but for the order in which floats are added
+    and what dropout drops."""
     resource_name: ResourceName = "nvidia.com/gpu"
     """Name of the extended resource."""
     memory: Quantity | None = None
@@ -614,8 +650,9 @@ class LoRAFineTuneSpec(Model):
             ".training.evaluation.dataset",
         ),
         Rule(
-            "self.resources.train.gpu.count <= 1 || "
-            "self.training.batchSize % self.resources.train.gpu.count == 0",
+            "self.resources.train.gpu.count <= 1 || has(self.training.batchTokens) || "
+            f"(has(self.training.batchSize) ? self.training.batchSize : {BATCH_SIZE}) % "
+            "self.resources.train.gpu.count == 0",
             "must divide training.batchSize, the rows of a step, which GPUs share: change one of the two",
             ".resources.train.gpu.count",
         ),

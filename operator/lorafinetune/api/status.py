@@ -128,6 +128,8 @@ class Estimate(Model):
 
     steps: Steps
     """Optimizer steps in all."""
+    packs: Count | None = None
+    """With `training.packing: tokens`: packs of `batchTokens` tokens that the rows fill, each one a step."""
     seconds: Count
     """Time in optimizer steps and evaluations: on H100s, or on two cores where no GPU is asked for."""
     evaluating_seconds: Count = 0

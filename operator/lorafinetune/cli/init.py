@@ -11,6 +11,7 @@ import typer
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.api.spec import BATCH_SIZE
 from lorafinetune.cli.errors import CommandError, sentence
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import emit, output
@@ -23,7 +24,6 @@ HUBS: Final = ("hf", "modelscope")
 STORE: Final = "store"
 HUB: Final = "hub"
 LONGEST_NAME: Final = 40
-BATCH_SIZE: Final = 8
 
 HEADER: Final = """\
 # lorafinetune validate {file}    what is wrong with it, with line and field

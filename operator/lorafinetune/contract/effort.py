@@ -17,6 +17,8 @@ RECOMPUTED: Final = 6
 EVALUATED: Final = 2
 STATE_BYTES: Final = 12
 """Of one trained parameter in a checkpoint: itself and Adam's two moments, in fp32."""
+FULL: Final = 0.98
+"""Share of the room in packs of a fixed size that is filled where the lengths of the rows allow it."""
 MUCH_EVALUATION: Final = 0.2
 """Share of the time above which evaluation is worth a warning."""
 TOKEN_BYTES: Final = 9
@@ -26,12 +28,16 @@ STATES: Final = 3
 """On the disk at once: the checkpoint that is written, the one that is sent, and the result."""
 
 
-def steps(training: Training, rows: int) -> int:
-    """Optimizer steps. rows: conversations that are trained on."""
+def steps(training: Training, epoch: int) -> int:
+    """Optimizer steps. epoch: those of one pass over all rows."""
     if training.max_steps:
         return training.max_steps
-    all_steps = math.ceil(math.ceil(rows / training.batch_size) * float(training.epochs or "0"))
-    return min(MOST_STEPS, all_steps)
+    return min(MOST_STEPS, math.ceil(epoch * float(training.epochs or "0")))
+
+
+def leaves_room(tokens: int, packs: int, size: int) -> bool:
+    """Whether so many tokens do not fill so many packs of a size, and fewer packs might do."""
+    return tokens < FULL * packs * size and tokens <= (packs - 1) * size
 
 
 def evaluations(training: Training, steps: int) -> int:

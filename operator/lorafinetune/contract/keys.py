@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
-from lorafinetune.api.spec import Dpo, LoRAFineTuneSpec, Training
+from lorafinetune.api.spec import BATCH_SIZE, Dpo, LoRAFineTuneSpec, Training
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Decimal
 from lorafinetune.contract.extra_args import packing_safe, shaping
@@ -75,6 +75,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.sampling": "prepare",
     "training.deduplicate": "prepare",
     "training.batchSize": "train",
+    "training.batchTokens": "train",
     "training.packing": "train",
     "training.learnFrom": "prepare",
     "training.trainOnPrompt": "prepare",
@@ -136,10 +137,17 @@ def resolved_precision(precision: str) -> str:
     return "bf16" if precision == "auto" else precision
 
 
-def resolved_packing(training: Training) -> Literal["documents", "none"]:
+def resolved_packing(training: Training) -> Literal["documents", "tokens", "none"]:
     """`auto` packs the conversations of a step, unless an argument can't be packed with. Pairs never are."""
+    if training.packing == "tokens":
+        return "tokens"
     safe = packing_safe(training.extra_args) and training.objective != "dpo"
     return "documents" if training.packing == "auto" and safe else "none"
+
+
+def resolved_batch_size(training: Training) -> int | None:
+    """Rows of an optimizer step; None where it is of tokens."""
+    return None if training.batch_tokens else training.batch_size or BATCH_SIZE
 
 
 def resolved_dpo(training: Training) -> Dpo | None:

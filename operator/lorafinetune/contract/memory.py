@@ -5,12 +5,14 @@ the card that it finds. Precision, quantisation and packing are given, never cho
 depend on the card that was free.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Literal
 
 from lorafinetune.api.spec import Training
-from lorafinetune.contract.keys import resolved_precision
+from lorafinetune.contract.keys import resolved_batch_size, resolved_precision
 
 Weights = Literal["bf16", "fp16", "fp32", "nf4"]
 """How the frozen base is held."""
@@ -81,7 +83,8 @@ class Settings:
 
     packed: conversations are put one after another without padding, and logits are made at learned
     places alone. compiled: layers keep no more than they must. pairs: every row is read with either of two
-    answers, and by the base as well.
+    answers, and by the base as well. step_tokens: of an optimizer step, and so of a pass, at most; None: as
+    many as the conversations have.
     """
 
     weights: Weights = "bf16"
@@ -90,13 +93,15 @@ class Settings:
     packed: bool = False
     compiled: bool = False
     pairs: bool = False
+    step_tokens: int | None = None
 
     @classmethod
     def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
         lora = training.lora
         weights = WEIGHTS[resolved_precision(training.precision)]
         pairs = training.objective == "dpo"
-        return cls(weights, float(lora.dropout) > 0, lora.variant == "dora", packed, compiled, pairs)
+        dropout, dora = float(lora.dropout) > 0, lora.variant == "dora"
+        return cls(weights, dropout, dora, packed, compiled, pairs, training.batch_tokens)
 
     @property
     def width(self) -> int:
@@ -180,6 +185,16 @@ def longest_pass(longest: Sequence[int], rows: int, packed: bool) -> int:
     return sum(longest[:rows]) + max(0, rows - len(longest)) * longest[-1]
 
 
+def step_rows(training: Training, longest: Sequence[int]) -> int:
+    """Conversations of an optimizer step; where it is of tokens, as many of the longest ones as make it up.
+    longest: their lengths, from the longest on."""
+    if rows := resolved_batch_size(training):
+        return rows
+    tokens, sums = training.batch_tokens or 0, [*accumulate(longest)]
+    more = max(0, tokens - sums[-1])
+    return min(len(longest), bisect_left(sums, tokens) + 1) + -(-more // longest[-1])
+
+
 def cuts(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Iterator[Cut]:
     """All ways to cut the `share` conversations of a step that one device takes, the fastest first.
 
@@ -211,6 +226,7 @@ def _cut(
     shape: Shape, settings: Settings, longest: Sequence[int], share: int, size: int, checkpointing: bool
 ) -> Cut:
     tokens = settings.sequences * longest_pass(longest, size, settings.packed)
+    tokens = min(tokens, settings.step_tokens or tokens)
     peak = estimate(shape, settings, tokens, checkpointing)
     return Cut(size, -(-share // size), tokens, checkpointing, peak)
 

@@ -10,7 +10,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
-from lorafinetune.contract.extra_args import problem, suits
+from lorafinetune.contract.extra_args import packing_safe, problem, suits
 from lorafinetune.contract.https import HTTPS, host_of, not_allowed
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
@@ -65,6 +65,18 @@ def extra_arguments_suit_the_objective(resource: LoRAFineTune, _: Settings) -> S
     return None
 
 
+def extra_arguments_suit_the_packing(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """Steps of tokens are packed always: they can't be padded for an argument that needs it."""
+    training = resource.spec.training
+    for name in training.extra_args if training.packing == "tokens" else ():
+        if not packing_safe([name]):
+            return _invalid(
+                f"spec.training.extraArgs.{name}: does not go with training.packing: tokens",
+                "Remove it, or set `packing: auto`, with `batchSize` in place of `batchTokens`.",
+            )
+    return None
+
+
 def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
     """A longer variable can make exec fail, with no word to the user."""
     size = len(resource.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
@@ -78,6 +90,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     https_hosts_are_allowed,
     extra_arguments_are_allowed,
     extra_arguments_suit_the_objective,
+    extra_arguments_suit_the_packing,
     arguments_fit,
 )
 

@@ -136,7 +136,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "8-bit floats for padded rows": (
         training(precision="fp8", packing="none"),
-        "spec.training.precision: fp8 needs packing: auto",
+        "spec.training.precision: fp8 needs packing: auto or tokens",
+    ),
+    "steps of tokens, and nobody knows how many": (
+        training(packing="tokens"),
+        "spec.training.packing: packing: tokens needs batchTokens",
+    ),
+    "steps of rows and of tokens": (
+        training(packing="tokens", batchTokens=4096, batchSize=8),
+        "spec.training.batchSize: give batchSize or batchTokens, not both",
+    ),
+    "steps that the longest row is too long for": (
+        training(packing="tokens", batchTokens=1024, cutoffLength=2048),
+        "spec.training.batchTokens: batchTokens must be at least cutoffLength",
     ),
     "pairs for another objective": (
         dataset(format="preference"),
