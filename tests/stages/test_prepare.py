@@ -304,6 +304,24 @@ def test_a_set_that_is_smaller_than_a_batch_is_a_warning_of_the_training_that_it
         assert bench.run(batch_size=batch_size).warnings == ("careful", *expected)
 
 
+def test_the_size_of_a_step_is_in_the_key_and_the_usual_one_is_meant_where_none_is_given(
+    bench: Bench,
+) -> None:
+    bench.add(json_lines([GOOD]))
+    sizes: list[dict[str, Any]] = [
+        {},
+        {"batch_size": 8},
+        {"batch_size": 4},
+        {"packing": "tokens", "batch_tokens": 4096},
+        {"packing": "tokens", "batch_tokens": 8192},
+    ]
+    inputs = read_inputs(bench.arguments(), bench.store)
+    absent, usual, *others = [train_key(inputs, bench.arguments(**size).training) for size in sizes]
+    assert absent == usual
+    assert len({usual, *others}) == 4
+    assert {read_inputs(bench.arguments(**size), bench.store).key for size in sizes} == {inputs.key}
+
+
 def test_a_template_that_differs_is_good_only_where_it_is_declared(bench: Bench) -> None:
     bench.add(json_lines([GOOD]))
     key, training_key = finish_preparation(bench, template_differs=True)

@@ -136,6 +136,14 @@ def test_texts_that_are_not_packed_are_learned_by_llama_factory_as_it_is(tmp_pat
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+def test_texts_are_learned_in_steps_of_tokens(tmp_path: Path) -> None:
+    tokens: dict[str, Any] = {"packing": "tokens", "batchTokens": 3 * LENGTH, "batchSize": None}
+    made = world(tmp_path, **{**MADE["pt"], **EXACT, **tokens}, objective="pt", epochs="1")
+    assert made.train().training.step == -(-len(MADE["pt"]["rows"]) // 3)
+    counts = [row["tokens"] for row in made.metrics()]
+    assert counts[-1] == LENGTH * len(MADE["pt"]["rows"])
+
+
 def test_a_model_that_is_its_base_prefers_nothing_and_learns_to(tmp_path: Path) -> None:
     """The loss begins at ln 2; on the pairs that are learned, the chosen answer wins in the end."""
     pairs = random_pairs(4)
