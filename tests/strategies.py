@@ -14,6 +14,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.crd import schema
+from lorafinetune.api.types import is_time
 
 Json = Any
 Node = Mapping[str, Any]
@@ -282,8 +283,12 @@ ANYTHING: tuple[Json, ...] = (
 
 
 def _other(value: Json) -> SearchStrategy[Json]:
-    """Something else in the place of a value: something near it, or anything."""
-    return (st.sampled_from(_near(value)) | st.sampled_from(ANYTHING)).map(copy.deepcopy)
+    """Something else in the place of a value: something near it, or anything, but no list in the place of a
+    time: the API server takes it for one."""
+    others = st.sampled_from(_near(value)) | st.sampled_from(ANYTHING)
+    if isinstance(value, str) and is_time(value):
+        others = others.filter(lambda other: not isinstance(other, list))
+    return others.map(copy.deepcopy)
 
 
 def _near(value: Json) -> list[Json]:
