@@ -53,7 +53,8 @@ def test_preferences(reader: Typist) -> None:
     assert found["dataset"]["formats"] == ["preference"]
     assert (found["dataset"]["rows"], found["dataset"]["evalRows"]) == (3, 1)
     rows = metrics(reader)
-    assert rows[0]["loss"] == pytest.approx(0.693, abs=0.001)
+    assert rows[0]["eval_loss"] == pytest.approx(0.693, abs=0.001)
+    assert rows[1]["loss"] == pytest.approx(0.693, abs=0.001)
     assert "eval_rewards/accuracies" in rows[-1]
 
 
@@ -63,5 +64,5 @@ def test_plain_texts(reader: Typist) -> None:
     assert found["dataset"]["formats"] == ["text"]
     assert found["dataset"]["tokens"] == 16 * found["dataset"]["rows"]
     rows = metrics(reader)
-    assert rows[-2]["loss"] < rows[0]["loss"]
+    assert rows[-2]["loss"] < rows[1]["loss"]
     assert "eval_loss" in rows[-1]

@@ -54,6 +54,7 @@ def test_every_step_and_every_evaluation_is_in_the_metrics(trained: tuple[World,
     made, result = trained
     rows = made.metrics()
     assert [(row["step"], "eval_loss" in row) for row in rows] == [
+        (0, True),
         (1, False),
         (2, False),
         (2, True),
@@ -68,6 +69,7 @@ def test_every_step_and_every_evaluation_is_in_the_metrics(trained: tuple[World,
     assert [point.step for point in result.training.recent] == [1, 2, 3, 4, 5, 6]
     assert float(result.training.loss or 0) == pytest.approx(rows[-2]["loss"], rel=1e-5)
     assert float(result.training.eval_loss or 0) == pytest.approx(rows[-1]["eval_loss"], rel=1e-5)
+    assert float(result.training.base_eval_loss or 0) == pytest.approx(rows[0]["eval_loss"], rel=1e-5)
 
 
 def test_the_training_learns(tmp_path: Path) -> None:

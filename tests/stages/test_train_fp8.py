@@ -247,6 +247,31 @@ def test_the_last_evaluation_is_on_the_unquantised_base(directory: Path) -> None
     assert all((restored[name] == each).all() for name, each in layers)
 
 
+def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path) -> None:
+    import torch
+
+    from lorafinetune_stages.train.evaluation import evaluate, evaluate_base
+    from lorafinetune_stages.train.fit import Fit
+    from lorafinetune_stages.train.fp8 import Fp8Linear
+    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.peers import ALONE
+    from lorafinetune_stages.train.plan import Plan
+
+    exact, quantised = adapted(directory), in_fp8(adapted(directory))
+    gradients(exact)  # packs from here on
+    before = {name: each.clone() for name, each in quantised.named_buffers()}
+    trained = {name for name, each in quantised.named_parameters() if each.requires_grad}
+    plan = Plan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=True))
+    rows = random_rows(5, seed=1)
+    with exact.disable_adapter():
+        wanted = evaluate(exact, rows, lambda: False, plan, ALONE)
+    assert evaluate_base(quantised, rows, lambda: False, plan, ALONE) == pytest.approx(wanted, rel=1e-3)
+    after = dict(quantised.named_buffers())
+    assert any(isinstance(module, Fp8Linear) for module in quantised.modules())
+    assert all(torch.equal(after[name].float(), before[name].float()) for name in before)
+    assert {name for name, each in quantised.named_parameters() if each.requires_grad} == trained
+
+
 def test_a_base_whose_files_name_weights_otherwise_stays_in_fp8(
     directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

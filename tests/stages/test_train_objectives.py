@@ -110,7 +110,7 @@ def our_losses(made: World) -> tuple[list[float], list[float]]:
     made.train()
     rows = made.metrics()
     return [row["loss"] for row in rows if "loss" in row], [
-        row["eval_loss"] for row in rows if "eval_loss" in row
+        row["eval_loss"] for row in rows if "eval_loss" in row and row["step"]
     ]
 
 
@@ -153,6 +153,8 @@ def test_a_model_that_is_its_base_prefers_nothing_and_learns_to(tmp_path: Path) 
     steps = [row for row in made.metrics() if "loss" in row]
     held_out = [row for row in made.metrics() if "eval_loss" in row]
     assert steps[0]["loss"] == pytest.approx(math.log(2))
+    base = {"eval_loss": math.log(2), "eval_rewards/accuracies": 0}
+    assert held_out[0] == {"step": 0, "epoch": 0, **base}
     assert steps[-1]["rewards/margins"] > 0
     assert held_out[-1]["eval_loss"] < math.log(2) / 2
     assert held_out[-1]["eval_rewards/accuracies"] == 1

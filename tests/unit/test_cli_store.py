@@ -90,6 +90,16 @@ RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] =
         [at("download", "prepare")],
         {"referred to": list(USED[:4]), "may be found": [UNUSED[4]], "garbage": list(UNUSED[:4])},
     ),
+    "what the base makes of held-out rows may be found until there is a training": (
+        listed("evaluations/k"),
+        [at("download", "prepare")],
+        {"may be found": ["evaluations/k"]},
+    ),
+    "and no run refers to it afterwards": (
+        listed("evaluations/k"),
+        [ended()],
+        {"garbage": ["evaluations/k"]},
+    ),
     "what is in no output of ours is left alone": (
         [Entry("notes.txt", 1, "v", OLD), Entry("refs/x", 1, "v", OLD), Entry("models", 1, "v", OLD)],
         [],

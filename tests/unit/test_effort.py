@@ -24,7 +24,8 @@ def test_steps(training: dict[str, Any], epoch: int, expected: int) -> None:
 
 def test_evaluations() -> None:
     evaluated = Training(epochs="1", evaluation=Evaluation(fraction="0.1", every_steps=10))
-    assert effort.evaluations(evaluated, 25) == 3
+    assert effort.evaluations(evaluated, 25) == 3 + 1, "the base too"
+    assert effort.evaluations(evaluated.model_copy(update={"objective": "dpo"}), 25) == 3
     assert effort.evaluations(Training(epochs="1"), 25) == 0
 
 

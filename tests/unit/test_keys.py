@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from builders import SPEC, merged
 from lorafinetune.api.fields import walk
 from lorafinetune.api.spec import LoRAFineTuneSpec, Training
-from lorafinetune.contract.keys import FIELDS, key, resolved_batch_size, resolved_packing, source_key
+from lorafinetune.contract.keys import (
+    FIELDS,
+    evaluation_key,
+    key,
+    resolved_batch_size,
+    resolved_packing,
+    source_key,
+)
 from unit.world import World
 
 DATASET = {"source": "s3://data/rows.json", "connection": "store"}
@@ -208,6 +215,12 @@ def test_an_edit_re_runs_exactly_the_stages_that_it_touches(path: str) -> None:
     world.edit(EDITS[path])
     world.run_to_end()
     assert world.stages_run()[before:] == RERUN[owner(path)]
+
+
+def test_a_base_is_evaluated_anew_for_another_model_other_rows_and_another_precision() -> None:
+    read = {"model": "m", "rows": "r", "precision": "bf16"}
+    others = [{**read, name: "other"} for name in read]
+    assert len({evaluation_key(**each) for each in (read, *others)}) == 4
 
 
 SAME_KEY = {

@@ -66,6 +66,15 @@ def test_the_status_has_the_last_points_of_the_curve() -> None:
     assert status.recent[-1] == LossPoint(step=100, loss="100")
 
 
+def test_the_evaluation_before_the_first_step_is_the_base_s() -> None:
+    log = [evaluation_row(0, 0.0, {"eval_loss": 4.5}), *steps([4.0])]
+    before = History(log, 1)
+    after = History([*log, evaluation_row(1, 0.5, {"eval_loss": 3.5})], 1)
+    told = [history.status(1, 2, 0.5, 900) for history in (before, after)]
+    assert [(status.base_eval_loss, status.eval_loss) for status in told] == [("4.5", None), ("4.5", "3.5")]
+    assert [row["step"] for row in after.rows] == [0, 1, 1]
+
+
 def test_a_row_keeps_what_is_a_number() -> None:
     logged = {"step": 3, "loss": 1.5, "grad_norm": math.inf, "train_runtime": 9.0, "num_input_tokens_seen": 7}
     assert step_row(logged, 42) == {"step": 3, "loss": 1.5, "tokens": 7, "tokens_per_second": 42}

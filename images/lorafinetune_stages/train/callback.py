@@ -9,12 +9,14 @@ from datasets import load_from_disk
 from transformers import TrainerCallback
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Evaluation
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
     Checkpoint,
@@ -22,12 +24,12 @@ from lorafinetune_stages.train.checkpoints import (
     add_random_states,
     is_due,
 )
-from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
-from lorafinetune_stages.train.history import History, evaluation_row, step_row
+from lorafinetune_stages.train.evaluation import evaluate, evaluate_base, evaluate_last
+from lorafinetune_stages.train.history import History, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.preferences import evaluate_pairs
+from lorafinetune_stages.train.preferences import BASE, evaluate_pairs
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
@@ -45,6 +47,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         dataset: Path,
         plan: Plan,
         checkpoints: Checkpoints | None,
+        base_loss: BaseLoss | None,
         resumed: Checkpoint | None,
         meter: Meter,
         stop: Stop,
@@ -59,6 +62,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._held_out = dataset / HELD_OUT
         self._plan = plan
         self._checkpoints = checkpoints
+        self._base_loss = base_loss
         self._resumed = resumed
         self._meter = meter
         self._stop = stop
@@ -67,6 +71,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         check_targets(model, self._training.lora.targets)
+        self._evaluate_base(model, state)
         self._stop.defer()
         self._join(model)
         self.history = History(state.log_history, self._every)
@@ -124,10 +129,38 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """Not after the last step: the result is as near as a checkpoint."""
         return self._stop.requested and state.global_step < state.max_steps
 
+    def _evaluate_base(self, model: Any, state: Any) -> None:
+        """Puts what the base makes of the held-out rows before all other rows of the log. There is nothing to
+        save yet, so a request to stop ends it."""
+        if not self._evaluation or any(is_of_base(row) for row in state.log_history):
+            return
+        measured = BASE.measured if resolved_dpo(self._training) else self._find_base(model)
+        if measured:
+            _check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
+            state.log_history.insert(0, evaluation_row(0, 0.0, measured))
+
+    def _find_base(self, model: Any) -> dict[str, float]:
+        """From the store, or else measured, and then kept there. Nothing where it is cut short."""
+        found = self._peers.follow(self._base_loss.find() if self._base_loss else None)
+        if found is not None:
+            return {"eval_loss": found}
+        self._progress.begin("evaluating the base", None, "steps")
+        rows = load_from_disk(str(self._held_out))
+        with self._meter.evaluating():
+            loss = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
+        if self._base_loss and loss is not None and math.isfinite(loss):
+            self._base_loss.keep(loss)
+        return {} if loss is None else {"eval_loss": loss}
+
+    @property
+    def _evaluation(self) -> Evaluation | None:
+        """None where there is nothing to evaluate on."""
+        return self._training.evaluation if self._held_out.is_dir() else None
+
     def _evaluate(self, model: Any, state: Any) -> None:
         """Evaluates where it is due; one that is cut short is made up for after the resume."""
-        evaluation, step = self._training.evaluation, state.global_step
-        if evaluation is None or not self._held_out.is_dir():
+        evaluation, step = self._evaluation, state.global_step
+        if evaluation is None:
             return
         done = self.history.evaluated is not None and self.history.evaluated["step"] == step
         if done or (step % evaluation.every_steps and step < state.max_steps):
@@ -149,7 +182,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
         if dpo := resolved_dpo(self._training):
             found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
-            return {"eval_loss": found.loss, "eval_rewards/accuracies": found.accuracy} if found else {}
+            return found.measured if found else {}
         measure = evaluate if state.global_step < state.max_steps else evaluate_last
         loss = measure(model, rows, stopped, self._plan, self._peers)
         return {} if loss is None else {"eval_loss": loss}

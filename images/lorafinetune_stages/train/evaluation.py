@@ -5,14 +5,14 @@ conversations are packed, and draws no random number, so that evaluating changes
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Final
 
 import torch
 
 from lorafinetune_stages.train.collator import Collator
-from lorafinetune_stages.train.fp8 import restore_layers
+from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
 from lorafinetune_stages.train.packed_trainer import pack_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
 from lorafinetune_stages.train.peers import Peers
@@ -50,12 +50,39 @@ def evaluate_last(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
 ) -> float | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
-    trained in FP8. Compiling its layers anew would take longer than not to have them compiled."""
-    if plan.levers is None or not plan.levers.fp8:
+    trained in FP8."""
+    if not _in_fp8(plan):
         return evaluate(model, rows, stopped, plan, peers)
     restore_layers(model.get_base_model())
-    with torch.compiler.set_stance("force_eager"):
+    with _uncompiled(plan):
         return evaluate(model, rows, stopped, plan, peers)
+
+
+def evaluate_base(
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+) -> float | None:
+    """As evaluate_last, of the base alone. Where the training is in FP8, its layers are afterwards as before:
+    weights are quantised in one way only."""
+    base = model.get_base_model()
+    if _in_fp8(plan):
+        restore_layers(base)
+    with model.disable_adapter(), _uncompiled(plan):
+        loss = evaluate(model, rows, stopped, plan, peers)
+    if _in_fp8(plan):
+        quantise_layers(base)
+    return loss
+
+
+def _in_fp8(plan: Plan) -> bool:
+    return plan.levers is not None and plan.levers.fp8
+
+
+def _uncompiled(plan: Plan) -> AbstractContextManager[Any]:
+    """Layers that are not those of the training: to compile them anew would take longer than it saves."""
+    if plan.levers is None or not plan.levers.compiled:
+        return nullcontext()
+    eager: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return eager
 
 
 def _alone(model: Any, row: Row) -> float:

@@ -37,6 +37,11 @@ def evaluation_row(step: int, epoch: float, measured: Mapping[str, float]) -> Ro
     return {"step": step, "epoch": epoch, **measured}
 
 
+def is_of_base(row: Row) -> bool:
+    """Whether it is the evaluation of a model that has not learned anything yet."""
+    return row["step"] == 0 and "eval_loss" in row
+
+
 def decimal(value: float) -> str:
     """A number as the API writes it: six digits that count, and none after the twelfth place."""
     return f"{round(value, 12):.6g}".replace("e+", "e")
@@ -49,6 +54,8 @@ class History:
         self.rows: list[Row] = []
         self.evaluated: Row | None = None
         """The last evaluation."""
+        self.base: Row | None = None
+        """That of the base."""
         self._every = every
         self._pending: list[Row] = []
         self._points: deque[LossPoint] = deque(maxlen=MAX_POINTS)
@@ -58,7 +65,10 @@ class History:
     def add(self, row: Row) -> None:
         """A row of the trainer's log; its closing summary is none of the curve."""
         if "eval_loss" in row:
-            self.evaluated = row
+            if is_of_base(row):
+                self.base = row
+            else:
+                self.evaluated = row
             self.rows.append(row)
         elif "loss" in row:
             self._pending.append(row)
@@ -81,6 +91,7 @@ class History:
             epoch=decimal(epoch),
             loss=self._points[-1].loss if self._points else None,
             eval_loss=decimal(self.evaluated["eval_loss"]) if self.evaluated else None,
+            base_eval_loss=decimal(self.base["eval_loss"]) if self.base else None,
             tokens_per_second=tokens_per_second or None,
             recent=tuple(self._points),
         )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -10,11 +11,13 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import model_place, require
-from lorafinetune_stages.prepare.output import DATASET, Prepared
+from lorafinetune_stages.prepare.output import DATASET, HELD_OUT, Prepared
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance
-from lorafinetune_stages.store.manifest import Manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 from lorafinetune_stages.store.transfer import download_tree
+
+ARROW: Final = ".arrow"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Inputs:
         """The prepared dataset without its report."""
         files = tuple(file for file in self.prepared.files if file.path.startswith(f"{DATASET}/"))
         return self.prepared.model_copy(update={"files": files})
+
+    @property
+    def held_out(self) -> tuple[ManifestFile, ...]:
+        """The rows themselves, without what the library notes beside them."""
+        split = f"{DATASET}/{HELD_OUT}/"
+        return tuple(f for f in self.prepared.files if f.path.startswith(split) and f.path.endswith(ARROW))
 
     @property
     def bytes(self) -> int:

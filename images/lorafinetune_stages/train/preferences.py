@@ -4,9 +4,10 @@ It is the loss of the training, by the same formula, but pair by pair, so that n
 and without a random number.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,11 +20,20 @@ Row = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Preferred:
-    """loss: mean over the pairs; ln 2 for a model that is its base. accuracy: share of the pairs of which the
-    chosen answer has gained more on the base than the rejected one."""
+    """loss: mean over the pairs. accuracy: share of the pairs of which the chosen answer has gained more on
+    the base than the rejected one."""
 
     loss: float
     accuracy: float
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """As a row of the log has it."""
+        return {"eval_loss": self.loss, "eval_rewards/accuracies": self.accuracy}
+
+
+BASE: Final = Preferred(math.log(2), 0.0)
+"""A model that is its base: no answer has gained."""
 
 
 def evaluate_pairs(

@@ -19,6 +19,7 @@ from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
+from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints
 from lorafinetune_stages.train.fence import Fence
@@ -180,6 +181,7 @@ class Attempt:
             inputs.dataset_directory,
             plan,
             self._checkpoints() if self.peers.leads else None,
+            BaseLoss.of(arguments, inputs, self.context.store) if self.peers.leads else None,
             resumed,
             self.meter,
             self.stop,

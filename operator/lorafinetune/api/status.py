@@ -166,6 +166,8 @@ class TrainingStatus(Model):
     """Last training loss."""
     eval_loss: DecimalString | None = None
     """Last loss on the held-out rows."""
+    base_eval_loss: DecimalString | None = None
+    """Loss of the base model on them: evaluated before the first step, once for the same model and rows."""
     tokens_per_second: Count | None = None
     """Useful tokens a second."""
     recent: Annotated[tuple[LossPoint, ...], Field(max_length=32)] = ()

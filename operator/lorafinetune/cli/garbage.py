@@ -17,11 +17,11 @@ from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.manifest import MANIFEST
 
-KINDS: Final[tuple[Kind, ...]] = ("models", "datasets", "prepared", "trainings", "exports")
+KINDS: Final[tuple[Kind, ...]] = ("models", "datasets", "prepared", "evaluations", "trainings", "exports")
 MAY_FIND: Final[Mapping[StageName, tuple[Kind, ...]]] = {
     "download": KINDS,
-    "prepare": ("prepared", "trainings", "exports"),
-    "train": ("exports",),
+    "prepare": ("prepared", "evaluations", "trainings", "exports"),
+    "train": ("evaluations", "exports"),
     "export": ("exports",),
 }
 """Kinds of outputs that a run may still come to refer to, by the stage that it is at."""

@@ -131,7 +131,7 @@ ARGUMENTS: Final[dict[StageName, type[StageArguments]]] = {
     "export": ExportArguments,
 }
 
-Kind = Literal["models", "datasets", "prepared", "trainings", "exports", "refs"]
+Kind = Literal["models", "datasets", "prepared", "evaluations", "trainings", "exports", "refs"]
 
 
 def place(kind: Kind, key: str) -> str:

@@ -41,8 +41,11 @@ def leaves_room(tokens: int, packs: int, size: int) -> bool:
 
 
 def evaluations(training: Training, steps: int) -> int:
-    """How often held-out rows are evaluated."""
-    return math.ceil(steps / training.evaluation.every_steps) if training.evaluation else 0
+    """How often held-out rows are evaluated: on the way, at the end, and by the base, if that is not found in
+    the store. Of pairs the base's loss is known."""
+    if training.evaluation is None:
+        return 0
+    return math.ceil(steps / training.evaluation.every_steps) + (training.objective != "dpo")
 
 
 def seconds(

@@ -18,6 +18,8 @@ from lorafinetune.contract.extra_args import packing_safe, shaping
 
 SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 2, "train": 2, "export": 3}
 """Raised only when a stage's output for the same inputs changes."""
+EVALUATION_SEMANTICS: Final = 1
+"""The same of a base model's loss on held-out rows."""
 
 Owner = StageName | Literal["publish"]
 """Whose work a field shapes. The export stage publishes too, but that makes no output in the store: it brings
@@ -130,6 +132,13 @@ def source_key(source: str, revision: str) -> str:
     """Where the files of a source at a resolved revision lie: known before they are fetched, so that
     an interrupted download goes on."""
     return key("download", {}, {"source": source, "revision": revision})
+
+
+def evaluation_key(model: str, rows: str, precision: str) -> str:
+    """The content address of a base model's loss on held-out rows. No other field shapes it, so trainings
+    share it. model, rows: digests. precision: resolved."""
+    read = {"model": model, "rows": rows, "precision": precision}
+    return digest({"evaluation": EVALUATION_SEMANTICS, "reads": read})
 
 
 def resolved_precision(precision: str) -> str:

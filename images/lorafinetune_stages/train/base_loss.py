@@ -1,0 +1,66 @@
+"""What the base makes of held-out rows, kept in the store: the same for every training that is held against
+the same rows of the same base, so it is measured once.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.types import Model
+from lorafinetune.contract import keys
+from lorafinetune.contract.arguments import TrainArguments, place
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import base_lineage
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import commit_manifest, files_digest, read_manifest, withdraw_manifest
+from lorafinetune_stages.train.inputs import Inputs
+
+log = logging.getLogger(__name__)
+
+
+class Measured(Model):
+    """What the manifest keeps."""
+
+    eval_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class BaseLoss:
+    """One number in the store: all of it is in its manifest. lineage: what it was measured with."""
+
+    store: Store
+    key: str
+    lineage: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, arguments: TrainArguments, inputs: Inputs, store: Store) -> "BaseLoss":
+        rows = files_digest(inputs.held_out)
+        precision = keys.resolved_precision(arguments.training.precision)
+        key = keys.evaluation_key(arguments.model.digest, rows, precision)
+        lineage = {"model": base_lineage(arguments.model), "rows": rows, "precision": precision}
+        return cls(store, key, lineage)
+
+    def find(self) -> float | None:
+        """Nats per learned token; None where they were not measured yet. What can't be read is removed."""
+        try:
+            manifest = read_manifest(self.store, self._place)
+            return None if manifest is None else Measured.decode(manifest.result or {}).eval_loss
+        except (StageError, ValidationError) as problem:
+            if isinstance(problem, StageError) and problem.reason is not Reason.ARTIFACT_CORRUPT:
+                raise
+            log.warning("%s/%s can't be read: the base is evaluated again", self.store.uri, self._place)
+            withdraw_manifest(self.store, self._place)
+            return None
+
+    def keep(self, loss: float) -> None:
+        """Another training may have been first: then its number stays."""
+        result = Measured(eval_loss=loss).encode()
+        commit_manifest(self.store, self._place, "evaluations", self.key, (), self.lineage, result)
+
+    @property
+    def _place(self) -> str:
+        return place("evaluations", self.key)
