@@ -96,7 +96,7 @@ _RESULTS: Mapping[StageName, Result] = {
     "train": TrainResult(
         key=sha("training"),
         adapter=artifact("adapter"),
-        training=TrainingStatus(step=30, total_steps=30, loss="1.2"),
+        training=TrainingStatus(step=30, total_steps=30, loss="1.2", eval_loss="1.1", base_eval_loss="1.5"),
     ),
     "export": ExportResult(key=sha("exported"), merged=artifact("merged")),
 }

@@ -84,7 +84,12 @@ WHOLE: Final[Mapping[str, Any]] = {
         "packing": "auto",
         "learnFrom": "allTurns",
         "trainOnPrompt": False,
-        "evaluation": {"fraction": "0.1", "groupBy": "prompt", "everySteps": 10},
+        "evaluation": {
+            "fraction": "0.1",
+            "groupBy": "prompt",
+            "everySteps": 10,
+            "gate": {"metric": "evalLoss", "mustImproveBy": "0.02"},
+        },
         "checkpoint": {"every": 10, "keep": 2},
         "seed": 42,
         "extraArgs": {"neftune_noise_alpha": "5"},

@@ -266,6 +266,33 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="an evaluation of nothing",
         ),
         pytest.param(
+            {"training": {"evaluation": {"gate": {"mustImproveBy": "0.02"}}}},
+            "spec.training.evaluation: give one of fraction, count and dataset",
+            id="a gate without held-out rows",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"count": 5, "gate": {"mustImproveBy": 0.02}}}},
+            'spec.training.evaluation.gate.mustImproveBy: must be a string, not 0.02 (quote it: "0.02")',
+            id="a gate of a float",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"count": 5, "gate": {"mustImproveBy": "-0.1"}}}},
+            "spec.training.evaluation.gate.mustImproveBy: must be a number like "
+            '"3", "0.5" or "1e-4", not "-0.1"',
+            id="a gate for what is worse",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"count": 5, "gate": {"metric": "accuracy", "mustImproveBy": "1"}}}},
+            'spec.training.evaluation.gate.metric: must be one of evalLoss, not "accuracy"',
+            id="a gate of what nobody measures",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"count": 5, "gate": {}}}},
+            "spec.training.evaluation.gate.mustImproveBy: is required (By how much it must be below the "
+            'base\'s, in nats per learned token or per pair: `"0.02"`.)',
+            id="a gate that asks for nothing",
+        ),
+        pytest.param(
             {"training": {"evaluation": {"fraction": "0.1", "count": 5}}},
             "spec.training.evaluation: give one of fraction, count and dataset",
             id="an evaluation of two things",

@@ -118,6 +118,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.evaluation.dataset": {**dataset(name="rows"), **training(evaluation={"dataset": "rows"})},
     "training.evaluation.groupBy": training(evaluation={"fraction": "0.2", "groupBy": "prompt"}),
     "training.evaluation.everySteps": training(evaluation={"fraction": "0.1", "everySteps": 7}),
+    "training.evaluation.gate.metric": training(evaluation={"gate": {"mustImproveBy": "0.1"}}),
+    "training.evaluation.gate.mustImproveBy": training(evaluation={"gate": {"mustImproveBy": "0.2"}}),
     "training.checkpoint.every": training(checkpoint={"every": 5}),
     "training.checkpoint.keep": training(checkpoint={"keep": "all"}),
     "training.seed": training(seed=1),
@@ -155,6 +157,9 @@ EDITS: dict[str, dict[str, Any]] = {
     "maxRetries": {"maxRetries": 5},
     "ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
+
+BEFORE = {path: training(evaluation={"fraction": "0.1"}) for path in EDITS if ".gate." in path}
+"""What is there before an edit, where that is more than the usual spec."""
 
 RERUN = {
     "download": ["download", "prepare", "train", "export"],
@@ -197,7 +202,8 @@ def test_every_field_of_the_resource_is_edited_here() -> None:
 
 @pytest.mark.parametrize("path", EDITS)
 def test_an_edit_is_one(path: str) -> None:
-    before, after = (LoRAFineTuneSpec.decode(merged(SPEC, edit)) for edit in ({}, EDITS[path]))
+    given = merged(SPEC, BEFORE.get(path, {}))
+    before, after = (LoRAFineTuneSpec.decode(merged(given, edit)) for edit in ({}, EDITS[path]))
     assert before != after
 
 
@@ -209,7 +215,7 @@ def test_every_declared_field_exists() -> None:
 
 @pytest.mark.parametrize("path", EDITS)
 def test_an_edit_re_runs_exactly_the_stages_that_it_touches(path: str) -> None:
-    world = World()
+    world = World(BEFORE.get(path))
     world.run_to_end()
     before = len(world.created)
     world.edit(EDITS[path])

@@ -149,6 +149,9 @@ MISHAPS: dict[str, Step] = {
     "the rank is edited": edit(training={"lora": {"rank": 16}}),
     "the size of the shards is edited": edit(export={"merged": {"maxShardSize": "1GB"}}),
     "a target is added": edit(export={"merged": {}, "publish": [{"to": "s3://models/a"}]}),
+    "a gate is set, and passed": edit(training={"evaluation": {"gate": {"mustImproveBy": "0.4"}}}),
+    "a gate is set, and not passed": edit(training={"evaluation": {"gate": {"mustImproveBy": "0.5"}}}),
+    "the gate is removed": edit(training={"evaluation": {"gate": None}}),
     "the node selector is edited": edit(scheduling={"nodeSelector": {"a": "b"}}),
     "a queue is named": edit(scheduling={"queueName": "gpus"}),
     "the queue lets the training go": lambda w: queue(w, "queued", "active"),
@@ -159,14 +162,15 @@ MISHAPS: dict[str, Step] = {
 @settings(max_examples=100, derandomize=True)
 @given(st.lists(st.sampled_from(sorted(MISHAPS)), max_size=25))
 def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history: list[str]) -> None:
-    world = World({"maxRetries": 100})
+    world = World({"maxRetries": 100, "training": {"evaluation": {"fraction": "0.1"}}})
     for sentence in history:
         MISHAPS[sentence](world)
         world.reconcile()
         assert_told_truly(world)
     world.others, world.left_behind = {}, {}
     unblock(world)
-    world.edit({"suspend": False, "scheduling": {"queueName": None}})
+    no_gate = {"evaluation": {"gate": None}}
+    world.edit({"suspend": False, "scheduling": {"queueName": None}, "training": no_gate})
     end = world.run_to_end()
 
     calm = World(world.resource.spec.encode())

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     GPU_UNAVAILABLE = "GpuUnavailable"
     RANK_LOST = "RankLost"
     LOSS_DIVERGED = "LossDiverged"
+    EVAL_GATE_FAILED = "EvalGateFailed"
     PREEMPTED = "Preempted"
     SUPERSEDED = "Superseded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -182,6 +183,12 @@ FACTS: Final = {
     Reason.LOSS_DIVERGED: Facts(
         "The loss became infinite or not a number.",
         "Lower `training.learningRate`; with fp16, use bf16 or fp32.",
+        Retry.NEVER,
+    ),
+    Reason.EVAL_GATE_FAILED: Facts(
+        "The tuned model is not as much better than its base as `training.evaluation.gate` asks.",
+        "Edit the training or its data, or lower `spec.training.evaluation.gate.mustImproveBy`: then what is "
+        "trained is exported.",
         Retry.NEVER,
     ),
     Reason.PREEMPTED: Facts(

@@ -238,6 +238,15 @@ class Lora(Model):
     """Plain LoRA, rank-stabilised LoRA, or weight-decomposed LoRA."""
 
 
+class Gate(Model):
+    """By how much the tuned model must be better than its base, before anything is made of it."""
+
+    metric: Literal["evalLoss"] = "evalLoss"
+    """What is compared: the last loss on the held-out rows, with the base's on the same rows."""
+    must_improve_by: DecimalString
+    """By how much it must be below the base's, in nats per learned token or per pair: `"0.02"`."""
+
+
 class Evaluation(Model):
     """Evaluation on rows that are held out of training."""
 
@@ -265,6 +274,8 @@ class Evaluation(Model):
     many are on both sides is counted in any case."""
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Optimizer steps between two evaluations."""
+    gate: Gate | None = None
+    """Export and publish only a model that passes. To edit it trains nothing again. Absent: every model."""
 
 
 class Dpo(Model):

@@ -30,7 +30,7 @@ class Condition(Model):
     """One observation in Kubernetes' usual form."""
 
     type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=63), form("a word like Ready")]
-    """Ready, Reconciling, Stalled, Validated, Queued, Suspended, Complete or Failed."""
+    """Ready, Reconciling, Stalled, Validated, EvalPassed, Queued, Suspended, Complete or Failed."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     observed_generation: Count = 0

@@ -86,6 +86,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.evaluation.dataset": "prepare",
     "training.evaluation.groupBy": "prepare",
     "training.evaluation.everySteps": "train",
+    "training.evaluation.gate": None,
     "training.checkpoint.every": None,
     "training.checkpoint.keep": None,
     "training.seed": "prepare",

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from lorafinetune.api.status import Condition, LoRAFineTuneStatus, StageName
+from lorafinetune.core.gate import Verdict
 from lorafinetune.core.results import rfc3339
 from lorafinetune.core.steps import stage_status
 
@@ -38,6 +39,8 @@ ENDS: Final = ("Complete", "Failed", "Suspended")
 """Conditions with which a run has come to rest."""
 QUEUED: Final = "Queued"
 """Reason of a training that its queue holds."""
+EVAL_PASSED: Final = "EvalPassed"
+"""Condition, and its reason where it holds."""
 
 
 def conditions(
@@ -46,15 +49,17 @@ def conditions(
     previous: LoRAFineTuneStatus,
     generation: int,
     now: datetime,
+    verdict: Verdict | None = None,
 ) -> tuple[Condition, ...]:
-    """All conditions; a transition time changes only with the condition's status."""
+    """All conditions; a transition time changes only with the condition's status. verdict: of the gate, where
+    there is one and the training has come to it."""
     holds = TRUE_CONDITIONS[situation.kind] | ({QUEUED} if situation.reason == QUEUED else set())
     wanted = [*ALWAYS, *(name for name in ONLY_WHEN_TRUE if name in holds)]
     told = [_Told(name, name in holds, situation.reason, situation.message) for name in wanted]
     before = {condition.type: condition for condition in previous.conditions}
     return tuple(
         _condition(each, before.get(each.name), generation, now)
-        for each in (*told, *_validated(situation, status))
+        for each in (*told, *_validated(situation, status), *_judged(verdict))
     )
 
 
@@ -73,6 +78,12 @@ def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_To
         yield _Told("Validated", True, "Warnings" if warnings else "Validated", warnings or _outlook(status))
     elif situation.kind == "Failed":
         yield _Told("Validated", False, situation.reason, situation.message)
+
+
+def _judged(verdict: Verdict | None) -> Iterator[_Told]:
+    if verdict:
+        reason = verdict.error.reason if verdict.error else EVAL_PASSED
+        yield _Told(EVAL_PASSED, verdict.error is None, reason, verdict.message)
 
 
 def _outlook(status: LoRAFineTuneStatus) -> str:

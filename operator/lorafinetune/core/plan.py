@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Failure, LoRAFineTuneStatus, StageName, StageStatus
+from lorafinetune.api.status import Failure, LoRAFineTuneStatus, StageName, StageStatus, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between, floating_revision
 from lorafinetune.core.following import follow
+from lorafinetune.core.gate import judge
 from lorafinetune.core.results import without_outputs
 from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
 from lorafinetune.core.turn import Input, Turn
@@ -119,10 +120,27 @@ def _unfinished(given: Input) -> tuple[str, ...]:
 
 def _walk(given: Input, turn: Turn) -> Turn:
     for stage in STAGES:
-        turn = _visit(given, turn, stage)
+        turn = _at_gate(given, turn) if stage == "export" else turn
+        turn = turn if turn.situation else _visit(given, turn, stage)
         if turn.situation:
             return turn
     return replace(turn, situation=Situation("Complete", "Complete", "all stages are complete"))
+
+
+def _at_gate(given: Input, turn: Turn) -> Turn:
+    """A model that does not pass is not exported. One that was, before there was the gate, stays."""
+    evaluation = given.resource.spec.training.evaluation
+    if evaluation is None or evaluation.gate is None:
+        return turn
+    verdict = judge(evaluation.gate, turn.status.training or TrainingStatus())
+    turn = replace(turn, verdict=verdict)
+    if verdict.error is None:
+        return turn
+    if not has_result(turn.status, step("export", given.resource, turn.status)):
+        turn = replace(turn, status=without_outputs(turn.status, "export"))
+        turn = turn.with_stage(StageStatus(name="export"))
+    situation = Situation("Failed", verdict.error.reason, verdict.message, "export")
+    return replace(turn, situation=situation, error=verdict.error)
 
 
 def _visit(given: Input, turn: Turn, stage: StageName) -> Turn:
@@ -151,7 +169,7 @@ def _conclude(given: Input, turn: Turn) -> Plan:
             "observed_refresh": refresh_of(given.resource) or None,
             "stage": _stage_column(situation),
             "progress": "100%" if situation.kind == "Complete" else turn.status.progress,
-            "conditions": conditions(situation, turn.status, before, generation, given.now),
+            "conditions": conditions(situation, turn.status, before, generation, given.now, turn.verdict),
             "failure": _failure(turn.error, situation.stage),
         }
     )

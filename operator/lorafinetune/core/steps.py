@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
+from lorafinetune.api.spec import Training
 from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, StageName, StageStatus
 from lorafinetune.contract.arguments import (
     STAGES,
@@ -149,7 +150,7 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         template=spec.model.template,
         datasets=spec.datasets,
         dataset_keys=status.datasets,
-        training=spec.training,
+        training=_ungated(spec.training),
         config=render(spec),
         gpu=spec.resources.train.gpu,
         scratch=spec.resources.train.scratch,
@@ -164,7 +165,7 @@ def _train(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments
         model=_model(status),
         key=_need(stage_status(status, "train").key),
         prepared=_need(stage_status(status, "prepare").key),
-        training=spec.training,
+        training=_ungated(spec.training),
         config=render(spec),
         gpus=spec.resources.train.gpu.count,
     )
@@ -187,6 +188,13 @@ ARGUMENTS: Final[dict[StageName, Callable[[LoRAFineTune, LoRAFineTuneStatus], St
     "train": _train,
     "export": _export,
 }
+
+
+def _ungated(training: Training) -> Training:
+    """The gate stands behind the training: an edit of it is none of a Job that runs or waits."""
+    if training.evaluation is None:
+        return training
+    return training.model_copy(update={"evaluation": training.evaluation.model_copy(update={"gate": None})})
 
 
 def _model(status: LoRAFineTuneStatus) -> ModelStatus:

@@ -12,6 +12,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName, StageStatus
 from lorafinetune.contract.outcome import Progress, StageError
 from lorafinetune.core.conditions import Situation
+from lorafinetune.core.gate import Verdict
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import Observed, ObservedJob
 from lorafinetune.core.results import with_stage
@@ -40,7 +41,8 @@ class Input:
 
 @dataclass(frozen=True)
 class Turn:
-    """Where the walk has come to; `situation` ends it. error: why the run fails or waits."""
+    """Where the walk has come to; `situation` ends it. error: why the run fails or waits. verdict: of the
+    gate, once the walk has come to it."""
 
     status: LoRAFineTuneStatus
     situation: Situation | None = None
@@ -48,6 +50,7 @@ class Turn:
     delete: tuple[str, ...] = ()
     check_again: timedelta | None = None
     error: StageError | None = None
+    verdict: Verdict | None = None
 
     def with_stage(self, changed: StageStatus) -> "Turn":
         return replace(self, status=with_stage(self.status, changed))

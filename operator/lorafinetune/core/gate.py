@@ -1,0 +1,42 @@
+"""Whether a tuned model is as much better than its base as its user asks, before anything is made of it."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Gate
+from lorafinetune.api.status import TrainingStatus
+from lorafinetune.contract.outcome import StageError
+
+FIELD: Final = "spec.training.evaluation.gate"
+UNKNOWN: Final = "an older version made the training, and did not evaluate the base"
+REMEDY: Final = f"Remove `{FIELD}`, or train anew with another `spec.training.seed`."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """message: what was compared. error: why it is not passed."""
+
+    message: str
+    error: StageError | None = None
+
+
+def judge(gate: Gate, training: TrainingStatus) -> Verdict:
+    """training: of one that is finished. The decimals that people read are compared, not floats."""
+    if training.eval_loss is None or training.base_eval_loss is None:
+        return _refused(f"{FIELD}: {UNKNOWN}", REMEDY)
+    tuned, base, wanted = map(Decimal, (training.eval_loss, training.base_eval_loss, gate.must_improve_by))
+    found = f"evalLoss is {training.eval_loss}, {_place(tuned - base)} the base's {training.base_eval_loss}"
+    if base - tuned >= wanted:
+        return Verdict(found)
+    asked = f"must be at least {gate.must_improve_by} below it" if wanted else "must not be above it"
+    return _refused(f"{FIELD}: {found}, and {asked}")
+
+
+def _place(above: Decimal) -> str:
+    return f"{float(abs(above)):.6g} {'above' if above > 0 else 'below'}"
+
+
+def _refused(message: str, hint: str = "") -> Verdict:
+    return Verdict(message, StageError(Reason.EVAL_GATE_FAILED, message, hint))
