@@ -15,12 +15,13 @@ MANY: Final = 8192
 @dataclass(frozen=True)
 class Case:
     """name: what a reader of the table sees. steps: in all, of which the first half is not counted.
-    ranks: processes that share a step, one a GPU. training: fields of the spec over the usual ones.
-    plan: absent where the stage chooses. extra: arguments of LLaMA-Factory."""
+    batch_size: absent where a step has so many tokens. ranks: processes that share a step, one a GPU.
+    training: fields of the spec over the usual ones. plan: absent where the stage chooses.
+    extra: arguments of LLaMA-Factory."""
 
     name: str
     steps: int = 32
-    batch_size: int = 8
+    batch_size: int | None = 8
     ranks: int = 1
     training: Mapping[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
@@ -38,6 +39,7 @@ def packed(checkpointing: bool = True, **levers: Any) -> Plan:
 
 
 PADDED: Final = {"packing": "none"}
+IN_TOKENS: Final = {"packing": "tokens", "batchTokens": MANY}
 CASES: Final = (
     Case("auto"),
     Case("auto, 22 conversations a step", batch_size=22, steps=24),
@@ -71,6 +73,8 @@ CASES: Final = (
         plan=packed(checkpointing=False, attention="varlen", sparse_loss=True, cast=True),
     ),
     Case("auto, AdamW unfused", steps=20, extra={"optim": "adamw_torch"}),
+    Case("packing: tokens", batch_size=None, steps=24, training=IN_TOKENS),
+    Case("packing: tokens, fp8", batch_size=None, steps=24, training={**IN_TOKENS, "precision": "fp8"}),
 )
 SEVERAL: Final = (
     Case("1 GPU, 22 conversations a step", batch_size=22, steps=24),
@@ -85,5 +89,6 @@ SEVERAL: Final = (
 TINY: Final = (
     Case("auto", steps=4),
     Case("auto, 2 ranks", steps=4, ranks=2),
+    Case("packing: tokens", batch_size=None, steps=4, training=IN_TOKENS),
     Case("1 × 2 padded", steps=4, training=PADDED, plan=Plan(Fit(2, 4, False))),
 )

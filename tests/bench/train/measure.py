@@ -96,7 +96,7 @@ def row(case: Case, site: Site, seen: Watched, sustained_flops: float) -> Row:
     flops = 4 * (sizes["all"] - sizes["embedding"]) * rate
     return {
         "settings": case.name,
-        "conversations a step": case.batch_size,
+        **({"conversations a step": case.batch_size} if case.batch_size else {}),
         "tokens a step": round(mean_increase(seen.tokens)),
         "tokens/s": round(rate),
         "step ms": round(1000 * median(steps)),
