@@ -170,7 +170,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECTION_SECONDS):
                 await over
-        transport.abort()
+        if not transport.is_closing():  # One that is, ends by itself; Python 3.11.2 fails when asked again.
+            transport.abort()
 
     def _protocol(self) -> asyncio.Protocol:
         if self._runner.server is None:
