@@ -63,6 +63,7 @@ def build(
     command = [
         "build",
         "--layers",
+        "--force-rm",
         "--quiet",
         f"--file={dockerfile or context / 'Dockerfile'}",
     ]
