@@ -134,16 +134,38 @@ def test_a_suspended_one_leaves_after_a_checkpoint_and_goes_on_when_resumed(tena
     WENT_ON_FROM.append(goes_on(tenant, resumes=4))
 
 
+def elsewhere(job: Object) -> Object:
+    """The same training as another cluster with the same store begins it: no operator here knows of it."""
+    template = {"metadata": {}, "spec": job["spec"]["template"]["spec"]}
+    container = {**template["spec"]["containers"][0], "resources": {}}
+    template["spec"] |= {"containers": [container]}
+    metadata = {"name": "elsewhere", "namespace": job["metadata"]["namespace"]}
+    spec = {"backoffLimit": 0, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def test_of_two_clusters_that_train_the_same_the_last_to_begin_stops_the_other(tenant: Tenant) -> None:
+    (running,) = (job for job in tenant.jobs("train") if job["status"].get("active"))
+    attempt = elsewhere(running)
+    tenant.apply_object(attempt)
+    failure = tenant.wait_for_reason("Superseded", within=120)
+    assert re.search(
+        r"this is attempt \d+ at the training, and attempt \d+ has begun elsewhere", failure["message"]
+    )
+    goes_on(tenant, resumes=5)
+    assert '"reason":"Superseded"' in outcome(tenant.installation.cluster, attempt, within=120)
+
+
 def test_another_resource_with_the_same_key_waits(tenant: Tenant) -> None:
     tenant.apply("twin", changes=LONG)
     until(lambda: tenant.reason("Ready", "twin") == "WaitingForSameKey", 120)
     assert tenant.jobs("train", "twin") == []
 
 
-def test_all_that_costs_no_attempt_and_both_end_with_one_training(tenant: Tenant) -> None:
+def test_only_what_was_superseded_is_counted_and_both_end_with_one_training(tenant: Tenant) -> None:
     status, twin = tenant.wait("Complete"), tenant.wait("Complete", "twin")
-    assert (status["training"]["step"], status["resumes"]) == (STEPS, 4)
-    assert [stage["attempts"] for stage in status["stages"]] == [0, 0, 0, 0]
+    assert (status["training"]["step"], status["resumes"]) == (STEPS, 5)
+    assert [stage["attempts"] for stage in status["stages"]] == [0, 0, 1, 0]
     assert status["artifacts"] == twin["artifacts"]
     assert len(tenant.jobs("train") + tenant.jobs("train", "twin")) == 1
 
