@@ -49,6 +49,17 @@ KINDS = {
     "64:ff9b::a9fe:a9fe": "link-local",
     "64:ff9b::808:808": "public",
     "2002:7f00:1::": "loopback",
+    "::": "private",
+    "::7f00:1": "loopback",
+    "::ffff:0:a9fe:a9fe": "link-local",
+    "64:ff9b:1::a9fe:a9fe": "private",
+    "fec0::1": "private",
+    "fd00:ec2::254": "private",
+    "ff0e::1": "private",
+    "224.0.0.1": "private",
+    "192.0.0.192": "private",
+    "100.100.100.200": "private",
+    "168.63.129.16": "link-local",
 }
 
 

@@ -18,8 +18,14 @@ from lorafinetune_stages.hubs.origin import Origin
 
 PUBLIC: Final = "public"
 CREDENTIALS: Final = ("Authorization", "Cookie")
-NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""Behind it a translator has the whole of IPv4."""
+TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
+"""Behind them a translator, or the machine itself, has the whole of IPv4."""
+LOOPBACKS: Final = frozenset(map(ipaddress.IPv6Address, ("::", "::1")))
+INNER: Final = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "192.0.0.0/24")))
+"""What a translator of the network's own has behind it, and the metadata server of Oracle's first cloud: not
+every Python knows that they are private."""
+WIRE_SERVER: Final = ipaddress.IPv4Address("168.63.129.16")
+"""Of Azure: by its number it is public, and it gives each machine its own configuration."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -109,7 +115,7 @@ def reached(text: str) -> Address:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in NAT64:
+    if address not in LOOPBACKS and any(address in network for network in TRANSLATED):
         return ipaddress.IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or address
 
@@ -119,6 +125,13 @@ def kind(text: str) -> str:
     address = reached(text)
     if address.is_loopback:
         return "loopback"
-    if address.is_link_local:
+    if address.is_link_local or address == WIRE_SERVER:
         return "link-local"
-    return PUBLIC if address.is_global else "private"
+    return PUBLIC if _is_public(address) else "private"
+
+
+def _is_public(address: Address) -> bool:
+    """Whether it is one machine, and outside of every network of its own."""
+    if address.is_multicast or any(address in network for network in INNER):
+        return False
+    return address.is_global and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
