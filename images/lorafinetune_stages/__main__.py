@@ -17,11 +17,11 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -30,6 +30,7 @@ from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS,
     ARGUMENTS_VARIABLE,
+    CREDENTIAL_PREFIX,
     DEFAULT_MESSAGE_PATH,
     MESSAGE_VARIABLE,
     STAGES,
@@ -42,6 +43,11 @@ from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.opening import open_store
 
 log = logging.getLogger("lorafinetune")
+
+REDACTED: Final = "[redacted]"
+SHORTEST: Final = 8
+"""Characters of a credential; what is shorter could be any word."""
+PUBLIC_HALF: Final = "_AWS_ACCESS_KEY_ID"
 
 USAGE = f"""usage: python -m lorafinetune_stages {{{",".join(STAGES)}}}
 
@@ -64,7 +70,7 @@ def main(argv: list[str]) -> int:
         message.write_text(encode_result(result))
         return ExitCode.DONE
     except BaseException as problem:
-        error = explain(problem)
+        error = without_credentials(explain(problem))
         if error.reason is Reason.INTERNAL:
             log.exception("the stage failed")
         else:
@@ -86,6 +92,21 @@ def explain(problem: BaseException) -> StageError:
             return StageError(Reason.PREEMPTED, "the stage was interrupted")
         case _:
             return StageError(Reason.INTERNAL, f"{type(problem).__name__}: {problem}"[:1000])
+
+
+def without_credentials(error: StageError) -> StageError:
+    """The failure as everybody may read it. What a server names its files, or whatever else it answers, may
+    be the very token that it was sent."""
+    message, hint = error.message, error.hint
+    for credential in _credentials():
+        message, hint = message.replace(credential, REDACTED), hint.replace(credential, REDACTED)
+    return StageError(error.reason, message, hint)
+
+
+def _credentials() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if name.startswith(CREDENTIAL_PREFIX) and not name.endswith(PUBLIC_HALF) and len(value) >= SHORTEST:
+            yield value.strip()
 
 
 def exit_code(error: StageError) -> ExitCode:

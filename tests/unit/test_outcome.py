@@ -16,6 +16,7 @@ from lorafinetune.contract.outcome import (
     decode_message,
     encode_error,
     encode_result,
+    safe,
 )
 from lorafinetune_stages.export.publishing import tellable
 
@@ -67,7 +68,7 @@ def test_an_error_always_fits_and_keeps_its_reason(reason: Reason, message: str,
     read = decode_message("train", text)
     assert isinstance(read, StageError)
     assert read.reason is reason
-    assert message.startswith(read.message.removesuffix("…"))
+    assert safe(message).startswith(read.message.removesuffix("…"))
 
 
 def test_every_reason_has_when_hint_and_retry() -> None:

@@ -46,10 +46,14 @@ STORE_DIRECTORY_VARIABLE: Final = "LORAFINETUNE_STORE_DIRECTORY"
 """Directory that stands in for every S3 server in local runs: `DIR/BUCKET/KEY`."""
 
 
+CREDENTIAL_PREFIX: Final = "CONNECTION_"
+"""How the names of the variables with credentials begin."""
+
+
 def credential_variable(connection: str, key: str) -> str:
     """Name of the variable that holds one credential of a connection, like
     `CONNECTION_STORE_AWS_ACCESS_KEY_ID`. Labels have no underscore, so two never collide."""
-    return f"CONNECTION_{connection.replace('-', '_')}_{key}".upper()
+    return f"{CREDENTIAL_PREFIX}{connection.replace('-', '_')}_{key}".upper()
 
 
 CREDENTIAL_KEYS: Final = {

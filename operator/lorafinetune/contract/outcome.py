@@ -4,6 +4,7 @@ The message holds digests and numbers; details are in the store. The kubelet kee
 bytes of it, so it is kept well below that.
 """
 
+import re
 from enum import IntEnum
 from typing import Annotated, Any, Final
 
@@ -25,6 +26,10 @@ from lorafinetune.api.status import (
 from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
 
 MAX_MESSAGE_BYTES: Final = 3500
+UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What a terminal obeys, what turns the reading direction, and what no JSON can hold."""
 MAX_ETA_SECONDS: Final = 10**9
 """What is further away is not worth saying, and would not fit its column."""
 
@@ -166,11 +171,29 @@ def encode_error(error: StageError) -> str:
 
 
 def decode_message(stage: StageName, text: str) -> Result | StageError | None:
-    """What a stage left behind, or None where it can't be read."""
+    """What a stage left behind, or None where it can't be read. Names of files, rows and answers of servers
+    stand in it, and everything in it ends in status, Events and terminals."""
     try:
         message = TerminationMessage.model_validate_json(text)
-        if message.error:
-            return StageError(message.error.reason, message.error.message, message.error.hint)
-        return RESULTS[stage].decode(message.result or {})
-    except ValueError:
+        if error := message.error:
+            return StageError(error.reason, safe(error.message), safe(error.hint))
+        return RESULTS[stage].decode(_safe(message.result or {}))
+    except (ValueError, RecursionError):
         return None
+
+
+def safe(text: str) -> str:
+    """A stranger's text as it may stand where people read."""
+    return UNSAFE.sub("\ufffd", text)
+
+
+def _safe(value: Any) -> Any:
+    """JSON whose texts are safe."""
+    match value:
+        case str():
+            return safe(value)
+        case list():
+            return [_safe(one) for one in value]
+        case dict():
+            return {safe(name): _safe(one) for name, one in value.items()}
+    return value

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from lorafinetune.contract.outcome import safe
+
 LONGEST: Final = 800
 """Bytes: an Event has room for them beside what else it says. The kubelet gives the last 2,048."""
 REDACTED: Final = "[redacted]"
@@ -52,4 +54,4 @@ def _fitting(lines: Iterator[str]) -> Iterator[str]:
 def _without_secrets(line: str) -> str:
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line)
-    return line
+    return safe(line)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import ExitCode, StageError
+from lorafinetune.contract.outcome import ExitCode, StageError, safe
 from lorafinetune.core.logtail import log_tail
 
 Object = Mapping[str, Any]
@@ -170,5 +170,5 @@ def _states(pod: Object) -> list[Object]:
 
 def brief(text: str) -> str:
     """Another's words in one line, with … where they are cut."""
-    text = " ".join(text.split())
+    text = safe(" ".join(text.split()))
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"
