@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Final
 
 from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
@@ -61,8 +62,9 @@ def check_names(origin: Origin, snapshot: Snapshot) -> None:
     if len(snapshot.files) > MAX_FILES:
         raise origin.error(origin.unusable, f"lists more than {MAX_FILES} files")
     seen: set[str] = set()
+    folders = {str(folder) for file in snapshot.files for folder in PurePosixPath(file.path).parents}
     for file in snapshot.files:
-        if fault := _fault(file, seen):
+        if fault := _fault(file, seen, folders):
             raise origin.error(
                 origin.unusable, f"lists the file {shown(file.path)}, which is refused: {fault}"
             )
@@ -99,9 +101,11 @@ def _is_one_of(path: str, names: tuple[str, ...]) -> bool:
     return "/" not in path and any(fnmatchcase(path, name) for name in names)
 
 
-def _fault(file: RemoteFile, seen: set[str]) -> str:
+def _fault(file: RemoteFile, seen: set[str], folders: set[str]) -> str:
     if "\\" in file.path:
         return "it has a backslash"
     if file.path in seen:
         return "it is listed twice"
+    if file.path in folders:
+        return "it is a folder too"
     return key_fault(file.path) or ("its size is negative" if file.size < 0 else "")

@@ -66,21 +66,40 @@ class Http:
         self._transport = transport
         self._headers = {**headers, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         self._explain = explain
-        self._client: httpx.Client = self.new_client()
+        self._client: httpx.Client = self.new_client(files=True)
 
     def close(self) -> None:
         self._client.close()
 
-    def new_client(self, kind: type[Client] = httpx.Client) -> Client:  # type: ignore[assignment]  # a type variable takes no default
-        """A client with our timeouts and our rules for redirects, without credentials."""
+    def new_client(self, kind: type[Client] = httpx.Client, files: bool = False) -> Client:  # type: ignore[assignment]  # a type variable takes no default
+        """A client with our timeouts and our rules for redirects, without credentials. files: whoever
+        calls it reads what is given raw, and counts it; else every answer is bounded."""
         return kind(
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             timeout=TIMEOUT,
             verify=tls(),
             transport=self._transport,
-            event_hooks={"request": [self._guard]},
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={
+                "request": [self._guard],
+                "response": [self._bound_refusal if files else self._bound],
+            },
         )
+
+    def _bound_refusal(self, answer: httpx.Response) -> None:
+        if answer.status_code not in GIVEN:
+            self._bound(answer)
+
+    def _bound(self, answer: httpx.Response) -> None:
+        """Has whoever reads the answer whole stop in time: a kilobyte can unpack to a gigabyte."""
+        if answer.headers.get("Content-Encoding", "") not in ("", "identity"):
+            raise self.unavailable("sends a compressed answer, though nobody asks for it")
+        if isinstance(answer.stream, httpx.SyncByteStream):
+            answer.stream = _Bounded(answer.stream, self.too_much)
+
+    def too_much(self) -> StageError:
+        return self.unavailable("answers with more than any listing needs")
 
     def get(self, url: str, params: Mapping[str, str | int]) -> bytes:
         """A small answer whole. Raises TransientError, or StageError for a refusal."""
@@ -90,7 +109,7 @@ class Http:
             for chunk in answer.iter_raw():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise self.unavailable("answers with more than any listing needs")
+                    raise self.too_much()
         return bytes(body)
 
     def post(self, url: str, body: Any) -> bytes:
@@ -148,6 +167,9 @@ class Http:
             yield
         except httpx.TooManyRedirects as problem:
             raise self.unavailable("redirects in a circle") from problem
+        except httpx.RemoteProtocolError as problem:  # what follows the colon is what the server has said
+            what = f"can't be reached: {str(problem).partition(':')[0]}"
+            raise TransientError(self.unavailable(what)) from problem
         except httpx.TransportError as problem:
             raise TransientError(self.unavailable(f"can't be reached: {problem}")) from problem
 
@@ -179,6 +201,25 @@ class Http:
         if start > offset:
             raise self._origin.corrupt(f"sends {file.path} from byte {start} on, not from {offset}")
         return start
+
+
+class _Bounded(httpx.SyncByteStream):
+    """The bytes of an answer, as long as they are not too many."""
+
+    def __init__(self, stream: httpx.SyncByteStream, too_much: Callable[[], StageError]) -> None:
+        self._stream = stream
+        self._too_much = too_much
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen = 0
+        for chunk in self._stream:
+            seen += len(chunk)
+            if seen > MAX_ANSWER_BYTES:
+                raise self._too_much()
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 @cache

@@ -25,6 +25,7 @@ from lorafinetune_stages.hubs.refusals import Refusals
 REPO_TYPES: Final = {"models": "model", "datasets": "dataset"}
 PAGES: Final = {"models": "", "datasets": "datasets/"}
 COMMIT: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 API_TIMEOUT_SECONDS: Final = 30.0
 LIBRARY: Final = "lorafinetune"
 
@@ -123,5 +124,7 @@ def _file(sibling: Any) -> RemoteFile:
     sha256 = sibling.lfs.sha256 if sibling.lfs else None
     if not isinstance(sibling.rfilename, str) or not isinstance(sibling.size, int):
         raise TypeError("no size")
+    if sha256 is not None and not SHA256.fullmatch(sha256):
+        raise ValueError("no sha256")
     blob = sibling.blob_id if sha256 is None else None
     return RemoteFile(sibling.rfilename, sibling.size, sha256, blob)

@@ -1,13 +1,17 @@
 """What the refusals of a hub mean to a person: the same words for every hub."""
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import TransientError
 from lorafinetune_stages.hubs.origin import Origin
 
-MAX_NAMED = 10
+MAX_NAMED: Final = 10
+NAME: Final = re.compile(r"[\w./+-]{1,64}")
+"""A revision as people name them: a hub may list anything."""
 
 
 class Refusals:
@@ -58,7 +62,7 @@ class Refusals:
 
     def no_revision(self, revision: str, known: Iterable[str] = ()) -> StageError:
         """known: some revisions that there are."""
-        names = ", ".join(list(known)[:MAX_NAMED])
+        names = ", ".join([name for name in known if NAME.fullmatch(name)][:MAX_NAMED])
         there = f" There are {names}." if names else ""
         what = f"has no revision {revision!r} on {self._origin.host}"
         return self._origin.error(self._origin.missing, what, self._check("revision") + there)
