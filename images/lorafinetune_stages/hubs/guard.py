@@ -7,6 +7,7 @@ only the hosts are taken that the installation lists.
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from typing import Final
 
 import httpx
@@ -42,6 +43,7 @@ class RedirectGuard:
         except httpx.InvalidURL as problem:
             what = f"{origin.failed}: the endpoint {origin.endpoint!r} is no URL"
             raise origin.error(Reason.CONFIG_INVALID, what) from problem
+        self._kinds: frozenset[str] = frozenset()
 
     def __call__(self, request: httpx.Request) -> None:
         """Raises StageError(ConfigInvalid) for a request that may not be sent."""
@@ -51,11 +53,14 @@ class RedirectGuard:
                 request.headers.pop(name, None)
         if url.scheme not in ("http", "https"):
             raise self._refused(f"{url.scheme}://, which is not followed")
-        if url.host == self.endpoint.host:
-            return
-        allowed = {PUBLIC, *address_kinds(self.endpoint.host)}
-        if inner := address_kinds(url.host) - allowed:
-            raise self._refused(f"{url.host}, a {min(inner)} address, which is not followed")
+        self.check(url.host, addresses(url.host))
+
+    def check(self, host: str, found: Iterable[str]) -> None:
+        """Raises StageError(ConfigInvalid) for a host at one of these addresses that may not be reached. The
+        kinds of the hub's own are those that it was at first: its name may mean another place later."""
+        self._kinds = self._kinds or address_kinds(self.endpoint.host)
+        if inner := {kind(address) for address in found} - {PUBLIC, *self._kinds}:
+            raise self._refused(f"{host}, a {min(inner)} address, which is not followed")
 
     def _is_hub(self, url: httpx.URL) -> bool:
         """Whether it is the hub itself, or over TLS a host below its name: ModelScope takes files at one."""
@@ -95,10 +100,10 @@ class HttpsGuard(RedirectGuard):
             super().__call__(request)
 
 
-def address_kinds(host: str) -> set[str]:
+def address_kinds(host: str) -> frozenset[str]:
     """The kinds of the addresses of a host: public, private, loopback, link-local. None where the name
     is unknown here: then the connection fails, or a proxy makes it."""
-    return {kind(address) for address in addresses(host)}
+    return frozenset(map(kind, addresses(host)))
 
 
 def addresses(host: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import RemoteFile, TransientError
 from lorafinetune_stages.hubs.guard import RedirectGuard
 from lorafinetune_stages.hubs.origin import Origin
+from lorafinetune_stages.hubs.pinned import pinned
 
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
 USER_AGENT: Final = "lorafinetune"
@@ -51,7 +52,8 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and signed
 
 class Http:
     """One hub over HTTP. headers: sent with every request; `Authorization` and `Cookie` don't follow a
-    redirect to another host. guard: looks at every request. transport: makes the connections."""
+    redirect to another host. guard: looks at every request. transport: makes the connections;
+    without, they go to the addresses that the guard has looked at."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Http:
             max_redirects=MAX_REDIRECTS,
             timeout=TIMEOUT,
             verify=tls(),
-            transport=self._transport,
+            transport=self._transport or pinned(self._guard.check, tls()),
             headers={"Accept-Encoding": "identity"},
             event_hooks={
                 "request": [self._guard],
@@ -167,6 +169,8 @@ class Http:
             yield
         except httpx.TooManyRedirects as problem:
             raise self.unavailable("redirects in a circle") from problem
+        except httpx.InvalidURL as problem:
+            raise self.unavailable("redirects to something else than an address") from problem
         except httpx.RemoteProtocolError as problem:  # what follows the colon is what the server has said
             what = f"can't be reached: {str(problem).partition(':')[0]}"
             raise TransientError(self.unavailable(what)) from problem

@@ -21,7 +21,7 @@ from lorafinetune_stages.hubs.guard import HttpsGuard
 from lorafinetune_stages.hubs.http import Http, tls
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import persist, resumed
-from lorafinetune_stages.hubs.pinned import PinnedTransport
+from lorafinetune_stages.hubs.pinned import PinnedTransport, within
 
 MAX_LENGTH_DIGITS: Final = 15
 ELSEWHERE: Final = "Copy the file to S3 or to a hub, and name it there."
@@ -33,8 +33,9 @@ class HttpsSource:
     def __init__(self, origin: Origin, allowed: HttpsSources, pause: Pause) -> None:
         self._origin = origin
         self._pause = pause
-        pinned = None if allowed.unrestricted else PinnedTransport(origin, allowed, tls(allowed.certificates))
-        self._http = Http(origin, {}, self._explain, HttpsGuard(origin, allowed), pinned)
+        only = None if allowed.unrestricted else within(origin, allowed)
+        transport = PinnedTransport(only, tls(allowed.certificates)) if only else None
+        self._http = Http(origin, {}, self._explain, HttpsGuard(origin, allowed), transport)
         self._version = ""
 
     def close(self) -> None:

@@ -6,7 +6,9 @@ that the stage runs in.
 
 import ipaddress
 import ssl
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from urllib.request import getproxies
 
 import httpx
 
@@ -19,12 +21,15 @@ ALONE = httpx.Limits(max_keepalive_connections=0)
 """Two hosts at one address don't share a connection: it is proven for one of them."""
 
 
-class PinnedTransport(httpx.BaseTransport):
-    """Connects to public addresses, and to those of the listed ranges; the name must prove itself there."""
+Check = Callable[[str, Sequence[str]], None]
+"""Is told a host and its addresses. Raises StageError(ConfigInvalid) where one of them may not be reached."""
 
-    def __init__(self, origin: Origin, allowed: HttpsSources, tls: ssl.SSLContext) -> None:
-        self._origin = origin
-        self._ranges = [ipaddress.ip_network(cidr) for cidr in allowed.private_cidrs]
+
+class PinnedTransport(httpx.BaseTransport):
+    """Connects to addresses that were checked; over TLS the name must prove itself there."""
+
+    def __init__(self, check: Check, tls: ssl.SSLContext) -> None:
+        self._check = check
         self._transport = httpx.HTTPTransport(verify=tls, limits=ALONE)
 
     def close(self) -> None:
@@ -42,15 +47,31 @@ class PinnedTransport(httpx.BaseTransport):
         found = addresses(host)
         if not found:
             raise httpx.ConnectError("its name is unknown here")
+        self._check(host, found)
+        return found
+
+
+def pinned(check: Check, tls: ssl.SSLContext) -> PinnedTransport | None:
+    """Absent behind a proxy: it is the one that looks names up, and that connects."""
+    known = getproxies()
+    return None if any(map(known.get, ("http", "https", "all"))) else PinnedTransport(check, tls)
+
+
+def within(origin: Origin, allowed: HttpsSources) -> Check:
+    """Lets through public addresses, and those of the listed ranges."""
+    ranges = [ipaddress.ip_network(cidr) for cidr in allowed.private_cidrs]
+
+    def check(host: str, found: Sequence[str]) -> None:
         for address in found:
-            if kind(address) != PUBLIC and not any(reached(address) in known for known in self._ranges):
-                raise self._origin.error(
+            if kind(address) != PUBLIC and not any(reached(address) in known for known in ranges):
+                raise origin.error(
                     Reason.CONFIG_INVALID,
-                    f"{self._origin.failed}: {host} is at {address}, a {kind(address)} address",
+                    f"{origin.failed}: {host} is at {address}, a {kind(address)} address",
                     "If it is meant to be reached, have its range added to `sources.privateCidrs` in the "
                     "values of the operator's chart.",
                 )
-        return found
+
+    return check
 
 
 def _at(address: str, request: httpx.Request) -> httpx.Request:
