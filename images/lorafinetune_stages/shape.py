@@ -19,8 +19,6 @@ from lorafinetune.contract.outcome import StageError
 ADAPTABLE: Final = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
 """Layers that PEFT can give an adapter."""
 ALL_LINEAR: Final = "all"
-MAX_LAYERS: Final = 1024
-"""More than any model has: a larger number is a trap for the memory."""
 PER_HEAD: Final = {
     "q_norm": "num_attention_heads",
     "q_layernorm": "num_attention_heads",
@@ -37,8 +35,6 @@ def build(model: Path) -> Any:
     """
     try:
         parsed = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        if getattr(parsed, "num_hidden_layers", 0) > MAX_LAYERS:
-            raise ValueError(f"num_hidden_layers is more than {MAX_LAYERS}")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(parsed)
     except Exception as problem:

@@ -30,9 +30,9 @@ class Pair:
         logging.disable_progress_bar()
         device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
         self._tokens = tokens
-        self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            base, local_files_only=True, use_safetensors=True, dtype=dtype
+            base, local_files_only=True, use_safetensors=True, dtype=dtype, trust_remote_code=False
         )
         self._model: Any = PeftModel.from_pretrained(model, adapter).to(device).eval()
 

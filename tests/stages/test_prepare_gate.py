@@ -259,7 +259,7 @@ def test_a_training_that_cannot_fit_the_declared_disk_is_refused(bench: Bench) -
         ),
         pytest.param(
             {"num_hidden_layers": 10**9},
-            "model.source: no model can be built from its config.json: num_hidden_layers is more than 1024",
+            "model.source: has a config.json whose num_hidden_layers is more than 1024",
             id="a config that would fill the memory",
         ),
     ],

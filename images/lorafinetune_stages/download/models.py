@@ -16,6 +16,7 @@ from lorafinetune_stages.download.selection import is_model_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.naming import shown
+from lorafinetune_stages.traps import config_fault
 
 CONFIG: Final = "config.json"
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -82,12 +83,14 @@ def _no_safetensors(origin: Origin, names: list[str]) -> StageError:
 def _check_native(origin: Origin, config: Mapping[str, Any]) -> None:
     """Refuses what needs code from the repository: it is never run."""
     model_type = config.get("model_type")
-    if config.get("auto_map") or model_type in REMOTE_CODE_TYPES:
+    if config.get("auto_map") or str(model_type) in REMOTE_CODE_TYPES:
         named = f" (model_type {shown(model_type)})" if isinstance(model_type, str) else ""
         hint = _native_twin(origin) or REMOTE_CODE_TYPES.get(str(model_type), "")
         raise origin.error(Reason.MODEL_UNSUPPORTED, f"needs remote code{named}, which is never run", hint)
     if not isinstance(model_type, str):
         raise origin.error(Reason.MODEL_UNSUPPORTED, f"has no model_type in its {CONFIG}")
+    if fault := config_fault(config):
+        raise origin.error(Reason.MODEL_UNSUPPORTED, fault)
 
 
 def _native_twin(origin: Origin) -> str:

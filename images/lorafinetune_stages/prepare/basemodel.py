@@ -12,6 +12,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import REMOTE_CODE_TYPES, json_object
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
+from lorafinetune_stages.traps import config_fault, tokenizer_fault
 
 WEIGHTS_SUFFIX: Final = ".safetensors"
 MAX_CONFIG_BYTES: Final = 4 * 2**20
@@ -42,6 +43,9 @@ def read_base_model(store: Store, model: ModelStatus) -> BaseModel:
         raise incomplete(store, where, "model.source")
     config = _json(store, where, manifest, "config.json")
     _check_native(config)
+    tokenizer = _json(store, where, manifest, "tokenizer_config.json")
+    if fault := config_fault(config) or tokenizer_fault(tokenizer):
+        raise StageError(Reason.MODEL_UNSUPPORTED, f"model.source: {fault}")
     return BaseModel(where, manifest, config, _chat_template(store, where, manifest))
 
 

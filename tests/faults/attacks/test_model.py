@@ -1,0 +1,156 @@
+"""A model whose files hold no code, and mean harm."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from faults.attacks.attempt import Attempt
+from hubs.repository import CONFIG, model, sharded_model
+from lorafinetune.contract.outcome import StageError
+from stages import download_builders, prepare_builders
+from stages.download_builders import write
+from stages.prepare_builders import TINY_MODEL, alpaca, json_lines
+
+
+@dataclass
+class Desk:
+    directory: Path
+
+    def downloads(self, files: Mapping[str, bytes]) -> str:
+        """What the download says of such a model."""
+        source = f"file://{write(self.directory / 'model', files)}"
+        bench = download_builders.Bench(self.directory)
+        refusal = bench.refusal(source).message
+        left = [entry.key for entry in bench.store.list("models")]
+        assert not [key for key in left if key.endswith("manifest.json")]
+        return refusal
+
+    def prepares(self, files: Mapping[str, bytes]) -> str:
+        """What the preparation says of such a model, before it loads anything of it."""
+        bench = prepare_builders.Bench(self.directory / "bench", {**TINY_MODEL, **files})
+        bench.add(json_lines([alpaca("hi", "hello")]))
+        with pytest.raises(StageError) as refused:
+            bench.run()
+        return refused.value.message
+
+
+def config(**fields: Any) -> Callable[[Desk], str]:
+    return lambda desk: desk.downloads(model({**CONFIG, **fields}))
+
+
+def tokenizer(**fields: Any) -> Callable[[Desk], str]:
+    return lambda desk: desk.prepares({"tokenizer_config.json": json.dumps(fields).encode()})
+
+
+def weights(header: Any, space: bytes = b"", length: int | None = None) -> Callable[[Desk], str]:
+    """Weights with this header: JSON, or bytes as they are."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    size = (len(text) if length is None else length).to_bytes(8, "little")
+    return lambda desk: desk.downloads(model(model__safetensors=size + text + space))
+
+
+def disguised(content: bytes) -> Callable[[Desk], str]:
+    return lambda desk: desk.downloads(model(model__safetensors=content))
+
+
+class Evil:
+    """What would run if somebody unpickled it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit",))
+
+
+def link_out(desk: Desk) -> str:
+    """A local model whose tokenizer is a link to the machine's own files."""
+    folder = write(desk.directory / "linked", model())
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").symlink_to("/etc/passwd")
+    return download_builders.Bench(desk.directory).refusal(f"file://{folder}").message
+
+
+A: Final = "the author of a model"
+TENSOR: Final = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+NO_HEADER: Final = "has a header that is not that of a safetensors file"
+GAPS: Final = "has a header whose tensors overlap, or leave gaps"
+REMOTE: Final = "needs remote code"
+ELSEWHERE: Final = "is a file elsewhere"
+ATTEMPTS: dict[str, Attempt[Desk]] = {
+    "code of another repository": Attempt(A, config(auto_map={"AutoModel": "evil/repo--m.Evil"}), REMOTE),
+    "kernels of a hub": Attempt(A, config(attn_implementation="evil/kernel"), "needs code of a hub"),
+    "kernels of a hub, at a revision": Attempt(
+        A, config(_attn_implementation="paged|evil/kernel@main:fn"), "needs code of a hub"
+    ),
+    "kernels of a hub in a part of the model": Attempt(
+        A, config(text_config={"attn_implementation": {"": "evil/kernel"}}), "needs code of a hub"
+    ),
+    "kernels of a hub for experts": Attempt(
+        A, config(experts_implementation="evil/kernel"), "needs code of a hub"
+    ),
+    "a billion layers": Attempt(A, config(num_hidden_layers=10**9), "num_hidden_layers is more than 1024"),
+    "a billion layers by an older name": Attempt(A, config(n_layer=10**9), "n_layer is more than 1024"),
+    "a billion layers in a part of the model": Attempt(
+        A, config(text_config={"num_hidden_layers": 10**9}), "num_hidden_layers is more than 1024"
+    ),
+    "an architecture that is a path": Attempt(A, config(model_type=["../x"]), "has no model_type"),
+    "a config of a thousand levels": Attempt(
+        A,
+        lambda desk: desk.downloads(model(config__json=b'{"a":' * 100_000)),
+        "has a config.json that is not JSON",
+    ),
+    "an index that names a shard twice over": Attempt(
+        A,
+        lambda desk: desk.downloads(
+            sharded_model("a.safetensors", index_names=("a.safetensors/../b.safetensors",))
+        ),
+        "is incomplete",
+    ),
+    "a pickle that is named safetensors": Attempt(A, disguised(pickle.dumps(Evil())), "has a header of"),
+    "a zip archive that is named safetensors": Attempt(
+        A, disguised(b"PK\x03\x04" + bytes(100)), "has a header of"
+    ),
+    "a program that is named safetensors": Attempt(A, disguised(b"#!/bin/sh\nrm -rf /\n"), "has a header of"),
+    "a header of the largest length there is": Attempt(
+        A, weights(b"{}", length=2**64 - 1), "100000000 are the limit"
+    ),
+    "a header with a tensor twice": Attempt(
+        A,
+        weights(
+            b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+            b'"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}',
+            bytes(12),
+        ),
+        GAPS,
+    ),
+    "a header with two tensors in one place": Attempt(A, weights({"a": TENSOR, "b": TENSOR}, bytes(4)), GAPS),
+    "a header with offsets beyond all numbers": Attempt(
+        A, weights({"a": TENSOR | {"data_offsets": [0, 10**30]}}, bytes(4)), "bytes for tensors of"
+    ),
+    "a header with offsets that are true and false": Attempt(
+        A, weights({"a": TENSOR | {"data_offsets": [False, True]}}, bytes(1)), NO_HEADER
+    ),
+    "a header with NaN for an offset": Attempt(
+        A, weights(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,NaN]}}', bytes(4)), NO_HEADER
+    ),
+    "a link to a file of the machine": Attempt(A, link_out, "has a link that leads out of it"),
+    "a tokenizer that is a file of the machine": Attempt(
+        A, tokenizer(tokenizer_file="/proc/self/environ"), ELSEWHERE
+    ),
+    "a tokenizer that is a file of the machine, by a way up": Attempt(
+        A, tokenizer(tokenizer_file="../../etc/passwd"), ELSEWHERE
+    ),
+    "a vocabulary that is a file of the machine": Attempt(A, tokenizer(vocab_file="/etc/passwd"), ELSEWHERE),
+    "merges that are a file of the machine": Attempt(A, tokenizer(merges_file="/etc/passwd"), ELSEWHERE),
+}
+
+
+@pytest.mark.parametrize("sentence", ATTEMPTS)
+def test_refuses(sentence: str, tmp_path: Path) -> None:
+    attempt = ATTEMPTS[sentence]
+    words = attempt.try_(Desk(tmp_path))
+    assert attempt.refusal in words
+    assert words.isprintable()
