@@ -10,6 +10,7 @@ from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.bounded import bounded
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.tokenising import Tokeniser
@@ -27,6 +28,9 @@ DATES: Final = re.compile(r"Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n
 """What Llama 3 since 3.1 says before every system prompt; LLaMA-Factory says it to rows with tools alone."""
 TOOLS: Final = '[{"name": "weather", "parameters": {"properties": {}}}]'
 EMPTY_THOUGHT: Final = re.compile(r"<think>\s*</think>\s*")
+ENDLESS: Final = (
+    "model.source: its chat template does not come to an end with two messages, or takes a gigabyte for them"
+)
 SHOWN_AROUND: Final = 40
 MAX_SHOWN: Final = 600
 
@@ -67,7 +71,9 @@ def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser
 
 def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fit]:
     _check_tokens(name, toolkit.tokenizer)
-    own = [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES]  # before the tokenizer is changed
+    own = bounded(lambda: [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES])
+    if own is None:  # asked before the tokenizer is changed
+        raise StageError(Reason.MODEL_UNSUPPORTED, ENDLESS)
     tokeniser = _tokeniser(name, toolkit)
     if not toolkit.tokenizer.chat_template or not any(own):
         return tokeniser, Fit(["the model has no chat template of its own to compare the template with"])
