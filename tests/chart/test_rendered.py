@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chart.helm import NAMESPACE, OPERATOR, TENANT, Object, Values, at, name_of, render, rules
-from chart.variants import ANN, LIMITS, PROMETHEUS, TENANT_A, VARIANTS
+from chart.variants import ANN, LIMITS, MONITORED, PROMETHEUS, TENANT_A, VARIANTS
 from cluster.process import CommandError
 from lorafinetune_stages.hubs.origin import PUBLIC_ENDPOINTS
 
@@ -172,9 +172,19 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
     ),
     "Prometheus is told nothing": ({}, "ServiceMonitor/lorafinetune", None),
     "until you ask": (
-        {"serviceMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": PROMETHEUS}},
-        "ServiceMonitor/lorafinetune: spec.endpoints",
-        [{"port": "metrics", "path": "/metrics", "interval": "30s"}],
+        MONITORED,
+        "ServiceMonitor/lorafinetune: spec.endpoints.0.interval",
+        "30s",
+    ),
+    "a metric's namespace is that of the run": (
+        MONITORED,
+        "ServiceMonitor/lorafinetune: spec.endpoints.0.honorLabels",
+        True,
+    ),
+    "and beside it stands whose metric it is": (
+        MONITORED,
+        "ServiceMonitor/lorafinetune: spec.endpoints.0.relabelings",
+        [{"targetLabel": "operator", "replacement": f"{NAMESPACE}/lorafinetune"}],
     ),
     "the operator may be evicted": ({}, "PodDisruptionBudget/lorafinetune: spec.maxUnavailable", 1),
     "one operator runs at a time": ({}, "Deployment/lorafinetune: spec.strategy.type", "Recreate"),

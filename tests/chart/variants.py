@@ -6,6 +6,7 @@ from chart.helm import Values
 
 ANN = {"kind": "User", "name": "ann"}
 PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]
+MONITORED: Values = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": PROMETHEUS}}
 TENANT_A = {"watch": {"namespaces": ["team-a"]}}
 LIMITS: Values = {
     "hosts": ["huggingface.co", "storage.svc"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ import pytest
 import yaml
 
 from builders import NOW, resource
-from lorafinetune.api.status import Condition, GpuSeconds, LoRAFineTuneStatus, StageStatus
+from lorafinetune.api.status import (
+    Condition,
+    GpuSeconds,
+    LoRAFineTuneStatus,
+    StageStatus,
+    TrainingStatus,
+)
+from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune.core.results import rfc3339
 from lorafinetune.shell.client import ApiError
@@ -18,7 +26,11 @@ from lorafinetune.shell.declared import DECLARED, Declaration
 from lorafinetune.shell.holding import Holding
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.metrics import Metrics, Runs
+from lorafinetune.shell.paths import Call
+from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.pulse import WATCHED, Pulse
 from lorafinetune.shell.queue import WorkQueue
+from lorafinetune.shell.starting import Starting
 from lorafinetune.shell.working import work
 from unit.shell_objects import job, pod, stored
 from unit.test_shell_queue import Clock
@@ -36,7 +48,7 @@ def test_the_documentation_says_of_a_metric_what_its_declaration_says(declared: 
 
 def test_every_metric_is_declared_in_the_table() -> None:
     metrics = Metrics()
-    metrics.registry.register(Runs(Index(), lambda: 0, dict))
+    metrics.registry.register(runs(Index()))
     own = {family.name for family in metrics.registry.collect() if family.name.startswith("lorafinetune")}
     assert own == {declared.name.removesuffix("_total") for declared in DECLARED}
 
@@ -48,6 +60,10 @@ def test_the_example_of_an_alert_is_about_a_metric_that_there_is() -> None:
     (name,) = re.findall(r"lorafinetune_\w+", rule["expr"])
     (declared,) = (declared for declared in DECLARED if declared.name == name)
     assert set(re.findall(r"(\w+)=", rule["expr"])) <= set(declared.labels)
+
+
+def runs(index: Index, depth: Callable[[], int] = lambda: 0) -> Runs:
+    return Runs(index, depth, ProgressMemory(Clock()), Pulse([None], Clock()))
 
 
 def training(**changes: Any) -> StageStatus:
@@ -63,12 +79,9 @@ def read(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> None:
     metrics, before = Metrics(), resource()
     after = LoRAFineTuneStatus(stages=(training(),), gpu_seconds=SPENT)
-    started = {"startTime": rfc3339(NOW + timedelta(seconds=30))}
-    trained = job(metadata={"creationTimestamp": rfc3339(NOW)}, status=started)
-    metrics.changed(before, after, trained)
-    metrics.changed(before.model_copy(update={"status": after}), after, trained)
+    metrics.changed(before, after)
+    metrics.changed(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_stage_duration_seconds_sum", stage="train", cache_hit="false") == 100
-    assert read(metrics, "lorafinetune_queue_wait_seconds_sum") == 30
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 80
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="evaluating") == 5
 
@@ -76,8 +89,8 @@ def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> N
 def test_a_training_that_was_found_in_the_store_costs_nothing_again() -> None:
     metrics = Metrics()
     after = LoRAFineTuneStatus(stages=(training(cache_hit=True),), gpu_seconds=SPENT)
-    metrics.changed(resource(), after, None)
-    assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") is None
+    metrics.changed(resource(), after)
+    assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 0
     assert read(metrics, "lorafinetune_stage_duration_seconds_count", stage="train", cache_hit="true") == 1
 
 
@@ -88,15 +101,54 @@ def test_a_run_is_counted_once_when_it_ends() -> None:
     )
     failed = ready.model_copy(update={"type": "Failed", "status": "True"})
     after = LoRAFineTuneStatus(conditions=(ready, failed))
-    metrics.changed(before, after, None)
-    metrics.changed(before.model_copy(update={"status": after}), after, None)
+    metrics.changed(before, after)
+    metrics.changed(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_runs_ended_total", state="Failed", reason="DatasetInvalid") == 1
+
+
+ZERO: dict[str, dict[str, str]] = {
+    "runs that failed for a reason": {"name": "runs_ended", "state": "Failed", "reason": "StorageFull"},
+    "runs that are done": {"name": "runs_ended", "state": "Complete", "reason": "Complete"},
+    "looks that failed": {"name": "reconcile_errors", "kind": "bug"},
+    "GPU time": {"name": "gpu_seconds", "use": "held"},
+}
+
+
+@pytest.mark.parametrize("sentence", ZERO)
+def test_the_first_event_is_an_increase_of(sentence: str) -> None:
+    labels = dict(ZERO[sentence])
+    assert read(Metrics(), f"lorafinetune_{labels.pop('name')}_total", **labels) == 0
+
+
+def test_a_training_tells_its_pace_and_how_long_ago() -> None:
+    metrics, clock = Metrics(), Clock()
+    memory = ProgressMemory(clock)
+    metrics.registry.register(Runs(Index(), lambda: 0, memory, Pulse([None], clock)))
+    memory.accept(("team-a", "copying"), Progress(stage="train"))
+    memory.accept(("team-a", "job"), Progress(stage="train", training=TrainingStatus(tokens_per_second=900)))
+    clock.now += 60
+    job = {"namespace": "team-a", "job_name": "job"}
+    assert read(metrics, "lorafinetune_training_tokens_per_second", **job) == 900
+    assert read(metrics, "lorafinetune_progress_age_seconds", **job) == 60
+    assert read(metrics, "lorafinetune_training_tokens_per_second", **job | {"job_name": "copying"}) is None
+
+
+def test_a_kind_is_watched_as_well_as_in_its_worst_namespace() -> None:
+    metrics, clock = Metrics(), Clock()
+    pulse = Pulse(["team-a", "team-b"], clock)
+    metrics.registry.register(Runs(Index(), lambda: 0, ProgressMemory(clock), pulse))
+    clock.now += 90
+    for plural, namespace in (("jobs", "team-a"), ("jobs", "team-b"), ("pods", "team-a")):
+        pulse.notice(Call("watch", plural, namespace), 200)
+    clock.now += 30
+    ages = {plural: read(metrics, "lorafinetune_watch_age_seconds", resource=plural) for plural in WATCHED}
+    assert ages == {"lorafinetunes": 120, "jobs": 30, "pods": 120, "events": 120}
 
 
 def test_the_depth_of_the_queue_is_what_is_due_now() -> None:
     metrics, clock = Metrics(), Clock()
     queue: WorkQueue[Key] = WorkQueue(clock)
-    metrics.registry.register(Runs(Index(), queue.depth, dict))
+    metrics.registry.register(runs(Index(), queue.depth))
     queue.add(TUNE)
     queue.add(("team-a", "later"), after=60)
     assert read(metrics, "lorafinetune_queue_depth") == 1
@@ -149,6 +201,32 @@ def trained(phase: str = "Failed", began: int = 0, ended: int = 60, **changes: A
 
 def _at(seconds: int) -> str:
     return rfc3339(NOW + timedelta(seconds=seconds))
+
+
+def started(begun: int | None = 30, uid: str = "uid-job", stage: str = "train") -> dict[str, Any]:
+    """A Job that was made 10 seconds after NOW. begun: in seconds after NOW."""
+    metadata = {"creationTimestamp": _at(10), "uid": uid, "labels": {STAGE_LABEL: stage}}
+    return job(metadata=metadata, status={} if begun is None else {"startTime": _at(begun)})
+
+
+WAITED: dict[str, tuple[list[dict[str, Any]], list[float]]] = {
+    "from its creation to its start": ([started(None), started()], [20]),
+    "once, however often it is shown": ([started(), started(), started()], [20]),
+    "for each attempt": ([started(), started(40, "2")], [20, 30]),
+    "where this process has seen it start": ([started(-1)], []),
+    "and no other stage does": ([started(stage="export")], []),
+    "and no Job of a stranger": ([started() | {"spec": {}, "metadata": {"name": "a"}}], []),
+}
+
+
+@pytest.mark.parametrize("sentence", WAITED)
+def test_a_training_waits(sentence: str) -> None:
+    jobs, seconds = WAITED[sentence]
+    told: list[float] = []
+    starting = Starting(NOW, told.append)
+    for each in jobs:
+        starting.seen(each)
+    assert told == seconds
 
 
 def with_gpus(count: int) -> dict[str, Any]:

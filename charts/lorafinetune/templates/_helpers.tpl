@@ -12,6 +12,11 @@
 {{ .Release.Namespace }}:{{ include "lorafinetune.name" . }}
 {{- end }}
 
+{{/* Which operator a metric is of: no other has this namespace and name. */}}
+{{- define "lorafinetune.operator" -}}
+{{ .Release.Namespace }}/{{ include "lorafinetune.name" . }}
+{{- end }}
+
 {{- define "lorafinetune.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -53,7 +53,12 @@ GPU_SECONDS: Final = Declaration(
 PROGRESS_AGE: Final = Declaration(
     "lorafinetune_progress_age_seconds",
     "Since a running Job last told its progress.",
-    ("namespace", "job"),
+    ("namespace", "job_name"),
+)
+TOKENS: Final = Declaration(
+    "lorafinetune_training_tokens_per_second",
+    "Useful tokens a second of a running training, as it last told them.",
+    ("namespace", "job_name"),
 )
 REFUSED: Final = Declaration(
     "lorafinetune_progress_refused_total", "Posts of progress that were refused, by why.", ("reason",)
@@ -65,6 +70,11 @@ LATENCY: Final = Declaration(
     buckets=LATENCIES,
 )
 ERRORS: Final = Declaration("lorafinetune_reconcile_errors_total", "Looks that failed, by kind.", ("kind",))
+WATCH_AGE: Final = Declaration(
+    "lorafinetune_watch_age_seconds",
+    "Since the watch of a kind was last opened, which is every minute; of several namespaces, the longest.",
+    ("resource",),
+)
 CALLS: Final = Declaration(
     "lorafinetune_api_calls_total",
     "Requests to the API server; code 0: no answer.",
@@ -78,9 +88,11 @@ DECLARED: Final = (
     QUEUED,
     GPU_SECONDS,
     PROGRESS_AGE,
+    TOKENS,
     REFUSED,
     QUEUE_DEPTH,
     LATENCY,
     ERRORS,
+    WATCH_AGE,
     CALLS,
 )

@@ -1,20 +1,26 @@
 """What Prometheus reads. What a run did is counted when its status is written, so nothing counts twice."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.steps import stage_status
 from lorafinetune.shell import declared
-from lorafinetune.shell.index import Index, Key
+from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import Call
+from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.states import state_of
-from lorafinetune.shell.trimming import Object
+
+ERROR_KINDS: Final = ("changed", "api", "bug")
+"""Whether another was there first, the API server did not answer as it should, or we are wrong."""
 
 
 class Metrics:
@@ -32,6 +38,17 @@ class Metrics:
         self.queued = declared.QUEUED.histogram(registry)
         self.gpu_seconds = declared.GPU_SECONDS.counter(registry)
         self.refusals = declared.REFUSED.counter(registry)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A counter that appears with its first event hides it: from nothing to 1 is no increase."""
+        for reason in Reason:
+            self.ended.labels("Failed", reason)
+        self.ended.labels("Complete", "Complete")
+        for kind in ERROR_KINDS:
+            self.errors.labels(kind)
+        for use in ("held", "training", "evaluating"):
+            self.gpu_seconds.labels(use)
 
     def called(self, call: Call, code: int) -> None:
         self.calls.labels(call.verb, call.plural, str(code)).inc()
@@ -43,26 +60,25 @@ class Metrics:
         """A Pod has ended that held GPUs so long."""
         self._used("held", seconds)
 
-    def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus, train_job: Object | None) -> None:
-        """A status was written. train_job: the training's Job, if it is still there."""
+    def waited(self, seconds: float) -> None:
+        """A training's Job has started that waited so long."""
+        self.queued.observe(seconds)
+
+    def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
+        """A status was written."""
         before = resource.status or LoRAFineTuneStatus()
         for stage in after.stages:
             if stage.state == "Complete" and stage_status(before, stage.name).state != "Complete":
-                self._completed(stage, train_job)
+                self._completed(stage)
         self._gpu_time(before, after)
         state, reason = state_of(after.encode())
         if state in ("Complete", "Failed") and state_of(before.encode()) != (state, reason):
             self.ended.labels(state, reason).inc()
 
-    def _completed(self, stage: StageStatus, train_job: Object | None) -> None:
+    def _completed(self, stage: StageStatus) -> None:
         took = _seconds(stage.start_time, stage.completion_time)
         if took is not None:
             self.stages.labels(stage.name, str(bool(stage.cache_hit)).lower()).observe(took)
-        if stage.name == "train" and train_job:
-            started = train_job.get("status", {}).get("startTime")
-            waited = _seconds(train_job["metadata"].get("creationTimestamp"), started)
-            if waited is not None:
-                self.queued.observe(waited)
 
     def _gpu_time(self, before: LoRAFineTuneStatus, after: LoRAFineTuneStatus) -> None:
         """What the training says of itself. One that was found in the store was paid for when it was made."""
@@ -80,27 +96,30 @@ class Runs(Collector):
     """What is counted anew each time that somebody asks."""
 
     def __init__(
-        self, index: Index, depth: Callable[[], int], ages: Callable[[], Mapping[Key, float]]
+        self, index: Index, depth: Callable[[], int], progress: ProgressMemory, pulse: Pulse
     ) -> None:
         self._index = index
         self._depth = depth
-        self._ages = ages
+        self._progress = progress
+        self._pulse = pulse
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        runs = declared.RUNS.gauge()
-        for labels, count in self._index.resources.tally().items():
-            runs.add_metric(labels, count)
-        yield runs
-        depth = declared.QUEUE_DEPTH.gauge()
-        depth.add_metric((), self._depth())
-        yield depth
-        age = declared.PROGRESS_AGE.gauge()
-        for job, seconds in self._ages().items():
-            age.add_metric(job, seconds)
-        yield age
+        yield _gauge(declared.RUNS, self._index.resources.tally().items())
+        yield _gauge(declared.QUEUE_DEPTH, [((), self._depth())])
+        yield _gauge(declared.PROGRESS_AGE, self._progress.ages().items())
+        yield _gauge(declared.TOKENS, self._progress.tokens_per_second().items())
+        yield _gauge(declared.WATCH_AGE, self._pulse.longest().items())
+
+
+def _gauge(declaration: declared.Declaration, values: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    """values: each with its labels, in the order in which they are declared."""
+    made = declaration.gauge()
+    for labels, value in values:
+        made.add_metric(labels, value)
+    return made
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:

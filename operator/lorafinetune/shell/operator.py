@@ -11,11 +11,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from lorafinetune.api import codec
-from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.pods import has_ended, job_of
-from lorafinetune.core.steps import stage_status
 from lorafinetune.shell import receiver, status, watching
 from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
@@ -33,6 +30,7 @@ from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.queue import WorkQueue
 from lorafinetune.shell.refusals import Refusals
 from lorafinetune.shell.settings import ProgressSettings, ShellSettings
+from lorafinetune.shell.starting import Starting
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.waking import Waking
 from lorafinetune.shell.warnings import Warnings, listen
@@ -72,7 +70,8 @@ class Operator:
         )
         self._holding = Holding(index, datetime.now(UTC), self._metrics.held)
         self._auditor: Auditor | None = None
-        self._metrics.registry.register(Runs(index, self._queue.depth, progress.ages))
+        self._starting = Starting(datetime.now(UTC), self._metrics.waited)
+        self._metrics.registry.register(Runs(index, self._queue.depth, progress, self._pulse))
 
     async def run(self) -> None:
         """Runs until it is cancelled, or a part of it fails."""
@@ -100,7 +99,7 @@ class Operator:
         if self._given.progress:
             tasks.create_task(self._receive(client, self._given.progress))
         writer = Writer(client, known.index, known.refusals)
-        looker = Looker(known, writer, self._changed, LastWords(client, known.index))
+        looker = Looker(known, writer, self._metrics.changed, LastWords(client, known.index))
         tasks.create_task(work(self._queue, looker.look, self._metrics))
 
     async def _watch(self, stack: AsyncExitStack) -> None:
@@ -122,6 +121,8 @@ class Operator:
         self._waking.seen(plural, kind, given)
         if plural == "pods":
             self._holding.seen(given)
+        if plural == "jobs":
+            self._starting.seen(given)
         if kind is None and self._auditor:
             self._auditor.request()
 
@@ -151,11 +152,6 @@ class Operator:
     def _notice(self, call: Call, code: int) -> None:
         self._metrics.called(call, code)
         self._pulse.notice(call, code)
-
-    def _changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
-        job = stage_status(after, "train").job
-        trained = self._known.index.jobs.get(resource.metadata.namespace, job) if job else None
-        self._metrics.changed(resource, after, trained)
 
 
 def _authority(given: ProgressSettings | None) -> Authority | None:

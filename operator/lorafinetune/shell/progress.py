@@ -70,3 +70,8 @@ class ProgressMemory:
         """Seconds since the last post, by Job."""
         now = self._clock()
         return {job: now - told.at for job, told in self._told.items()}
+
+    def tokens_per_second(self) -> dict[Key, int]:
+        """Of each training that told it, by Job."""
+        told = {job: told.newest.training for job, told in self._told.items()}
+        return {job: training.tokens_per_second or 0 for job, training in told.items() if training}

@@ -37,9 +37,21 @@ class Pulse:
 
     def silent(self, longer_than: float) -> list[str]:
         """The watches that gave no sign of life for so many seconds."""
-        now = self._clock()
         return [
             f"{plural} in {namespace}" if namespace else plural
-            for (plural, namespace), opened in self._opened.items()
-            if now - (self._began if opened is None else opened) > longer_than
+            for (plural, namespace), age in self._ages().items()
+            if age > longer_than
         ]
+
+    def longest(self) -> dict[tuple[str], float]:
+        """Seconds since the watch of each kind was opened, in the namespace where that is longest ago."""
+        found: dict[tuple[str], float] = {}
+        for (plural, _), age in self._ages().items():
+            found[plural,] = max(age, found.get((plural,), 0.0))
+        return found
+
+    def _ages(self) -> dict[Watch, float]:
+        now = self._clock()
+        return {
+            watch: now - (self._began if opened is None else opened) for watch, opened in self._opened.items()
+        }

@@ -1,0 +1,39 @@
+"""How long trainings wait in their queue, counted as their Jobs start: what is told only at the end of a
+training comes too late for whoever waits.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from lorafinetune.core.observed import STAGE_LABEL
+from lorafinetune.core.pods import moment
+from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.trimming import job as trimmed_job
+
+REMEMBERED: Final = 10_000
+
+
+class Starting:
+    """Counts each Job once. since: what started earlier was another process's to count. waited: is told the
+    seconds from its creation to its start."""
+
+    def __init__(self, since: datetime, waited: Callable[[float], None]) -> None:
+        self._since = since
+        self._waited = waited
+        self._counted: OrderedDict[str, None] = OrderedDict()
+
+    def seen(self, given: Object) -> None:
+        """Takes in a Job as a watch shows it."""
+        job = trimmed_job(given)
+        if job is None or job["metadata"]["labels"].get(STAGE_LABEL) != "train":
+            return
+        uid, created = job["metadata"]["uid"], moment(job["metadata"].get("creationTimestamp"))
+        started = moment(job["status"].get("startTime"))
+        if uid in self._counted or not created or not started or started < self._since:
+            return
+        self._counted[uid] = None
+        if len(self._counted) > REMEMBERED:
+            self._counted.popitem(last=False)
+        self._waited((started - created).total_seconds())
