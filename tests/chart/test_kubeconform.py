@@ -65,13 +65,16 @@ def test_the_samples_are_valid(kubeconform: Kubeconform, sample: Path) -> None:
     assert kubeconform.check(sample)["valid"] == 1
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "LoRAFineTune", "ServiceMonitor"])
+@pytest.mark.parametrize(
+    "kind", ["Deployment", "Service", "LoRAFineTune", "ServiceMonitor", "PrometheusRule"]
+)
 def test_a_field_that_there_is_not_is_invalid(kubeconform: Kubeconform, kind: str) -> None:
     versions = {
         "Deployment": "apps/v1",
         "Service": "v1",
         "LoRAFineTune": "lorafinetune.dev/v1alpha1",
         "ServiceMonitor": "monitoring.coreos.com/v1",
+        "PrometheusRule": "monitoring.coreos.com/v1",
     }
     wrong = {"apiVersion": versions[kind], "kind": kind, "metadata": {"name": "a"}, "sepc": {}}
     with pytest.raises(CommandError, match="additional properties 'sepc' not allowed"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chart.helm import NAMESPACE, OPERATOR, TENANT, Object, Values, at, name_of, render, rules
-from chart.variants import ANN, LIMITS, MONITORED, PROMETHEUS, TENANT_A, VARIANTS
+from chart.variants import ALERTED, ANN, LIMITS, MONITORED, PROMETHEUS, TENANT_A, VARIANTS
 from cluster.process import CommandError
 from lorafinetune_stages.hubs.origin import PUBLIC_ENDPOINTS
 
@@ -186,6 +186,20 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
         "ServiceMonitor/lorafinetune: spec.endpoints.0.relabelings",
         [{"targetLabel": "operator", "replacement": f"{NAMESPACE}/lorafinetune"}],
     ),
+    "nobody is alerted": (MONITORED, "PrometheusRule/lorafinetune", None),
+    "until you ask for it": (
+        ALERTED,
+        "PrometheusRule/lorafinetune: spec.groups.3.rules.0.expr",
+        f'absent(up{{operator="{NAMESPACE}/lorafinetune"}} == 1)',
+    ),
+    "an alert leads to where you say": (
+        {
+            **MONITORED,
+            "prometheusRule": {"enabled": True, "runbooks": "https://git.example.com/operations.md"},
+        },
+        "PrometheusRule/lorafinetune: spec.groups.0.rules.0.annotations.runbook_url",
+        "https://git.example.com/operations.md#lorafinetunestalled",
+    ),
     "the operator may be evicted": ({}, "PodDisruptionBudget/lorafinetune: spec.maxUnavailable", 1),
     "one operator runs at a time": ({}, "Deployment/lorafinetune: spec.strategy.type", "Recreate"),
     "its priority is the one you give": (
@@ -244,6 +258,16 @@ REFUSED: Mapping[str, tuple[str, Values, str]] = {
         OPERATOR,
         {"serviceMonitor": {"enabled": True}},
         "serviceMonitor.enabled: name your Prometheus in networkPolicy.metricsFrom",
+    ),
+    "alerts about metrics that nobody scrapes": (
+        OPERATOR,
+        {"prometheusRule": {"enabled": True}},
+        "prometheusRule.enabled: needs serviceMonitor.enabled",
+    ),
+    "an address of runbooks that is none": (
+        OPERATOR,
+        {"prometheusRule": {"runbooks": "a page"}},
+        "at '/prometheusRule/runbooks': 'a page' does not match pattern",
     ),
     "a quantity of memory in words": (
         OPERATOR,
@@ -424,6 +448,13 @@ def test_for_some_namespaces_nothing_is_granted_in_the_whole_cluster_but_to_chec
 def test_for_some_namespaces_and_without_progress_a_namespace_s_administrator_can_install() -> None:
     objects = render(OPERATOR, {"crds": {"install": False}, "progress": {"enabled": False}, **TENANT_A})
     assert {one["metadata"].get("namespace") for one in objects} == {NAMESPACE, "team-a"}
+
+
+def test_the_alerts_of_an_operator_ask_for_its_own_metrics() -> None:
+    objects = render(OPERATOR, ALERTED, release="prod", namespace="ml")
+    groups = at(objects, "PrometheusRule/prod-lorafinetune: spec.groups")
+    asked = [rule["expr"] for group in groups for rule in group["rules"]]
+    assert all('operator="ml/prod-lorafinetune"' in each and NAMESPACE not in each for each in asked)
 
 
 @pytest.mark.parametrize("release", ["lorafinetune", "prod", "lorafinetune-" + "x" * 40, "r" * 53])

@@ -7,6 +7,7 @@ from chart.helm import Values
 ANN = {"kind": "User", "name": "ann"}
 PROMETHEUS = [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]
 MONITORED: Values = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": PROMETHEUS}}
+ALERTED: Values = {**MONITORED, "prometheusRule": {"enabled": True}}
 TENANT_A = {"watch": {"namespaces": ["team-a"]}}
 LIMITS: Values = {
     "hosts": ["huggingface.co", "storage.svc"],
@@ -26,6 +27,7 @@ VARIANTS: Mapping[str, Values] = {
         "admission": {"limits": LIMITS},
         "networkPolicy": {"metricsFrom": PROMETHEUS},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "images": {"registry": "registry.example.com/ml", "pullSecrets": [{"name": "pull"}]},
         "priorityClassName": "high",
         "nodeSelector": {"pool": "system"},

@@ -1,14 +1,12 @@
 """What Prometheus is told: each thing once, and each metric as the documentation says it."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from builders import NOW, resource
 from lorafinetune.api.status import (
@@ -51,15 +49,6 @@ def test_every_metric_is_declared_in_the_table() -> None:
     metrics.registry.register(runs(Index()))
     own = {family.name for family in metrics.registry.collect() if family.name.startswith("lorafinetune")}
     assert own == {declared.name.removesuffix("_total") for declared in DECLARED}
-
-
-def test_the_example_of_an_alert_is_about_a_metric_that_there_is() -> None:
-    (example,) = re.findall(r"^```yaml\n(groups:\n.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    (group,) = yaml.safe_load(example)["groups"]
-    (rule,) = group["rules"]
-    (name,) = re.findall(r"lorafinetune_\w+", rule["expr"])
-    (declared,) = (declared for declared in DECLARED if declared.name == name)
-    assert set(re.findall(r"(\w+)=", rule["expr"])) <= set(declared.labels)
 
 
 def runs(index: Index, depth: Callable[[], int] = lambda: 0) -> Runs:

@@ -1,0 +1,53 @@
+"""The page on operations says of an alert what its rule says, and rules ask for what the operator exports."""
+
+import re
+from typing import Any, Final
+
+import pytest
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.shell.declared import DECLARED
+from telemetry import ROOT, labels_of, metrics_of, rules
+
+PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
+RUNBOOKS: Final = dict(re.findall(r"^### (LoRAFineTune\w+)\n\n(.+)$", PAGE, flags=re.MULTILINE))
+"""The first line below the heading of each alert."""
+OF_A_SCRAPE: Final = {"operator", "le"}
+EXPORTED: Final = {declared.name: set(declared.labels) for declared in DECLARED} | {"up": set[str]()}
+
+each_rule = pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+
+
+def test_every_alert_is_explained_and_no_other() -> None:
+    assert list(RUNBOOKS) == [rule["alert"] for rule in rules()]
+
+
+@each_rule
+def test_the_page_says_of_an_alert_what_its_rule_says(rule: dict[str, Any]) -> None:
+    when = f"after {rule['for']}" if "for" in rule else "at once"
+    metrics = ", ".join(f"`{name}`" for name in metrics_of(rule["expr"]))
+    assert RUNBOOKS[rule["alert"]] == f"`{rule['labels']['severity']}` {when}, by {metrics}."
+
+
+@each_rule
+def test_an_alert_leads_to_its_paragraph(rule: dict[str, Any]) -> None:
+    told = rule["annotations"]
+    assert told["runbook_url"] == f"docs/operations.md#{rule['alert'].lower()}"
+    assert told["summary"]
+    assert told["description"]
+
+
+@each_rule
+def test_an_alert_asks_for_what_is_exported(rule: dict[str, Any]) -> None:
+    metrics = metrics_of(rule["expr"])
+    assert set(metrics) <= EXPORTED.keys()
+    known = set[str]().union(*(EXPORTED[name] for name in metrics))
+    assert labels_of(rule["expr"]) <= known | OF_A_SCRAPE
+
+
+@each_rule
+def test_the_reasons_that_an_alert_is_about_are_reasons(rule: dict[str, Any]) -> None:
+    reasons = {"Queued", *Reason}
+    for asked in re.findall(r'reason[=!]~?"(.+?)"', rule["expr"]):
+        for pattern in asked.split("|"):
+            assert any(re.fullmatch(pattern, reason) for reason in reasons), pattern
