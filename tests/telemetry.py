@@ -1,5 +1,6 @@
 """What the chart says of the metrics, for the tests that hold it to the code."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,9 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 MONITORING: Final = ROOT / "charts" / "lorafinetune" / "monitoring"
 ALERTS: Final = MONITORING / "alerts.yaml"
+DASHBOARD: Final = MONITORING / "dashboard.json"
+OF_A_SCRAPE: Final = {"operator", "le"}
+"""Labels that the ServiceMonitor gives, and that a histogram has."""
 OF_A_HISTOGRAM: Final = re.compile(r"_(bucket|count|sum)$")
 
 
@@ -17,10 +21,25 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
+def dashboard() -> Any:
+    return json.loads(DASHBOARD.read_text())
+
+
+def queries() -> list[tuple[str, dict[str, Any]]]:
+    """Every query of the dashboard, with the title of its panel."""
+    panels = (panel for panel in dashboard()["panels"] if panel["type"] != "row")
+    return [(panel["title"], query) for panel in panels for query in panel["targets"]]
+
+
+def series_of(expression: str) -> list[str]:
+    """The series that an expression asks for, each once."""
+    names = re.findall(r"\b(lorafinetune_\w+|process_\w+|up)\b", _without_texts(expression))
+    return list(dict.fromkeys(names))
+
+
 def metrics_of(expression: str) -> list[str]:
-    """The metrics that an expression asks for, each once; a histogram by its own name."""
-    names = re.findall(r"\b(lorafinetune_\w+|up)\b", _without_texts(expression))
-    return list(dict.fromkeys(OF_A_HISTOGRAM.sub("", name) for name in names))
+    """The same by the names of the metrics, which a histogram has but one of."""
+    return list(dict.fromkeys(OF_A_HISTOGRAM.sub("", name) for name in series_of(expression)))
 
 
 def labels_of(expression: str) -> set[str]:

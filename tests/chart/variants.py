@@ -28,6 +28,7 @@ VARIANTS: Mapping[str, Values] = {
         "networkPolicy": {"metricsFrom": PROMETHEUS},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
         "images": {"registry": "registry.example.com/ml", "pullSecrets": [{"name": "pull"}]},
         "priorityClassName": "high",
         "nodeSelector": {"pool": "system"},

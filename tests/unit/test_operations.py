@@ -7,12 +7,11 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.shell.declared import DECLARED
-from telemetry import ROOT, labels_of, metrics_of, rules
+from telemetry import OF_A_SCRAPE, ROOT, labels_of, metrics_of, rules
 
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
 RUNBOOKS: Final = dict(re.findall(r"^### (LoRAFineTune\w+)\n\n(.+)$", PAGE, flags=re.MULTILINE))
 """The first line below the heading of each alert."""
-OF_A_SCRAPE: Final = {"operator", "le"}
 EXPORTED: Final = {declared.name: set(declared.labels) for declared in DECLARED} | {"up": set[str]()}
 
 each_rule = pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])

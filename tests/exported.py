@@ -1,0 +1,57 @@
+"""What an operator exports to which has happened all that is counted: from its own registry."""
+
+from typing import Any
+
+from prometheus_client.samples import Sample
+
+from builders import NOW, resource
+from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus, TrainingStatus
+from lorafinetune.contract.arguments import STAGES
+from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.results import rfc3339
+from lorafinetune.shell.index import Index
+from lorafinetune.shell.metrics import Metrics, Runs
+from lorafinetune.shell.paths import Call
+from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.pulse import Pulse
+from unit.shell_objects import stored
+
+STANDS: dict[str, dict[str, Any]] = {"Queued": {}, "StorageFull": {"failure": {}}, "Train": {}}
+CALLS = (("create", "jobs", 201), ("update", "lorafinetunes/status", 409), ("watch", "pods", 200))
+
+
+def samples() -> list[Sample]:
+    """All that Prometheus would read."""
+    metrics = Metrics()
+    for is_hit in (False, True):
+        metrics.changed(
+            resource(), LoRAFineTuneStatus(stages=tuple(_complete(stage, is_hit) for stage in STAGES))
+        )
+    for verb, plural, code in CALLS:
+        metrics.called(Call(verb, plural), code)
+    metrics.refused("unauthenticated")
+    metrics.registry.register(_runs())
+    return [sample for family in metrics.registry.collect() for sample in family.samples]
+
+
+def labels() -> dict[str, set[str]]:
+    """The labels of each series, by its name."""
+    found: dict[str, set[str]] = {}
+    for sample in samples():
+        found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def _complete(stage: Any, is_hit: bool) -> StageStatus:
+    at = rfc3339(NOW)
+    return StageStatus(name=stage, state="Complete", start_time=at, completion_time=at, cache_hit=is_hit)
+
+
+def _runs() -> Runs:
+    """A run that is queued, one that waits, and one that trains."""
+    index, progress = Index(), ProgressMemory(float)
+    for reason, status in STANDS.items():
+        ready = {"type": "Ready", "status": "False", "reason": reason}
+        index.resources.put(stored(reason.lower(), status={"conditions": [ready]} | status))
+    progress.accept(("team-a", "job"), Progress(stage="train", training=TrainingStatus(tokens_per_second=9)))
+    return Runs(index, lambda: 0, progress, Pulse([None], float))
