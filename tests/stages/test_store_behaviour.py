@@ -291,6 +291,10 @@ def test_an_object_where_a_directory_is_needed_is_named(store: Store) -> None:
     assert refused.value.message.startswith(f"{store.uri}/a/b: ")
 
 
+KEY = "0" * 64
+PLACE = f"m/{KEY}"
+
+
 def commit(store: Store, created: str) -> Manifest:
     return commit_manifest(store, "m/k", "model", "0" * 64, (), {}, None, created)
 
@@ -313,13 +317,13 @@ def test_a_tree_goes_up_and_comes_back(store: Store, tmp_path: Path) -> None:
     for name, data in tree.items():
         (tmp_path / "up" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "up" / name).write_bytes(data)
-    files = upload_tree(store, tmp_path / "up", "m/k")
+    files = upload_tree(store, tmp_path / "up", PLACE)
     assert {file.path: Stored(file.size, file.sha256) for file in files} == {
         name: stored(data) for name, data in tree.items()
     }
-    commit_manifest(store, "m/k", "model", "0" * 64, files, {}, None)
-    manifest = find_output(store, "m/k")
+    commit_manifest(store, PLACE, "model", KEY, files, {}, None)
+    manifest = find_output(store, PLACE)
     assert manifest is not None
-    download_tree(store, "m/k", manifest, tmp_path / "down")
+    download_tree(store, PLACE, manifest, tmp_path / "down")
     came = {path.relative_to(tmp_path / "down").as_posix(): path for path in (tmp_path / "down").rglob("*")}
     assert {name: path.read_bytes() for name, path in came.items() if path.is_file()} == tree

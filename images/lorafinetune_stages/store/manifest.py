@@ -81,9 +81,14 @@ def find_output(store: Store, place: str) -> Manifest | None:
     """The manifest of a complete output whose files are all there: a cache hit.
 
     Where files are missing the manifest is removed, so that the output does not exist until the
-    stage that makes it has run again.
+    stage that makes it has run again. Raises StageError(ArtifactCorrupt) for what was made for another key.
     """
     manifest = read_manifest(store, place)
+    if manifest and manifest.key != place.rpartition("/")[2]:
+        uri = f"{store.uri}/{place}/{MANIFEST}"
+        raise StageError(
+            Reason.ARTIFACT_CORRUPT, f"{uri}: it is the manifest of another output: its key differs"
+        )
     if manifest is None or verify_present(store, place, manifest):
         return manifest
     withdraw_manifest(store, place)
