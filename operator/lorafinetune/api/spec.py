@@ -13,6 +13,7 @@ from lorafinetune.api.types import (
     DecimalString,
     Fraction,
     Label,
+    LabelValue,
     Line,
     Model,
     Quantity,
@@ -563,7 +564,7 @@ class Toleration(Model):
     """Key of the taint. Absent, with `Exists`: every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """How the taint's value is compared."""
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """Value of the taint, with `Equal`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Absent: every effect."""
@@ -593,7 +594,7 @@ class Scheduling(Model):
     priority_class_name: Subdomain | None = None
     """PriorityClass of the training's pod."""
     node_selector: Annotated[
-        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63)]],
+        dict[Annotated[str, Field(max_length=316)], LabelValue],
         Field(max_length=16),
     ] = {}
     """Labels of the nodes that the training's pod may run on."""

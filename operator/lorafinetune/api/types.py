@@ -91,6 +91,7 @@ INT_OR_STRING = SchemaExtra({"x-kubernetes-int-or-string": True})
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$"
 FRACTION_PATTERN = r"^(0(\.[0-9]{1,12})?|1(\.0{1,12})?|[1-9](\.[0-9]{1,12})?[eE]-(0?[1-9]|[1-9][0-9]))$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 QUANTITY_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
@@ -107,6 +108,12 @@ Label = Annotated[
     str, Field(pattern=LABEL_PATTERN, max_length=63), form("a name of lowercase letters, digits and -")
 ]
 """An RFC 1123 label."""
+LabelValue = Annotated[
+    str,
+    Field(pattern=LABEL_VALUE_PATTERN, max_length=63),
+    form("the value of a label: letters, digits, -, _ and ."),
+]
+"""The value of a label, or of a taint."""
 Subdomain = Annotated[
     str,
     Field(pattern=SUBDOMAIN_PATTERN, max_length=253),
