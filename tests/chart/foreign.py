@@ -17,6 +17,4 @@ FOREIGN: Final = (
 
 def define(site: Site) -> None:
     for module, file in FOREIGN:
-        path = module_folder(DEFINITIONS, module) / file
-        site.kubectl("apply", "--server-side", f"--filename={path}")
-        site.kubectl("wait", "--for=condition=Established", f"--filename={path}")
+        site.define(module_folder(DEFINITIONS, module) / file)

@@ -45,6 +45,14 @@ class Site:
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
+    def define(self, file: Path) -> None:
+        """Have a definition, and wait until it is served: kubectl fails where it has no conditions yet."""
+        self.kubectl("apply", "--server-side", f"--filename={file}")
+        deadline = time.monotonic() + WITHIN
+        while refused := self.refusal("wait", "--for=condition=Established", f"--filename={file}"):
+            assert time.monotonic() < deadline, refused
+            time.sleep(0.2)
+
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 

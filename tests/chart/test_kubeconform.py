@@ -42,8 +42,7 @@ class Kubeconform:
 
 @pytest.fixture(scope="module")
 def kubeconform(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Kubeconform:
-    site.kubectl("apply", "--server-side", f"--filename={CHARTS.parent / 'crds'}")
-    site.kubectl("wait", "--for=condition=Established", "crd/lorafinetunes.lorafinetune.dev")
+    site.define(CHARTS.parent / "crds")
     foreign.define(site)
     folder = tmp_path_factory.mktemp("schemas")
     return Kubeconform(schemas.write(site.server, folder), folder)
