@@ -8,6 +8,10 @@ import lupa.lua51
 import pytest
 import yaml
 
+from builders import NOW
+from lorafinetune.api.codec import InvalidResourceError
+from lorafinetune.api.problem import Problem
+from lorafinetune.shell import undecodable
 from unit.test_plan import SITUATIONS
 from unit.world import World
 
@@ -32,7 +36,7 @@ def argo(run: dict[str, Any]) -> tuple[str, str]:
 
 
 def flux(run: dict[str, Any]) -> str:
-    """The first expression that holds; empty where none does, which Flux takes for unknown."""
+    """The first expression that holds; empty where none does, which to Flux is in progress, too."""
     return next((name for name in EXPRESSIONS if cel.evaluate(FLUX[name], run)), "")
 
 
@@ -54,6 +58,12 @@ def test_an_edit_that_nobody_has_looked_at_yet_is_going_on() -> None:
     world.edit({"training": {"learningRate": "2e-4"}})
     run = world.resource.encode()
     assert (argo(run)[0], flux(run)) == GOING_ON
+
+
+def test_a_resource_that_the_operator_can_t_read_is_going_on_once_somebody_mends_it() -> None:
+    run = World().resource.encode()
+    status = undecodable.status_of(run, InvalidResourceError((Problem(("spec",), "is unknown"),)), NOW)
+    assert (argo(run | {"status": status})[0], flux(run | {"status": status})) == GOING_ON
 
 
 def test_a_resource_that_nobody_has_seen_yet_is_going_on() -> None:
