@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -16,12 +17,18 @@ def endless() -> Texts:
     return []
 
 
+def waiting() -> Texts:
+    signal.pause()
+    return []
+
+
 def crashing() -> Texts:
     os.abort()
 
 
 OUT_OF_BOUNDS: dict[str, Callable[[], Texts]] = {
     "never ends": endless,
+    "waits for what never comes": waiting,
     "computes a number of a billion digits": lambda: [str(9**9**9)],
     "takes ten gigabytes": lambda: ["x" * 10**10],
     "says too much": lambda: ["x" * MAX_ANSWER_BYTES],
@@ -33,6 +40,7 @@ OUT_OF_BOUNDS: dict[str, Callable[[], Texts]] = {
 @pytest.mark.parametrize("sentence", OUT_OF_BOUNDS)
 def test_nothing_comes_of_what(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_SECONDS", 1)
+    monkeypatch.setattr(module, "SECONDS", 5)
     assert bounded(OUT_OF_BOUNDS[sentence]) is None
 
 

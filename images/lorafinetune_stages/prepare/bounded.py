@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 CPU_SECONDS: Final = 20
+SECONDS: Final = 120
+"""Of the clock, on a machine that is busy with others."""
 MORE_BYTES: Final = 2**30
 """What it may take beside what this process has."""
 MAX_ANSWER_BYTES: Final = 2**20
@@ -43,7 +45,9 @@ def bounded(render: Callable[[], Texts]) -> Texts | None:
 def _answer(writing: int, render: Callable[[], Texts]) -> NoReturn:
     """In the copy, which ends here whatever happens: nothing of this process must be done twice."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for ends in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(ends, signal.SIG_DFL)
+        signal.alarm(SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         most = _address_space() + MORE_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
