@@ -1,0 +1,127 @@
+"""The port for progress, over real TLS: whoever holds a token of one pod, and speaks of another."""
+
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from faults.attacks.attempt import Attempt
+from shell.issuing import POD, claims, signed, token
+from shell.site import HOST, PATH, Site
+
+BODY: Final = b'{"stage": "train", "activity": "training", "done": 42, "total": 100}'
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with Site(tmp_path) as served:
+        yield served
+
+
+def posting(**fields: Any) -> Callable[[Site], str]:
+    """A good token, and a body that says more than it may."""
+    body = json.dumps({"stage": "train", **fields}).encode()
+    return lambda site: said(site, body, token())
+
+
+def said(site: Site, body: bytes, shown: str, path: str = PATH) -> str:
+    answer = site.ask(body, shown, path=path)
+    return f"{answer.status} {answer.text}"
+
+
+def asking(path: str) -> Callable[[Site], str]:
+    return lambda site: said(site, BODY, "x", path)
+
+
+def speaking(lines: str) -> Callable[[Site], str]:
+    """A request as it is, of which the library would send none."""
+
+    def attempt(site: Site) -> str:
+        context = ssl.create_default_context(cadata=site.ca)
+        with (
+            socket.create_connection((HOST, site.port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as connection,
+        ):
+            connection.sendall(lines.replace("TOKEN", token()).replace("\n", "\r\n").encode())
+            return connection.makefile("r").readline().partition(" ")[2]
+
+    return attempt
+
+
+def replayed(site: Site) -> str:
+    """The token of a pod that has gone, in the hands of somebody who kept it."""
+    kept = token()
+    assert site.ask(BODY, kept).status == 204
+    site.taken.clear()
+    site.pods.clear()
+    return said(site, BODY, kept)
+
+
+def successor(site: Site) -> str:
+    """A token of the pod before, where the name is the same and the pod another."""
+    kept = token()
+    site.pods = {"uid-of-another": replace(POD, uid="uid-of-another")}
+    return said(site, BODY, kept)
+
+
+def stranger(uid: str) -> Callable[[Site], str]:
+    """A pod whose uid is no uid."""
+    return lambda site: said(site, BODY, token(replace(POD, uid=uid)))
+
+
+def claimed(**changes: Any) -> Callable[[Site], str]:
+    return lambda site: said(site, BODY, signed(claims() | changes))
+
+
+POD_OF_OURS: Final = "a pod of the namespace"
+STRANGER: Final = "a stranger in the cluster"
+HEAD: Final = f"POST {PATH} HTTP/1.1\nHost: x\nAuthorization: Bearer TOKEN\n"
+ATTEMPTS: dict[str, Attempt[Site]] = {
+    "the progress of another Job": Attempt(
+        POD_OF_OURS, posting(job="lft-train-other"), "400 job: Extra inputs"
+    ),
+    "the progress of another namespace": Attempt(
+        POD_OF_OURS, posting(namespace="team-b"), "400 namespace: Extra inputs"
+    ),
+    "the end of the run": Attempt(POD_OF_OURS, posting(result={"key": "0" * 64}), "400 result: Extra inputs"),
+    "a failure of the run": Attempt(POD_OF_OURS, posting(error={"reason": "x"}), "400 error: Extra inputs"),
+    "an activity that is read from right to left": Attempt(
+        POD_OF_OURS, posting(activity="a\u202eb"), "400 activity, unit: must be printable"
+    ),
+    "an activity with a line end": Attempt(
+        POD_OF_OURS, posting(activity="a\nstage: export"), "400 activity, unit: must be printable"
+    ),
+    "a loss that is code": Attempt(
+        POD_OF_OURS, posting(training={"step": 1, "totalSteps": 1, "loss": "{{7*7}}"}), "400 training.loss"
+    ),
+    "a token that was kept": Attempt(STRANGER, replayed, "403 "),
+    "a token of the pod before": Attempt(STRANGER, successor, "403 "),
+    "a pod without a uid": Attempt(STRANGER, stranger(""), "403 "),
+    "a pod whose uid is a path": Attempt(STRANGER, stranger("../../secrets"), "403 "),
+    "a token for two audiences, neither of them ours": Attempt(STRANGER, claimed(aud=["a", "b"]), "401 "),
+    "two requests in one, by two lengths": Attempt(
+        STRANGER, speaking(f"{HEAD}Content-Length: 4\nContent-Length: 40\n\n{{}}"), "400 "
+    ),
+    "two requests in one, by a length and pieces": Attempt(
+        STRANGER, speaking(f"{HEAD}Content-Length: 4\nTransfer-Encoding: chunked\n\n0\n\nGET / "), "400 "
+    ),
+    "a header that goes on in the next line": Attempt(STRANGER, speaking(f"{HEAD} x: y\n\n"), "400 "),
+    "a path with a question": Attempt(
+        STRANGER, lambda site: said(site, BODY, "x", f"{PATH}?token=x"), "401 "
+    ),
+    "a path with a way up": Attempt(
+        STRANGER, lambda site: said(site, BODY, "x", f"{PATH}/%2e%2e/metrics"), "404 "
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", ATTEMPTS)
+def test_nobody_speaks_for_another(sentence: str, site: Site) -> None:
+    attempt = ATTEMPTS[sentence]
+    assert attempt.try_(site).startswith(attempt.refusal)
+    assert site.taken == []
