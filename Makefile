@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check trainings e2e faults generate sbom images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check trainings e2e faults generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -60,6 +60,14 @@ sbom: .venv/ready ## write what each image holds as CycloneDX, to dist/
 	@mkdir -p $(OUT)/dist
 	@for image in $(IMAGES); do \
 	  $(UV) $(LOCK) --extra $$image --format cyclonedx1.5 > $(OUT)/dist/$$image.cdx.json; done
+
+AUDITED := . tests/chart/checkov
+OSV ?= https://api.osv.dev
+audit: .venv/ready ## ask osv.dev what is known against all that is locked; fails where it can't be asked
+	@for project in $(AUDITED); do \
+	  $(BIN)/uv audit --frozen --preview-features audit-command --service-url $(OSV) --project $$project \
+	    || failed=yes; \
+	done; test -z "$$failed"
 
 BUILDER ?= $(notdir $(firstword $(foreach tool,buildah podman docker,$(shell command -v $(tool)))))
 BUILD_OPTIONS ?=
