@@ -23,7 +23,8 @@ def waiting() -> Texts:
 
 
 def crashing() -> Texts:
-    os.abort()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
 
 
 OUT_OF_BOUNDS: dict[str, Callable[[], Texts]] = {
