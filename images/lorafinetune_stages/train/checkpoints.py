@@ -14,14 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import ModelStatus
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest, withdraw_manifest
-from lorafinetune_stages.store.transfer import download_tree, upload_tree
-from lorafinetune_stages.train.adapter import rename_base
 from lorafinetune_stages.train.fence import Fence
+from lorafinetune_stages.train.saved import Saved
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +74,7 @@ class Checkpoints:
         keep: int | Literal["all"],
         fence: Fence,
     ) -> None:
-        self._store = store
-        self._fence = fence
-        self._place = f"{place}/checkpoints"
-        self._key = key
-        self._model = model
+        self._saved = Saved(store, f"{place}/checkpoints", "checkpoint", key, model, fence, _is_kept)
         self._keep = keep
 
     def newest(self, root: Path) -> Checkpoint | None:
@@ -90,10 +82,13 @@ class Checkpoints:
 
         What is newer than it, or was never completed, is removed: the training writes it again.
         """
-        for step in sorted(self._steps(), reverse=True):
-            if checkpoint := self._fetch(step, root):
-                return checkpoint
-            self._remove(step)
+        for step in self._saved.steps():
+            directory = root / f"checkpoint-{step}"
+            notes = self._saved.fetch(step, directory)
+            if notes is not None:
+                log.info("going on from the checkpoint of step %d", step)
+                return Checkpoint(step, directory, notes)
+            self._saved.remove(step)
         return None
 
     def save(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
@@ -101,73 +96,14 @@ class Checkpoints:
 
         Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun.
         """
-        self._fence.check()
-        for path in directory.iterdir():
-            if not _is_kept(path.name):
-                path.unlink()
-        rename_base(directory, self._model)
-        where = f"{self._place}/{step}"
-        files = upload_tree(self._store, directory, where)
-        self._fence.check()
-        commit_manifest(
-            self._store,
-            where,
-            "checkpoint",
-            self._key,
-            files,
-            self._fingerprint(step),
-            {**notes, "attempt": self._fence.number},
-        )
+        self._saved.send(directory, step, notes)
         shutil.rmtree(directory)
         self._rotate()
 
-    def _steps(self) -> set[int]:
-        """Steps of which there is anything in the store."""
-        names = (
-            entry.key.removeprefix(f"{self._place}/").split("/")[0] for entry in self._store.list(self._place)
-        )
-        return {int(name) for name in names if name.isascii() and name.isdecimal()}
-
-    def _fetch(self, step: int, root: Path) -> Checkpoint | None:
-        try:
-            manifest = read_manifest(self._store, f"{self._place}/{step}")
-            if manifest is None or not self._is_ours(step, manifest):
-                return None
-            directory = root / f"checkpoint-{step}"
-            download_tree(self._store, f"{self._place}/{step}", manifest, directory)
-        except StageError as problem:
-            if problem.reason is not Reason.ARTIFACT_CORRUPT:
-                raise
-            log.warning("%s: %s; going back to an older one", Reason.CHECKPOINT_CORRUPT, problem.message)
-            return None
-        log.info("going on from the checkpoint of step %d", step)
-        return Checkpoint(step, directory, manifest.result or {})
-
-    def _is_ours(self, step: int, manifest: Manifest) -> bool:
-        from_us = manifest.key == self._key and manifest.lineage == self._fingerprint(step)
-        if from_us and all(_is_kept(file.path) for file in manifest.files):
-            return True
-        log.error(
-            "%s: %s/%s/%d belongs to another training: it is removed",
-            Reason.CHECKPOINT_CORRUPT,
-            self._store.uri,
-            self._place,
-            step,
-        )
-        return False
-
-    def _fingerprint(self, step: int) -> dict[str, Any]:
-        """What a checkpoint must say of itself to be used."""
-        return {"training": self._key, "model": self._model.digest, "step": step}
-
     def _rotate(self) -> None:
         if self._keep != "all":
-            for step in sorted(self._steps(), reverse=True)[self._keep :]:
-                self._remove(step)
-
-    def _remove(self, step: int) -> None:
-        withdraw_manifest(self._store, f"{self._place}/{step}")
-        self._store.delete(f"{self._place}/{step}")
+            for step in self._saved.steps()[self._keep :]:
+                self._saved.remove(step)
 
 
 def add_random_states(directory: Path, states: Sequence[bytes]) -> None:

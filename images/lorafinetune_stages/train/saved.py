@@ -1,0 +1,96 @@
+"""What a training saves of itself after some of its steps, so that it is there on another machine.
+
+A state lies at `place`/STEP/, its manifest written last. Where it is fetched again it is verified by sha256,
+and must say of itself that it is of this training.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest, withdraw_manifest
+from lorafinetune_stages.store.transfer import download_tree, upload_tree
+from lorafinetune_stages.train.adapter import rename_base
+from lorafinetune_stages.train.fence import Fence
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All states of one kind of the training whose key is `key`. is_kept: whether a file of that name is of
+    a state."""
+
+    store: Store
+    place: str
+    kind: str
+    key: str
+    model: ModelStatus
+    fence: Fence
+    is_kept: Callable[[str], bool]
+
+    def steps(self) -> list[int]:
+        """Steps of which there is anything in the store, from the last one on."""
+        names = {
+            entry.key.removeprefix(f"{self.place}/").split("/")[0] for entry in self.store.list(self.place)
+        }
+        return sorted((int(name) for name in names if name.isascii() and name.isdecimal()), reverse=True)
+
+    def send(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
+        """Uploads what is to be kept of a directory, in which an adapter is; the rest is removed from it.
+
+        Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
+        """
+        self.fence.check()
+        for path in directory.iterdir():
+            if not self.is_kept(path.name):
+                path.unlink()
+        rename_base(directory, self.model)
+        where = self._at(step)
+        files = upload_tree(self.store, directory, where)
+        self.fence.check()
+        told = {**notes, "attempt": self.fence.number}
+        commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
+
+    def fetch(self, step: int, directory: Path) -> Mapping[str, Any] | None:
+        """Downloads a state, and returns its notes; None where it is not whole and ours, which is logged."""
+        try:
+            manifest = read_manifest(self.store, self._at(step))
+            if manifest is None or not self._is_ours(step, manifest):
+                return None
+            download_tree(self.store, self._at(step), manifest, directory)
+        except StageError as problem:
+            if problem.reason is not Reason.ARTIFACT_CORRUPT:
+                raise
+            log.warning("%s: %s; going back to an older one", Reason.CHECKPOINT_CORRUPT, problem.message)
+            return None
+        return manifest.result or {}
+
+    def remove(self, step: int) -> None:
+        withdraw_manifest(self.store, self._at(step))
+        self.store.delete(self._at(step))
+
+    def _at(self, step: int) -> str:
+        return f"{self.place}/{step}"
+
+    def _is_ours(self, step: int, manifest: Manifest) -> bool:
+        from_us = manifest.key == self.key and manifest.lineage == self._fingerprint(step)
+        if from_us and all(self.is_kept(file.path) for file in manifest.files):
+            return True
+        log.error(
+            "%s: %s/%s belongs to another training: it is removed",
+            Reason.CHECKPOINT_CORRUPT,
+            self.store.uri,
+            self._at(step),
+        )
+        return False
+
+    def _fingerprint(self, step: int) -> dict[str, Any]:
+        """What a state must say of itself to be used."""
+        return {"training": self.key, "model": self.model.digest, "step": step}
