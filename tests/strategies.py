@@ -49,6 +49,8 @@ def specs(draw: DrawFn, whole: bool = False) -> Json:
     _obey_training(draw, spec, whole)
     if "evaluation" in spec["training"]:
         _obey_evaluation(draw, spec, whole)
+    else:
+        spec["training"].get("checkpoint", {}).pop("earlyStopping", None)
     _obey_connections(draw, spec)
     return spec
 

@@ -284,6 +284,17 @@ RULES: dict[str, Case] = {
         "spec.training.evaluation.dataset",
         "names no dataset of spec.datasets",
     ),
+    "a training stops early by its evaluations": (
+        {
+            "training": {
+                "evaluation": {"count": 5},
+                "checkpoint": {"earlyStopping": {"patience": 3, "minImprovement": "0.01"}},
+            }
+        },
+        {"training": {"checkpoint": {"earlyStopping": {"patience": 3}}}},
+        "spec.training.checkpoint.earlyStopping",
+        "earlyStopping needs evaluation: it goes by the loss on held-out rows",
+    ),
     "datasets have names of their own": (
         {"datasets": [DATA | {"name": "one"}, DATA | {"name": "other"}, DATA, DATA]},
         {"datasets": [DATA | {"name": "one"}] * 2},

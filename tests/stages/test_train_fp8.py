@@ -13,7 +13,7 @@ import pytest
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Training
 from lorafinetune.contract.outcome import StageError
-from stages.train_builders import random_rows, tiny_model, world
+from stages.train_builders import OVERFITTING, partly_known, random_rows, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -270,6 +270,33 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
     assert any(isinstance(module, Fp8Linear) for module in quantised.modules())
     assert all(torch.equal(after[name].float(), before[name].float()) for name in before)
     assert {name for name, each in quantised.named_parameters() if each.requires_grad} == trained
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        pytest.param({"patience": 3}, 7, id="where the training is stopped early"),
+        pytest.param({"patience": 100}, 12, id="where it comes to its last step"),
+    ],
+)
+def test_what_is_exported_is_evaluated_apart_from_what_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], ends: int
+) -> None:
+    monkeypatch.setattr("lorafinetune_stages.train.device.ON_GPUS_ALONE", ())
+    checkpoint = {"earlyStopping": changes}
+    fields: dict[str, Any] = {**OVERFITTING, "precision": "fp8", "checkpoint": checkpoint}
+    made = world(tmp_path, held_out=partly_known(), **fields)
+    told = made.train().training
+    rows = [row for row in made.metrics() if "eval_loss" in row]
+    assert [(row["step"], row.get("exported", False)) for row in rows] == [
+        *((step, False) for step in range(ends + 1)),
+        (ends, True),
+    ]
+    compared, exported = (row["eval_loss"] for row in rows[-2:])
+    assert exported != compared
+    assert exported == pytest.approx(compared, rel=0.1)
+    assert told.step == ends
+    assert float(told.eval_loss or 0) == pytest.approx(exported, rel=1e-5)
 
 
 def test_a_base_whose_files_name_weights_otherwise_stays_in_fp8(

@@ -13,7 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune_stages.train.device import CPU_RANKS_VARIABLE
 from stages.test_train_processes import Stage, is_at
-from stages.train_builders import World, random_rows, random_texts, world
+from stages.train_builders import OVERFITTING, World, partly_known, random_rows, random_texts, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -77,6 +77,18 @@ def test_two_ranks_learn_what_one_learns(
         assert stage.end() == ExitCode.DONE
     assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
     assert together.manifest().lineage["hardware"]["ranks"] == 2
+
+
+def test_two_ranks_end_early_at_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = {"earlyStopping": {"patience": 3}}
+    fields: dict[str, Any] = {**OVERFITTING, **EXACT, "checkpoint": checkpoint}
+    made = world(tmp_path / "one", held_out=partly_known(), **fields)
+    together = made.copy(tmp_path / "two")
+    with Stage(together, tmp_path / "stage") as stage:
+        assert stage.end() == ExitCode.DONE
+        told = stage.result().training
+    assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
+    assert (told.step < told.total_steps, told.stopped_early) == (True, True)
 
 
 def test_two_ranks_learn_texts_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,15 @@ TRAINING: Final[Mapping[str, Any]] = {
 }
 """Short, with everything that makes a resume hard: dropout, accumulation, and an epoch's end."""
 
+OVERFITTING: Final[Mapping[str, Any]] = {
+    "epochs": "4",
+    "learningRate": "5e-2",
+    "scheduler": "constant",
+    "evaluation": {"fraction": "0.2", "everySteps": 1},
+    "checkpoint": {"every": 1, "keep": "all"},
+}
+"""Twelve steps: with the rows of `partly_known` held out, the loss on them is lowest after step 4."""
+
 Row = Mapping[str, list[int]]
 
 
@@ -229,6 +238,11 @@ def random_rows(number: int, seed: int = 0, longest: int = 24) -> list[Row]:
     """Conversations of different lengths: a prompt that is not learned, and an answer that is."""
     random = Random(seed)
     return [_row(random, random.randint(PROMPT_TOKENS + 2, longest)) for _ in range(number)]
+
+
+def partly_known() -> list[Row]:
+    """Rows to hold out, of which one is trained on: the loss on them falls first, and then it rises."""
+    return [*random_rows(1), *random_rows(2, seed=1)]
 
 
 def random_pairs(number: int, seed: int = 0, longest: int = 24) -> list[Row]:

@@ -65,6 +65,7 @@ def hostile_report() -> dict[str, Any]:
     )
 
 
+EXPORTED: Row = {"step": 30, "eval_loss": 2.0, "exported": True}
 PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
     "a run without evaluations": (
         steps(30),
@@ -90,6 +91,16 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
         data_report(),
         {},
         ["fell by 1.5", "best loss, 1, was at step 20, and has risen by 0.5", "Rows are not compared"],
+    ),
+    "a run that was stopped early, in FP8": (
+        [*steps(30), {"step": 0, "eval_loss": 2.25}, *evaluations(3, 2, 2.5), EXPORTED],
+        data_report(),
+        {"training": {"precision": "fp8"}},
+        [
+            "better than its base: the loss is lower by 0.25",
+            "best loss, 2, was at step 20, and has risen by 0.5",
+            "the result, on the unquantised base",
+        ],
     ),
     "a run with leaked rows": (
         evaluations(2, 1),
@@ -145,6 +156,15 @@ def test_page(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
     assert len(page) < 250_000
     assert lorafinetune("report", file, "--language", "zh")[0] == 0
     assert check((tmp_path / "tune.html").read_text()).tags == found.tags
+
+
+def test_a_training_that_was_stopped_early_is_told() -> None:
+    status = status_of(RUN)
+    assert status.training
+    stopped = status.training.model_copy(update={"step": 1200, "total_steps": 3000, "stopped_early": True})
+    run = RUN.model_copy(update={"status": status.model_copy(update={"training": stopped})})
+    page = render(sources(run, steps(3), data_report()), Language.EN, Origin("tune", None))
+    assert "The training was stopped early, after step 1,200 of 3,000" in check(page).text
 
 
 def sources(run: LoRAFineTune, log: list[Row], report: dict[str, Any]) -> Sources:

@@ -293,6 +293,18 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="a gate that asks for nothing",
         ),
         pytest.param(
+            {"training": {"checkpoint": {"earlyStopping": {"patience": 3}}}},
+            "spec.training.checkpoint.earlyStopping: earlyStopping needs evaluation: it goes by the loss on "
+            "held-out rows",
+            id="a training that is to stop early, and is not evaluated",
+        ),
+        pytest.param(
+            {"training": {"evaluation": {"count": 5}, "checkpoint": {"earlyStopping": {}}}},
+            "spec.training.checkpoint.earlyStopping.patience: is required (The training ends after so many "
+            "evaluations in a row that are no improvement. It is complete then.)",
+            id="early stopping without patience",
+        ),
+        pytest.param(
             {"training": {"evaluation": {"fraction": "0.1", "count": 5}}},
             "spec.training.evaluation: give one of fraction, count and dataset",
             id="an evaluation of two things",

@@ -1,4 +1,4 @@
-"""The page about evaluation: its example is valid, and has the gate that it is about."""
+"""The page about evaluation: its examples are valid, and have what they are about."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 import yaml
 
 from builders import resource
+from lorafinetune.api.spec import EarlyStopping, Gate, Training
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text()
 
 
-def test_the_example_is_valid() -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    evaluation = resource(yaml.safe_load(example)).spec.training.evaluation
-    assert evaluation
-    assert evaluation.gate
-    assert evaluation.gate.must_improve_by == "0.02"
+def examples() -> list[Training]:
+    found = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return [resource(yaml.safe_load(example)).spec.training for example in found]
+
+
+def test_the_examples_are_valid() -> None:
+    early, gated = examples()
+    assert early.checkpoint.early_stopping == EarlyStopping(patience=3, min_improvement="0.005")
+    assert gated.evaluation
+    assert gated.evaluation.gate == Gate(must_improve_by="0.02")

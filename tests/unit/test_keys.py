@@ -122,6 +122,10 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.evaluation.gate.mustImproveBy": training(evaluation={"gate": {"mustImproveBy": "0.2"}}),
     "training.checkpoint.every": training(checkpoint={"every": 5}),
     "training.checkpoint.keep": training(checkpoint={"keep": "all"}),
+    "training.checkpoint.earlyStopping.patience": training(checkpoint={"earlyStopping": {"patience": 3}}),
+    "training.checkpoint.earlyStopping.minImprovement": training(
+        checkpoint={"earlyStopping": {"minImprovement": "0.01"}}
+    ),
     "training.seed": training(seed=1),
     "training.extraArgs": training(extraArgs={"neftune_noise_alpha": "5"}),
     "export.merged.maxShardSize": {"export": {"merged": {"maxShardSize": "1GB"}}},
@@ -158,7 +162,12 @@ EDITS: dict[str, dict[str, Any]] = {
     "ttlSecondsAfterFinished": {"ttlSecondsAfterFinished": 60},
 }
 
-BEFORE = {path: training(evaluation={"fraction": "0.1"}) for path in EDITS if ".gate." in path}
+EVALUATED = training(evaluation={"fraction": "0.1"})
+BEFORE = {path: EVALUATED for path in EDITS if ".gate." in path or path.endswith(".patience")} | {
+    "training.checkpoint.earlyStopping.minImprovement": merged(
+        EVALUATED, training(checkpoint={"earlyStopping": {"patience": 2}})
+    )
+}
 """What is there before an edit, where that is more than the usual spec."""
 
 RERUN = {
@@ -236,6 +245,16 @@ SAME_KEY = {
         training(),
         training(extraArgs={"logging_steps": "5"}),
     ),
+    "a least improvement in another spelling": (
+        training(
+            evaluation={"fraction": "0.1"},
+            checkpoint={"earlyStopping": {"patience": 2, "minImprovement": "1e-2"}},
+        ),
+        training(
+            evaluation={"fraction": "0.1"},
+            checkpoint={"earlyStopping": {"patience": 2, "minImprovement": "0.010"}},
+        ),
+    ),
     "another number of GPUs": (stage("train", gpu={"count": 1}), stage("train", gpu={"count": 4})),
 }
 
@@ -293,6 +312,13 @@ def test_a_resource_of_before_there_were_objectives_has_the_key_of_sft() -> None
     assert spec["training"]["objective"] == "sft"
     assert key("prepare", spec, {}) == key("prepare", before, {})
     assert key("prepare", {"training": {"objective": "pt"}}, {}) != key("prepare", {"training": {}}, {})
+
+
+def test_a_training_that_may_stop_early_is_another_and_no_other_has_a_new_key() -> None:
+    made: list[dict[str, Any]] = [{}, {"every": "epoch", "keep": 2}, {"earlyStopping": {"patience": 2}}]
+    plain, kept, early = (key("train", training(checkpoint=checkpoint), {}) for checkpoint in made)
+    assert plain == kept == key("train", training(), {})
+    assert early != plain
 
 
 def test_a_text_that_looks_like_a_number_stays_a_text() -> None:

@@ -10,7 +10,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, StageProgress, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
-from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError
+from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError, TrainResult
 from lorafinetune.core.steps import stage_status, watched_jobs
 from unit.world import World
 
@@ -570,6 +570,27 @@ def test_events_tell_the_story_once() -> None:
         ("StageComplete", "export is complete"),
         ("Complete", "all stages are complete"),
     ]
+
+
+@pytest.mark.parametrize("found", [False, True], ids=["trained", "found in the store"])
+def test_a_training_that_stopped_early_is_complete_and_says_so(found: bool) -> None:
+    world = World()
+    run_until("prepare" if found else "train")(world)
+    stopped = TrainingStatus(step=12, total_steps=30, stopped_early=True)
+    outcome = world.result("train")
+    assert isinstance(outcome, TrainResult)
+    trained = outcome.model_copy(update={"training": stopped})
+    prepared = world.result("prepare")
+    assert isinstance(prepared, PrepareResult)
+    world.end(prepared.model_copy(update={"trained": trained}) if found else trained)
+    world.run_to_end()
+    said = [event.message for event in world.events]
+    how = "was found in the store" if found else "is complete"
+    assert f"train {how}: stopped early at step 12 of 30" in said
+    assert said[-1] == "all stages are complete; the training stopped early at step 12 of 30"
+    complete = next(c for c in world.status.conditions if c.type == "Complete")
+    assert (complete.status, complete.message) == ("True", said[-1])
+    assert world.status.training == stopped
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lorafinetune.api.spec import Training
-from lorafinetune.api.status import DatasetStatus, ModelStatus
+from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
 from lorafinetune_stages.train.card import adapter_card
 
 DATASET = DatasetStatus(rows=10, tokens=200, learned_tokens=120, digest="e" * 64, report="")
@@ -15,7 +15,7 @@ CONFIG = {"lora_rank": 8, "learning_rate": 1e-4, "template": "glm4"}
 
 def card(source: str, **training: Any) -> str:
     model = ModelStatus(source=source, revision="c0ffee", digest="d" * 64, bytes=1)
-    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", **training))
+    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", **training), TrainingStatus())
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_the_evaluation_before_the_first_step_is_the_base_s() -> None:
     assert [row["step"] for row in after.rows] == [0, 1, 1]
 
 
+def test_what_was_measured_of_the_result_is_told_and_not_compared() -> None:
+    log = [*steps([4.0]), evaluation_row(1, 0.5, {"eval_loss": 3.5})]
+    history = History(log, 1)
+    history.add(evaluation_row(1, 0.5, {"eval_loss": 3.25}, exported=True))
+    assert history.status(1, 2, 0.5, 900).eval_loss == "3.25"
+    assert [row["eval_loss"] for row in history.evaluations] == [3.5]
+    assert [row.get("exported", False) for row in history.rows] == [False, False, True]
+
+
 def test_a_row_keeps_what_is_a_number() -> None:
     logged = {"step": 3, "loss": 1.5, "grad_norm": math.inf, "train_runtime": 9.0, "num_input_tokens_seen": 7}
     assert step_row(logged, 42) == {"step": 3, "loss": 1.5, "tokens": 7, "tokens_per_second": 42}

@@ -1,6 +1,7 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from lorafinetune_stages.train.checkpoints import (
     add_random_states,
     is_due,
 )
-from lorafinetune_stages.train.evaluation import evaluate, evaluate_base, evaluate_last
-from lorafinetune_stages.train.history import History, evaluation_row, is_of_base, step_row
+from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
+from lorafinetune_stages.train.evaluation import evaluate, evaluate_base, evaluate_last, in_fp8
+from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
@@ -57,6 +59,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.resumes = 1 + int(resumed.notes.get("resumes", 0)) if resumed else 0
         self.steps = 0
         """Optimizer steps that are done."""
+        self.stopped_early = False
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
         self._held_out = dataset / HELD_OUT
@@ -79,7 +82,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if self._resumed:
             step = self._resumed.step
             self._progress.update(resumed_from=step, checkpoint_step=step, resumes=self.resumes)
-            self._evaluate(model, state)
+            self._evaluate(args, model, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_begins(state.num_input_tokens_seen)
@@ -100,7 +103,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])
         self._report(state)
-        self._evaluate(model, state)
+        self._evaluate(args, model, state)
         control.should_save |= self._peers.any(self._must_leave(state))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -116,6 +119,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._end(state)
+
+    def _end(self, state: Any) -> None:
+        self.steps = state.global_step
         self.history.close()
         self.status = self._status(state)
 
@@ -127,7 +134,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def _must_leave(self, state: Any) -> bool:
         """Not after the last step: the result is as near as a checkpoint."""
-        return self._stop.requested and state.global_step < state.max_steps
+        return self._stop.requested and not self._is_last(state)
+
+    def _is_last(self, state: Any) -> bool:
+        return self.stopped_early or state.global_step >= state.max_steps
 
     def _evaluate_base(self, model: Any, state: Any) -> None:
         """Puts what the base makes of the held-out rows before all other rows of the log. There is nothing to
@@ -157,7 +167,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """None where there is nothing to evaluate on."""
         return self._training.evaluation if self._held_out.is_dir() else None
 
-    def _evaluate(self, model: Any, state: Any) -> None:
+    def _evaluate(self, args: Any, model: Any, state: Any) -> None:
         """Evaluates where it is due; one that is cut short is made up for after the resume."""
         evaluation, step = self._evaluation, state.global_step
         if evaluation is None:
@@ -168,9 +178,46 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         with self._meter.evaluating():
             measured = self._measure(model, state)
         if measured:
-            _check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
-            state.log_history.append(evaluation_row(step, state.epoch, measured))
+            state.log_history.append(self._row(measured, state))
             self.history.add(state.log_history[-1])
+            self._report(state)
+            self._conclude(args, model, state)
+
+    def _row(self, measured: Mapping[str, float], state: Any, exported: bool = False) -> Row:
+        _check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
+        return evaluation_row(state.global_step, state.epoch, measured, exported)
+
+    def _conclude(self, args: Any, model: Any, state: Any) -> None:
+        """Ends the training before its last step where this evaluation asks for it."""
+        self.stopped_early = self._peers.any(self._is_exhausted) and not self._is_last(state)
+        if self._is_last(state) and self._compares and in_fp8(self._plan):
+            self._evaluate_exported(model, state)
+        if self.stopped_early:
+            if self._peers.leads:
+                model.save_pretrained(args.output_dir)
+            self._report(state)
+            self._end(state)
+            raise Ended
+
+    @property
+    def _is_exhausted(self) -> bool:
+        rule = self._training.checkpoint.early_stopping
+        return rule is not None and is_exhausted(rule, [r["eval_loss"] for r in self.history.evaluations])
+
+    @property
+    def _compares(self) -> bool:
+        """Whether evaluations are held against each other, and so are all on the base that is trained on."""
+        return self._training.checkpoint.early_stopping is not None
+
+    def _evaluate_exported(self, model: Any, state: Any) -> None:
+        """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
+        is not in the trainer's own log, which has room for one evaluation of a step."""
+        self._progress.begin("evaluating on the unquantised base", None, "steps")
+        rows = load_from_disk(str(self._held_out))
+        with self._meter.evaluating():
+            loss = evaluate_last(model, rows, lambda: False, self._plan, self._peers)
+        if loss is not None:
+            self.history.add(self._row({"eval_loss": loss}, state, exported=True))
             self._report(state)
 
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
@@ -183,7 +230,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if dpo := resolved_dpo(self._training):
             found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
             return found.measured if found else {}
-        measure = evaluate if state.global_step < state.max_steps else evaluate_last
+        measure = evaluate if self._compares or not self._is_last(state) else evaluate_last
         loss = measure(model, rows, stopped, self._plan, self._peers)
         return {} if loss is None else {"eval_loss": loss}
 
@@ -192,7 +239,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def _status(self, state: Any) -> TrainingStatus:
         return self.history.status(
-            state.global_step, state.max_steps, state.epoch, self._meter.tokens_per_second
+            state.global_step,
+            state.max_steps,
+            state.epoch,
+            self._meter.tokens_per_second,
+            self.stopped_early,
         )
 
 

@@ -1,12 +1,12 @@
 """The adapter's model card: what it was made from, and how to load it. Nothing in it depends on the day."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
 
 from lorafinetune.api.spec import Objective, Training
-from lorafinetune.api.status import DatasetStatus, ModelStatus
+from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
 from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.base import base_name, base_revision
 
@@ -62,9 +62,14 @@ model = PeftModel.from_pretrained(base, "PATH OF THIS DIRECTORY")
 
 
 def adapter_card(
-    model: ModelStatus, dataset: DatasetStatus, config: Mapping[str, Any], training: Training
+    model: ModelStatus,
+    dataset: DatasetStatus,
+    config: Mapping[str, Any],
+    training: Training,
+    ended: TrainingStatus,
 ) -> str:
-    """The text of the README. config: LLaMA-Factory's arguments, without paths."""
+    """The text of the README. config: LLaMA-Factory's arguments, without paths. ended: the training at its
+    end."""
     base, revision = base_name(model), base_revision(model)
     return CARD.format(
         head=_front_matter(base, revision is not None),
@@ -80,8 +85,17 @@ def adapter_card(
         dataset_digest=dataset.digest,
         counted="tokens" if training.batch_tokens else COUNTED[training.objective],
         step=f"at most {training.batch_tokens}" if training.batch_tokens else resolved_batch_size(training),
-        settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
+        settings="\n".join(f"| {name} | {value} |" for name, value in (*_ending(ended), *_settings(config))),
     )
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((name, config[name]) for name in SHOWN if name in config)
+
+
+def _ending(ended: TrainingStatus) -> Iterator[tuple[str, str]]:
+    if ended.stopped_early:
+        yield "stopped early after step", f"{ended.step} of {ended.total_steps}"
 
 
 def _front_matter(base: str, is_hub_id: bool) -> str:

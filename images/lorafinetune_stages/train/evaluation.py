@@ -51,7 +51,7 @@ def evaluate_last(
 ) -> float | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained in FP8."""
-    if not _in_fp8(plan):
+    if not in_fp8(plan):
         return evaluate(model, rows, stopped, plan, peers)
     restore_layers(model.get_base_model())
     with _uncompiled(plan):
@@ -64,16 +64,17 @@ def evaluate_base(
     """As evaluate_last, of the base alone. Where the training is in FP8, its layers are afterwards as before:
     weights are quantised in one way only."""
     base = model.get_base_model()
-    if _in_fp8(plan):
+    if in_fp8(plan):
         restore_layers(base)
     with model.disable_adapter(), _uncompiled(plan):
         loss = evaluate(model, rows, stopped, plan, peers)
-    if _in_fp8(plan):
+    if in_fp8(plan):
         quantise_layers(base)
     return loss
 
 
-def _in_fp8(plan: Plan) -> bool:
+def in_fp8(plan: Plan) -> bool:
+    """Whether evaluations on the way are on another base than the adapter is shipped for."""
     return plan.levers is not None and plan.levers.fp8
 
 

@@ -32,9 +32,10 @@ def step_row(logged: Mapping[str, Any], tokens_per_second: int) -> Row:
     return row | {"tokens": logged.get("num_input_tokens_seen", 0), "tokens_per_second": tokens_per_second}
 
 
-def evaluation_row(step: int, epoch: float, measured: Mapping[str, float]) -> Row:
-    """measured: the loss as `eval_loss`, and what else there is."""
-    return {"step": step, "epoch": epoch, **measured}
+def evaluation_row(step: int, epoch: float, measured: Mapping[str, float], exported: bool = False) -> Row:
+    """measured: the loss as `eval_loss`, and what else there is. exported: whether it is of what is exported,
+    measured apart, in another way than the evaluations that are compared."""
+    return {"step": step, "epoch": epoch, **measured} | ({"exported": True} if exported else {})
 
 
 def is_of_base(row: Row) -> bool:
@@ -52,10 +53,12 @@ class History:
 
     def __init__(self, log: Iterable[Row], every: int) -> None:
         self.rows: list[Row] = []
-        self.evaluated: Row | None = None
-        """The last evaluation."""
+        self.evaluations: list[Row] = []
+        """Those that can be compared with each other."""
         self.base: Row | None = None
-        """That of the base."""
+        """The evaluation of the base."""
+        self.exported: Row | None = None
+        """That of what is exported, where it was measured apart."""
         self._every = every
         self._pending: list[Row] = []
         self._points: deque[LossPoint] = deque(maxlen=MAX_POINTS)
@@ -67,8 +70,10 @@ class History:
         if "eval_loss" in row:
             if is_of_base(row):
                 self.base = row
+            elif "exported" in row:
+                self.exported = row
             else:
-                self.evaluated = row
+                self.evaluations.append(row)
             self.rows.append(row)
         elif "loss" in row:
             self._pending.append(row)
@@ -83,18 +88,32 @@ class History:
             self._points.append(LossPoint(step=self._pending[-1]["step"], loss=decimal(loss)))
             self._pending.clear()
 
-    def status(self, step: int, total_steps: int, epoch: float, tokens_per_second: int) -> TrainingStatus:
+    @property
+    def evaluated(self) -> Row | None:
+        """The last evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
+
+    def status(
+        self, step: int, total_steps: int, epoch: float, tokens_per_second: int, stopped_early: bool = False
+    ) -> TrainingStatus:
         """The numbers of the training after `step` optimizer steps of `total_steps`."""
         return TrainingStatus(
             step=step,
             total_steps=total_steps,
+            stopped_early=stopped_early or None,
             epoch=decimal(epoch),
             loss=self._points[-1].loss if self._points else None,
-            eval_loss=decimal(self.evaluated["eval_loss"]) if self.evaluated else None,
+            eval_loss=self._loss_of(self.evaluated),
             base_eval_loss=decimal(self.base["eval_loss"]) if self.base else None,
             tokens_per_second=tokens_per_second or None,
             recent=tuple(self._points),
         )
+
+    def _loss_of(self, evaluated: Row | None) -> str | None:
+        """As it was measured of what is exported, where that is the same step's."""
+        if evaluated and self.exported and self.exported["step"] == evaluated["step"]:
+            evaluated = self.exported
+        return decimal(evaluated["eval_loss"]) if evaluated else None
 
     def to_json_lines(self) -> str:
         return "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)

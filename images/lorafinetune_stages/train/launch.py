@@ -17,6 +17,7 @@ from lorafinetune.contract.keys import resolved_packing, resolved_precision
 from lorafinetune.contract.memory import Settings, step_rows
 from lorafinetune_stages.shape import build, measure
 from lorafinetune_stages.train.callback import Watch
+from lorafinetune_stages.train.early_stopping import Ended
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
@@ -73,13 +74,16 @@ def _packs(training: Training, config: Any) -> bool:
 def train(
     config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, peers: Peers
 ) -> None:
-    """Trains to the last step; the adapter lies in the configuration's `output_dir` then.
+    """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
+    `output_dir` then.
 
     Raises StageError for what a person can mend, and where the training was stopped.
     """
     try:
         with _changes(training, plan, peers), connected():
             run_exp(dict(config), callbacks=[watch])
+    except Ended:
+        log.info("stopped early after step %d", watch.steps)
     except Exception as problem:
         if watch.steps == 0:
             stop.check_before_first_step()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
+from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.base import base_lineage
@@ -20,8 +21,9 @@ def lineage(
     plan: Plan,
     hardware: Mapping[str, Any],
     resumes: int,
+    ended: TrainingStatus,
 ) -> dict[str, Any]:
-    """For the manifest. config: LLaMA-Factory's arguments, without paths."""
+    """For the manifest. config: LLaMA-Factory's arguments, without paths. ended: the training at its end."""
     rows, tokens = resolved_batch_size(arguments.training), arguments.training.batch_tokens
     return {
         "model": base_lineage(arguments.model),
@@ -33,4 +35,5 @@ def lineage(
         "versions": {name: version(name) for name in DISTRIBUTIONS},
         "hardware": dict(hardware),
         "resumes": resumes,
+        **({"stoppedEarly": {"step": ended.step, "of": ended.total_steps}} if ended.stopped_early else {}),
     }

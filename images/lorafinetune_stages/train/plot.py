@@ -13,7 +13,7 @@ def draw_loss(rows: Sequence[Row], path: Path, unit: str) -> None:
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for name, label in (("loss", "training"), ("eval_loss", "held-out rows")):
-        points = [(row["step"], row[name]) for row in rows if name in row]
+        points = [(row["step"], row[name]) for row in rows if name in row and "exported" not in row]
         if points:
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "", label=label)
     axes.set_xlabel("optimizer step")

@@ -221,10 +221,10 @@ class Attempt:
     def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
         hardware = device.hardware(arguments.gpus, self.peers.size)
-        facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes)
+        facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes, watch.status)
         facts["attempt"] = self.fence.number
         dataset = self.inputs.facts.dataset
-        card = adapter_card(arguments.model, dataset, portable, arguments.training)
+        card = adapter_card(arguments.model, dataset, portable, arguments.training, watch.status)
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / METRICS).write_text(watch.history.to_json_lines())

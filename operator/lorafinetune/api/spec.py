@@ -294,6 +294,16 @@ class Dpo(Model):
     """How strongly the model is held to its base: with a small number it may leave it farther behind."""
 
 
+class EarlyStopping(Model):
+    """Ends a training whose loss on the held-out rows does not get lower any more."""
+
+    patience: Annotated[int, Field(ge=1, le=1000)]
+    """The training ends after so many evaluations in a row that are no improvement. It is complete then."""
+    min_improvement: DecimalString = "0"
+    """An evaluation is an improvement where its loss is lower by more than this than at the last improvement,
+    in nats per learned token or per pair: `"0.005"`. The first evaluation is one."""
+
+
 class Checkpoint(Model):
     """When the state of a training is saved to the store, and how many states are kept there."""
 
@@ -301,6 +311,8 @@ class Checkpoint(Model):
     """Optimizer steps between two checkpoints, or `epoch`."""
     keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
     """How many of the newest checkpoints are kept, or `all`."""
+    early_stopping: EarlyStopping | None = None
+    """Ends the training before its last step. It needs `training.evaluation`. Absent: nothing does."""
 
 
 class Training(Model):
@@ -379,6 +391,11 @@ class Training(Model):
             "self.objective != 'pt' || !has(self.evaluation) || !has(self.evaluation.groupBy)",
             "groupBy does not go with objective: pt, whose texts have no prompt",
             ".evaluation.groupBy",
+        ),
+        Rule(
+            "!has(self.checkpoint.earlyStopping) || has(self.evaluation)",
+            "earlyStopping needs evaluation: it goes by the loss on held-out rows",
+            ".checkpoint.earlyStopping",
         ),
         keyed_by(
             "^[a-z0-9_]+$", 64, "an argument's name, like neftune_noise_alpha", "self.extraArgs", ".extraArgs"

@@ -127,7 +127,7 @@ class Estimate(Model):
     """What the training will take, estimated before it begins."""
 
     steps: Steps
-    """Optimizer steps in all."""
+    """Optimizer steps in all; with early stopping, at most."""
     packs: Count | None = None
     """With `training.packing: tokens`: packs of `batchTokens` tokens that the rows fill, each one a step."""
     seconds: Count
@@ -160,6 +160,8 @@ class TrainingStatus(Model):
     """Optimizer steps done."""
     total_steps: Steps = 0
     """Optimizer steps in all."""
+    stopped_early: bool | None = None
+    """True where early stopping ended the training, after `step` of `totalSteps`."""
     epoch: DecimalString | None = None
     """Passes over the data so far."""
     loss: DecimalString | None = None

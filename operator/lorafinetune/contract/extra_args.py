@@ -84,6 +84,7 @@ OWNED: Final = {
     "bf16": "training.precision",
     "cutoff_len": "training.cutoffLength",
     "dataset": "datasets",
+    "early_stopping_steps": "training.checkpoint.earlyStopping.patience",
     "eval_dataset": "training.evaluation",
     "eval_steps": "training.evaluation.everySteps",
     "eval_strategy": "training.evaluation",
@@ -193,13 +194,13 @@ _REFUSED: Final = {
         """,
     Refusal.RECORDS: """
         batch_eval_metrics compute_accuracy disable_tqdm do_eval do_predict do_train
-        early_stopping_steps enable_jit_checkpoint eval_accumulation_steps eval_delay
-        eval_do_concat_batches eval_on_start eval_use_gather_object greater_is_better
-        include_effective_tokens_per_second include_for_metrics include_num_input_tokens_seen
-        load_best_model_at_end log_level log_level_replica logging_first_step logging_nan_inf_filter
-        logging_strategy metric_for_best_model per_device_eval_batch_size plot_loss
-        prediction_loss_only print_param_status restore_callback_states_from_checkpoint
-        save_only_model
+        enable_jit_checkpoint eval_accumulation_steps eval_delay eval_do_concat_batches
+        eval_on_start eval_use_gather_object greater_is_better
+        include_effective_tokens_per_second include_for_metrics
+        include_num_input_tokens_seen load_best_model_at_end log_level log_level_replica
+        logging_first_step logging_nan_inf_filter logging_strategy metric_for_best_model
+        per_device_eval_batch_size plot_loss prediction_loss_only print_param_status
+        restore_callback_states_from_checkpoint save_only_model
         """,
     Refusal.ORDER: """
         data_seed dataloader_drop_last ignore_data_skip label_names length_column_name

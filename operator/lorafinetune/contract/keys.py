@@ -89,6 +89,8 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.evaluation.gate": None,
     "training.checkpoint.every": None,
     "training.checkpoint.keep": None,
+    "training.checkpoint.earlyStopping.patience": "train",
+    "training.checkpoint.earlyStopping.minImprovement": "train",
     "training.seed": "prepare",
     "training.extraArgs": "train",
     "export.merged.maxShardSize": "export",

@@ -57,7 +57,8 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
             return Event("Normal", "StageStarted", f"{after.name} began as Job {after.job}")
         case "Complete":
             how = "was found in the store" if after.cache_hit else "is complete"
-            return Event("Normal", "StageComplete", f"{after.name} {how}")
+            ending = f": {after.message}" if after.name == "train" and after.message else ""
+            return Event("Normal", "StageComplete", f"{after.name} {how}{ending}")
         case "Waiting" | "Stopping" if after.attempts > before.attempts:
             return Event(
                 "Warning", "StageRetried", f"{after.name} failed and is tried again: {after.message}"

@@ -124,7 +124,9 @@ def _walk(given: Input, turn: Turn) -> Turn:
         turn = turn if turn.situation else _visit(given, turn, stage)
         if turn.situation:
             return turn
-    return replace(turn, situation=Situation("Complete", "Complete", "all stages are complete"))
+    ending = stage_status(turn.status, "train").message
+    message = "all stages are complete" + (f"; the training {ending}" if ending else "")
+    return replace(turn, situation=Situation("Complete", "Complete", message))
 
 
 def _at_gate(given: Input, turn: Turn) -> Turn:

@@ -11,6 +11,7 @@ from lorafinetune.api.status import (
     StageName,
     StageProgress,
     StageStatus,
+    TrainingStatus,
 )
 from lorafinetune.contract.arguments import STAGES, place
 from lorafinetune.contract.outcome import (
@@ -88,7 +89,8 @@ def _prepared(status: LoRAFineTuneStatus, result: PrepareResult, now: datetime) 
 
 
 def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneStatus:
-    status = with_stage(status, stage_status(status, "train").model_copy(update={"key": result.key}))
+    told = {"key": result.key, "message": ending(result.training)}
+    status = with_stage(status, stage_status(status, "train").model_copy(update=told))
     numbers = {
         "training": result.training,
         "loss": result.training.loss,
@@ -96,6 +98,13 @@ def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneSta
         "resumes": result.resumes,
     }
     return _artifacts(status, adapter=result.adapter).model_copy(update=numbers)
+
+
+def ending(training: TrainingStatus) -> str | None:
+    """What is to be said of the end of a training that is done."""
+    if not training.stopped_early:
+        return None
+    return f"stopped early at step {training.step} of {training.total_steps}"
 
 
 def without_outputs(status: LoRAFineTuneStatus, stage: StageName) -> LoRAFineTuneStatus:

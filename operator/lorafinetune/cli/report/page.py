@@ -89,7 +89,9 @@ def _verdict(sources: Sources) -> Verdict:
 
 def _loss(sources: Sources) -> Chart | None:
     trained = [(row.step, row.loss) for row in sources.log if row.loss is not None]
-    held_out = [(row.step, row.eval_loss) for row in sources.log if row.eval_loss is not None]
+    held_out = [
+        (row.step, row.eval_loss) for row in sources.log if row.eval_loss is not None and not row.exported
+    ]
     return chart(trained, held_out)
 
 

@@ -48,6 +48,8 @@ class Logged(BaseModel):
     eval_loss: Number | None = None
     learning_rate: Number | None = None
     accuracy: Number | None = Field(None, alias="eval_rewards/accuracies")
+    exported: bool = False
+    """An evaluation of the result, measured apart: it is not compared with those on the way."""
 
 
 class DatasetRows(_Kept):

@@ -63,6 +63,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "The last evaluation is the best one: no over-fitting is to be seen.",
         "末次评估即最佳评估：未见过拟合。",
     ),
+    "stoppedEarly": (
+        "The training was stopped early, after step {step} of {total}: "
+        "the loss on the held-out rows did not improve any more.",
+        "训练在第 {step} 步（共 {total} 步）后提前停止：留出样本上的损失不再改善。",
+    ),
     "leaked": (
         "{leaked} of the {rows} held-out rows are trained on too, and flatter the result.",
         "{rows} 条留出样本中有 {leaked} 条也在训练集中，结果因此偏乐观。",
@@ -80,6 +85,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "first": ("first evaluation", "首次评估"),
     "best": ("best evaluation", "最佳评估"),
     "final": ("last evaluation", "末次评估"),
+    "result": ("the result, on the unquantised base", "最终结果（在未量化的基座上）"),
     "step": ("step", "步"),
     "loss": ("loss", "损失"),
     "pairsRight": ("pairs told right", "判断正确的偏好对"),

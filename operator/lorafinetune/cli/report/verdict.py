@@ -1,7 +1,7 @@
 """Was it worth it: what the losses on the held-out rows say, and what they don't."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -27,7 +27,7 @@ class Evaluation:
 @dataclass(frozen=True)
 class Verdict:
     """word: what is said. base: None where it was not evaluated. first, best, final: None without an
-    evaluation. rows: held out; leaked: those of them that are trained on too."""
+    evaluation. result: of what is exported. rows: held out; leaked: those of them that are trained on too."""
 
     word: Word
     rows: int
@@ -36,6 +36,12 @@ class Verdict:
     first: Evaluation | None = None
     best: Evaluation | None = None
     final: Evaluation | None = None
+    result: Evaluation | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the result was measured in another way than on the way to it."""
+        return self.result not in (self.best, self.final)
 
     @property
     def risen(self) -> float:
@@ -44,9 +50,12 @@ class Verdict:
 
     @property
     def change(self) -> float:
-        """How far the last loss is from that of the base, or from the first where that is not known."""
-        before = self.base if self.base is not None or self.first is None else self.first.loss
-        return abs(self.final.loss - before) if self.final and before is not None else 0.0
+        """How far the result's loss is from that of the base, or the last from the first where that is not
+        known."""
+        after, before = self.result, self.base
+        if before is None:
+            after, before = self.final, self.first.loss if self.first else None
+        return abs(after.loss - before) if after and before is not None else 0.0
 
     @property
     def clean(self) -> int:
@@ -61,7 +70,7 @@ class Verdict:
 
 def judge(log: Sequence[Logged], is_trained: bool, objective: str, rows: int, leaked: int) -> Verdict:
     """rows: that are held out. leaked: those of them that are trained on too, which prove nothing."""
-    measured = [Evaluation(r.step, r.eval_loss, r.accuracy) for r in log if r.eval_loss is not None]
+    measured = list(_measured(log, exported=False))
     base = next((each.loss for each in measured if each.step == 0), None)
     if objective == "dpo" and base is None:
         base = UNTRAINED_PAIR_LOSS
@@ -69,14 +78,20 @@ def judge(log: Sequence[Logged], is_trained: bool, objective: str, rows: int, le
     if not is_trained or not tuned:
         return Verdict("noEvaluation" if is_trained else "unfinished", rows, leaked, base)
     best = min(tuned, key=lambda each: each.loss)
-    found = Verdict(_word(base, tuned), rows, leaked, base, tuned[0], best, tuned[-1])
+    result = next(_measured(log, exported=True), tuned[-1])
+    found = Verdict(_word(base, tuned, result), rows, leaked, base, tuned[0], best, tuned[-1], result)
     return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
 
 
-def _word(base: float | None, tuned: Sequence[Evaluation]) -> Word:
-    final = tuned[-1].loss
+def _measured(log: Sequence[Logged], exported: bool) -> Iterator[Evaluation]:
+    for row in log:
+        if row.eval_loss is not None and row.exported is exported:
+            yield Evaluation(row.step, row.eval_loss, row.accuracy)
+
+
+def _word(base: float | None, tuned: Sequence[Evaluation], result: Evaluation) -> Word:
     if base is not None:
-        return "better" if final < base else "notBetter"
+        return "better" if result.loss < base else "notBetter"
     if len(tuned) == 1:
         return "once"
-    return "fell" if final < tuned[0].loss else "notFallen"
+    return "fell" if tuned[-1].loss < tuned[0].loss else "notFallen"
