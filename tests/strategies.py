@@ -50,7 +50,9 @@ def specs(draw: DrawFn, whole: bool = False) -> Json:
     if "evaluation" in spec["training"]:
         _obey_evaluation(draw, spec, whole)
     else:
-        spec["training"].get("checkpoint", {}).pop("earlyStopping", None)
+        checkpoint = spec["training"].get("checkpoint", {})
+        for name in ("select", "earlyStopping"):
+            checkpoint.pop(name, None)
     _obey_connections(draw, spec)
     return spec
 

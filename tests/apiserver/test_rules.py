@@ -295,6 +295,12 @@ RULES: dict[str, Case] = {
         "spec.training.checkpoint.earlyStopping",
         "earlyStopping needs evaluation: it goes by the loss on held-out rows",
     ),
+    "the best adapter is chosen by its evaluation": (
+        {"training": {"evaluation": {"count": 5}, "checkpoint": {"select": "best"}}},
+        {"training": {"checkpoint": {"select": "best"}}},
+        "spec.training.checkpoint.select",
+        "select: best needs evaluation: it goes by the loss on held-out rows",
+    ),
     "datasets have names of their own": (
         {"datasets": [DATA | {"name": "one"}, DATA | {"name": "other"}, DATA, DATA]},
         {"datasets": [DATA | {"name": "one"}] * 2},

@@ -90,7 +90,12 @@ WHOLE: Final[Mapping[str, Any]] = {
             "everySteps": 10,
             "gate": {"metric": "evalLoss", "mustImproveBy": "0.02"},
         },
-        "checkpoint": {"every": 10, "keep": 2, "earlyStopping": {"patience": 3, "minImprovement": "0.01"}},
+        "checkpoint": {
+            "every": 10,
+            "keep": 2,
+            "select": "best",
+            "earlyStopping": {"patience": 3, "minImprovement": "0.01"},
+        },
         "seed": 42,
         "extraArgs": {"neftune_noise_alpha": "5"},
     },

@@ -273,30 +273,31 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "ends"),
+    ("checkpoint", "ends", "exports"),
     [
-        pytest.param({"patience": 3}, 7, id="where the training is stopped early"),
-        pytest.param({"patience": 100}, 12, id="where it comes to its last step"),
+        pytest.param({"earlyStopping": {"patience": 3}}, 7, 7, id="where the training is stopped early"),
+        pytest.param({"earlyStopping": {"patience": 99}}, 8, 8, id="where it comes to its last step"),
+        pytest.param({"select": "best"}, 8, 4, id="where the best is selected"),
     ],
 )
 def test_what_is_exported_is_evaluated_apart_from_what_is_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], ends: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: dict[str, Any], ends: int, exports: int
 ) -> None:
     monkeypatch.setattr("lorafinetune_stages.train.device.ON_GPUS_ALONE", ())
-    checkpoint = {"earlyStopping": changes}
-    fields: dict[str, Any] = {**OVERFITTING, "precision": "fp8", "checkpoint": checkpoint}
+    shorter: dict[str, Any] = {**OVERFITTING, "epochs": None, "maxSteps": 8}
+    fields = {**shorter, "precision": "fp8", "checkpoint": checkpoint}
     made = world(tmp_path, held_out=partly_known(), **fields)
     told = made.train().training
     rows = [row for row in made.metrics() if "eval_loss" in row]
     assert [(row["step"], row.get("exported", False)) for row in rows] == [
         *((step, False) for step in range(ends + 1)),
-        (ends, True),
+        (exports, True),
     ]
-    compared, exported = (row["eval_loss"] for row in rows[-2:])
+    compared, exported = (row["eval_loss"] for row in (rows[exports], rows[-1]))
     assert exported != compared
     assert exported == pytest.approx(compared, rel=0.1)
-    assert told.step == ends
-    assert float(told.eval_loss or 0) == pytest.approx(exported, rel=1e-5)
+    assert (told.step, told.best_step) == (ends, exports if "select" in checkpoint else None)
+    assert float(told.best_eval_loss or told.eval_loss or 0) == pytest.approx(exported, rel=1e-5)
 
 
 def test_a_base_whose_files_name_weights_otherwise_stays_in_fp8(

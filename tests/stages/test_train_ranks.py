@@ -79,8 +79,10 @@ def test_two_ranks_learn_what_one_learns(
     assert together.manifest().lineage["hardware"]["ranks"] == 2
 
 
-def test_two_ranks_end_early_at_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = {"earlyStopping": {"patience": 3}}
+def test_two_ranks_end_early_at_one_step_and_keep_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = {"earlyStopping": {"patience": 3}, "select": "best"}
     fields: dict[str, Any] = {**OVERFITTING, **EXACT, "checkpoint": checkpoint}
     made = world(tmp_path / "one", held_out=partly_known(), **fields)
     together = made.copy(tmp_path / "two")
@@ -89,6 +91,10 @@ def test_two_ranks_end_early_at_one_step(tmp_path: Path, monkeypatch: pytest.Mon
         told = stage.result().training
     assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
     assert (told.step < told.total_steps, told.stopped_early) == (True, True)
+    assert told.best_step == made.manifest().lineage["best"]["step"] == told.step - 3
+    kept = together.place / "best" / str(told.best_step)
+    weights = "adapter_model.safetensors"
+    assert (together.place / "adapter" / weights).read_bytes() == (kept / weights).read_bytes()
 
 
 def test_two_ranks_learn_texts_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

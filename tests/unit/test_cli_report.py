@@ -102,6 +102,15 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
             "the result, on the unquantised base",
         ],
     ),
+    "a run whose result is its best": (
+        [*steps(30), {"step": 0, "eval_loss": 2.25}, *evaluations(3, 2, 2.5)],
+        data_report(),
+        {"training": {"checkpoint": {"select": "best"}, "evaluation": {"fraction": "0.1"}}},
+        [
+            "better than its base: the loss is lower by 0.25",
+            "best loss, 2, was at step 20, and rose by 0.5 afterwards: the result is the adapter of that",
+        ],
+    ),
     "a run with leaked rows": (
         evaluations(2, 1),
         data_report(overlap={"rows": 12, "prompts": 20}),

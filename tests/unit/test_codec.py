@@ -293,6 +293,12 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="a gate that asks for nothing",
         ),
         pytest.param(
+            {"training": {"checkpoint": {"select": "best"}}},
+            "spec.training.checkpoint.select: select: best needs evaluation: it goes by the loss on held-out "
+            "rows",
+            id="the best of what is not evaluated",
+        ),
+        pytest.param(
             {"training": {"checkpoint": {"earlyStopping": {"patience": 3}}}},
             "spec.training.checkpoint.earlyStopping: earlyStopping needs evaluation: it goes by the loss on "
             "held-out rows",

@@ -17,7 +17,8 @@ def examples() -> list[Training]:
 
 
 def test_the_examples_are_valid() -> None:
-    early, gated = examples()
+    best, early, gated = examples()
+    assert best.checkpoint.select == "best"
     assert early.checkpoint.early_stopping == EarlyStopping(patience=3, min_improvement="0.005")
     assert gated.evaluation
     assert gated.evaluation.gate == Gate(must_improve_by="0.02")

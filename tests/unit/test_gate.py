@@ -72,6 +72,12 @@ VERDICTS: dict[str, tuple[str | None, str | None, str, bool, str]] = {
 }
 
 
+def test_the_best_step_s_loss_is_compared_where_its_adapter_would_be_exported() -> None:
+    training = TrainingStatus(eval_loss="2.6", base_eval_loss="2.5", best_step=20, best_eval_loss="2.0")
+    verdict = judge(Gate(must_improve_by="0.1"), training)
+    assert (verdict.error, verdict.message) == (None, "bestEvalLoss is 2.0, 0.5 below the base's 2.5")
+
+
 @pytest.mark.parametrize("sentence", VERDICTS)
 def test_verdict(sentence: str) -> None:
     tuned, base, asked, passed, message = VERDICTS[sentence]

@@ -122,6 +122,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.evaluation.gate.mustImproveBy": training(evaluation={"gate": {"mustImproveBy": "0.2"}}),
     "training.checkpoint.every": training(checkpoint={"every": 5}),
     "training.checkpoint.keep": training(checkpoint={"keep": "all"}),
+    "training.checkpoint.select": training(checkpoint={"select": "best"}),
     "training.checkpoint.earlyStopping.patience": training(checkpoint={"earlyStopping": {"patience": 3}}),
     "training.checkpoint.earlyStopping.minImprovement": training(
         checkpoint={"earlyStopping": {"minImprovement": "0.01"}}
@@ -163,7 +164,9 @@ EDITS: dict[str, dict[str, Any]] = {
 }
 
 EVALUATED = training(evaluation={"fraction": "0.1"})
-BEFORE = {path: EVALUATED for path in EDITS if ".gate." in path or path.endswith(".patience")} | {
+BEFORE = {
+    path: EVALUATED for path in EDITS if path.endswith((".select", ".patience")) or ".gate." in path
+} | {
     "training.checkpoint.earlyStopping.minImprovement": merged(
         EVALUATED, training(checkpoint={"earlyStopping": {"patience": 2}})
     )
@@ -314,11 +317,17 @@ def test_a_resource_of_before_there_were_objectives_has_the_key_of_sft() -> None
     assert key("prepare", {"training": {"objective": "pt"}}, {}) != key("prepare", {"training": {}}, {})
 
 
-def test_a_training_that_may_stop_early_is_another_and_no_other_has_a_new_key() -> None:
-    made: list[dict[str, Any]] = [{}, {"every": "epoch", "keep": 2}, {"earlyStopping": {"patience": 2}}]
-    plain, kept, early = (key("train", training(checkpoint=checkpoint), {}) for checkpoint in made)
-    assert plain == kept == key("train", training(), {})
-    assert early != plain
+def test_a_training_that_is_selected_or_stops_by_its_evaluations_is_another_and_no_other_has_a_new_key() -> (
+    None
+):
+    usual: list[dict[str, Any]] = [{}, {"every": "epoch", "keep": 2}, {"select": "last"}]
+    others: list[dict[str, Any]] = [{"select": "best"}, {"earlyStopping": {"patience": 2}}]
+    before = key("train", training(), {})
+    assert {key("train", training(checkpoint=checkpoint), {}) for checkpoint in usual} == {before}
+    made = {
+        key("train", training(checkpoint=checkpoint), {}) for checkpoint in (*others, others[0] | others[1])
+    }
+    assert len(made - {before}) == 3
 
 
 def test_a_text_that_looks_like_a_number_stays_a_text() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -572,25 +573,37 @@ def test_events_tell_the_story_once() -> None:
     ]
 
 
+ENDINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "it stopped early": ({"step": 12, "stopped_early": True}, "stopped early at step 12 of 30"),
+    "the best is its result": ({"step": 30, "best_step": 8}, "kept the adapter of step 8 of 30"),
+    "both": (
+        {"step": 12, "stopped_early": True, "best_step": 8},
+        "stopped early at step 12 of 30, and kept the adapter of step 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("found", [False, True], ids=["trained", "found in the store"])
-def test_a_training_that_stopped_early_is_complete_and_says_so(found: bool) -> None:
+def test_how_a_training_ended_is_said(ending: str, found: bool) -> None:
+    numbers, words = ENDINGS[ending]
     world = World()
     run_until("prepare" if found else "train")(world)
-    stopped = TrainingStatus(step=12, total_steps=30, stopped_early=True)
+    ended = TrainingStatus(total_steps=30, **numbers)
     outcome = world.result("train")
     assert isinstance(outcome, TrainResult)
-    trained = outcome.model_copy(update={"training": stopped})
+    trained = outcome.model_copy(update={"training": ended})
     prepared = world.result("prepare")
     assert isinstance(prepared, PrepareResult)
     world.end(prepared.model_copy(update={"trained": trained}) if found else trained)
     world.run_to_end()
     said = [event.message for event in world.events]
     how = "was found in the store" if found else "is complete"
-    assert f"train {how}: stopped early at step 12 of 30" in said
-    assert said[-1] == "all stages are complete; the training stopped early at step 12 of 30"
+    assert f"train {how}: {words}" in said
+    assert said[-1] == f"all stages are complete; the training {words}"
     complete = next(c for c in world.status.conditions if c.type == "Complete")
     assert (complete.status, complete.message) == ("True", said[-1])
-    assert world.status.training == stopped
+    assert world.status.training == ended
 
 
 @pytest.mark.parametrize(

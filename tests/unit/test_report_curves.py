@@ -44,10 +44,46 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
 @pytest.mark.parametrize("sentence", VERDICTS)
 def test_verdict(sentence: str) -> None:
     given, expected = VERDICTS[sentence]
-    asked: dict[str, Any] = {"is_trained": True, "objective": "sft", "rows": 60, "leaked": 0} | given
+    usual: dict[str, Any] = {
+        "is_trained": True,
+        "objective": "sft",
+        "rows": 60,
+        "leaked": 0,
+        "takes_best": False,
+    }
+    asked = usual | given
     asked["log"] = logged(asked["log"])
     found = judge(**asked)
     assert (found.word, found.risen) == expected
+
+
+BASE = {"step": 0, "eval_loss": 2.25}
+RESULTS: dict[str, tuple[dict[str, Any], tuple[str, int, float, bool]]] = {
+    "the last one is the result, and not the best": (
+        {"log": [BASE, *evaluations(3, 2, 2.5)], "takes_best": False},
+        ("notBetter", 30, 0.25, False),
+    ),
+    "the best one is, where it is taken": (
+        {"log": [BASE, *evaluations(3, 2, 2.5)], "takes_best": True},
+        ("better", 20, 0.25, False),
+    ),
+    "what was measured of the result is": (
+        {
+            "log": [BASE, *evaluations(3, 2, 2.5), {"step": 20, "eval_loss": 1.75, "exported": True}],
+            "takes_best": True,
+        },
+        ("better", 20, 0.5, True),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", RESULTS)
+def test_what_is_held_against_the_base(sentence: str) -> None:
+    given, expected = RESULTS[sentence]
+    found = judge(logged(given["log"]), True, "sft", 60, 0, given["takes_best"])
+    assert found.result
+    assert (found.word, found.result.step, found.change, found.is_apart) == expected
+    assert found.risen == 0.5
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:

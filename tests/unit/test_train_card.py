@@ -10,12 +10,21 @@ from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
 from lorafinetune_stages.train.card import adapter_card
 
 DATASET = DatasetStatus(rows=10, tokens=200, learned_tokens=120, digest="e" * 64, report="")
+ENDED = TrainingStatus(step=90, total_steps=90)
 CONFIG = {"lora_rank": 8, "learning_rate": 1e-4, "template": "glm4"}
 
 
-def card(source: str, **training: Any) -> str:
+def card(source: str, ended: TrainingStatus = ENDED, **training: Any) -> str:
     model = ModelStatus(source=source, revision="c0ffee", digest="d" * 64, bytes=1)
-    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", **training), TrainingStatus())
+    return adapter_card(model, DATASET, CONFIG, Training(epochs="1", **training), ended)
+
+
+def test_the_card_says_which_steps_the_adapter_has_learned_from() -> None:
+    ended = TrainingStatus(step=30, total_steps=90, stopped_early=True, best_step=20)
+    lines = card("hf://owner/glm", ended).splitlines()
+    assert "| stopped early after step | 30 of 90 |" in lines
+    assert "| adapter of step, which has the lowest loss on held-out rows | 20 of 30 |" in lines
+    assert not [line for line in card("hf://owner/glm").splitlines() if "step |" in line and " of " in line]
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,26 @@ def test_the_evaluation_before_the_first_step_is_the_base_s() -> None:
 def test_what_was_measured_of_the_result_is_told_and_not_compared() -> None:
     log = [*steps([4.0]), evaluation_row(1, 0.5, {"eval_loss": 3.5})]
     history = History(log, 1)
-    history.add(evaluation_row(1, 0.5, {"eval_loss": 3.25}, exported=True))
+    history.add_exported(3.25)
     assert history.status(1, 2, 0.5, 900).eval_loss == "3.25"
     assert [row["eval_loss"] for row in history.evaluations] == [3.5]
     assert [row.get("exported", False) for row in history.rows] == [False, False, True]
+
+
+def test_the_best_is_the_first_of_the_lowest_where_it_is_selected() -> None:
+    log = [evaluation_row(step, 0.5, {"eval_loss": loss}) for step, loss in enumerate((1.0, 3.0, 2.0, 2.0))]
+    best, last = (History(log, 1, select).status(3, 9, 0.5, 900) for select in ("best", "last"))
+    assert (best.best_step, best.best_eval_loss, best.eval_loss, best.base_eval_loss) == (2, "2", "2", "1")
+    assert (last.best_step, last.best_eval_loss) == (None, None)
+
+
+def test_the_best_is_told_as_it_was_measured_of_the_result() -> None:
+    log = [evaluation_row(step, 0.5, {"eval_loss": loss}) for step, loss in ((2, 3.0), (4, 2.0), (6, 2.5))]
+    history = History(log, 1, "best")
+    history.add_exported(1.75)
+    told = history.status(6, 6, 0.5, 900)
+    assert (told.best_step, told.best_eval_loss, told.eval_loss) == (4, "1.75", "2.5")
+    assert history.rows[-1] == {"step": 4, "epoch": 0.5, "eval_loss": 1.75, "exported": True}
 
 
 def test_a_row_keeps_what_is_a_number() -> None:

@@ -18,6 +18,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.base_loss import BaseLoss
+from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
     Checkpoint,
@@ -77,7 +78,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._evaluate_base(model, state)
         self._stop.defer()
         self._join(model)
-        self.history = History(state.log_history, self._every)
+        self.history = History(state.log_history, self._every, self._training.checkpoint.select)
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
             step = self._resumed.step
@@ -109,6 +110,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
+        notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
         states = self._peers.gather((directory / RANDOM).read_bytes())
         if self._checkpoints:
@@ -183,14 +185,21 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             self._report(state)
             self._conclude(args, model, state)
 
-    def _row(self, measured: Mapping[str, float], state: Any, exported: bool = False) -> Row:
+    def _row(self, measured: Mapping[str, float], state: Any) -> Row:
         _check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
-        return evaluation_row(state.global_step, state.epoch, measured, exported)
+        return evaluation_row(state.global_step, state.epoch, measured)
 
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
-        """Ends the training before its last step where this evaluation asks for it."""
+        """What follows from an evaluation. Here ends the training where this one asks for it."""
+        best, bests = self.history.best, self._checkpoints.bests if self._checkpoints else None
+        if bests and best is self.history.evaluated:
+            bests.keep(state.global_step, model.save_pretrained)
         self.stopped_early = self._peers.any(self._is_exhausted) and not self._is_last(state)
-        if self._is_last(state) and self._compares and in_fp8(self._plan):
+        if not self._is_last(state):
+            return
+        if best:
+            self._take_best(model, bests)
+        if self._compares and in_fp8(self._plan):
             self._evaluate_exported(model, state)
         if self.stopped_early:
             if self._peers.leads:
@@ -207,7 +216,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     @property
     def _compares(self) -> bool:
         """Whether evaluations are held against each other, and so are all on the base that is trained on."""
-        return self._training.checkpoint.early_stopping is not None
+        checkpoint = self._training.checkpoint
+        return checkpoint.select == "best" or checkpoint.early_stopping is not None
+
+    def _take_best(self, model: Any, bests: Bests | None) -> None:
+        """Gives the model on all ranks the adapter of the best evaluation. bests: on the rank that leads."""
+        if bests:
+            bests.wait()
+            model.load_adapter(bests.directory, model.active_adapter, is_trainable=True)
+        self._peers.align([each for each in model.parameters() if each.requires_grad])
 
     def _evaluate_exported(self, model: Any, state: Any) -> None:
         """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
@@ -217,7 +234,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         with self._meter.evaluating():
             loss = evaluate_last(model, rows, lambda: False, self._plan, self._peers)
         if loss is not None:
-            self.history.add(self._row({"eval_loss": loss}, state, exported=True))
+            _check_finite(loss, "the loss on the held-out rows, on the unquantised base", state)
+            self.history.add_exported(loss)
             self._report(state)
 
     def _measure(self, model: Any, state: Any) -> dict[str, float]:

@@ -96,6 +96,11 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _ending(ended: TrainingStatus) -> Iterator[tuple[str, str]]:
     if ended.stopped_early:
         yield "stopped early after step", f"{ended.step} of {ended.total_steps}"
+    if ended.best_step:
+        yield (
+            "adapter of step, which has the lowest loss on held-out rows",
+            f"{ended.best_step} of {ended.step}",
+        )
 
 
 def _front_matter(base: str, is_hub_id: bool) -> str:

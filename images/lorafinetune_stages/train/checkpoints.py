@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lorafinetune.api.status import ModelStatus
-from lorafinetune_stages.store import Store
-from lorafinetune_stages.train.fence import Fence
+from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.saved import Saved
 
 log = logging.getLogger(__name__)
@@ -63,18 +61,12 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one training at `place`, whose key is `key`; the newest `keep` are kept."""
+    """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
+    kept, too."""
 
-    def __init__(
-        self,
-        store: Store,
-        place: str,
-        key: str,
-        model: ModelStatus,
-        keep: int | Literal["all"],
-        fence: Fence,
-    ) -> None:
-        self._saved = Saved(store, f"{place}/checkpoints", "checkpoint", key, model, fence, _is_kept)
+    def __init__(self, saved: Saved, keep: int | Literal["all"], bests: Bests | None) -> None:
+        self.bests = bests
+        self._saved = saved
         self._keep = keep
 
     def newest(self, root: Path) -> Checkpoint | None:
@@ -85,10 +77,11 @@ class Checkpoints:
         for step in self._saved.steps():
             directory = root / f"checkpoint-{step}"
             notes = self._saved.fetch(step, directory)
-            if notes is not None:
+            if notes is not None and self._restores_best(notes):
                 log.info("going on from the checkpoint of step %d", step)
                 return Checkpoint(step, directory, notes)
             self._saved.remove(step)
+        self._restores_best({})
         return None
 
     def save(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
@@ -96,9 +89,17 @@ class Checkpoints:
 
         Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun.
         """
+        if self.bests:
+            self.bests.wait()
         self._saved.send(directory, step, notes)
         shutil.rmtree(directory)
         self._rotate()
+        if self.bests:
+            self.bests.rotate()
+
+    def _restores_best(self, notes: Mapping[str, Any]) -> bool:
+        """Whether the best adapter is there of which a checkpoint speaks."""
+        return self.bests is None or self.bests.restore(notes.get("best"))
 
     def _rotate(self) -> None:
         if self._keep != "all":
@@ -116,7 +117,8 @@ def _random_of(rank: int) -> str:
     return f"rng_state_{rank}.pth"
 
 
-def _is_kept(name: str) -> bool:
+def is_kept(name: str) -> bool:
+    """Whether a file is of a checkpoint."""
     return name in FILES or OTHER_RANDOM.fullmatch(name) is not None
 
 

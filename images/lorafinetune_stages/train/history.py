@@ -8,7 +8,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from lorafinetune.api.status import LossPoint, TrainingStatus
 
@@ -32,10 +32,9 @@ def step_row(logged: Mapping[str, Any], tokens_per_second: int) -> Row:
     return row | {"tokens": logged.get("num_input_tokens_seen", 0), "tokens_per_second": tokens_per_second}
 
 
-def evaluation_row(step: int, epoch: float, measured: Mapping[str, float], exported: bool = False) -> Row:
-    """measured: the loss as `eval_loss`, and what else there is. exported: whether it is of what is exported,
-    measured apart, in another way than the evaluations that are compared."""
-    return {"step": step, "epoch": epoch, **measured} | ({"exported": True} if exported else {})
+def evaluation_row(step: int, epoch: float, measured: Mapping[str, float]) -> Row:
+    """measured: the loss as `eval_loss`, and what else there is."""
+    return {"step": step, "epoch": epoch, **measured}
 
 
 def is_of_base(row: Row) -> bool:
@@ -49,17 +48,21 @@ def decimal(value: float) -> str:
 
 
 class History:
-    """The rows to show: one for `every` optimizer steps with their mean loss, and all evaluations."""
+    """The rows to show: one for `every` optimizer steps with their mean loss, and all evaluations. select: of
+    which evaluation the adapter is exported."""
 
-    def __init__(self, log: Iterable[Row], every: int) -> None:
+    def __init__(self, log: Iterable[Row], every: int, select: Literal["last", "best"] = "last") -> None:
         self.rows: list[Row] = []
         self.evaluations: list[Row] = []
         """Those that can be compared with each other."""
+        self.best: Row | None = None
+        """With `select: best`: the first one of those with the lowest loss."""
         self.base: Row | None = None
         """The evaluation of the base."""
         self.exported: Row | None = None
         """That of what is exported, where it was measured apart."""
         self._every = every
+        self._select = select
         self._pending: list[Row] = []
         self._points: deque[LossPoint] = deque(maxlen=MAX_POINTS)
         for row in log:
@@ -70,15 +73,23 @@ class History:
         if "eval_loss" in row:
             if is_of_base(row):
                 self.base = row
-            elif "exported" in row:
-                self.exported = row
             else:
-                self.evaluations.append(row)
+                self._compare(row)
             self.rows.append(row)
         elif "loss" in row:
             self._pending.append(row)
             if row["step"] % self._every == 0:
                 self.close()
+
+    def _compare(self, row: Row) -> None:
+        self.evaluations.append(row)
+        if self._select == "best" and (self.best is None or row["eval_loss"] < self.best["eval_loss"]):
+            self.best = row
+
+    def add_exported(self, loss: float) -> None:
+        """The evaluation of what is exported, measured apart, in another way than those that are compared."""
+        self.exported = {**(self.best or self.evaluations[-1]), "eval_loss": loss, "exported": True}
+        self.rows.append(self.exported)
 
     def close(self) -> None:
         """Makes a row of the steps since the last one."""
@@ -105,12 +116,14 @@ class History:
             loss=self._points[-1].loss if self._points else None,
             eval_loss=self._loss_of(self.evaluated),
             base_eval_loss=decimal(self.base["eval_loss"]) if self.base else None,
+            best_step=self.best["step"] if self.best else None,
+            best_eval_loss=self._loss_of(self.best),
             tokens_per_second=tokens_per_second or None,
             recent=tuple(self._points),
         )
 
     def _loss_of(self, evaluated: Row | None) -> str | None:
-        """As it was measured of what is exported, where that is the same step's."""
+        """As it was measured of what is exported, where that is of the same step."""
         if evaluated and self.exported and self.exported["step"] == evaluated["step"]:
             evaluated = self.exported
         return decimal(evaluated["eval_loss"]) if evaluated else None

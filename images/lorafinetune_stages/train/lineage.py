@@ -36,4 +36,5 @@ def lineage(
         "hardware": dict(hardware),
         "resumes": resumes,
         **({"stoppedEarly": {"step": ended.step, "of": ended.total_steps}} if ended.stopped_early else {}),
+        **({"best": {"step": ended.best_step, "evalLoss": ended.best_eval_loss}} if ended.best_step else {}),
     }

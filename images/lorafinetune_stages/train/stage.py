@@ -20,8 +20,9 @@ from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.base_loss import BaseLoss
+from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.card import adapter_card
-from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints
+from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
@@ -30,6 +31,7 @@ from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
+from lorafinetune_stages.train.saved import Saved
 from lorafinetune_stages.train.seat import Seat
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.team import Team
@@ -214,9 +216,21 @@ class Attempt:
         return followed.seen_by(self.peers.rank, root) if followed else None
 
     def _checkpoints(self) -> Checkpoints:
-        arguments = self.arguments
-        where, keep = place("trainings", arguments.key), arguments.training.checkpoint.keep
-        return Checkpoints(self.context.store, where, arguments.key, arguments.model, keep, self.fence)
+        saved = self._saved("checkpoints", "checkpoint", is_kept)
+        return Checkpoints(saved, self.arguments.training.checkpoint.keep, self.bests)
+
+    @cached_property
+    def bests(self) -> Bests | None:
+        if self.arguments.training.checkpoint.select == "last":
+            return None
+        checkpoints = self._saved("checkpoints", "checkpoint", is_kept)
+        bests = self._saved("best", "best", FILES.__contains__)
+        return Bests(bests, checkpoints, self.context.workdir / "best")
+
+    def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Saved:
+        where = f"{place('trainings', self.arguments.key)}/{folder}"
+        key, model = self.arguments.key, self.arguments.model
+        return Saved(self.context.store, where, kind, key, model, self.fence, of_it)
 
     def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"

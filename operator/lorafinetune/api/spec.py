@@ -243,7 +243,8 @@ class Gate(Model):
     """By how much the tuned model must be better than its base, before anything is made of it."""
 
     metric: Literal["evalLoss"] = "evalLoss"
-    """What is compared: the last loss on the held-out rows, with the base's on the same rows."""
+    """What is compared: the loss of what would be exported on the held-out rows, with the base's on the same
+    rows."""
     must_improve_by: DecimalString
     """By how much it must be below the base's, in nats per learned token or per pair: `"0.02"`."""
 
@@ -311,6 +312,9 @@ class Checkpoint(Model):
     """Optimizer steps between two checkpoints, or `epoch`."""
     keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
     """How many of the newest checkpoints are kept, or `all`."""
+    select: Literal["last", "best"] = "last"
+    """Which adapter is the training's: that of the last step, or that of the evaluation with the lowest loss
+    on the held-out rows, which is kept apart from the checkpoints. `best` needs `training.evaluation`."""
     early_stopping: EarlyStopping | None = None
     """Ends the training before its last step. It needs `training.evaluation`. Absent: nothing does."""
 
@@ -391,6 +395,11 @@ class Training(Model):
             "self.objective != 'pt' || !has(self.evaluation) || !has(self.evaluation.groupBy)",
             "groupBy does not go with objective: pt, whose texts have no prompt",
             ".evaluation.groupBy",
+        ),
+        Rule(
+            "self.checkpoint.select == 'last' || has(self.evaluation)",
+            "select: best needs evaluation: it goes by the loss on held-out rows",
+            ".checkpoint.select",
         ),
         Rule(
             "!has(self.checkpoint.earlyStopping) || has(self.evaluation)",

@@ -170,6 +170,11 @@ class TrainingStatus(Model):
     """Last loss on the held-out rows."""
     base_eval_loss: DecimalString | None = None
     """Loss of the base model on them: evaluated before the first step, once for the same model and rows."""
+    best_step: Steps | None = None
+    """With `checkpoint.select: best`: optimizer step of the lowest loss on the held-out rows so far. In the
+    end the adapter is that of this step."""
+    best_eval_loss: DecimalString | None = None
+    """That loss."""
     tokens_per_second: Count | None = None
     """Useful tokens a second."""
     recent: Annotated[tuple[LossPoint, ...], Field(max_length=32)] = ()

@@ -93,6 +93,7 @@ OWNED: Final = {
     "gradient_accumulation_steps": "training.batchSize",
     "interleave_probs": "datasets",
     "learning_rate": "training.learningRate",
+    "load_best_model_at_end": "training.checkpoint.select",
     "lora_alpha": "training.lora.alpha",
     "lora_dropout": "training.lora.dropout",
     "lora_rank": "training.lora.rank",
@@ -195,9 +196,8 @@ _REFUSED: Final = {
     Refusal.RECORDS: """
         batch_eval_metrics compute_accuracy disable_tqdm do_eval do_predict do_train
         enable_jit_checkpoint eval_accumulation_steps eval_delay eval_do_concat_batches
-        eval_on_start eval_use_gather_object greater_is_better
-        include_effective_tokens_per_second include_for_metrics
-        include_num_input_tokens_seen load_best_model_at_end log_level log_level_replica
+        eval_on_start eval_use_gather_object greater_is_better include_effective_tokens_per_second
+        include_for_metrics include_num_input_tokens_seen log_level log_level_replica
         logging_first_step logging_nan_inf_filter logging_strategy metric_for_best_model
         per_device_eval_batch_size plot_loss prediction_loss_only print_param_status
         restore_callback_states_from_checkpoint save_only_model

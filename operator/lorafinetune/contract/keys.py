@@ -89,6 +89,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.evaluation.gate": None,
     "training.checkpoint.every": None,
     "training.checkpoint.keep": None,
+    "training.checkpoint.select": "train",
     "training.checkpoint.earlyStopping.patience": "train",
     "training.checkpoint.earlyStopping.minImprovement": "train",
     "training.seed": "prepare",
@@ -104,7 +105,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "ttlSecondsAfterFinished": None,
 }
 
-BEFORE: Final = {"training.objective": "sft"}
+BEFORE: Final = {"training.objective": "sft", "training.checkpoint.select": "last"}
 """What was meant before there was a field for it: it leaves no trace in a key, so that what was made then is
 found."""
 

@@ -24,10 +24,13 @@ class Verdict:
 
 def judge(gate: Gate, training: TrainingStatus) -> Verdict:
     """training: of one that is finished. The decimals that people read are compared, not floats."""
-    if training.eval_loss is None or training.base_eval_loss is None:
+    name, loss = "evalLoss", training.eval_loss
+    if training.best_eval_loss is not None:
+        name, loss = "bestEvalLoss", training.best_eval_loss
+    if loss is None or training.base_eval_loss is None:
         return _refused(f"{FIELD}: {UNKNOWN}", REMEDY)
-    tuned, base, wanted = map(Decimal, (training.eval_loss, training.base_eval_loss, gate.must_improve_by))
-    found = f"evalLoss is {training.eval_loss}, {_place(tuned - base)} the base's {training.base_eval_loss}"
+    tuned, base, wanted = map(Decimal, (loss, training.base_eval_loss, gate.must_improve_by))
+    found = f"{name} is {loss}, {_place(tuned - base)} the base's {training.base_eval_loss}"
     if base - tuned >= wanted:
         return Verdict(found)
     asked = f"must be at least {gate.must_improve_by} below it" if wanted else "must not be above it"

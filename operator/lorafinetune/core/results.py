@@ -102,9 +102,11 @@ def _trained(status: LoRAFineTuneStatus, result: TrainResult) -> LoRAFineTuneSta
 
 def ending(training: TrainingStatus) -> str | None:
     """What is to be said of the end of a training that is done."""
-    if not training.stopped_early:
-        return None
-    return f"stopped early at step {training.step} of {training.total_steps}"
+    step, total, best = training.step, training.total_steps, training.best_step
+    if training.stopped_early:
+        kept = "" if best is None else f", and kept the adapter of step {best}"
+        return f"stopped early at step {step} of {total}{kept}"
+    return None if best is None else f"kept the adapter of step {best} of {total}"
 
 
 def without_outputs(status: LoRAFineTuneStatus, stage: StageName) -> LoRAFineTuneStatus:

@@ -61,6 +61,7 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
         "status": status,
         "failed": situation_of(resource).kind == "Failed",
         "verdict": _verdict(sources),
+        "takes_best": resource.spec.training.checkpoint.select == "best",
         "needed": FEWEST_ROWS,
         "trained": sources.is_trained,
         "unit": "perPair" if resource.spec.training.objective == "dpo" else "perToken",
@@ -83,8 +84,9 @@ def _verdict(sources: Sources) -> Verdict:
     rows, leaked = (dataset.eval_rows, dataset.overlap) if dataset else (0, 0)
     if data:
         rows, leaked = data.eval_rows, data.overlap.rows
-    objective = sources.resource.spec.training.objective
-    return judge(sources.log, sources.is_trained, objective, rows, leaked)
+    training = sources.resource.spec.training
+    takes_best = training.checkpoint.select == "best"
+    return judge(sources.log, sources.is_trained, training.objective, rows, leaked, takes_best)
 
 
 def _loss(sources: Sources) -> Chart | None:

@@ -59,6 +59,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "The best loss, {best}, was at step {step}, and has risen by {risen} since: a sign of over-fitting.",
         "最低损失 {best} 出现在第 {step} 步，此后升高了 {risen}：这是过拟合的迹象。",
     ),
+    "tookBest": (
+        "The best loss, {best}, was at step {step}, and rose by {risen} afterwards: "
+        "the result is the adapter of that step.",
+        "最低损失 {best} 出现在第 {step} 步，此后升高了 {risen}：最终结果采用该步的适配器。",
+    ),
     "bestLast": (
         "The last evaluation is the best one: no over-fitting is to be seen.",
         "末次评估即最佳评估：未见过拟合。",

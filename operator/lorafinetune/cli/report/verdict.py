@@ -68,8 +68,11 @@ class Verdict:
         return self.word in ("better", "notBetter", "fell", "notFallen")
 
 
-def judge(log: Sequence[Logged], is_trained: bool, objective: str, rows: int, leaked: int) -> Verdict:
-    """rows: that are held out. leaked: those of them that are trained on too, which prove nothing."""
+def judge(
+    log: Sequence[Logged], is_trained: bool, objective: str, rows: int, leaked: int, takes_best: bool
+) -> Verdict:
+    """rows: that are held out. leaked: those of them that are trained on too, which prove nothing.
+    takes_best: whether the result is of the best evaluation, and not of the last one."""
     measured = list(_measured(log, exported=False))
     base = next((each.loss for each in measured if each.step == 0), None)
     if objective == "dpo" and base is None:
@@ -78,7 +81,7 @@ def judge(log: Sequence[Logged], is_trained: bool, objective: str, rows: int, le
     if not is_trained or not tuned:
         return Verdict("noEvaluation" if is_trained else "unfinished", rows, leaked, base)
     best = min(tuned, key=lambda each: each.loss)
-    result = next(_measured(log, exported=True), tuned[-1])
+    result = next(_measured(log, exported=True), best if takes_best else tuned[-1])
     found = Verdict(_word(base, tuned, result), rows, leaked, base, tuned[0], best, tuned[-1], result)
     return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
 

@@ -1,0 +1,72 @@
+"""The adapter of the best evaluation so far: on the disk, and in the store at `place`/best/STEP/.
+
+It is sent while the training goes on. But it is there before a checkpoint that speaks of it, and it stays for
+as long as a training may go on from one that does: from there it may not be made again, as the same step need
+not lead to the same loss on a GPU.
+"""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
+from lorafinetune_stages.train.saved import Saved
+
+FILES: Final = (CONFIG, WEIGHTS)
+
+
+class Bests:
+    """saved: where they are kept in the store. checkpoints: of the same training. root: a directory of our
+    own on the disk."""
+
+    def __init__(self, saved: Saved, checkpoints: Saved, root: Path) -> None:
+        self.directory: Path | None = None
+        """Of the best adapter on the disk."""
+        self._saved = saved
+        self._checkpoints = checkpoints
+        self._root = root
+        self._sending: Future[None] | None = None
+
+    def keep(self, step: int, write: Callable[[Path], None]) -> None:
+        """Writes the adapter after a step, which is better than all before, and begins to send it."""
+        self.wait()
+        shutil.rmtree(self._root, ignore_errors=True)
+        self.directory = self._root / str(step)
+        write(self.directory)
+        pool = ThreadPoolExecutor(1, thread_name_prefix="best")
+        self._sending = pool.submit(self._send, self.directory, step)
+        pool.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Until the last one is in the store. Raises StageError where it could not be sent."""
+        sending, self._sending = self._sending, None
+        if sending:
+            sending.result()
+
+    def restore(self, step: int | None) -> bool:
+        """Fetches the best of a checkpoint that a training goes on from, and removes what is newer: it is
+        made again. False, with nothing removed, where it is not there any more. None: there was none yet."""
+        self.wait()
+        shutil.rmtree(self._root, ignore_errors=True)
+        self.directory = None if step is None else self._root / str(step)
+        if step is not None and self.directory and self._saved.fetch(step, self.directory) is None:
+            return False
+        for later in self._saved.steps():
+            if step is None or later > step:
+                self._saved.remove(later)
+        return True
+
+    def rotate(self) -> None:
+        """Removes those that no checkpoint speaks of any more. That of the step of a better one may still
+        speak of the one before: its evaluation may have been cut short."""
+        resumable = self._checkpoints.steps()
+        for better, step in pairwise(self._saved.steps()):
+            if not any(step <= each <= better for each in resumable):
+                self._saved.remove(step)
+
+    def _send(self, directory: Path, step: int) -> None:
+        self._saved.send(directory, step, {})
+        self.rotate()
