@@ -88,7 +88,11 @@ def _kubelet(layout: Layout, group: str) -> dict[str, object]:
         "clusterDNS": [network.DNS_SERVICE],
         "clusterDomain": "cluster.local",
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "500Mi",
+            "imagefs.available": "500Mi",
+        },
         "failSwapOn": False,
         "healthzBindAddress": network.NODE,
         "imageGCHighThresholdPercent": 100,
