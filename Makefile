@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check trainings e2e faults generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,9 +31,14 @@ trainings: .venv/ready ## the tests that train or load the real small model; the
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
+	@$(MAKE) -s -j 2 static unit
+
+unit: .venv/ready
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+
+static: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache > .venv/lint-imports.log || (cat .venv/lint-imports.log; exit 1)
-	$(BIN)/python -m pytest -q -n 2 tests/unit
 	$(MAKE) -s generate OUT=.venv/generated
 	@diff -r .venv/generated/crds crds && diff .venv/generated/docs/reference/api.md docs/reference/api.md \
 	  && diff .venv/generated/docs/reference/cli.md docs/reference/cli.md \

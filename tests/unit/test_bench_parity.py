@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import pytest
 
-from bench.parity.cases import trainings
 from bench.parity.compare import LARGEST, MEAN, NOISE, SHIFT, Curve, draw, paragraph, rows
 
 FIRST_SEED: Final = Curve("the recipe, in short", 1, [3.0, 2.0], [10, 30])
@@ -62,14 +61,3 @@ def test_a_curve_without_the_recipes_beside_it_is_shown_alone() -> None:
 def test_a_picture_is_drawn(curves: list[Curve], tmp_path: Path) -> None:
     draw(curves, tmp_path / "parity.png")
     assert (tmp_path / "parity.png").stat().st_size > 0
-
-
-@pytest.mark.parametrize("gpus", [0, 1])
-def test_trainings_differ_in_settings_and_seed_alone(gpus: int) -> None:
-    made = trainings(gpus, 20, {"learningRate": "1e-4"})
-    assert {(each.case.steps, each.case.batch_size, each.case.extra["data_seed"]) for each in made} == {
-        (20, 8, 1)
-    }
-    assert {each.case.training["learningRate"] for each in made} == {"1e-4"}
-    assert len({each.case.name for each in made}) == len(made)
-    assert [each.case.training["seed"] for each in made] == [each.seed for each in made]

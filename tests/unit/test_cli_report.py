@@ -80,11 +80,11 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
         {},
         ["There is no log of the training yet."],
     ),
-    "a run of 100,000 steps": (
-        steps(100_000) + evaluations(*(1 / n for n in range(1, 2001)), every=50),
+    "a run of 20,000 steps": (
+        steps(20_000) + evaluations(*(1 / n for n in range(1, 401)), every=50),
         data_report(),
         {},
-        ["A point stands for up to 625 steps", "steps 99,376 to 100,000"],
+        ["A point stands for up to 125 steps", "steps 19,876 to 20,000"],
     ),
     "a run that over-fits": (
         steps(30) + evaluations(3, 1, 1.5),

@@ -41,7 +41,7 @@ OUT_OF_BOUNDS: dict[str, Callable[[], Texts]] = {
 @pytest.mark.parametrize("sentence", OUT_OF_BOUNDS)
 def test_nothing_comes_of_what(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_SECONDS", 1)
-    monkeypatch.setattr(module, "SECONDS", 5)
+    monkeypatch.setattr(module, "SECONDS", 2)
     assert bounded(OUT_OF_BOUNDS[sentence]) is None
 
 

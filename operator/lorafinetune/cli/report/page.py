@@ -4,12 +4,13 @@ What stands on it comes from strangers, so everything is escaped, and what could
 shown as a replacement character.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from lorafinetune.api.resource import LoRAFineTune
@@ -33,6 +34,12 @@ BARS_HEIGHT: Final = 120
 
 def render(sources: Sources, language: Language, origin: Origin) -> str:
     """The whole page."""
+    say = Speaker(language)
+    return _template().render(language=language.value, say=say, **_facts(sources, origin)) + "\n"
+
+
+@functools.cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -43,9 +50,7 @@ def render(sources: Sources, language: Language, origin: Origin) -> str:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["short"] = lambda value: f"{value:.4g}"
-    say = Speaker(language)
-    page = environment.get_template(TEMPLATE)
-    return page.render(language=language.value, say=say, **_facts(sources, origin)) + "\n"
+    return environment.get_template(TEMPLATE)
 
 
 def _shown(value: Any) -> Any:
