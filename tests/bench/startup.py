@@ -1,8 +1,8 @@
 """How long each stage program takes to start, and what it holds then: `python -m bench.startup`.
 
 A fresh process imports the program and what it imports before it can answer a cache hit. What it imports
-besides, where there is something to make, stands in a row of its own. All of it was compiled before, as it
-is in the images.
+besides, where there is something to make, stands in a row of its own, imported as the program does it. All
+of it was compiled before, as it is in the images.
 """
 
 import json
@@ -18,9 +18,12 @@ REPEATS: Final = 5
 PROBE: Final = """
 import json, resource, sys, time
 began = time.perf_counter()
+from contextlib import nullcontext
 from importlib import import_module
-for name in sys.argv[1:]:
-    import_module(name)
+lean, *names = sys.argv[1:]
+for name in names:
+    with import_module("lorafinetune_stages.lean").lean_imports() if lean else nullcontext():
+        import_module(name)
 print(json.dumps({
     "seconds": time.perf_counter() - began,
     "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -56,6 +59,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     "peer: llamafactory's trainer": ("llamafactory.train.tuner",),
     "command line": ("lorafinetune.cli.main", "lorafinetune.cli.run"),
 }
+TO_MAKE: Final = ", to make"
 SLOW: Final = ("peer", "train, to make")
 GOAL: Final = "< 1 s, < 120 MB, no torch"
 """Of download, from wherever: it is the small image, and most of its Jobs only look."""
@@ -68,7 +72,7 @@ def main() -> None:
 def measure(name: str, modules: tuple[str, ...]) -> Row:
     """The median of fresh processes; the first, which reads the disk, is not counted."""
     repeats = 1 if name.startswith(SLOW) else REPEATS
-    seen = [probe(modules) for _ in range(repeats + 1)][1:]
+    seen = [probe(modules, lean=name.endswith(TO_MAKE)) for _ in range(repeats + 1)][1:]
     return {
         "program": name,
         "seconds": round(statistics.median(float(s["seconds"]) for s in seen), 2),
@@ -78,9 +82,9 @@ def measure(name: str, modules: tuple[str, ...]) -> Row:
     }
 
 
-def probe(modules: tuple[str, ...]) -> dict[str, float | bool]:
+def probe(modules: tuple[str, ...], *, lean: bool) -> dict[str, float | bool]:
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-c", PROBE, *modules]
+    command = [sys.executable, "-c", PROBE, "lean" if lean else "", *modules]
     out = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
     seen: dict[str, float | bool] = json.loads(out.stdout.splitlines()[-1])
     return seen

@@ -9,6 +9,7 @@ from lorafinetune.api.spec import Objective
 from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
+from lorafinetune_stages.lean import lean_imports
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.feasible import Feasibility
@@ -68,8 +69,9 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
         rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
 
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
-        from lorafinetune_stages.prepare.making import Maker
-        from lorafinetune_stages.prepare.preflight import prove
+        with lean_imports():
+            from lorafinetune_stages.prepare.making import Maker
+            from lorafinetune_stages.prepare.preflight import prove
 
         proof = prove(arguments, inputs, context.store, files / MODEL)
         maker = Maker(arguments, inputs, corpus, findings, rows, context)
@@ -99,7 +101,8 @@ def _estimate(
 
 def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Proof":
     """Tries what shapes the training alone, for rows that were prepared before."""
-    from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
+    with lean_imports():
+        from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
 
     model = context.workdir / MODEL
     download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)

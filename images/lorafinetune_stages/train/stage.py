@@ -15,6 +15,7 @@ from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import ADAPTER, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
+from lorafinetune_stages.lean import lean_imports
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import config, device
@@ -64,7 +65,7 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
         _settle(arguments)
         with ThreadPoolExecutor(1) as pool:
             fetched = pool.submit(_fetch, arguments, context, inputs, stop.check_before_first_step)
-            launch = import_module(LAUNCH)
+            launch = _launch()
             fetched.result()
         return Attempt(arguments, context, inputs, launch, stop, meter, launch.ALONE).run()
 
@@ -75,7 +76,7 @@ def _train_in(seat: Seat, arguments: TrainArguments, context: Context, meter: Me
     with Stop() as stop:
         inputs = replace(find_inputs(arguments, context), workdir=seat.directory)
         _settle(arguments, seat.rank)
-        launch = import_module(LAUNCH)
+        launch = _launch()
         seat.wait()
         peers = launch.connect(seat.rank, seat.ranks, Path(seat.meeting), arguments.gpus)
         attempt = Attempt(arguments, context, inputs, launch, stop, meter, peers, smaller=seat.smaller)
@@ -112,6 +113,11 @@ def _settle(arguments: TrainArguments, rank: int = 0) -> None:
     forbid_hubs()
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARNING")
     device.claim(arguments, rank)
+
+
+def _launch() -> Any:
+    with lean_imports():
+        return import_module(LAUNCH)
 
 
 def _fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Callable[[], None]) -> None:
