@@ -25,12 +25,7 @@ TITLES: Final = {
     "memory": "The estimate of a training's memory on a card",
     "activations": "The estimate of what a token keeps, on a CPU",
     "operator": "The operator with thousands of runs",
-    "faults": "Faults tried at every write",
 }
-NOT_MEASURED: Final = {
-    "faults": "make faults",
-}
-"""Benchmarks of which no result is kept yet, and how one is made."""
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,
     **{name: partial(parity_note, f"{name}.png") for name in ("parity", "parity_smollm2")},
@@ -49,15 +44,10 @@ def main() -> None:
 
 
 def page() -> str:
-    """All results that are kept, and what has none."""
+    """All results that are kept."""
     results = {ROOT / "docs" / "results" / f"{name}.json": title for name, title in TITLES.items()}
     parts = [section(title, path) for path, title in results.items() if path.exists()]
-    return "\n".join([INTRODUCTION, *parts, not_measured()])
-
-
-def not_measured() -> str:
-    lines = [f"- {TITLES[name]}: `{command}`\n" for name, command in NOT_MEASURED.items()]
-    return f"## Not measured yet\n\nOf these no result is kept:\n\n{''.join(lines)}" if lines else ""
+    return "\n".join([INTRODUCTION, *parts])
 
 
 def section(title: str, path: Path) -> str:

@@ -1,6 +1,7 @@
 """Tries every fault at every point: `python -m faults [PART ...]`. Without parts, all of them.
 
-The table is kept in docs/results/faults.json, where all parts were run.
+What a part came to is kept in docs/results/faults_PART.json, where all of its points were tried: a file for
+each, so that a part may be tried again alone, and none speaks for the commit of another.
 """
 
 import argparse
@@ -13,11 +14,12 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.results import Row, table, write_results
+from bench.results import table, write_results
 from faults import crash, schema, stages
 from faults.outcome import SEED, Outcome
 
-NAME: Final = "faults"
+PREFIX: Final = "faults_"
+"""Of the results of a part."""
 PARTS: Final[Mapping[str, Callable[[Path, float, int], Outcome]]] = {
     "operator": crash.matrix,
     "schema": schema.matrix,
@@ -32,25 +34,25 @@ def main() -> int:
     options.add_argument("--share", type=float, default=1.0, help="of the points, from 0 to 1")
     options.add_argument("--seed", type=int, default=SEED, help="which points, where they are a share")
     given = options.parse_args()
-    rows: list[Row] = []
-    complaints: list[str] = []
-    for name in given.parts or PARTS:
-        outcome = _run(name, given.share, given.seed)
-        rows += outcome.rows
-        complaints += outcome.complaints
-    if given.parts or given.share < 1:
-        Console().print(table(NAME, rows))
-    else:
-        write_results(NAME, rows)
-    sys.stderr.write("".join(f"{complaint}\n" for complaint in complaints))
+    complaints = [
+        complaint
+        for name in given.parts or PARTS
+        for complaint in _run(name, given.share, given.seed).complaints
+    ]
     return int(bool(complaints))
 
 
-def _run(name: str, share: float, seed: int) -> Outcome:
+def _run(part: str, share: float, seed: int) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        outcome = PARTS[name](Path(folder), share, seed)
-    sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
+        outcome = PARTS[part](Path(folder), share, seed)
+    seconds = round(time.monotonic() - began)
+    if share < 1:
+        Console().print(table(part, outcome.rows))
+    else:
+        write_results(f"{PREFIX}{part}", outcome.rows, seed=seed, seconds=seconds)
+    sys.stderr.write("".join(f"{complaint}\n" for complaint in outcome.complaints))
+    sys.stderr.write(f"{part}: {seconds} s\n")
     return outcome
 
 
