@@ -19,11 +19,11 @@ from typing import Any, Final, NoReturn, Self
 from cluster.process import leashed
 
 PR_SET_PDEATHSIG: Final = 1
-TESTS: Final = Path(__file__).parents[1]
 
 
 class Nursery:
-    """Starts processes from a program that has imported `modules`. It ends them when it ends."""
+    """Starts processes from a program that has imported `modules`, from where the caller would. It ends them
+    when it ends."""
 
     def __init__(self, *modules: str) -> None:
         self._modules = modules
@@ -31,9 +31,9 @@ class Nursery:
 
     def __enter__(self) -> Self:
         command = leashed([sys.executable, "-m", "faults.nursery", *self._modules])
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+        here = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         self._parent = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=os.environ | here, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
