@@ -19,7 +19,7 @@ from faults.proxy import Life
 from faults.world import World, around, until
 
 SPEC: Final = {"model": {"source": "hf://owner/model"}, "ttlSecondsAfterFinished": 3600}
-WITHIN: Final = 90.0
+WITHIN: Final = 300.0
 SETTLING: Final = 1.5
 """Seconds."""
 TOGETHER: Final = 48

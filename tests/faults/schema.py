@@ -28,7 +28,7 @@ from lorafinetune.shell.undecodable import HINT
 
 TOGETHER: Final = 16
 """Mutations at a time, with three lives each."""
-WITHIN: Final = 120.0
+WITHIN: Final = 300.0
 HELD_ON: Final = 0.5
 SETTLING: Final = 1.0
 """Seconds."""

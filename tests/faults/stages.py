@@ -46,7 +46,7 @@ TIMED: Final = frozenset({"gpuSeconds", "resumes", "training"})
 """Fields of a result that tell how long it took, and how often it was disturbed."""
 TIMED_FILES: Final = frozenset({"loss.png", "metrics.jsonl", "trainer_state.json"})
 ATTEMPTS: Final = 4
-WITHIN: Final = 90.0
+WITHIN: Final = 300.0
 AT_ONCE: Final = 6
 POLL: Final = 0.02
 
