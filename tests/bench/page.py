@@ -52,11 +52,16 @@ def page() -> str:
 
 def section(title: str, path: Path) -> str:
     result: Mapping[str, Any] = json.loads(path.read_text())
-    hardware = ", ".join(f"{name} {value}" for name, value in result["hardware"].items())
     note = f"\n{NOTES[path.stem](result['rows'])}\n" if path.stem in NOTES else ""
+    return f"## {title}\n\n{measured(result)}{note}"
+
+
+def measured(result: Mapping[str, Any]) -> str:
+    """The command, its table, and when and on what it ran."""
+    hardware = ", ".join(f"{name} {value}" for name, value in result["hardware"].items())
     return (
-        f"## {title}\n\n`{result['command']}`\n\n{table(result['rows'])}\n"
-        f"{result['date']}, commit {result['commit']}; {hardware}.\n{note}"
+        f"`{result['command']}`\n\n{table(result['rows'])}\n"
+        f"{result['date']}, commit {result['commit']}; {hardware}.\n"
     )
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +17,12 @@ from rich.console import Console
 
 from bench.results import table, write_results
 from faults import crash, schema, stages
-from faults.outcome import SEED, Outcome
+from faults.outcome import PREFIX, SEED, Outcome
 
-PREFIX: Final = "faults_"
-"""Of the results of a part."""
 PARTS: Final[Mapping[str, Callable[[Path, float, int], Outcome]]] = {
     "operator": crash.matrix,
     "schema": schema.matrix,
-    "stages": lambda folder, share, seed: stages.matrix(dict.fromkeys(stages.MODULES, share), folder, seed),
+    **{stage: partial(stages.matrix_of, stage) for stage in stages.MODULES},
 }
 
 

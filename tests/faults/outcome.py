@@ -7,6 +7,8 @@ from typing import Final
 from bench.results import Row
 
 SEED: Final = 7
+PREFIX: Final = "faults_"
+"""Of the name of a part's results."""
 
 
 @dataclass(frozen=True)

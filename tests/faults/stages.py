@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -176,17 +176,10 @@ def _is_there(place: Path, file: ManifestFile) -> bool:
     return path.is_file() and sha256(path.read_bytes()).hexdigest() == file.sha256
 
 
-def matrix(shares: Mapping[str, float], folder: Path, seed: int) -> Outcome:
-    """A share of all points of each stage, on an S3 server of their own."""
-    modules = [module for stage in shares for module in MODULES[stage]]
-    with S3Server(folder) as server, Nursery(*STORE, *modules) as nursery:
-        outcomes = [
-            _of_stage(server, nursery, stage, share, seed, folder / stage) for stage, share in shares.items()
-        ]
-    return Outcome(
-        [row for outcome in outcomes for row in outcome.rows],
-        [complaint for outcome in outcomes for complaint in outcome.complaints],
-    )
+def matrix_of(stage: str, folder: Path, share: float, seed: int) -> Outcome:
+    """A share of all points of a stage, on an S3 server of its own."""
+    with S3Server(folder) as server, Nursery(*STORE, *MODULES[stage]) as nursery:
+        return _of_stage(server, nursery, stage, share, seed, folder / stage)
 
 
 def _of_stage(

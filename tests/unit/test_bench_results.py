@@ -11,7 +11,7 @@ from bench.operator.__main__ import GOALS
 from bench.page import PAGE, TITLES, page
 from bench.parity.compare import NOISE, within
 from bench.startup import GOAL
-from faults.__main__ import PREFIX
+from faults.outcome import PREFIX
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = re.compile(r"write_results\((?:\"(\w+)\"|NAME),")

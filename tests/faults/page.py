@@ -1,0 +1,42 @@
+"""Puts what the matrices came to into docs/reliability.md: `python -m faults.page`.
+
+The page is written by hand, but for what stands between the two marks of each part.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bench.page import ROOT, measured
+from bench.results import RESULTS
+from faults.outcome import PREFIX
+
+PAGE: Final = ROOT / "docs" / "reliability.md"
+MARKED: Final = re.compile(r"(<!-- (\w+): by `[^`]+` -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    PAGE.write_text(renewed(PAGE.read_text()))
+
+
+def renewed(page: str) -> str:
+    """The page with the tables of the results that are kept."""
+    return MARKED.sub(lambda found: f"{found[1]}{_section(found[2])}{found[3]}", page)
+
+
+def marked(page: str) -> list[str]:
+    """The parts that have their place on a page."""
+    return [name for _, name, _ in MARKED.findall(page)]
+
+
+def _section(part: str) -> str:
+    path = RESULTS / f"{PREFIX}{part}.json"
+    if not path.exists():
+        return f"\nNot tried whole yet (`make faults PARTS={part}`).\n\n"
+    result: Mapping[str, Any] = json.loads(path.read_text())
+    return f"\n{measured(result)}Seed {result['seed']}, {result['seconds']} seconds.\n\n"
+
+
+if __name__ == "__main__":
+    main()
