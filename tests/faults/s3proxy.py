@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -63,8 +64,8 @@ class S3Proxy:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         bucket, _, key = request.path.strip("/").partition("/")
         run = self.runs.get(bucket) if request.method in WRITES else None
-        body = await request.read()
         try:
+            body = await request.read()
             if run is None:
                 return await self._forward(request, body)
             write = f"{request.method} {key} {UPLOAD.sub('uploadId', request.query_string)}".strip()
@@ -85,8 +86,9 @@ class S3Proxy:
         """Passes the request on as it is: its signature is over its own Host."""
         url = URL(self._upstream + request.raw_path, encoded=True)
         headers = _without_hops(request.headers)
+        sent = BytesIO(body) if body else None  # bytes, where there are many, are warned of
         async with self._session.request(
-            request.method, url, data=body or None, headers=headers, skip_auto_headers=("Content-Type",)
+            request.method, url, data=sent, headers=headers, skip_auto_headers=("Content-Type",)
         ) as answer:
             content = await answer.read()
             told = _without_hops(answer.headers)
