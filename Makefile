@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -104,6 +104,9 @@ e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG name
 
 faults: servers ## every fault at every write and event; PARTS= some of the matrices
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
+
+chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= and RUNS=
+	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %)
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.build

@@ -50,13 +50,21 @@ class ControlGroup:
     @contextmanager
     def paused(self, program: str) -> Iterator[None]:
         """The processes of a program stand still while the block runs."""
-        found = [process for process in self.processes() if program_of(process) == program]
-        assert found, f"no {program} is running"
+        found = self._running(program)
         _signal(found, signal.SIGSTOP)
         try:
             yield
         finally:
             _signal(found, signal.SIGCONT)
+
+    def kill_program(self, program: str) -> None:
+        """End the processes of one program without a word."""
+        _signal(self._running(program), signal.SIGKILL)
+
+    def _running(self, program: str) -> list[int]:
+        found = [process for process in self.processes() if program_of(process) == program]
+        assert found, f"no {program} is running"
+        return found
 
     def kill(self) -> None:
         _until(self._kill_all, "processes of the cluster do not end")

@@ -25,6 +25,12 @@ class Component:
         return [program, *self.flags]
 
 
+def every(layout: Layout) -> Iterator[Component]:
+    """All of them, in the order in which they are started."""
+    yield from (containerd(layout), etcd(layout), apiserver(layout))
+    yield from followers(layout)
+
+
 def containerd(layout: Layout) -> Component:
     return Component("containerd", [f"--config={layout.config / 'containerd.toml'}"])
 

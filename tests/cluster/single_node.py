@@ -89,10 +89,25 @@ class SingleNode:
             shutil.rmtree(self.layout.root)
 
     @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Its kubelet stands still while the block runs."""
-        with self.group.paused("kubelet"):
+    def silent(self, program: str = "kubelet") -> Iterator[None]:
+        """A program of it, or of its pods, stands still while the block runs."""
+        with self.group.paused(program):
             yield
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """One of its components is killed, and is there again after the block."""
+        component = next(c for c in components.every(self.layout) if c.name == name)
+        self.group.kill_program(name)
+        try:
+            yield
+        finally:
+            process = self._launch(component)
+            process.await_answer(lambda: self._answers(component), PATIENCE)
+
+    def run(self, *command: str) -> str:
+        """What a command prints that runs in it."""
+        return self._machine.run(*command)
 
     def has_image(self, reference: str) -> bool:
         return reference in self._ctr("images", "list", "--quiet", f"name=={reference}").split()
@@ -161,6 +176,12 @@ class SingleNode:
     def _probe(self, component: Component) -> None:
         authority = ssl.create_default_context(cafile=str(self.layout.certificates / "ca.crt"))
         fetch(component.health, authority)
+
+    def _answers(self, component: Component) -> None:
+        if component.health:
+            self._probe(component)
+        else:
+            self._ctr("version")
 
     def _check_node(self) -> None:
         """Raise OSError unless pods can run: the node is well, and a pod would have its identity."""

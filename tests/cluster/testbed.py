@@ -69,10 +69,15 @@ class Cluster:
         found = self.client.get(f"/api/v1/namespaces/{namespace}/services/{service}")
         return f"{found['spec']['clusterIP']}:{port}"
 
+    @property
+    def node(self) -> SingleNode:
+        """Our own, with which anything may be done."""
+        assert self._own is not None, "somebody else's nodes are left alone"
+        return self._own
+
     def silent_node(self) -> AbstractContextManager[None]:
         """In the block nobody hears of our own node, whose containers run on."""
-        assert self._own is not None, "somebody else's nodes are left alone"
-        return self._own.silent()
+        return self.node.silent()
 
     def _forward(self, namespace: str, service: str, port: int) -> str:
         here = free_port()

@@ -1,0 +1,91 @@
+"""Chaos, but for what it does: what a seed draws, and which end is wrong."""
+
+import pytest
+
+from chaos.disturbances import DISTURBANCES
+from chaos.judgement import End, Verdict, crowded, judge, tally
+from chaos.schedule import CLUSTER, EXPLAINS, MOST, RUN, Schedule, Strike, draw
+
+TWIN = End(digests={"adapter": "a", "merged": "m"})
+OTHER = End(digests={"adapter": "b", "merged": "m"})
+STORE = "the store silent for a while"
+POD = "a pod deleted"
+ENDS: dict[str, tuple[End, list[str], list[str], Verdict]] = {
+    "like the run that was left alone": (TWIN, [POD], [], "completed"),
+    "with other artefacts": (OTHER, [POD], [], "wrong"),
+    "failed for what was done to it": (
+        End(reason="StorageUnavailable"),
+        [STORE],
+        [],
+        "failed with the right reason",
+    ),
+    "failed for what struck all runs": (
+        End(reason="StorageUnavailable"),
+        [],
+        [STORE],
+        "failed with the right reason",
+    ),
+    "failed for what nobody did": (End(reason="StorageUnavailable"), [POD], [], "wrong"),
+    "failed for another reason": (End(reason="Internal"), [STORE], [STORE], "wrong"),
+    "never": (End(trouble="no end after 300 s"), [STORE], [], "wrong"),
+    "well, but a stage ran twice at once": (
+        End(digests=TWIN.digests, crowded=frozenset({"train"})),
+        [],
+        [],
+        "wrong",
+    ),
+    "well, but with a broken file": (
+        End(digests=TWIN.digests, broken=("x/model.safetensors",)),
+        [],
+        [],
+        "wrong",
+    ),
+    "well, but something was left": (End(digests=TWIN.digests, left=("Job lft-train-1",)), [], [], "wrong"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_run_that_ended(how: str) -> None:
+    end, struck, around, verdict = ENDS[how]
+    judged = judge(Schedule(1, ()), struck, around, end, TWIN)
+    assert judged.verdict == verdict
+    assert bool(judged.complaints) == (verdict == "wrong")
+
+
+def test_a_seed_draws_the_same_again_and_another_seed_something_else() -> None:
+    assert draw(7, 20) == draw(7, 20) != draw(8, 20)
+    assert draw(7, 50)[:20] == draw(7, 20)
+
+
+def test_each_run_has_a_few_strikes_in_order_within_its_time() -> None:
+    for schedule in draw(7, 200):
+        moments = [strike.at for strike in schedule.strikes]
+        assert 1 <= len(moments) <= MOST
+        assert moments == sorted(moments)
+        assert all(0 <= moment <= 1 for moment in moments)
+
+
+def test_all_disturbances_come_up_equally_often() -> None:
+    drawn = [strike.what for schedule in draw(7, 200) for strike in schedule.strikes]
+    counts = [drawn.count(what) for what in (*RUN, *CLUSTER)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_what_is_drawn_can_be_done() -> None:
+    assert DISTURBANCES.keys() == {*RUN, *CLUSTER}
+    assert EXPLAINS.keys() <= DISTURBANCES.keys()
+
+
+def test_a_stage_is_crowded_where_two_of_its_pods_run() -> None:
+    assert crowded(["train", "prepare", "train"]) == {"train"}
+    assert crowded(["train", "prepare"]) == frozenset()
+
+
+def test_a_run_counts_in_the_row_of_each_disturbance_that_struck_it() -> None:
+    schedule = Schedule(1, (Strike(0.1, POD), Strike(0.2, POD), Strike(0.3, STORE)))
+    well = judge(schedule, [POD, POD], [], TWIN, TWIN)
+    ill = judge(schedule, [POD, STORE], [], OTHER, TWIN)
+    assert tally([well, ill], (*RUN, *CLUSTER)) == [
+        {"disturbance": POD, "times": 3, "completed": 1, "failed with the right reason": 0, "wrong": 1},
+        {"disturbance": STORE, "times": 1, "completed": 0, "failed with the right reason": 0, "wrong": 1},
+    ]
