@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,11 +35,12 @@ def main() -> int:
     options.add_argument("--runs", type=int, default=50)
     options.add_argument("--only", type=int, help="the run of this number, and no other")
     options.add_argument("--at-once", type=int, default=AT_ONCE, help="how many runs live beside each other")
+    options.add_argument("--minutes", type=float, default=60, help="begin no run after this time")
     given = options.parse_args()
     say(f"the seed is {given.seed}")
     schedules = [s for s in draw(given.seed, given.runs) if given.only in (None, s.number)]
     with stage() as place:
-        judged, tracebacks = lived(place, schedules, given.at_once)
+        judged, tracebacks = lived(place, schedules, given.at_once, 60 * given.minutes)
     say("\n".join(tracebacks))
     wrong = [j for j in judged if j.verdict == "wrong"]
     complaints = [f"run {j.schedule.number}: {', '.join(j.complaints)}" for j in wrong]
@@ -47,12 +49,19 @@ def main() -> int:
     return int(bool(wrong or tracebacks))
 
 
-def lived(place: Stage, schedules: Sequence[Schedule], at_once: int) -> tuple[list[Judged], list[str]]:
-    """How each run ended, and what errors the operator told of."""
+def lived(
+    place: Stage, schedules: Sequence[Schedule], at_once: int, seconds: float
+) -> tuple[list[Judged], list[str]]:
+    """How each run ended that was begun in this time, and what errors the operator told of."""
+    last = time.monotonic() + seconds
     twin, length = place.undisturbed()
     say(f"a run that is left alone takes {length:.0f} s: {twin}")
+
+    def one(schedule: Schedule) -> list[Judged]:
+        return [place.disturbed(schedule, twin, length)] if time.monotonic() < last else []
+
     with ThreadPoolExecutor(at_once) as pool:
-        judged = list(pool.map(lambda schedule: place.disturbed(schedule, twin, length), schedules))
+        judged = [each for judged in pool.map(one, schedules) for each in judged]
     return judged, place.tracebacks()
 
 
