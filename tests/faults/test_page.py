@@ -1,22 +1,45 @@
-"""The page about reliability has a place for every matrix, and says what the kept results say."""
+"""The page about reliability has a place for every matrix and for chaos, and says what the results say."""
 
 import json
+from typing import Any, Final
 
+import pytest
+
+from bench.reliability import PAGE, marked, renewed
 from bench.results import RESULTS
 from faults.__main__ import PARTS
 from faults.outcome import PREFIX
-from faults.page import PAGE, marked, renewed
 
-KEPT = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob(f"{PREFIX}*.json")}
+CHAOS: Final = "chaos"
+NAMES: Final = [*(f"{PREFIX}{part}" for part in PARTS), CHAOS]
+KEPT: Final[dict[str, dict[str, Any]]] = {
+    name: json.loads((RESULTS / f"{name}.json").read_text())
+    for name in NAMES
+    if (RESULTS / f"{name}.json").exists()
+}
 
 
-def test_every_matrix_has_its_place() -> None:
-    assert marked(PAGE.read_text()) == list(PARTS)
+def test_every_result_has_its_place() -> None:
+    assert marked(PAGE.read_text()) == NAMES
 
 
 def test_the_tables_are_those_of_the_results() -> None:
     assert PAGE.read_text() == renewed(PAGE.read_text())
 
 
-def test_no_result_is_of_a_tree_with_changes() -> None:
-    assert [name for name, result in KEPT.items() if result["commit"].endswith("-dirty")] == []
+@pytest.mark.parametrize("name", KEPT)
+def test_a_result_is_of_a_tree_without_changes(name: str) -> None:
+    assert not KEPT[name]["commit"].endswith("-dirty")
+
+
+@pytest.mark.parametrize("name", [name for name in KEPT if name != CHAOS])
+def test_whatever_was_harmed_ended_as_it_should(name: str) -> None:
+    for row in KEPT[name]["rows"]:
+        assert row["converged"] == row["points"] > 0
+        assert row["duplicates"] == row["lost"] == row["wrong on the way"] == 0
+
+
+def test_no_run_that_was_disturbed_ended_wrongly() -> None:
+    chaos = KEPT[CHAOS]
+    assert chaos["complaints"] == chaos["tracebacks"] == []
+    assert all(row["times"] > 0 and row["wrong"] == 0 for row in chaos["rows"])

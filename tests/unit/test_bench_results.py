@@ -10,8 +10,9 @@ import pytest
 from bench.operator.__main__ import GOALS
 from bench.page import PAGE, TITLES, page
 from bench.parity.compare import NOISE, within
+from bench.reliability import PAGE as RELIABILITY
+from bench.reliability import marked
 from bench.startup import GOAL
-from faults.outcome import PREFIX
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = re.compile(r"write_results\((?:\"(\w+)\"|NAME),")
@@ -19,9 +20,10 @@ NAMED: Final = re.compile(r"^NAME: Final = \"(\w+)\"$", re.MULTILINE)
 
 
 def kept() -> dict[str, Any]:
-    """The results that are committed, by name."""
+    """The results of benchmarks that are committed, by name."""
+    others = marked(RELIABILITY.read_text())
     files = (ROOT / "docs" / "results").glob("*.json")
-    return {path.stem: json.loads(path.read_text()) for path in files if not path.stem.startswith(PREFIX)}
+    return {path.stem: json.loads(path.read_text()) for path in files if path.stem not in others}
 
 
 def written() -> set[str]:

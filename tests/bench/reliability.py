@@ -1,6 +1,6 @@
-"""Puts what the matrices came to into docs/reliability.md: `python -m faults.page`.
+"""Puts what faults and disturbances came to into docs/reliability.md: `python -m bench.reliability`.
 
-The page is written by hand, but for what stands between the two marks of each part.
+The page is written by hand, but for what stands between the two marks of each result.
 """
 
 import json
@@ -8,9 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bench.page import ROOT, measured
-from bench.results import RESULTS
-from faults.outcome import PREFIX
+from bench.page import measured
+from bench.results import RESULTS, ROOT
 
 PAGE: Final = ROOT / "docs" / "reliability.md"
 MARKED: Final = re.compile(r"(<!-- (\w+): by `[^`]+` -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -26,16 +25,16 @@ def renewed(page: str) -> str:
 
 
 def marked(page: str) -> list[str]:
-    """The parts that have their place on a page."""
+    """The results that have their place on a page."""
     return [name for _, name, _ in MARKED.findall(page)]
 
 
-def _section(part: str) -> str:
-    path = RESULTS / f"{PREFIX}{part}.json"
+def _section(name: str) -> str:
+    path = RESULTS / f"{name}.json"
     if not path.exists():
-        return f"\nNot tried whole yet (`make faults PARTS={part}`).\n\n"
+        return f"\nNot tried whole yet (`make faults PARTS={name.removeprefix('faults_')}`).\n\n"
     result: Mapping[str, Any] = json.loads(path.read_text())
-    return f"\n{measured(result)}Seed {result['seed']}, {result['seconds']} seconds.\n\n"
+    return f"\n{measured(result)}Seed {result['seed']}.\n\n"
 
 
 if __name__ == "__main__":
