@@ -179,6 +179,12 @@ def test_a_server_with_conditional_writes_is_found_out_with_one_request() -> Non
         assert [entry.key for entry in store_at(server).list("")] == ["a", "b"]
 
 
+def test_a_conflict_says_nothing_of_conditional_writes() -> None:
+    conflict = once(is_about("/conditional-writes", "PUT"), lambda _: error(409, "OperationAborted"))
+    with S3Answers(conflict) as server:
+        assert store_at(server).conditional_writes
+
+
 def test_a_claim_whose_answer_was_lost_is_still_won() -> None:
     with S3Answers() as server:
 

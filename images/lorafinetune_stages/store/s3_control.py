@@ -77,12 +77,13 @@ class Control:
         if not self.conditional_writes:
             return self._check_then_write(key, data)
         writer = uuid.uuid4().hex
+        return self._claim(key, data, writer) == "written" or self._is_from(writer, key)
+
+    def _claim(self, key: str, data: bytes, writer: str) -> Answer:
+        """Writes what is not there yet, and asks again while others are about to."""
         for attempt in range(CONFLICT_ATTEMPTS):
-            answer = self._put_if_absent(key, data, writer)
-            if answer == "written":
-                return True
-            if answer == "exists":
-                return self._is_from(writer, key)
+            if (answer := self._put_if_absent(key, data, writer)) != "conflict":
+                return answer
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # no secret
         raise StageError(
             Reason.STORAGE_UNAVAILABLE,
@@ -117,7 +118,7 @@ class Control:
     @cached_property
     def conditional_writes(self) -> bool:
         """Whether the server keeps the promise of `If-None-Match`. One that does not is named loudly."""
-        if not self._access.custom or any(self._put_if_absent(PROBE, b"", "") == "exists" for _ in range(2)):
+        if not self._access.custom or any(self._claim(PROBE, b"", "") == "exists" for _ in range(2)):
             return True
         log.warning(
             "%s: the server at %s has no conditional writes: of two runs that finish the same output at the "
