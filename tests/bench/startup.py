@@ -20,9 +20,9 @@ import json, resource, sys, time
 began = time.perf_counter()
 from contextlib import nullcontext
 from importlib import import_module
-lean, *names = sys.argv[1:]
+uncollected, *names = sys.argv[1:]
 for name in names:
-    with import_module("lorafinetune_stages.lean").lean_imports() if lean else nullcontext():
+    with import_module("lorafinetune_stages.importing").uncollected() if uncollected else nullcontext():
         import_module(name)
 print(json.dumps({
     "seconds": time.perf_counter() - began,
@@ -72,7 +72,7 @@ def main() -> None:
 def measure(name: str, modules: tuple[str, ...]) -> Row:
     """The median of fresh processes; the first, which reads the disk, is not counted."""
     repeats = 1 if name.startswith(SLOW) else REPEATS
-    seen = [probe(modules, lean=name.endswith(TO_MAKE)) for _ in range(repeats + 1)][1:]
+    seen = [probe(modules, uncollected=name.endswith(TO_MAKE)) for _ in range(repeats + 1)][1:]
     return {
         "program": name,
         "seconds": round(statistics.median(float(s["seconds"]) for s in seen), 2),
@@ -82,9 +82,9 @@ def measure(name: str, modules: tuple[str, ...]) -> Row:
     }
 
 
-def probe(modules: tuple[str, ...], *, lean: bool) -> dict[str, float | bool]:
+def probe(modules: tuple[str, ...], *, uncollected: bool) -> dict[str, float | bool]:
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-c", PROBE, "lean" if lean else "", *modules]
+    command = [sys.executable, "-c", PROBE, "uncollected" if uncollected else "", *modules]
     out = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
     seen: dict[str, float | bool] = json.loads(out.stdout.splitlines()[-1])
     return seen

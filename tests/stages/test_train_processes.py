@@ -29,11 +29,6 @@ WITHOUT_TORCH = (
     "code = main(['train']); sys.exit(code or ('torch' in sys.modules))"
 )
 
-WITHOUT_WHAT_IS_NEVER_USED = (
-    "import sys; sys.modules.update(av=None, scipy=None); "
-    "from lorafinetune_stages.__main__ import main; sys.exit(main(['train']))"
-)
-
 
 class Stage:
     """`python -m lorafinetune_stages train` in a directory."""
@@ -120,15 +115,6 @@ def test_a_killed_training_ends_with_the_same_adapter(
     assert progress is not None
     assert progress.resumed_from
     assert made.metrics() == whole[0].metrics()
-
-
-def test_a_training_is_the_same_where_packages_that_it_never_uses_are_not_there(
-    whole: tuple[World, TrainResult], tmp_path: Path
-) -> None:
-    made = fresh(whole, tmp_path / "world")
-    with Stage(made, tmp_path / "without", WITHOUT_WHAT_IS_NEVER_USED) as stage:
-        assert stage.end() == ExitCode.DONE
-        assert stage.result().adapter.digest == whole[1].adapter.digest
 
 
 def test_a_training_that_is_told_to_leave_says_so_after_its_checkpoint(

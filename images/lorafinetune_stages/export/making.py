@@ -22,7 +22,7 @@ from lorafinetune_stages.export.layout import (
     read_tensors,
     shard_size,
 )
-from lorafinetune_stages.lean import lean_imports
+from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest
@@ -91,7 +91,7 @@ class Making:
 
     def _source(self) -> tuple["Base", Mapping[str, "Merge"]]:
         """The weights that the result is made of, and how some of them are merged on the way."""
-        with lean_imports():
+        with uncollected():
             merging = import_module("lorafinetune_stages.export.merging")
         names = [file.path for file in self.base.files]
         tensors = read_tensors(self.store, self.base_place, names, self._json(INDEX))
@@ -107,7 +107,7 @@ class Making:
             return self._merged_whole(directory), {}
 
     def _merged_whole(self, adapter: Path) -> "Base":
-        with lean_imports():
+        with uncollected():
             whole = import_module("lorafinetune_stages.export.whole")
         scratch = DirectoryStore(self.context.workdir)
         base, output = scratch.root / "base", scratch.root / "whole"

@@ -9,7 +9,7 @@ from lorafinetune.api.spec import Objective
 from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
-from lorafinetune_stages.lean import lean_imports
+from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.feasible import Feasibility
@@ -69,7 +69,7 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
         rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
 
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
-        with lean_imports():
+        with uncollected():
             from lorafinetune_stages.prepare.making import Maker
             from lorafinetune_stages.prepare.preflight import prove
 
@@ -101,7 +101,7 @@ def _estimate(
 
 def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Proof":
     """Tries what shapes the training alone, for rows that were prepared before."""
-    with lean_imports():
+    with uncollected():
         from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
 
     model = context.workdir / MODEL

@@ -15,7 +15,7 @@ from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import ADAPTER, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
-from lorafinetune_stages.lean import lean_imports
+from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import config, device
@@ -116,7 +116,7 @@ def _settle(arguments: TrainArguments, rank: int = 0) -> None:
 
 
 def _launch() -> Any:
-    with lean_imports():
+    with uncollected():
         return import_module(LAUNCH)
 
 
