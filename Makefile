@@ -22,11 +22,11 @@ demo: .venv/ready ## fine-tune a real model on real data, and compare it with it
 	@$(BIN)/python samples/side_by_side.py lorafinetune-runs/default/smollm2-emollm/resource.yaml --store $(STORE)
 
 test: check servers ## run every test: servers, trainings, and a real Kubernetes
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not model and not e2e" --ignore tests/unit
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not model and not e2e" --ignore tests/unit
 	$(MAKE) -j 2 trainings e2e
 
 trainings: .venv/ready ## the tests that train or load the real small model; they give way to others
-	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -n 2 --dist loadfile -m model --ignore tests/unit
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m model --ignore tests/unit
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .

@@ -103,14 +103,21 @@ def killed(made: Desk, random: Random, stage: StageName, longest: float) -> str:
     runner = made.start()
     if not await_stage(runner, stage):
         return WAS_COMPLETE
-    time.sleep(random.uniform(0, longest))
-    there = stage_of(runner.pid)
+    there = stay(runner, stage, random.uniform(0, longest))
     if there and random.random() < 0.5:
         kill(there.pid)
         time.sleep(random.uniform(0, 1))
     kill(runner.pid)
     runner.communicate()
     return there.name if there else "between stages"
+
+
+def stay(runner: Popen[str], stage: StageName, seconds: float) -> RunningStage | None:
+    """What runs after so many seconds, or, as stages are not always equally fast, once the stage ended."""
+    until = time.monotonic() + seconds
+    while (there := stage_of(runner.pid)) and there.name == stage and time.monotonic() < until:
+        time.sleep(0.02)
+    return there
 
 
 def await_stage(runner: Popen[str], stage: StageName) -> RunningStage | None:
