@@ -12,16 +12,15 @@ import signal
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
-import errno
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,24 +29,19 @@ from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS,
     ARGUMENTS_VARIABLE,
-    CREDENTIAL_PREFIX,
     DEFAULT_MESSAGE_PATH,
     MESSAGE_VARIABLE,
     STAGES,
     WORKDIR_VARIABLE,
     StageArguments,
 )
-from lorafinetune.contract.outcome import ExitCode, Result, StageError, encode_error, encode_result
+from lorafinetune.contract.outcome import ExitCode, Result, StageError, encode_result
+from lorafinetune_stages.ending import fail, message_path
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.opening import open_store
 
 log = logging.getLogger("lorafinetune")
-
-REDACTED: Final = "[redacted]"
-SHORTEST: Final = 8
-"""Characters of a credential; what is shorter could be any word."""
-PUBLIC_HALF: Final = "_AWS_ACCESS_KEY_ID"
 
 USAGE = f"""usage: python -m lorafinetune_stages {{{",".join(STAGES)}}}
 
@@ -62,7 +56,7 @@ def main(argv: list[str]) -> int:
     if stage is None:
         sys.stderr.write(USAGE)
         return ExitCode.BAD_INPUT
-    message = Path(os.environ.get(MESSAGE_VARIABLE, DEFAULT_MESSAGE_PATH))
+    message = message_path()
     signal.signal(signal.SIGTERM, _leave)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -70,51 +64,7 @@ def main(argv: list[str]) -> int:
         message.write_text(encode_result(result))
         return ExitCode.DONE
     except BaseException as problem:
-        error = without_credentials(explain(problem))
-        if error.reason is Reason.INTERNAL:
-            log.exception("the stage failed")
-        else:
-            log.error("%s: %s", error.reason, error.message)
-        message.write_text(encode_error(error))
-        return exit_code(error)
-
-
-def explain(problem: BaseException) -> StageError:
-    """The failure that a person gets to see for an exception."""
-    match problem:
-        case StageError():
-            return problem
-        case MemoryError():
-            return StageError(Reason.HOST_OUT_OF_MEMORY, "the stage ran out of memory")
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return StageError(Reason.DISK_FULL, f"no space left on the disk: {problem.filename or 'scratch'}")
-        case KeyboardInterrupt():
-            return StageError(Reason.PREEMPTED, "the stage was interrupted")
-        case _:
-            return StageError(Reason.INTERNAL, f"{type(problem).__name__}: {problem}"[:1000])
-
-
-def without_credentials(error: StageError) -> StageError:
-    """The failure as everybody may read it. What a server names its files, or whatever else it answers, may
-    be the very token that it was sent."""
-    message, hint = error.message, error.hint
-    for credential in _credentials():
-        message, hint = message.replace(credential, REDACTED), hint.replace(credential, REDACTED)
-    return StageError(error.reason, message, hint)
-
-
-def _credentials() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if name.startswith(CREDENTIAL_PREFIX) and not name.endswith(PUBLIC_HALF) and len(value) >= SHORTEST:
-            yield value.strip()
-
-
-def exit_code(error: StageError) -> ExitCode:
-    if error.reason is Reason.PREEMPTED:
-        return ExitCode.STOPPED
-    if error.reason is Reason.INTERNAL:
-        return ExitCode.BUG
-    return ExitCode.BAD_INPUT if error.reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
+        return fail(problem, message)
 
 
 def _run(stage: StageName) -> Result:

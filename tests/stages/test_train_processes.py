@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,
     MESSAGE_VARIABLE,
@@ -28,6 +29,24 @@ WITHOUT_TORCH = (
     "import sys; from lorafinetune_stages.__main__ import main; "
     "code = main(['train']); sys.exit(code or ('torch' in sys.modules))"
 )
+
+HANGS = """
+import sys, threading
+from lorafinetune_stages.__main__ import main
+from lorafinetune_stages.train import callback, stall
+
+begins = callback.Watch.on_step_begin
+
+def hang(self, args, state, control, **rest):
+    begins(self, args, state, control, **rest)
+    if state.global_step == 5:
+        threading.Event().wait()
+
+stall.LEAST_SECONDS = 2.0
+callback.Watch.on_step_begin = hang
+sys.exit(main(["train"]))
+"""
+"""Its sixth step waits for ever, as for a GPU that does not answer; patience is short."""
 
 
 class Stage:
@@ -115,6 +134,23 @@ def test_a_killed_training_ends_with_the_same_adapter(
     assert progress is not None
     assert progress.resumed_from
     assert made.metrics() == whole[0].metrics()
+
+
+def test_a_training_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
+    whole: tuple[World, TrainResult], tmp_path: Path
+) -> None:
+    made = fresh(whole, tmp_path / "world")
+    with Stage(made, tmp_path / "hung", HANGS) as stage:
+        assert stage.end() == ExitCode.TEMPORARY
+        assert stage.error().reason is Reason.STALLED
+        assert stage.error().message.startswith("step 6 did not end in ")
+    assert made.checkpoints()[-1] == 4
+    with Stage(made, tmp_path / "again") as stage:
+        assert stage.end() == ExitCode.DONE
+        assert stage.result().adapter.digest == whole[1].adapter.digest
+        progress = stage.progress()
+    assert progress is not None
+    assert progress.resumed_from == 4
 
 
 def test_a_training_that_is_told_to_leave_says_so_after_its_checkpoint(

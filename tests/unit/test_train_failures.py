@@ -11,6 +11,10 @@ class OutOfMemoryError(RuntimeError):
     """As torch names its own."""
 
 
+class AcceleratorError(RuntimeError):
+    """As torch names what CUDA says."""
+
+
 @pytest.mark.parametrize(
     ("problem", "reason", "message"),
     [
@@ -20,6 +24,24 @@ class OutOfMemoryError(RuntimeError):
             "the GPU's memory is too small, where at most 1.5 GiB were estimated: "
             "CUDA out of memory. Tried to allocate 2.00 GiB.",
             id="a full GPU",
+        ),
+        pytest.param(
+            AcceleratorError("CUDA error: an illegal memory access was encountered\nSearch for it"),
+            Reason.GPU_FAULT,
+            "the GPU failed: CUDA error: an illegal memory access was encountered Search for it",
+            id="an error of the GPU",
+        ),
+        pytest.param(
+            RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+            Reason.GPU_FAULT,
+            "the GPU failed: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+            id="an error of a library on the GPU",
+        ),
+        pytest.param(
+            AcceleratorError("CUDA error: no kernel image is available for execution on the device"),
+            Reason.GPU_UNAVAILABLE,
+            "torch has no code for a GPU of this kind",
+            id="a card that torch does not know",
         ),
         pytest.param(
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
@@ -49,7 +71,12 @@ def test_a_known_failure_has_a_reason(problem: Exception, reason: Reason, messag
 
 @pytest.mark.parametrize(
     "problem",
-    [KeyError("labels"), ValueError("something else"), StageError(Reason.PREEMPTED, "asked to stop")],
+    [
+        KeyError("labels"),
+        ValueError("something else"),
+        StageError(Reason.PREEMPTED, "asked to stop"),
+        AcceleratorError("CUDA error: device-side assert triggered"),
+    ],
     ids=repr,
 )
 def test_another_stays_what_it_is(problem: Exception) -> None:

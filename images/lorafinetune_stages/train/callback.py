@@ -33,6 +33,7 @@ from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import BASE, evaluate_pairs
+from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
@@ -61,6 +62,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.steps = 0
         """Optimizer steps that are done."""
         self.stopped_early = False
+        self.stall = Stall()
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
         self._held_out = dataset / HELD_OUT
@@ -87,6 +89,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_begins(state.num_input_tokens_seen)
+        if self._peers.leads:  # which stalls with any of them, and does not wait for one that saves
+            self.stall.step_begins(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.steps = state.global_step
@@ -100,6 +104,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._meter.step_ends(
             state.num_input_tokens_seen
         )  # a device has ended the step where its loss is known
+        self.stall.step_ends()
         _check_finite(row["loss"], "the loss", state)
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])

@@ -7,12 +7,27 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.memory import GIB
 from lorafinetune.contract.outcome import StageError
 
+GPU_FAULT: Final = r"CUDA error: (?!out of memory|device-side assert)|CU(BLAS|DNN)_STATUS_|uncorrectable ECC"
+"""An assertion of a kernel is about what it was given, and would fail on any GPU."""
+
 KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
     (
         "OutOfMemoryError",
         r"",
         Reason.CUDA_OUT_OF_MEMORY,
         "the GPU's memory is too small, where at most {estimate} GiB were estimated: {}",
+    ),
+    (
+        "RuntimeError|AcceleratorError",
+        r"no kernel image is available",
+        Reason.GPU_UNAVAILABLE,
+        "torch has no code for a GPU of this kind",
+    ),
+    (
+        "RuntimeError|AcceleratorError",
+        GPU_FAULT,
+        Reason.GPU_FAULT,
+        "the GPU failed: {}",
     ),
     (
         "RuntimeError",
@@ -39,7 +54,7 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
         "training.precision: the GPU does not compute in bf16",
     ),
 )
-"""Name of the exception's class, a pattern in its text, the reason, and the message; {}: the text."""
+"""Pattern of the exception's class, one in its text, the reason, and the message; {}: the text."""
 
 
 def explain(problem: Exception, estimated: int = 0) -> Exception:
@@ -49,6 +64,6 @@ def explain(problem: Exception, estimated: int = 0) -> Exception:
     """
     text = " ".join(str(problem).split())
     for name, pattern, reason, message in KNOWN:
-        if type(problem).__name__ == name and re.search(pattern, text):
+        if re.fullmatch(name, type(problem).__name__) and re.search(pattern, text):
             return StageError(reason, message.format(text[:500], estimate=f"{estimated / GIB:.1f}"))
     return problem

@@ -80,7 +80,7 @@ def train(
     Raises StageError for what a person can mend, and where the training was stopped.
     """
     try:
-        with _changes(training, plan, peers), connected():
+        with _changes(training, plan, peers), connected(), watch.stall:
             run_exp(dict(config), callbacks=[watch])
     except Ended:
         log.info("stopped early after step %d", watch.steps)

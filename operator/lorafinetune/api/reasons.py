@@ -71,7 +71,9 @@ class Reason(StrEnum):
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
     GPU_UNAVAILABLE = "GpuUnavailable"
+    GPU_FAULT = "GpuFault"
     RANK_LOST = "RankLost"
+    STALLED = "Stalled"
     LOSS_DIVERGED = "LossDiverged"
     EVAL_GATE_FAILED = "EvalGateFailed"
     PREEMPTED = "Preempted"
@@ -174,10 +176,22 @@ FACTS: Final = {
         "Set `spec.resources.train.gpu.count: 0` to train on the CPU, or run where there is a GPU.",
         Retry.NEVER,
     ),
+    Reason.GPU_FAULT: Facts(
+        "The GPU or its driver failed in the middle of the training.",
+        "The run goes on from its last checkpoint. If it comes back, have the node's GPU looked at "
+        "(`nvidia-smi -q`, Xid errors in the kernel's log), or keep off it by `spec.scheduling`.",
+        Retry.BACKOFF,
+    ),
     Reason.RANK_LOST: Facts(
         "A process of a training on several GPUs was killed, or does not answer the others.",
         "The run goes on from its last checkpoint. If it comes back, see the log, and whether "
         "`spec.resources.train.limits` leave enough memory.",
+        Retry.BACKOFF,
+    ),
+    Reason.STALLED: Facts(
+        "A step of the training took 20 times as long as those before it, and more than 10 minutes.",
+        "The run goes on from its last checkpoint. The stage's log has where it hung; if it comes back, have "
+        "the node's GPU and the processors' load looked at.",
         Retry.BACKOFF,
     ),
     Reason.LOSS_DIVERGED: Facts(

@@ -16,7 +16,7 @@ from hubs.blunt import BluntServer
 from hubs.repository import Repository, model
 from hubs.server import Answer, Fault, Request, sending
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
-from lorafinetune_stages.__main__ import without_credentials
+from lorafinetune_stages.ending import without_credentials
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
