@@ -1,4 +1,4 @@
-"""The table of what is tried: every test that it names exists, and no table of attempts is left out."""
+"""The tables of what is tried: every test that they name exists, and no attempt and no reason is left out."""
 
 import ast
 import re
@@ -7,14 +7,23 @@ from typing import Final
 
 import pytest
 
+from lorafinetune.api.reasons import Reason
+
 ROOT: Final = Path(__file__).parents[2]
 NAMED: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-LINES: Final = [
-    line for line in (ROOT / "docs" / "security.md").read_text().splitlines() if NAMED.search(line)
-]
 
 
-@pytest.mark.parametrize(("path", "name"), sorted({named for line in LINES for named in NAMED.findall(line)}))
+def lines(document: str) -> list[str]:
+    """Those that name a test."""
+    return [line for line in (ROOT / "docs" / document).read_text().splitlines() if NAMED.search(line)]
+
+
+ATTEMPTS: Final = lines("security.md")
+REASONS: Final = lines("reliability.md")
+ALL_NAMED: Final = {named for line in (*ATTEMPTS, *REASONS) for named in NAMED.findall(line)}
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(ALL_NAMED))
 def test_a_test_that_is_named_exists(path: str, name: str) -> None:
     assert name in functions(ROOT / path)
 
@@ -22,7 +31,11 @@ def test_a_test_that_is_named_exists(path: str, name: str) -> None:
 def test_every_attempt_stands_in_it() -> None:
     attacks = [*(ROOT / "tests/faults/attacks").glob("test_*.py"), ROOT / "tests/apiserver/test_attacks.py"]
     tried = {(str(path.relative_to(ROOT)), name) for path in attacks for name in functions(path)}
-    assert tried == {named for line in LINES for named in NAMED.findall(line) if "attacks" in named[0]}
+    assert tried == {named for line in ATTEMPTS for named in NAMED.findall(line) if "attacks" in named[0]}
+
+
+def test_every_reason_is_provoked_by_a_test() -> None:
+    assert [line.split(" | ")[0].removeprefix("| ") for line in REASONS] == [*Reason]
 
 
 def functions(path: Path) -> set[str]:
