@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults chaos generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -107,6 +107,9 @@ faults: servers ## every fault at every write and event; PARTS= some of the matr
 
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= and RUNS=
 	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %)
+
+soak: servers ## thousands of short runs under one operator, which must not grow; LIVES=
+	PYTHONPATH=tests $(BIN)/python -m soak $(LIVES:%=--lives %)
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.build

@@ -32,7 +32,8 @@ def marked(page: str) -> list[str]:
 def _section(name: str) -> str:
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        return f"\nNot tried whole yet (`make faults PARTS={name.removeprefix('faults_')}`).\n\n"
+        part = name.removeprefix("faults_")
+        return f"\nNot tried whole yet (`make {'soak' if part == name else f'faults PARTS={part}'}`).\n\n"
     result: Mapping[str, Any] = json.loads(path.read_text())
     return f"\n{measured(result)}Seed {result['seed']}.\n\n"
 

@@ -1,4 +1,4 @@
-"""The page about reliability has a place for every matrix and for chaos, and says what the results say."""
+"""The page about reliability has a place for every matrix, chaos and soak, and says what the results say."""
 
 import json
 from typing import Any, Final
@@ -11,7 +11,9 @@ from faults.__main__ import PARTS
 from faults.outcome import PREFIX
 
 CHAOS: Final = "chaos"
-NAMES: Final = [*(f"{PREFIX}{part}" for part in PARTS), CHAOS]
+SOAK: Final = "soak"
+MATRICES: Final = [f"{PREFIX}{part}" for part in PARTS]
+NAMES: Final = [*MATRICES, CHAOS, SOAK]
 KEPT: Final[dict[str, dict[str, Any]]] = {
     name: json.loads((RESULTS / f"{name}.json").read_text())
     for name in NAMES
@@ -32,7 +34,7 @@ def test_a_result_is_of_a_tree_without_changes(name: str) -> None:
     assert not KEPT[name]["commit"].endswith("-dirty")
 
 
-@pytest.mark.parametrize("name", [name for name in KEPT if name != CHAOS])
+@pytest.mark.parametrize("name", [name for name in KEPT if name in MATRICES])
 def test_whatever_was_harmed_ended_as_it_should(name: str) -> None:
     for row in KEPT[name]["rows"]:
         assert row["converged"] == row["points"] > 0
