@@ -39,6 +39,9 @@ from lorafinetune.contract.outcome import ExitCode, Result, StageError, encode_r
 from lorafinetune_stages.ending import fail, message_path
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.errors import DamagedError
+from lorafinetune_stages.store.manifest import take_back
 from lorafinetune_stages.store.opening import open_store
 
 log = logging.getLogger("lorafinetune")
@@ -78,8 +81,19 @@ def _run(stage: StageName) -> Result:
         )
         try:
             return program(arguments, context)
+        except DamagedError as damaged:
+            _take_back(context.store, damaged)
+            raise
         finally:
             context.progress.flush()
+
+
+def _take_back(store: Store, damaged: DamagedError) -> None:
+    """Whoever looks for the output from now on makes it again."""
+    try:
+        take_back(store, damaged)
+    except StageError as problem:
+        log.warning("%s stays, for this stage may not remove it: %s", damaged.place, problem.message)
 
 
 def _arguments(stage: StageName) -> StageArguments:

@@ -1,5 +1,6 @@
 """`lorafinetune run` from the outside: what it leaves, what it finds again, and what can't harm it."""
 
+import shutil
 import signal
 import time
 from collections import Counter
@@ -20,6 +21,12 @@ from lorafinetune.contract.outcome import Progress
 pytestmark = pytest.mark.model
 
 CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/manifest.json"
+DAMAGED: Final = (
+    "models/*/model.safetensors",
+    "prepared/*/dataset/train/data-00000-of-00001.arrow",
+    "trainings/*/adapter/adapter_model.safetensors",
+)
+"""One file of each output that another stage reads."""
 SEEDS: Final = (20261125, 20261126)
 KILLS: Final[Mapping[StageName, int]] = {"download": 3, "prepare": 3, "train": 5, "export": 3}
 """With each of the seeds: one soon after the stage began, the others at any moment of it."""
@@ -156,6 +163,25 @@ def wait_for_step(made: Desk, step: int) -> None:
                 return
         time.sleep(0.05)
     raise AssertionError("the training does not begin")
+
+
+def test_outputs_that_are_damaged_in_the_store_are_made_again(calm: Calm, tmp_path: Path) -> None:
+    shutil.copytree(calm.desk.folder, tmp_path, dirs_exist_ok=True)
+    made = Desk(tmp_path)
+    store = tmp_path / "lorafinetune-store/runs/test"
+    for pattern in DAMAGED:
+        (file,) = store.glob(pattern)
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    (export,) = store.glob("exports/*/manifest.json")
+    export.unlink()
+    code, out = made.finish()
+    assert code == 0, out
+    assert [
+        pattern for pattern in DAMAGED if f"the file {pattern.split('/*/')[1]} does not match" in out
+    ] == [*DAMAGED]
+    assert made.digests() == calm.desk.digests()
 
 
 def test_two_runs_of_one_resource_at_a_time_are_refused(calm: Calm, tmp_path: Path) -> None:

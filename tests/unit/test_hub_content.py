@@ -15,6 +15,7 @@ from lorafinetune_stages.hubs.content import MAX_WHOLE_BYTES, Content, blob_id
 from lorafinetune_stages.store.manifest import ManifestFile
 
 BODY = bytes(range(256)) * 40
+PLACE = "exports/key"
 
 
 class Opened:
@@ -36,14 +37,14 @@ def manifest_file(body: bytes = BODY) -> ManifestFile:
 
 def test_it_is_read_in_one_stream() -> None:
     opened = Opened(BODY)
-    with Content(manifest_file(), opened) as content:
+    with Content(PLACE, manifest_file(), opened) as content:
         assert b"".join(iter(lambda: content.read(1000), b"")) == BODY
         assert content.read() == b""
     assert opened.offsets == [0]
 
 
 def test_clients_find_its_size_and_read_parts_of_it() -> None:
-    with Content(manifest_file(), Opened(BODY)) as content:
+    with Content(PLACE, manifest_file(), Opened(BODY)) as content:
         assert content.seek(0, io.SEEK_END) == len(BODY)
         assert content.read(1) == b""
         content.seek(5000)
@@ -54,7 +55,7 @@ def test_clients_find_its_size_and_read_parts_of_it() -> None:
 
 def test_progress_counts_a_byte_once_however_often_it_is_sent() -> None:
     counted: list[int] = []
-    with Content(manifest_file(), Opened(BODY), counted.append) as content:
+    with Content(PLACE, manifest_file(), Opened(BODY), counted.append) as content:
         for size in (100, 50, len(BODY)):
             content.seek(0)
             content.read(size)
@@ -65,7 +66,7 @@ def test_progress_counts_a_byte_once_however_often_it_is_sent() -> None:
 
 def test_a_file_that_was_there_counts_whole() -> None:
     counted: list[int] = []
-    Content(manifest_file(), Opened(BODY), counted.append).complete()
+    Content(PLACE, manifest_file(), Opened(BODY), counted.append).complete()
     assert counted == [len(BODY)]
 
 
@@ -80,7 +81,7 @@ DAMAGED = {
 def test_the_last_bytes_of_another_file_are_not_given_away(sentence: str) -> None:
     read: list[bytes] = []
     with (
-        Content(manifest_file(), Opened(DAMAGED[sentence])) as content,
+        Content(PLACE, manifest_file(), Opened(DAMAGED[sentence])) as content,
         pytest.raises(StageError) as refused,
     ):
         read.extend(iter(lambda: content.read(1000), b""))
@@ -90,7 +91,7 @@ def test_the_last_bytes_of_another_file_are_not_given_away(sentence: str) -> Non
 
 def test_a_second_reading_is_checked_too() -> None:
     opened = Opened(BODY)
-    with Content(manifest_file(), opened) as content:
+    with Content(PLACE, manifest_file(), opened) as content:
         content.read(500)
         opened.body = BODY[:-1] + b"x"
         content.seek(0)
@@ -100,10 +101,10 @@ def test_a_second_reading_is_checked_too() -> None:
 
 def test_a_large_file_is_never_read_whole() -> None:
     file = ManifestFile(path="a.bin", size=MAX_WHOLE_BYTES + 1, sha256="0" * 64)
-    with Content(file, Opened(b"")) as content, pytest.raises(StageError) as refused:
+    with Content(PLACE, file, Opened(b"")) as content, pytest.raises(StageError) as refused:
         content.read()
     assert refused.value.reason is Reason.HUB_UNAVAILABLE
 
 
 def test_gits_id_of_a_file() -> None:
-    assert blob_id(Content(manifest_file(), Opened(BODY))) == git_id(BODY)
+    assert blob_id(Content(PLACE, manifest_file(), Opened(BODY))) == git_id(BODY)

@@ -196,6 +196,28 @@ def test_a_damaged_output_exists_again_when_its_stage_has_run_again(
     assert find_output(store, PLACE) == repaired
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{", id="cut JSON"),
+        pytest.param(changed(digest=HASH), id="the digest of other files"),
+        pytest.param(changed(key="b" * 64), id="the key of another output"),
+    ],
+)
+def test_a_damaged_manifest_is_no_output_and_does_not_stay(store: DirectoryStore, text: str) -> None:
+    store.write(f"{PLACE}/weights", b"content")
+    store.write(f"{PLACE}/manifest.json", text.encode())
+    assert find_output(store, PLACE) is None
+    assert read_manifest(store, PLACE) is None
+
+
+def test_a_manifest_of_a_later_version_stays(store: DirectoryStore) -> None:
+    store.write(f"{PLACE}/manifest.json", (text := changed(more=1)).encode())
+    with pytest.raises(StageError, match="Extra inputs"):
+        find_output(store, PLACE)
+    assert store.read(f"{PLACE}/manifest.json") == text.encode()
+
+
 def test_a_withdrawn_output_keeps_its_files(store: DirectoryStore) -> None:
     store.write(f"{PLACE}/weights", b"content")
     commit(store, file())

@@ -4,11 +4,10 @@ import json
 
 from pydantic import ValidationError
 
-from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestFile
 from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.streams import chunks_of
@@ -26,13 +25,13 @@ def copy_to_store(context: Context, manifest: Manifest, where: str, origin: Orig
 def copy_file(
     source: Store, place: str, file: ManifestFile, target: Store, key: str, advance: Advance = ignore_progress
 ) -> None:
-    """Raises StageError(ArtifactCorrupt) where the file is not the manifest's any more."""
+    """Raises DamagedError where the file is not the manifest's any more."""
     with source.open(f"{place}/{file.path}") as stream:
         stored = target.put(key, chunks_of(stream), advance)
     if stored != Stored(file.size, file.sha256):
         target.delete(key)
         message = f"{source.uri}/{place}: the file {file.path} does not match {MANIFEST}"
-        raise StageError(Reason.ARTIFACT_CORRUPT, message)
+        raise DamagedError(place, file.path, message)
 
 
 def _replace(

@@ -29,7 +29,7 @@ from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.targets import origins
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.store import Advance
+from lorafinetune_stages.store import Advance, ignore_progress
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 from lorafinetune_stages.store.transfer import in_parallel
 
@@ -142,7 +142,7 @@ class _Edition:
 
     def _content(self, file: ManifestFile, advance: Advance | None = None) -> Content:
         opened = partial(self._context.store.open, f"{self._where}/{file.path}")
-        return Content(file, opened, advance) if advance else Content(file, opened)
+        return Content(self._where, file, opened, advance or ignore_progress)
 
     def _licence(self) -> str:
         """The licence that the model's card names, which is that of its base."""

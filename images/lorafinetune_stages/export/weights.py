@@ -14,11 +14,10 @@ from typing import BinaryIO, Final
 
 import torch
 
-from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.export.layout import Shard, Tensor
 from lorafinetune_stages.export.merging import Merge
 from lorafinetune_stages.store import Advance, Chunk, Store, Stored
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, ManifestFile
 from lorafinetune_stages.store.streams import ahead, in_order
 
@@ -55,11 +54,11 @@ class Base:
     tensors: Sequence[Tensor]
 
     def pieces(self, merges: Mapping[str, Merge]) -> Iterator[Piece]:
-        """Raises StageError(ArtifactCorrupt) at the end of a file that is not the manifest's."""
+        """Raises DamagedError at the end of a file that is not the manifest's."""
         files = {file.path: file for file in self.files}
         for name, tensors in groupby(self.tensors, lambda tensor: tensor.file):
             with self.store.open(f"{self.place}/{name}") as stream:
-                source = _Verified(stream, files[name], f"{self.store.uri}/{self.place}")
+                source = _Verified(stream, files[name], self.store.uri, self.place)
                 for tensor in tensors:
                     source.skip_to(tensor.begin)
                     yield from _pieces(source, tensor, merges.get(tensor.name))
@@ -128,10 +127,11 @@ def _one_thread_an_operation() -> Iterator[None]:
 class _Verified:
     """A file of the base that is read once, from its start to its end."""
 
-    def __init__(self, stream: BinaryIO, file: ManifestFile, where: str) -> None:
+    def __init__(self, stream: BinaryIO, file: ManifestFile, store: str, place: str) -> None:
         self._stream = stream
         self._file = file
-        self._where = where
+        self._store = store
+        self._place = place
         self._sha256 = hashlib.sha256()
         self._position = 0
 
@@ -141,7 +141,7 @@ class _Verified:
         while view:
             count = self._stream.readinto(view)  # type: ignore[attr-defined]  # typeshed has it one class below
             if not count:
-                raise self._corrupt()
+                raise self._damaged()
             view = view[count:]
         self._sha256.update(data)
         self._position += size
@@ -155,8 +155,9 @@ class _Verified:
         self.skip_to(self._file.size)
         stored = Stored(self._position, self._sha256.hexdigest())
         if self._stream.read(1) or stored != Stored(self._file.size, self._file.sha256):
-            raise self._corrupt()
+            raise self._damaged()
 
-    def _corrupt(self) -> StageError:
-        message = f"{self._where}: the file {self._file.path} does not match {MANIFEST}"
-        return StageError(Reason.ARTIFACT_CORRUPT, message)
+    def _damaged(self) -> DamagedError:
+        path = self._file.path
+        message = f"{self._store}/{self._place}: the file {path} does not match {MANIFEST}"
+        return DamagedError(self._place, path, message)

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Advance, ignore_progress
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, ManifestFile
 from lorafinetune_stages.store.streams import CHUNK_BYTES
 
@@ -23,15 +24,19 @@ Open = Callable[[int], AbstractContextManager[BinaryIO]]
 
 
 class Content(io.BufferedIOBase):
-    """One file of a manifest. advance: told of every byte once, however often it is sent; it may raise.
+    """One file of a manifest. place: of the output that it belongs to. advance: told of every byte once,
+    however often it is sent; it may raise.
 
-    Reading raises StageError(ArtifactCorrupt) where the store holds something else than the manifest
-    says. One thread at a time.
+    Reading raises DamagedError where the store holds something else than the manifest says. One thread at a
+    time.
     """
 
-    def __init__(self, file: ManifestFile, opened: Open, advance: Advance = ignore_progress) -> None:
+    def __init__(
+        self, place: str, file: ManifestFile, opened: Open, advance: Advance = ignore_progress
+    ) -> None:
         super().__init__()
         self.file = file
+        self._place = place
         self._open = opened
         self._advance = advance
         self._stack = ExitStack()
@@ -41,7 +46,7 @@ class Content(io.BufferedIOBase):
 
     def again(self) -> "Content":
         """The same file, from its start, which tells nobody of its progress."""
-        return Content(self.file, self._open)
+        return Content(self._place, self.file, self._open)
 
     def readable(self) -> bool:
         return True
@@ -81,7 +86,7 @@ class Content(io.BufferedIOBase):
             return b""
         chunk = self._opened().read(size)
         if not chunk:
-            raise self._corrupt()
+            raise self._damaged()
         self._verify(chunk)
         self._position += len(chunk)
         self._streamed = self._position
@@ -103,16 +108,15 @@ class Content(io.BufferedIOBase):
         self._sha256.update(chunk)
         self._hashed += len(chunk)
         if self._hashed == self.file.size and self._sha256.hexdigest() != self.file.sha256:
-            raise self._corrupt()
+            raise self._damaged()
 
     def _count(self, position: int) -> None:
         self._advance(max(position - self._counted, 0))
         self._counted = max(position, self._counted)
 
-    def _corrupt(self) -> StageError:
-        return StageError(
-            Reason.ARTIFACT_CORRUPT, f"the merged model's file {self.file.path} does not match {MANIFEST}"
-        )
+    def _damaged(self) -> DamagedError:
+        message = f"the merged model's file {self.file.path} does not match {MANIFEST}"
+        return DamagedError(self._place, self.file.path, message)
 
 
 def blob_id(content: Content) -> str:

@@ -25,6 +25,18 @@ FILE_SYSTEM_REASONS: Final = {
 }
 
 
+class DamagedError(StageError):
+    """An output of the stage's own store is not what its manifest says, so that it is to be made again.
+
+    place: of the output, like `trainings/KEY`. path: of the file in it that differs; empty for the manifest.
+    """
+
+    def __init__(self, place: str, path: str, message: str) -> None:
+        super().__init__(Reason.ARTIFACT_CORRUPT, message)
+        self.place = place
+        self.path = path
+
+
 @contextmanager
 def file_system_errors(uri: str) -> Iterator[None]:
     """Turns the OSError of a store's own file into a StageError that names the object.

@@ -14,6 +14,7 @@ from lorafinetune.api.types import Count, Digest, Line, Model, Time
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.naming import key_fault
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 2**20
 COMMIT_ATTEMPTS: Final = 3
+NO_JSON: Final = "json_invalid"
+"""Pydantic's name for text that is cut or mixed up."""
 
 
 def _safe(path: str) -> str:
@@ -71,28 +74,35 @@ def files_digest(files: tuple[ManifestFile, ...]) -> str:
 def read_manifest(store: Store, place: str) -> Manifest | None:
     """The manifest at a place like `trainings/KEY`, or None where the output is not complete.
 
-    Raises StageError(ArtifactCorrupt) where it can't be read or its own digest is wrong.
+    Raises StageError(ArtifactCorrupt) where it can't be read: DamagedError where no version of ours can have
+    written it so.
     """
     data = store.read(f"{place}/{MANIFEST}", MAX_MANIFEST_BYTES)
-    return None if data is None else _decode(data, f"{store.uri}/{place}/{MANIFEST}")
+    return None if data is None else _decode(data, store, place)
 
 
 def find_output(store: Store, place: str) -> Manifest | None:
     """The manifest of a complete output whose files are all there: a cache hit.
 
-    Where files are missing the manifest is removed, so that the output does not exist until the
-    stage that makes it has run again. Raises StageError(ArtifactCorrupt) for what was made for another key.
+    Where files are missing, or the manifest is damaged or another's, it is removed, so that the output does
+    not exist until the stage that makes it has run again. Raises StageError(ArtifactCorrupt) for a manifest
+    that another version of ours may be able to read.
     """
-    manifest = read_manifest(store, place)
-    if manifest and manifest.key != place.rpartition("/")[2]:
-        uri = f"{store.uri}/{place}/{MANIFEST}"
-        raise StageError(
-            Reason.ARTIFACT_CORRUPT, f"{uri}: it is the manifest of another output: its key differs"
-        )
-    if manifest is None or verify_present(store, place, manifest):
-        return manifest
+    try:
+        manifest = read_manifest(store, place)
+        if manifest is None or (_is_of(place, manifest) and verify_present(store, place, manifest)):
+            return manifest
+    except DamagedError as damaged:
+        log.warning("%s", damaged.message)
     withdraw_manifest(store, place)
     return None
+
+
+def _is_of(place: str, manifest: Manifest) -> bool:
+    is_ours = manifest.key == place.rpartition("/")[2]
+    if not is_ours:
+        log.warning("%s has the manifest of another output: its key is %s", place, manifest.key)
+    return is_ours
 
 
 def verify_present(store: Store, place: str, manifest: Manifest) -> bool:
@@ -103,6 +113,13 @@ def verify_present(store: Store, place: str, manifest: Manifest) -> bool:
         counts = f"{len(damaged)} of {len(manifest.files)}"
         log.warning("%s/%s: %s files are missing or cut, first %s", store.uri, place, counts, damaged[0])
     return not damaged
+
+
+def take_back(store: Store, damaged: DamagedError) -> None:
+    """Has the output made again, and the file in it: a download takes one of the right size for whole."""
+    withdraw_manifest(store, damaged.place)
+    if damaged.path:
+        store.delete(f"{damaged.place}/{damaged.path}")
 
 
 def withdraw_manifest(store: Store, place: str) -> None:
@@ -146,13 +163,16 @@ def commit_manifest(
     )
 
 
-def _decode(data: bytes, uri: str) -> Manifest:
+def _decode(data: bytes, store: Store, place: str) -> Manifest:
+    uri = f"{store.uri}/{place}/{MANIFEST}"
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as problem:
         first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(Reason.ARTIFACT_CORRUPT, f"{uri}: {where}: {first['msg']}") from problem
+        message = f"{uri}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        if first["type"] == NO_JSON:
+            raise DamagedError(place, "", message) from problem
+        raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
     if manifest.digest != files_digest(manifest.files):
-        raise StageError(Reason.ARTIFACT_CORRUPT, f"{uri}: its digest is not that of the files it lists")
+        raise DamagedError(place, "", f"{uri}: its digest is not that of the files it lists")
     return manifest

@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, Manifest, ManifestFile
 
 WORKERS: Final = 8
@@ -52,16 +53,17 @@ def download_tree(
 ) -> None:
     """Downloads the files of an output to the same paths below `root`.
 
-    Raises StageError(ArtifactCorrupt) for a file whose size or content is not the manifest's.
+    Raises DamagedError for a file whose size or content is not the manifest's, read twice.
     """
 
     def download(file: ManifestFile, advance: Advance) -> None:
         path = root / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
+        wanted = Stored(file.size, file.sha256)
         stored = store.download(f"{place}/{file.path}", path, advance)
-        if stored != Stored(file.size, file.sha256):
+        if stored != wanted and (stored := store.download(f"{place}/{file.path}", path)) != wanted:
             path.unlink()
-            raise _corrupt(store, place, file, stored)
+            raise _damaged(store, place, file, stored)
 
     files = sorted(manifest.files, key=lambda file: file.size, reverse=True)
     in_parallel(download, files, advance, workers)
@@ -135,9 +137,10 @@ class _Moving(Generic[Item, Done]):
             raise _CancelledError
 
 
-def _corrupt(store: Store, place: str, file: ManifestFile, stored: Stored) -> StageError:
-    return StageError(
-        Reason.ARTIFACT_CORRUPT,
+def _damaged(store: Store, place: str, file: ManifestFile, stored: Stored) -> DamagedError:
+    return DamagedError(
+        place,
+        file.path,
         f"{store.uri}/{place}: the file {file.path} does not match {MANIFEST}: "
         f"{stored.size} bytes with sha256 {stored.sha256} in place of {file.size} with {file.sha256}",
     )

@@ -262,7 +262,7 @@ FACTS: Final = {
     ),
     Reason.ARTIFACT_CORRUPT: Facts(
         "A file in the store does not match the digest in its manifest.",
-        "Nothing needs to be done where it is gone: it is made again. Else delete the directory named.",
+        "Nothing needs to be done: it is made again. If it comes back, delete the directory named.",
         Retry.BACKOFF,
     ),
     Reason.INTERNAL: Facts(

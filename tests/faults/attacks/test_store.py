@@ -18,6 +18,7 @@ from lorafinetune_stages.store.transfer import download_tree
 KEY, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"other").hexdigest()
 PLACE: Final = f"trainings/{KEY}"
 WEIGHTS: Final = b"weights"
+MADE_AGAIN: Final = "it is not there: it is made again"
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Shared:
         """What a stage says that wants the output."""
         try:
             found = find_output(self.store, PLACE)
-            assert found, "it would be made again"
+            if found is None:
+                return MADE_AGAIN
             download_tree(self.store, PLACE, found, self.directory / "scratch")
         except StageError as refused:
             return refused.message
@@ -102,9 +104,9 @@ def operation(call: Callable[[DirectoryStore], Any]) -> Callable[[Shared], str]:
 
 A: Final = "whoever writes to the store"
 ATTEMPTS: Mapping[str, Attempt[Shared]] = {
-    "the output of another training": Attempt(A, copied, "it is the manifest of another output"),
+    "the output of another training": Attempt(A, copied, MADE_AGAIN),
     "another's manifest under this key": Attempt(
-        A, manifest(lambda found: found.update(key=OTHER)), "it is the manifest of another output"
+        A, manifest(lambda found: found.update(key=OTHER)), MADE_AGAIN
     ),
     "a manifest that lists a file of another namespace": Attempt(
         A, first_file(path="../../../team-b/finetunes/weights"), "it has the part '..'"
