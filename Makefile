@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images site version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -73,6 +73,13 @@ audit: .venv/ready ## ask osv.dev what is known against all that is locked; fail
 	  $(BIN)/uv audit --frozen --preview-features audit-command --service-url $(OSV) --project $$project \
 	    || failed=yes; \
 	done; test -z "$$failed"
+
+SITE := .site
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs samples charts/lorafinetune/monitoring
+site: .venv/ready ## build the documentation's site, to .site/html; fails on a link that leads nowhere
+	@rm -rf $(OUT)/$(SITE) && mkdir -p $(OUT)/$(SITE)/pages && cp mkdocs.yml $(OUT)/$(SITE)/
+	@tar c --exclude=__pycache__ $(PAGES) | tar x -C $(OUT)/$(SITE)/pages
+	@$(BIN)/zensical build --strict --config-file $(OUT)/$(SITE)/mkdocs.yml
 
 BUILDER ?= $(notdir $(firstword $(foreach tool,buildah podman docker,$(shell command -v $(tool)))))
 BUILD_OPTIONS ?=
