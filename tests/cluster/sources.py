@@ -111,6 +111,7 @@ SOURCES = {
     ),
     "kubectl": _kubernetes("kubectl"),
     "kubelet": _kubernetes("kubelet", minutes=2),
+    "modelfile": Source("modelfile", ".", 1, "github.com/ollama/ollama"),
     "pause": Source("pause", "."),
     "promtool": Source(
         module="promtool",

@@ -114,6 +114,8 @@ def test_the_model_is_fetched_and_talked_to(typist: Typist) -> None:
     printed = typist.type(said("docs/tutorial.md", "The model"))
     assert (typist.folder / "model" / "model.safetensors").exists()
     assert printed.strip().splitlines()[-1]
+    merged = typist.type(said("docs/how-to/serve.md", "Serve what was trained"))
+    assert merged.strip() == status(typist)["artifacts"]["merged"]["uri"]
 
 
 def test_it_is_looked_at_again_by_hand(typist: Typist) -> None:

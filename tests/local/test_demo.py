@@ -1,11 +1,16 @@
 """What the README's first command shows: the real small model, the real data, and what it learned."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
-from documents import Typist, checkout, said
+from cluster.build import binary
+from cluster.process import run
+from documents import ROOT, Typist, checkout, said
 
 pytestmark = pytest.mark.model
 
@@ -62,6 +67,38 @@ def test_the_same_demo_again_finds_everything_in_the_store(visitor: Typist, show
         f"{stage} was found in the store" for stage in ("download", "prepare", "train", "export")
     ]
     assert answers(again, "你是谁？") == answers(shown, "你是谁？")
+
+
+@pytest.fixture(scope="module")
+def served(visitor: Typist, shown: list[str]) -> Path:
+    """The folder with the adapter and the merged model, fetched as the page on serving says."""
+    visitor.type(said("docs/how-to/serve.md", "Serve what was trained", 1))
+    return visitor.folder
+
+
+def test_vllm_is_shown_an_adapter_that_it_takes(served: Path) -> None:
+    """By what its reader of PEFT's configuration demands, and what its command line is told."""
+    config = json.loads((served / "adapter" / "adapter_config.json").read_text())
+    (rank,) = re.findall(r"--max-lora-rank (\d+)", said("docs/how-to/serve.md", "vLLM"))
+    assert config["r"] <= int(rank)
+    assert (config["peft_type"], config["bias"]) == ("LORA", "none")
+    assert not config["use_dora"]
+    assert not config["modules_to_save"]
+    with safe_open(served / "adapter" / "adapter_model.safetensors", "pt") as weights:
+        modules = {name.rsplit(".lora_", 1)[0].rsplit(".", 1)[1] for name in weights.keys()}  # noqa: SIM118 - it is no mapping
+    assert modules == set(config["target_modules"])
+
+
+def test_ollama_s_parser_takes_the_model_and_writes_the_prompt_of_its_chat_template(served: Path) -> None:
+    shutil.copy(ROOT / "samples" / "serving" / "Modelfile", served)
+    asked = [{"role": "user", "content": "Who are you?"}]
+    made = json.loads(run(str(binary("modelfile")), str(served / "Modelfile"), stdin=json.dumps(asked)))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(made["files"])
+    assert made["parameters"]["stop"] == ["<|im_end|>"]
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(served / "model")
+    assert made["prompt"] == tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
 
 
 def answers(shown: list[str], question: str) -> list[str]:
