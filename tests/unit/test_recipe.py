@@ -1,5 +1,6 @@
 """The EmoLLM recipe against the arguments that its sample leads to: equal, or a listed difference."""
 
+import re
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,14 @@ def test_the_page_tells_every_difference() -> None:
         *(_row(f"`{name}`", _shown(RECIPE[name]), _shown(v), why) for name, (v, why) in DIFFERENCES.items()),
         *(_row(f"`{name}`", _shown(value), why) for name, (value, why) in ADDED.items()),
     ]
+
+
+def test_every_step_by_hand_has_its_place_in_the_sample() -> None:
+    steps = re.findall(r"^\| \d\..* \| (.*) \|$", PAGE.read_text(), flags=re.MULTILINE)
+    places = [place for step in steps[1:] for place in re.findall(r"`([a-zA-Z0-9.]+)`", step)]
+    spec = read_resource(SAMPLE).spec.encode()
+    assert len(steps) == 7
+    assert [place for place in places if not reduce(_inner, place.split("."), spec)] == []
 
 
 def _inner(value: Any, name: str) -> Any:
