@@ -35,6 +35,15 @@ def _blocks(document: str) -> dict[str, list[str]]:
     return found
 
 
+def fenced() -> Iterator[tuple[str, str, str]]:
+    """Document, language and text of every block of code. Without a language it is what a program shows."""
+    for document in DOCUMENTS:
+        for language, text in re.findall(
+            r"^```(\w*)\n(.*?)^```$", (ROOT / document).read_text(), re.M | re.S
+        ):
+            yield document, language, text
+
+
 class Typist:
     """Somebody who types commands in a folder. What a command exports, the next one has."""
 

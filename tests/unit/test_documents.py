@@ -4,7 +4,12 @@ import re
 from pathlib import Path
 from typing import Final
 
-from documents import places, said
+import pytest
+import yaml
+
+from builders import resource
+from documents import fenced, places, said
+from lorafinetune.api.codec import decode
 
 TESTS: Final = Path(__file__).parents[1]
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
@@ -26,6 +31,23 @@ def test_every_block_of_commands_is_typed_by_a_test() -> None:
         for document, heading, position in SAID.findall(path.read_text())
     }
     assert typed | ELSEWHERE.keys() == set(places())
+
+
+def test_no_block_is_in_a_language_that_no_test_reads() -> None:
+    """`console` is in the generated reference alone."""
+    assert {language for _, language, _ in fenced()} == {"bash", "yaml", "console", ""}
+
+
+EXAMPLES: Final = [(page, text) for page, language, text in fenced() if language == "yaml"]
+
+
+@pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[page for page, _ in EXAMPLES])
+def test_every_block_of_yaml_is_a_resource_or_a_part_of_one(text: str) -> None:
+    found = yaml.safe_load(text)
+    if "apiVersion" in found:
+        decode(found)
+    else:
+        resource(found.get("spec", found))
 
 
 def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:
