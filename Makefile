@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images site version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images site release push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -92,6 +92,25 @@ images: ## build the container images, and push them if there is a REGISTRY: mak
 	  name=$(or $(REGISTRY),localhost/lorafinetune)/$$image:$(VERSION); \
 	  $(BUILDER) build $(ABOUT) $(BUILD_OPTIONS) --tag=$$name --file=images/$$image/Dockerfile . || exit 1; \
 	  $(if $(REGISTRY),$(BUILDER) push $$name || exit 1;) \
+	done
+
+CHARTS := charts/lorafinetune charts/lorafinetune-tenant
+COMMITTED = $(shell git log -1 --format=%ct)
+HELM ?= $(shell PYTHONPATH=tests $(BIN)/python -c 'from cluster.build import binary; print(binary("helm"))')
+release: .venv/ready ## make of the tag vVERSION, in dist/: wheel, charts, bills of materials, checksums; REGISTRY= pushes
+	@$(BIN)/python release/check_tag.py $(VERSION)
+	@rm -rf $(OUT)/dist && mkdir -p $(OUT)/dist
+	@SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python -m hatchling build --target wheel --directory $(OUT)/dist
+	@$(HELM) package $(CHARTS) --destination $(OUT)/dist
+	@$(MAKE) -s sbom
+	@sed -n '/^## $(VERSION)$$/,/^## /{/^## /!p}' CHANGELOG.md > $(OUT)/dist/NOTES.md
+	@$(BIN)/python release/repeatable.py $(OUT)/dist $(COMMITTED)
+	@$(if $(REGISTRY),$(MAKE) -s push)
+
+push: # what a release leaves in dist/, and the images, to REGISTRY
+	@$(MAKE) -s images BUILD_OPTIONS="--timestamp=$(COMMITTED) $(BUILD_OPTIONS)"
+	@for chart in $(notdir $(CHARTS)); do \
+	  $(HELM) push $(OUT)/dist/$$chart-$(VERSION).tgz oci://$(REGISTRY)/charts $(PUSH_OPTIONS) || exit 1; \
 	done
 
 version: ## say which version this is

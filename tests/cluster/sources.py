@@ -121,6 +121,11 @@ SOURCES = {
         stamps=("github.com/prometheus/common/version.Version={version}",),
         tags="remove_all_sd",
     ),
+    "registry": Source(
+        module="registry",
+        package="github.com/google/go-containerregistry/cmd/registry",
+        requires="github.com/google/go-containerregistry",
+    ),
     "versitygw": Source(
         module="versitygw",
         package="github.com/versity/versitygw/cmd/versitygw",

@@ -1,7 +1,7 @@
-"""What the commit before this one installs: its chart, and its images, built from its own files."""
+"""What the release or commit before this one installs: its chart, and its images, built from its files."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,11 +25,12 @@ class Previous:
 
 
 def commit() -> str:
-    """The commit before this one; empty where the history is not here, as in a shallow clone."""
-    try:
-        return _git("rev-parse", "--verify", "--quiet", "HEAD~1^{commit}").strip()
-    except CommandError:
-        return ""
+    """The release before this one, or until there is one the commit before; empty where the history is not
+    here, as in a shallow clone."""
+    for asked in (("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD~1"), ("rev-parse", "HEAD~1")):
+        with suppress(CommandError):
+            return _git("rev-list", "--max-count=1", _git(*asked).strip()).strip()
+    return ""
 
 
 @contextmanager

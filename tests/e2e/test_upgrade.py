@@ -1,4 +1,4 @@
-"""An upgrade from what the commit before this one installs, while one run is complete and one trains."""
+"""An upgrade from the release or commit before this one, while one run is complete and one trains."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Upgrade:
 
 @pytest.fixture(scope="module")
 def upgrade(installation: Installation, store: Store) -> Iterator[Upgrade]:
-    """From an installation that was made by the commit before, and by nothing else, to ours."""
+    """From an installation that was made by what was before, and by nothing else, to ours."""
     if not (commit := previous.commit()):
-        pytest.skip("git has no commit before this one to upgrade from: the clone may be a shallow one")
+        pytest.skip("git has nothing before this commit to upgrade from: the clone may be a shallow one")
     installation.uninstall()
     with previous.checked_out(commit) as before:
         installation.install(installation.images(before.images), before.chart)

@@ -17,6 +17,7 @@ ELSEWHERE: Final = {
     ("docs/tutorial.md", "The model", 1): "every test run that made the cluster ends it so",
     ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
     ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
+    ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
     ("docs/how-to/serve.md", "vLLM", 0): "no vLLM is here; tests/local/test_demo.py has what it reads",
     ("docs/how-to/serve.md", "vLLM", 1): "it asks the server of the block before",
     ("docs/how-to/serve.md", "Ollama", 0): "no Ollama is here; tests/local/test_demo.py has its parser",
