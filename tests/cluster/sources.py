@@ -86,6 +86,11 @@ def _kubernetes(command: str, minutes: int = 1) -> Source:
 
 
 SOURCES = {
+    "actionlint": Source(
+        module="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        requires="github.com/rhysd/actionlint",
+    ),
     "coredns": Source("coredns", ".", 3, "github.com/coredns/coredns"),
     "etcd": Source("etcd", "go.etcd.io/etcd/server/v3", 1, "go.etcd.io/etcd/server/v3"),
     "helm": Source(
