@@ -141,7 +141,7 @@ servers: .venv/ready ## build the servers that tests start (cached by content)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.build
 
 clean: ## remove the environment and everything that runs leave behind
-	rm -rf .venv .uv $(STORE) lorafinetune-runs
+	rm -rf .venv .uv $(STORE) lorafinetune-runs $(SITE) dist
 
 NO_PYTHON := no Python from 3.11 to 3.14 is here, for which our dependencies are locked: install one of them
 .venv/ready: pyproject.toml uv.lock | $(UV)
