@@ -1,5 +1,6 @@
 """The site of the documentation: what `make site` builds is whole, and needs nothing from elsewhere."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,22 @@ def leads_somewhere(path: Path, address: str, pages: dict[Path, Page]) -> bool:
     return target.is_file() and (
         not anchor or target not in pages or unquote(anchor) in pages[target].anchors
     )
+
+
+def test_every_link_to_a_heading_is_right_in_a_forge_too() -> None:
+    """A forge makes anchors of its own: GitHub's keep every letter, and a hyphen for every blank."""
+    assert [
+        (document, address)
+        for document in (*DOCUMENTS, *BESIDES)
+        for address in re.findall(r"\]\(([^)\s:]*#[^)\s]+)\)", (ROOT / document).read_text())
+        if urldefrag(address).fragment not in slugs((ROOT / document).parent, document, address)
+    ] == []
+
+
+def slugs(folder: Path, document: str, address: str) -> set[str]:
+    page = folder / place if (place := urldefrag(address).url) else ROOT / document
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page]) -> None:
