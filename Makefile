@@ -102,7 +102,7 @@ release: .venv/ready ## make of the tag vVERSION, in dist/: wheel, charts, bills
 	@rm -rf $(OUT)/dist && mkdir -p $(OUT)/dist
 	@SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python -m hatchling build --target wheel --directory $(OUT)/dist
 	@$(HELM) package $(CHARTS) --destination $(OUT)/dist
-	@$(MAKE) -s sbom
+	@$(MAKE) -s sbom UV=$(BIN)/uv
 	@sed -n '/^## $(VERSION)$$/,/^## /{/^## /!p}' CHANGELOG.md > $(OUT)/dist/NOTES.md
 	@$(BIN)/python release/repeatable.py $(OUT)/dist $(COMMITTED)
 	@$(if $(REGISTRY),$(MAKE) -s push)
