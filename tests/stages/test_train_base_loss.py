@@ -2,15 +2,17 @@
 and found from then on.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.arguments import COMPARED
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.progress import Reporter
-from stages.train_builders import PROGRESS, Interrupting, Row, World, random_rows, world
+from stages.train_builders import OVERFITTING, PROGRESS, Interrupting, Row, World, random_rows, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -91,7 +93,10 @@ def test_what_is_kept_says_what_it_was_measured_with(first: World) -> None:
     (place,) = {path.parent for path in (first.store.root / "evaluations").glob("*/manifest.json")}
     manifest = read_manifest(first.store, f"evaluations/{place.name}")
     assert manifest is not None
-    assert (manifest.key, manifest.result) == (place.name, {"evalLoss": first.metrics()[0]["eval_loss"]})
+    assert manifest.key == place.name
+    assert manifest.result
+    assert manifest.result["evalLoss"] == first.metrics()[0]["eval_loss"]
+    assert manifest.result["losses"]["rows"] == len(manifest.result["losses"]["nats"]) == 3
     assert manifest.lineage["model"] == first.manifest().lineage["model"]
 
 
@@ -105,12 +110,50 @@ def test_a_number_that_can_not_be_read_is_measured_anew(first: World, tmp_path: 
     assert kept.read_text() != "{}"
 
 
+def test_a_number_without_its_rows_is_of_an_older_version_and_is_measured_anew(
+    first: World, tmp_path: Path
+) -> None:
+    again = first.copy(tmp_path)
+    (kept,) = (again.store.root / "evaluations").glob("*/manifest.json")
+    manifest = json.loads(kept.read_text())
+    kept.write_text(json.dumps(manifest | {"result": {"evalLoss": manifest["result"]["evalLoss"]}}))
+    again.store.delete(f"trainings/{again.arguments.key}")
+    assert is_measured(again)
+    assert json.loads(kept.read_text())["result"] == manifest["result"]
+
+
+def test_each_row_is_kept_of_the_base_and_of_what_is_exported(first: World) -> None:
+    held_out, log = first.compared(), first.metrics()
+    assert (held_out["rows"], held_out["tokens"]) == (3, [6, 14, 13])
+    for side, row in (("base", log[0]), ("tuned", log[-1])):
+        loss = sum(held_out[side]) / sum(held_out["tokens"])
+        assert loss == pytest.approx(row["eval_loss"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "which"),
+    [
+        pytest.param({"packing": "none"}, None, id="without packing the rows are the same"),
+        pytest.param({**OVERFITTING, "checkpoint": {"select": "best"}}, "best", id="they are of the best"),
+    ],
+)
+def test_the_rows_of(first: World, fields: dict[str, Any], which: str | None) -> None:
+    other = first.training(**{**FIELDS, **fields})
+    other.train()
+    held_out, evaluated = other.compared(), [row for row in other.metrics() if "eval_loss" in row]
+    assert held_out["base"] == pytest.approx(first.compared()["base"], rel=1e-5)
+    losses = [row["eval_loss"] for row in evaluated[1:]]
+    wanted = min(losses) if which == "best" else losses[-1]
+    assert sum(held_out["tuned"]) / sum(held_out["tokens"]) == pytest.approx(wanted)
+
+
 def test_a_training_that_goes_on_has_it_from_its_checkpoint(first: World, tmp_path: Path) -> None:
     left = first.copy(tmp_path)
     left.store.delete("evaluations")
     assert left.checkpoints()
     assert not is_measured(left)
     assert left.metrics() == first.metrics()
+    assert COMPARED not in [file.path for file in left.manifest().files]
 
 
 def test_a_request_to_stop_ends_it_at_once(first: World, tmp_path: Path) -> None:

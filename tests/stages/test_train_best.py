@@ -92,6 +92,7 @@ def same_end(left: World, whole: tuple[World, TrainResult]) -> None:
         result.training.best_eval_loss,
     )
     assert left.metrics() == made.metrics()
+    assert left.compared() == made.compared()
     assert bests(left)[-1] == BEST
 
 

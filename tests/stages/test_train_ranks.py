@@ -76,6 +76,8 @@ def test_two_ranks_learn_what_one_learns(
     with Stage(together, tmp_path / "stage") as stage:
         assert stage.end() == ExitCode.DONE
     assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
+    for side in ("base", "tuned"):
+        assert together.compared()[side] == pytest.approx(made.compared()[side], rel=1e-5)
     assert together.manifest().lineage["hardware"]["ranks"] == 2
 
 

@@ -116,6 +116,6 @@ def answer_loss(tuned: Any, model: Path) -> float:
     from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
 
-    loss = evaluate(tuned, [conversation(model)], lambda: False, Plan(Fit(1, 1, False)), ALONE)
-    assert loss is not None
-    return loss
+    losses = evaluate(tuned, [conversation(model)], lambda: False, Plan(Fit(1, 1, False)), ALONE)
+    assert losses
+    return losses.loss

@@ -19,7 +19,7 @@ from builders import merged
 from lorafinetune.api.spec import BaseModelSource, Dataset, Export, LoRAFineTuneSpec, Storage, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName
 from lorafinetune.contract import keys
-from lorafinetune.contract.arguments import ExportArguments, TrainArguments, place
+from lorafinetune.contract.arguments import COMPARED, ExportArguments, TrainArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import ExportResult, Progress, TrainResult
 from lorafinetune.core.training import render
@@ -136,6 +136,12 @@ class World:
         lines = (self.place / "metrics.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         return [{name: row[name] for name in row if name != "tokens_per_second"} for row in rows]
+
+    def compared(self) -> dict[str, Any]:
+        """What each held-out row costs the base and the tuned model."""
+        assert COMPARED in [file.path for file in self.manifest().files]
+        found: dict[str, Any] = json.loads((self.place / COMPARED).read_text())
+        return found
 
     def manifest(self) -> Manifest:
         found = read_manifest(self.store, place("trainings", self.arguments.key))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.report.sources import Logged
 from lorafinetune.cli.run import RESOURCE_FILE, keep
-from lorafinetune.contract.arguments import METRICS, place
+from lorafinetune.contract.arguments import COMPARED, METRICS, place
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
@@ -18,6 +18,7 @@ from unit.world import World, status_of
 
 STORE: Final = Path("lorafinetune-store")
 REPORT: Final = "report.json"
+TOKENS: Final = 10
 Row = Mapping[str, Any]
 
 
@@ -90,11 +91,22 @@ def key_of(run: LoRAFineTune, stage: Any) -> str:
     return stage_status(status_of(run), stage).key or ""
 
 
-def put(folder: Path, run: LoRAFineTune, log: Iterable[Row], report: Any, lineage: Row) -> Path:
-    """Leaves the run in the folder as a local run does, with its store. Returns the file with its status."""
+def held_out(change: float, rows: int = 60) -> dict[str, Any]:
+    """Rows as a training leaves them. change: of the loss, by more in some rows than in others."""
+    base = [20.0 + row for row in range(rows)]
+    tuned = [nats + TOKENS * change * (1 + row % 3) / 2 for row, nats in enumerate(base)]
+    return {"rows": rows, "tokens": [TOKENS] * rows, "base": base, "tuned": tuned}
+
+
+def put(
+    folder: Path, run: LoRAFineTune, log: Iterable[Row], report: Any, lineage: Row, compared: Any = None
+) -> Path:
+    """Leaves the run in the folder as a local run does, with its store. Returns the file with its status.
+    compared: the losses of single rows."""
     store = DirectoryStore(folder / STORE / "bucket" / "runs")
     lines = "".join(f"{json.dumps(row)}\n" for row in log)
-    _output(store, "trainings", key_of(run, "train"), {METRICS: lines}, lineage)
+    rows = {} if compared is None else {COMPARED: json.dumps(compared)}
+    _output(store, "trainings", key_of(run, "train"), {METRICS: lines} | rows, lineage)
     _output(store, "prepared", key_of(run, "prepare"), {REPORT: json.dumps(report)}, {})
     keep(run, folder / RESOURCE_FILE)
     return folder / RESOURCE_FILE

@@ -21,7 +21,19 @@ from lorafinetune.cli.report.page import render
 from lorafinetune.cli.report.sources import DataReport, Sources
 from lorafinetune.cli.run import keep
 from lorafinetune.cli.what import Language
-from unit.report_runs import Row, Shape, data_report, ended, evaluations, key_of, logged, put, shape, steps
+from unit.report_runs import (
+    Row,
+    Shape,
+    data_report,
+    ended,
+    evaluations,
+    held_out,
+    key_of,
+    logged,
+    put,
+    shape,
+    steps,
+)
 from unit.world import World, status_of
 
 HOSTILE = (
@@ -151,6 +163,32 @@ def check(page: str) -> Shape:
     policy = next(value for _, name, value in found.attributes if name == "content" and "src" in value)
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
     return found
+
+
+COMPARISONS = {
+    "a gain that chance can't have made": (
+        held_out(-0.3),
+        [
+            "the tuned model is better than its base: the loss is lower by 0.25",
+            "row by row over 60 rows: −0.3; with 95 % confidence from −0.3",
+        ],
+    ),
+    "a difference that may be chance": (
+        held_out(0.0),
+        ["No verdict: the losses of the base and the tuned model differ by 0.25, which may be chance"],
+    ),
+    "rows that nobody has compared": (None, ["is better than its base", "Rows are not compared one by one"]),
+}
+
+
+@pytest.mark.parametrize("sentence", COMPARISONS)
+def test_verdict(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    compared, expected = COMPARISONS[sentence]
+    log = [{"step": 0, "eval_loss": 2.25}, *evaluations(2)]
+    assert lorafinetune("report", put(tmp_path, ended(), log, data_report(), {}, compared))[0] == 0
+    text = " ".join(check((tmp_path / "tune.html").read_text()).text.split())
+    assert [each for each in expected if each not in text] == []
+    assert ("not compared" in text) == (compared is None)
 
 
 @pytest.mark.parametrize("sentence", PAGES)
@@ -299,6 +337,11 @@ ODD_ROWS: dict[str, tuple[list[Row], Any, str]] = {
         data_report(),
         "metrics.jsonl:1 can't be read: ",
     ),
+    "a loss of more rows than there are": (
+        [],
+        data_report(),
+        "held_out.json can't be read: ",
+    ),
     "a report that is a list": ([], [], "report.json can't be read: "),
     "a sample that is no text": (
         [],
@@ -311,7 +354,8 @@ ODD_ROWS: dict[str, tuple[list[Row], Any, str]] = {
 @pytest.mark.parametrize("sentence", ODD_ROWS)
 def test_what_has_the_wrong_shape_is_refused(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
     log, report, message = ODD_ROWS[sentence]
-    code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}))
+    compared = held_out(0.1) | {"tuned": [1.0]} if "held_out" in message else None
+    code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}, compared))
     assert (code, message in err) == (75, True), err
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorafinetune.cli.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thinned
+from lorafinetune.cli.report.interval import Interval
 from lorafinetune.cli.report.verdict import judge
 from unit.report_runs import evaluations, logged, steps
 
+BASE = {"step": 0, "eval_loss": 2.25}
 VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
     "a run that has not ended has none": ({"log": steps(5), "is_trained": False}, ("unfinished", 0)),
     "without an evaluation there is none": ({"log": steps(5)}, ("noEvaluation", 0)),
@@ -38,6 +40,18 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
         {"log": evaluations(0.7), "objective": "dpo"},
         ("notBetter", 0),
     ),
+    "what chance may have done is no verdict": (
+        {"log": [BASE, *evaluations(2)], "interval": Interval(60, -0.25, -0.6, 0.1)},
+        ("chance", 0),
+    ),
+    "what chance can't have done is better": (
+        {"log": [BASE, *evaluations(2)], "interval": Interval(60, -0.25, -0.4, -0.1)},
+        ("better", 0),
+    ),
+    "fewer than fifty rows are too few for an interval too": (
+        {"log": [BASE, *evaluations(2)], "rows": 49, "interval": Interval(49, -0.25, -0.4, -0.1)},
+        ("fewRows", 0),
+    ),
 }
 
 
@@ -57,7 +71,6 @@ def test_verdict(sentence: str) -> None:
     assert (found.word, found.risen) == expected
 
 
-BASE = {"step": 0, "eval_loss": 2.25}
 RESULTS: dict[str, tuple[dict[str, Any], tuple[str, int, float, bool]]] = {
     "the last one is the result, and not the best": (
         {"log": [BASE, *evaluations(3, 2, 2.5)], "takes_best": False},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.fence import Fence
@@ -77,9 +78,19 @@ def test_what_is_restored(tmp_path: Path, step: int | None, whole: bool, kept: S
 def test_a_better_one_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     found, stored = made(tmp_path, [], [])
     for step in (10, 20):
-        found.keep(step, write)
+        found.keep(step, write, RowLosses.of([2, 3], [step, 1.5]))
     found.wait()
     assert stored.steps() == [20]
     assert found.directory
     assert sorted(path.name for path in found.directory.iterdir()) == sorted(FILES)
     assert [path.name for path in (tmp_path / "local").iterdir()] == ["20"]
+
+
+def test_what_its_rows_cost_is_known_to_a_training_that_goes_on(tmp_path: Path) -> None:
+    losses = RowLosses.of([2, 3], [0.25, 1.5])
+    found, _ = made(tmp_path, [10], [])
+    assert found.restore(10)
+    assert found.losses is None
+    found.keep(20, write, losses)
+    assert found.restore(20)
+    assert found.losses == losses

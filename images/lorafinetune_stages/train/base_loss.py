@@ -14,6 +14,7 @@ from lorafinetune.api.types import Model
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.base import base_lineage
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import commit_manifest, files_digest, read_manifest, withdraw_manifest
@@ -26,11 +27,12 @@ class Measured(Model):
     """What the manifest keeps."""
 
     eval_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    losses: RowLosses
 
 
 @dataclass(frozen=True)
 class BaseLoss:
-    """One number in the store: all of it is in its manifest. lineage: what it was measured with."""
+    """One measurement in the store: all of it is in its manifest. lineage: what it was measured with."""
 
     store: Store
     key: str
@@ -44,11 +46,12 @@ class BaseLoss:
         lineage = {"model": base_lineage(arguments.model), "rows": rows, "precision": precision}
         return cls(store, key, lineage)
 
-    def find(self) -> float | None:
-        """Nats per learned token; None where they were not measured yet. What can't be read is removed."""
+    def find(self) -> RowLosses | None:
+        """None where it was not measured yet. What can't be read, or does not have the single rows as it is
+        older than them, is removed."""
         try:
             manifest = read_manifest(self.store, self._place)
-            return None if manifest is None else Measured.decode(manifest.result or {}).eval_loss
+            return None if manifest is None else Measured.decode(manifest.result or {}).losses
         except (StageError, ValidationError) as problem:
             if isinstance(problem, StageError) and problem.reason is not Reason.ARTIFACT_CORRUPT:
                 raise
@@ -56,9 +59,9 @@ class BaseLoss:
             withdraw_manifest(self.store, self._place)
             return None
 
-    def keep(self, loss: float) -> None:
-        """Another training may have been first: then its number stays."""
-        result = Measured(eval_loss=loss).encode()
+    def keep(self, losses: RowLosses) -> None:
+        """Another training may have been first: then what it measured stays."""
+        result = Measured(eval_loss=losses.loss, losses=losses).encode()
         commit_manifest(self.store, self._place, "evaluations", self.key, (), self.lineage, result)
 
     @property

@@ -6,16 +6,21 @@ not lead to the same loss on a GPU.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from pydantic import ValidationError
+
+from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
 from lorafinetune_stages.train.saved import Saved
 
 FILES: Final = (CONFIG, WEIGHTS)
+LOSSES: Final = "losses"
+"""What is noted beside them."""
 
 
 class Bests:
@@ -25,19 +30,22 @@ class Bests:
     def __init__(self, saved: Saved, checkpoints: Saved, root: Path) -> None:
         self.directory: Path | None = None
         """Of the best adapter on the disk."""
+        self.losses: RowLosses | None = None
+        """Of its evaluation, where they are known."""
         self._saved = saved
         self._checkpoints = checkpoints
         self._root = root
         self._sending: Future[None] | None = None
 
-    def keep(self, step: int, write: Callable[[Path], None]) -> None:
+    def keep(self, step: int, write: Callable[[Path], None], losses: RowLosses) -> None:
         """Writes the adapter after a step, which is better than all before, and begins to send it."""
         self.wait()
+        self.losses = losses
         shutil.rmtree(self._root, ignore_errors=True)
         self.directory = self._root / str(step)
         write(self.directory)
         pool = ThreadPoolExecutor(1, thread_name_prefix="best")
-        self._sending = pool.submit(self._send, self.directory, step)
+        self._sending = pool.submit(self._send, self.directory, step, losses)
         pool.shutdown(wait=False)
 
     def wait(self) -> None:
@@ -52,8 +60,10 @@ class Bests:
         self.wait()
         shutil.rmtree(self._root, ignore_errors=True)
         self.directory = None if step is None else self._root / str(step)
-        if step is not None and self.directory and self._saved.fetch(step, self.directory) is None:
+        notes = self._saved.fetch(step, self.directory) if step is not None and self.directory else {}
+        if notes is None:
             return False
+        self.losses = _losses(notes)
         for later in self._saved.steps():
             if step is None or later > step:
                 self._saved.remove(later)
@@ -67,6 +77,14 @@ class Bests:
             if not any(step <= each <= better for each in resumable):
                 self._saved.remove(step)
 
-    def _send(self, directory: Path, step: int) -> None:
-        self._saved.send(directory, step, {})
+    def _send(self, directory: Path, step: int, losses: RowLosses) -> None:
+        self._saved.send(directory, step, {LOSSES: losses.encode()})
         self.rotate()
+
+
+def _losses(notes: Mapping[str, Any]) -> RowLosses | None:
+    """An adapter that an older version has sent has none."""
+    try:
+        return RowLosses.decode(notes[LOSSES]) if LOSSES in notes else None
+    except ValidationError:
+        return None

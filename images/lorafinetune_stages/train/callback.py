@@ -15,6 +15,7 @@ from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.base_loss import BaseLoss
@@ -32,7 +33,7 @@ from lorafinetune_stages.train.history import History, Row, evaluation_row, is_o
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.preferences import BASE, evaluate_pairs
+from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
@@ -74,6 +75,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._stop = stop
         self._progress = progress
         self._peers = peers
+        self._of_base: RowLosses | None = None
+        self._of_result: RowLosses | None = None
+
+    @property
+    def compared(self) -> Compared | None:
+        """The base and what is exported, row by row, on the rank that leads; None where one was not
+        evaluated, or what was measured of the base is not in the store any more."""
+        base = self._of_base or (self._base_loss.find() if self._base_loss and self._of_result else None)
+        return Compared.of(base, self._of_result) if base and self._of_result else None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         check_targets(model, self._training.lora.targets)
@@ -151,23 +161,29 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         save yet, so a request to stop ends it."""
         if not self._evaluation or any(is_of_base(row) for row in state.log_history):
             return
-        measured = BASE.measured if resolved_dpo(self._training) else self._find_base(model)
-        if measured:
+        if measured := self._measured_of_base(model):
             _check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
             state.log_history.insert(0, evaluation_row(0, 0.0, measured))
 
-    def _find_base(self, model: Any) -> dict[str, float]:
-        """From the store, or else measured, and then kept there. Nothing where it is cut short."""
+    def _measured_of_base(self, model: Any) -> dict[str, float]:
+        """Nothing where it is cut short."""
+        if resolved_dpo(self._training):
+            return of_base(1).measured
+        self._of_base = self._find_base(model)
+        return {"eval_loss": self._of_base.loss} if self._of_base else {}
+
+    def _find_base(self, model: Any) -> RowLosses | None:
+        """From the store, or else measured, and then kept there."""
         found = self._peers.follow(self._base_loss.find() if self._base_loss else None)
         if found is not None:
-            return {"eval_loss": found}
+            return found
         self._progress.begin("evaluating the base", None, "steps")
         rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
-            loss = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
-        if self._base_loss and loss is not None and math.isfinite(loss):
-            self._base_loss.keep(loss)
-        return {} if loss is None else {"eval_loss": loss}
+            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
+        if self._base_loss and losses and math.isfinite(losses.loss):
+            self._base_loss.keep(losses)
+        return losses
 
     @property
     def _evaluation(self) -> Evaluation | None:
@@ -197,8 +213,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
         """What follows from an evaluation. Here ends the training where this one asks for it."""
         best, bests = self.history.best, self._checkpoints.bests if self._checkpoints else None
-        if bests and best is self.history.evaluated:
-            bests.keep(state.global_step, model.save_pretrained)
+        if bests and self._of_result and best is self.history.evaluated:
+            bests.keep(state.global_step, model.save_pretrained, self._of_result)
         self.stopped_early = self._peers.any(self._is_exhausted) and not self._is_last(state)
         if not self._is_last(state):
             return
@@ -228,6 +244,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """Gives the model on all ranks the adapter of the best evaluation. bests: on the rank that leads."""
         if bests:
             bests.wait()
+            self._of_result = bests.losses
             model.load_adapter(bests.directory, model.active_adapter, is_trainable=True)
         self._peers.align([each for each in model.parameters() if each.requires_grad])
 
@@ -237,10 +254,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._progress.begin("evaluating on the unquantised base", None, "steps")
         rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
-            loss = evaluate_last(model, rows, lambda: False, self._plan, self._peers)
-        if loss is not None:
-            _check_finite(loss, "the loss on the held-out rows, on the unquantised base", state)
-            self.history.add_exported(loss)
+            losses = evaluate_last(model, rows, lambda: False, self._plan, self._peers)
+        if losses:
+            _check_finite(losses.loss, "the loss on the held-out rows, on the unquantised base", state)
+            self._of_result = losses
+            self.history.add_exported(losses.loss)
             self._report(state)
 
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
@@ -252,10 +270,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
         if dpo := resolved_dpo(self._training):
             found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
+            self._of_result = found.losses if found else None
+            self._of_base = of_base(found.losses.rows).losses if found else None
             return found.measured if found else {}
         measure = evaluate if self._compares or not self._is_last(state) else evaluate_last
-        loss = measure(model, rows, stopped, self._plan, self._peers)
-        return {} if loss is None else {"eval_loss": loss}
+        self._of_result = measure(model, rows, stopped, self._plan, self._peers)
+        return {"eval_loss": self._of_result.loss} if self._of_result else {}
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

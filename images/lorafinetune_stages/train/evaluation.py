@@ -4,51 +4,60 @@ The trainer's own is a mean of means that moves with the batch size. This one is
 conversations are packed, and draws no random number, so that evaluating changes nothing in the training.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from functools import partial
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 import torch
 
+from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
-from lorafinetune_stages.train.packed_trainer import pack_nats
+from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 
-Nats = Callable[[Any, Sequence[Row]], float]
-"""Total over the learned tokens of some conversations."""
+RowLoss = tuple[int, float]
+"""The learned tokens of a conversation, and their nats."""
 
 
 def evaluate(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
-) -> float | None:
-    """Nats per learned token; None where `stopped` says so on the way on any rank, or nothing is learned.
-    Ranks take turns at the groups of conversations that share a pass."""
-    nats, tokens, cut = 0.0, 0, False
+) -> RowLosses | None:
+    """Of the conversations in which something is learned, in their order; None where `stopped` says so on the
+    way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass."""
+    shares = groups(rows, plan.fit.pack_tokens)[peers.rank :: peers.size]
+    measured: list[list[RowLoss]] = []
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for group in islice(groups(rows, plan.fit.pack_tokens), peers.rank, None, peers.size):
-                if cut := stopped():
+            for group in shares:
+                if stopped():
                     break
-                if count := learned(group):
-                    nats += _packed(model, group, plan) if plan.levers else _alone(model, group[0]) * count
-                    tokens += count
+                measured.append(list(_of_group(model, group, plan)))
     finally:
         model.train(was_training)
-    nats, all_tokens, cuts = peers.total([nats, tokens, cut])
-    return nats / all_tokens if all_tokens and not cuts else None
+    return _joined(peers.gather(measured if len(measured) == len(shares) else None))
+
+
+def _joined(shares: Sequence[list[list[RowLoss]] | None]) -> RowLosses | None:
+    """What the ranks have measured, in the order of the rows. None for a rank: it was cut short."""
+    whole = [share for share in shares if share is not None]
+    rows = [row for turn in zip_longest(*whole, fillvalue=[]) for row in chain.from_iterable(turn)]
+    if not rows or len(whole) < len(shares):
+        return None
+    return RowLosses.of([tokens for tokens, _ in rows], [nats for _, nats in rows])
 
 
 def evaluate_last(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
-) -> float | None:
+) -> RowLosses | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained in FP8."""
     if not in_fp8(plan):
@@ -60,17 +69,17 @@ def evaluate_last(
 
 def evaluate_base(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
-) -> float | None:
+) -> RowLosses | None:
     """As evaluate_last, of the base alone. Where the training is in FP8, its layers are afterwards as before:
     weights are quantised in one way only."""
     base = model.get_base_model()
     if in_fp8(plan):
         restore_layers(base)
     with model.disable_adapter(), _uncompiled(plan):
-        loss = evaluate(model, rows, stopped, plan, peers)
+        losses = evaluate(model, rows, stopped, plan, peers)
     if in_fp8(plan):
         quantise_layers(base)
-    return loss
+    return losses
 
 
 def in_fp8(plan: Plan) -> bool:
@@ -86,18 +95,26 @@ def _uncompiled(plan: Plan) -> AbstractContextManager[Any]:
     return eager
 
 
-def _alone(model: Any, row: Row) -> float:
-    """Mean over the learned tokens of one conversation."""
+def _of_group(model: Any, group: Sequence[Row], plan: Plan) -> Iterator[RowLoss]:
+    tokens = [learned([row]) for row in group]
+    if not any(tokens):
+        return
+    nats = _packed(model, group, plan, tokens) if plan.levers else map(partial(_alone, model), group, tokens)
+    yield from ((count, each) for count, each in zip(tokens, nats, strict=True) if count)
+
+
+def _alone(model: Any, row: Row, tokens: int) -> float:
+    """Total over the learned tokens of one conversation, of which the model says the mean."""
     batch = {name: torch.tensor([row[name]], device=model.device) for name in COLUMNS}
-    return float(model(**batch, use_cache=False).loss)
+    return float(model(**batch, use_cache=False).loss) * tokens
 
 
-def _packed(model: Any, rows: Sequence[Row], plan: Plan) -> float:
-    """Total over the conversations of one pack."""
+def _packed(model: Any, rows: Sequence[Row], plan: Plan, tokens: Sequence[int]) -> list[float]:
+    """Of each conversation of one pack."""
     assert plan.levers  # noqa: S101 - who calls this has looked
     (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
     mixed = plan.levers.mixed
     with torch.autocast(device.type, getattr(torch, mixed)) if mixed else nullcontext():
-        return float(pack_nats(model.get_base_model(), moved, plan.levers))
+        return row_nats(model.get_base_model(), moved, plan.levers, tokens)

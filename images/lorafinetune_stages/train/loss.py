@@ -50,9 +50,11 @@ class _Nats(torch.autograd.Function):
 
 def learned_nats(hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLoss = chunk_loss) -> Tensor:
     """As chunk_loss, of any number of places; differentiable by `hidden` alone."""
-    if not hidden.requires_grad:
-        parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
-        nats = [cross_entropy((part @ weight.T).float(), to, reduction="sum") for part, to in parts]
-        return torch.stack(nats).sum()
     total: Tensor = _Nats.apply(hidden, weight, targets, each)  # type: ignore[no-untyped-call]  # torch
     return total
+
+
+def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """As learned_nats, of each place: [places]. Nothing is learned from it."""
+    parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    return torch.cat([cross_entropy((part @ weight.T).float(), to, reduction="none") for part, to in parts])

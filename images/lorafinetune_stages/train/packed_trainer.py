@@ -4,7 +4,7 @@ trainer. The rest of its run stays as it is.
 A test holds each name and signature that is relied on here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from lorafinetune.api.spec import Training
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
-from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats
+from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
 from lorafinetune_stages.train.token_steps import TokenSteps, one_step
@@ -60,14 +60,33 @@ TRAINERS: Final = {"sft": PackedTrainer, "pt": PackedTextTrainer}
 
 def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLoss = chunk_loss) -> Tensor:
     """Total negative log-likelihood of the learned tokens of a pack, in nats. base: the causal model."""
-    inputs = {name: value for name, value in pack.items() if name not in ("sources", "targets")}
-    hidden = base.model(**inputs, use_cache=False).last_hidden_state[0]
+    hidden = _hidden(base, pack)
     if levers.sparse_loss and has_plain_head(base):
         return learned_nats(
             hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"], each
         )
+    return _dense(base, hidden, pack, "sum")
+
+
+def row_nats(base: Any, pack: Mapping[str, Any], levers: Levers, tokens: Sequence[int]) -> list[float]:
+    """As pack_nats, of each conversation by itself. tokens: how many are learned in each."""
+    hidden = _hidden(base, pack)
+    if levers.sparse_loss and has_plain_head(base):
+        found = token_nats(hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"])
+    else:
+        found = _dense(base, hidden, pack, "none")
+    return [float(part.sum()) for part in torch.split(found.cpu().double(), list(tokens))]
+
+
+def _hidden(base: Any, pack: Mapping[str, Any]) -> Tensor:
+    inputs = {name: value for name, value in pack.items() if name not in ("sources", "targets")}
+    states: Tensor = base.model(**inputs, use_cache=False).last_hidden_state[0]
+    return states
+
+
+def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -> Tensor:
     logits = base.lm_head(hidden).float()
-    return cross_entropy(logits[pack["sources"]], pack["targets"], reduction="sum")
+    return cross_entropy(logits[pack["sources"]], pack["targets"], reduction=reduction)
 
 
 def packed(training: Training, levers: Levers, limit: int, peers: Peers) -> AbstractContextManager[None]:

@@ -7,12 +7,13 @@ and without a random number.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.packing import IGNORED
 
 Row = Mapping[str, Sequence[int]]
@@ -20,20 +21,21 @@ Row = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Preferred:
-    """loss: mean over the pairs. accuracy: share of the pairs of which the chosen answer has gained more on
+    """losses: of each pair. accuracy: share of the pairs of which the chosen answer has gained more on
     the base than the rejected one."""
 
-    loss: float
+    losses: RowLosses
     accuracy: float
 
     @property
     def measured(self) -> dict[str, float]:
         """As a row of the log has it."""
-        return {"eval_loss": self.loss, "eval_rewards/accuracies": self.accuracy}
+        return {"eval_loss": self.losses.loss, "eval_rewards/accuracies": self.accuracy}
 
 
-BASE: Final = Preferred(math.log(2), 0.0)
-"""A model that is its base: no answer has gained."""
+def of_base(pairs: int) -> Preferred:
+    """A model that is its base: no answer has gained."""
+    return Preferred(RowLosses.of([1] * pairs, [math.log(2)] * pairs), 0.0)
 
 
 def evaluate_pairs(
@@ -54,7 +56,9 @@ def evaluate_pairs(
                 won += bool(margin > 0)
     finally:
         model.train(was_training)
-    return Preferred(sum(losses) / len(losses), won / len(losses)) if losses else None
+    if not losses:
+        return None
+    return Preferred(RowLosses.of([1] * len(losses), losses), won / len(losses))
 
 
 def _gain(model: Any, row: Row, side: str) -> Tensor:

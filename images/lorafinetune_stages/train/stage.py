@@ -1,5 +1,6 @@
 """The train stage from its arguments to its manifest."""
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
-from lorafinetune.contract.arguments import ADAPTER, METRICS, TrainArguments, place
+from lorafinetune.contract.arguments import ADAPTER, COMPARED, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.importing import uncollected
@@ -248,6 +249,8 @@ class Attempt:
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / METRICS).write_text(watch.history.to_json_lines())
+        if compared := watch.compared:
+            (kept / COMPARED).write_text(json.dumps(compared.encode()))
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(watch.history.rows, kept / "loss.png", unit)
         self.fence.check()

@@ -17,6 +17,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.differences import flat
 from lorafinetune.cli.reading import situation_of, status_of
 from lorafinetune.cli.report.curve import HEIGHT, WIDTH, Chart, chart
+from lorafinetune.cli.report.interval import interval
 from lorafinetune.cli.report.loading import Origin, ways
 from lorafinetune.cli.report.sources import LengthBin, Sources
 from lorafinetune.cli.report.texts import Speaker
@@ -50,6 +51,7 @@ def _template() -> Template:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["short"] = lambda value: f"{value:.4g}"
+    environment.filters["signed"] = lambda value: f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
     return environment.get_template(TEMPLATE)
 
 
@@ -91,7 +93,8 @@ def _verdict(sources: Sources) -> Verdict:
         rows, leaked = data.eval_rows, data.overlap.rows
     training = sources.resource.spec.training
     takes_best = training.checkpoint.select == "best"
-    return judge(sources.log, sources.is_trained, training.objective, rows, leaked, takes_best)
+    chance = interval(sources.compared) if sources.compared else None
+    return judge(sources.log, sources.is_trained, training.objective, rows, leaked, takes_best, chance)
 
 
 def _loss(sources: Sources) -> Chart | None:

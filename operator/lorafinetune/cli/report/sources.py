@@ -18,8 +18,9 @@ from lorafinetune.api.status import StageName
 from lorafinetune.api.types import Count
 from lorafinetune.cli.reading import status_of
 from lorafinetune.cli.store import Where, open_store_of, place_of
-from lorafinetune.contract.arguments import METRICS, Kind, place
+from lorafinetune.contract.arguments import COMPARED, METRICS, Kind, place
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, read_manifest
@@ -113,12 +114,14 @@ class DataReport(_Kept):
 @dataclass(frozen=True)
 class Sources:
     """One run. log: of its training; the last points of it while that is not in the store. data: None where
-    the store has no data report. outputs: manifests of what it made, by the kind of output."""
+    the store has no data report. outputs: manifests of what it made, by the kind of output. compared: None
+    where the store has no losses of single rows."""
 
     resource: LoRAFineTune
     log: tuple[Logged, ...]
     data: DataReport | None
     outputs: Mapping[Kind, Manifest]
+    compared: Compared | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -133,7 +136,8 @@ def gather(resource: LoRAFineTune, where: Where) -> Sources:
         raise StageError(Reason.CONFIG_INVALID, f"{name} has no status, so nothing is known of it", NO_STATUS)
     store = open_store_of(resource, where)
     outputs = dict(_outputs(resource, store))
-    return Sources(resource, _log(resource, store, outputs), _data(resource, store, outputs), outputs)
+    log, data = _log(resource, store, outputs), _data(resource, store, outputs)
+    return Sources(resource, log, data, outputs, _compared(store, outputs))
 
 
 def _outputs(resource: LoRAFineTune, store: Store) -> dict[Kind, Manifest]:
@@ -164,6 +168,14 @@ def _data(resource: LoRAFineTune, store: Store, outputs: Mapping[Kind, Manifest]
     name = place_of(dataset.report, resource).removeprefix(f"{where}/")
     content = _content(store, where, outputs["prepared"], name)
     return None if content is None else _decoded(DataReport, content, f"{store.uri}/{where}/{name}")
+
+
+def _compared(store: Store, outputs: Mapping[Kind, Manifest]) -> Compared | None:
+    if "trainings" not in outputs:
+        return None
+    where = place("trainings", outputs["trainings"].key)
+    content = _content(store, where, outputs["trainings"], COMPARED)
+    return None if content is None else _decoded(Compared, content, f"{store.uri}/{where}/{COMPARED}")
 
 
 def _content(store: Store, where: str, manifest: Manifest, name: str) -> bytes | None:

@@ -41,6 +41,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "On the held-out rows the tuned model is not better than its base: the loss is higher by {change}.",
         "在留出样本上，微调后的模型并不优于基座模型：损失升高了 {change}。",
     ),
+    "chance": (
+        "No verdict: the losses of the base and the tuned model differ by {change}, "
+        "which may be chance on these rows.",
+        "无结论：基座模型与微调模型的损失相差 {change}，在这些样本上可能只是偶然。",
+    ),
     "fell": (
         "The loss on the held-out rows fell by {change} between the first evaluation and the last.",
         "从首次评估到末次评估，留出样本上的损失降低了 {change}。",
@@ -81,11 +86,19 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "None of the {rows} held-out rows is trained on.",
         "{rows} 条留出样本均未参与训练。",
     ),
+    "interval": (
+        "Tuned minus base, row by row over {rows} rows: {change}; with 95 % confidence from {low} to {high} "
+        "(paired bootstrap).",
+        "微调减基座，逐条比较 {rows} 条样本：{change}；95% 置信区间为 {low} 至 {high}（配对自助法）。",
+    ),
     "noInterval": (
         "Rows are not compared one by one, so how far chance goes is not known.",
         "未逐条比较样本，因此偶然误差的大小未知。",
     ),
-    "heldOutLoss": ("Loss on held-out rows, in nats per {unit}", "留出样本上的损失（单位：nat/{unit}）"),
+    "heldOutLoss": (
+        "Loss on {rows} held-out rows, in nats per {unit}",
+        "{rows} 条留出样本上的损失（单位：nat/{unit}）",
+    ),
     "base": ("base model", "基座模型"),
     "first": ("first evaluation", "首次评估"),
     "best": ("best evaluation", "最佳评估"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from lorafinetune.cli.report.interval import Interval
 from lorafinetune.cli.report.sources import Logged
 
 FEWEST_ROWS: Final = 50
@@ -12,7 +13,11 @@ FEWEST_ROWS: Final = 50
 UNTRAINED_PAIR_LOSS: Final = math.log(2)
 """Loss of the base on preferences, which it is measured against."""
 
-Word = Literal["unfinished", "noEvaluation", "fewRows", "once", "better", "notBetter", "fell", "notFallen"]
+Word = Literal[
+    "unfinished", "noEvaluation", "fewRows", "once", "chance", "better", "notBetter", "fell", "notFallen"
+]
+KNOWN: Final[frozenset[Word]] = frozenset({"chance", "better", "notBetter", "fell", "notFallen"})
+"""Words by which something is said of the result."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Evaluation:
 @dataclass(frozen=True)
 class Verdict:
     """word: what is said. base: None where it was not evaluated. first, best, final: None without an
-    evaluation. result: of what is exported. rows: held out; leaked: those of them that are trained on too."""
+    evaluation. result: of what is exported. rows: held out; leaked: those of them that are trained on too.
+    interval: None where single rows are not known."""
 
     word: Word
     rows: int
@@ -37,6 +43,7 @@ class Verdict:
     best: Evaluation | None = None
     final: Evaluation | None = None
     result: Evaluation | None = None
+    interval: Interval | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -65,14 +72,21 @@ class Verdict:
     @property
     def is_known(self) -> bool:
         """Whether something is said of the result."""
-        return self.word in ("better", "notBetter", "fell", "notFallen")
+        return self.word in KNOWN
 
 
 def judge(
-    log: Sequence[Logged], is_trained: bool, objective: str, rows: int, leaked: int, takes_best: bool
+    log: Sequence[Logged],
+    is_trained: bool,
+    objective: str,
+    rows: int,
+    leaked: int,
+    takes_best: bool,
+    interval: Interval | None = None,
 ) -> Verdict:
     """rows: that are held out. leaked: those of them that are trained on too, which prove nothing.
-    takes_best: whether the result is of the best evaluation, and not of the last one."""
+    takes_best: whether the result is of the best evaluation, and not of the last one. interval: of what it
+    differs by from the base."""
     measured = list(_measured(log, exported=False))
     base = next((each.loss for each in measured if each.step == 0), None)
     if objective == "dpo" and base is None:
@@ -82,7 +96,8 @@ def judge(
         return Verdict("noEvaluation" if is_trained else "unfinished", rows, leaked, base)
     best = min(tuned, key=lambda each: each.loss)
     result = next(_measured(log, exported=True), best if takes_best else tuned[-1])
-    found = Verdict(_word(base, tuned, result), rows, leaked, base, tuned[0], best, tuned[-1], result)
+    word = _word(base, tuned, result, interval)
+    found = Verdict(word, rows, leaked, base, tuned[0], best, tuned[-1], result, interval)
     return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
 
 
@@ -92,7 +107,11 @@ def _measured(log: Sequence[Logged], exported: bool) -> Iterator[Evaluation]:
             yield Evaluation(row.step, row.eval_loss, row.accuracy)
 
 
-def _word(base: float | None, tuned: Sequence[Evaluation], result: Evaluation) -> Word:
+def _word(
+    base: float | None, tuned: Sequence[Evaluation], result: Evaluation, interval: Interval | None
+) -> Word:
+    if interval and interval.spans_zero:
+        return "chance"
     if base is not None:
         return "better" if result.loss < base else "notBetter"
     if len(tuned) == 1:
