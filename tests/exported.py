@@ -8,7 +8,7 @@ from builders import NOW, resource
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.core.results import rfc3339
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call

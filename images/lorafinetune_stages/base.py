@@ -6,18 +6,17 @@ What leaves the stage names the base by hub id and commit, never by a path of th
 import json
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import place
+from lorafinetune.contract.names import base_name
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
 
-HUBS: Final = ("hf", "modelscope")
 WHOLE: Final = "model.safetensors"
 """The weights, where they are in one file."""
 INDEX: Final = "model.safetensors.index.json"
@@ -31,23 +30,6 @@ REMOTE_CODE_TYPES: Final = {
 def model_place(model: ModelStatus) -> str:
     """Where the files of the base model are in the store."""
     return place("models", keys.source_key(model.source, model.revision))
-
-
-def source_name(source: str) -> str:
-    """The URI of a source; the bare name of a local path."""
-    scheme, _, path = source.partition("://")
-    return PurePosixPath(path).name if scheme == "file" else source
-
-
-def base_name(model: ModelStatus) -> str:
-    """`OWNER/NAME` for a hub, else as any source."""
-    scheme, _, path = model.source.partition("://")
-    return path if scheme in HUBS else source_name(model.source)
-
-
-def base_revision(model: ModelStatus) -> str | None:
-    """The commit, where the source has commits."""
-    return model.revision if model.source.partition("://")[0] in HUBS else None
 
 
 def base_lineage(model: ModelStatus) -> dict[str, Any]:

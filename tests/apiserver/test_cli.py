@@ -25,8 +25,8 @@ from cluster.s3server import S3Server
 from commands import Command, commander
 from documents import Typist, checkout, said
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, credential_variable
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
-from lorafinetune.core.results import rfc3339
 
 Json = dict[str, Any]
 

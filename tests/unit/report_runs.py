@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.report.sources import Logged
-from lorafinetune.cli.run import RESOURCE_FILE, keep
-from lorafinetune.contract.arguments import COMPARED, METRICS, place
+from lorafinetune.api.types import Model
+from lorafinetune.cli.run import keep
+from lorafinetune.contract.arguments import COMPARED, METRICS, RESOURCE_FILE, place
+from lorafinetune.contract.outcome import TrainResult
 from lorafinetune.core.steps import stage_status
+from lorafinetune.report.sources import Logged
+from lorafinetune_stages.prepare.output import Prepared
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
 from unit.world import World, status_of
@@ -106,18 +109,29 @@ def put(
     store = DirectoryStore(folder / STORE / "bucket" / "runs")
     lines = "".join(f"{json.dumps(row)}\n" for row in log)
     rows = {} if compared is None else {COMPARED: json.dumps(compared)}
-    _output(store, "trainings", key_of(run, "train"), {METRICS: lines} | rows, lineage)
-    _output(store, "prepared", key_of(run, "prepare"), {REPORT: json.dumps(report)}, {})
+    status = status_of(run)
+    assert status.artifacts
+    assert status.artifacts.adapter
+    assert status.training
+    assert status.dataset
+    trained = TrainResult(
+        key=key_of(run, "train"), adapter=status.artifacts.adapter, training=status.training, resumes=2
+    )
+    prepared = Prepared(template="glm4", dataset=status.dataset)
+    _output(store, "trainings", key_of(run, "train"), {METRICS: lines} | rows, lineage, trained)
+    _output(store, "prepared", key_of(run, "prepare"), {REPORT: json.dumps(report)}, {}, prepared)
     keep(run, folder / RESOURCE_FILE)
     return folder / RESOURCE_FILE
 
 
-def _output(store: DirectoryStore, kind: Any, key: str, files: Mapping[str, str], lineage: Row) -> None:
+def _output(
+    store: DirectoryStore, kind: Any, key: str, files: Mapping[str, str], lineage: Row, result: Model
+) -> None:
     where, listed = place(kind, key), []
     for name, text in files.items():
         stored = store.put(f"{where}/{name}", [text.encode()])
         listed.append(ManifestFile(path=name, size=stored.size, sha256=stored.sha256))
-    commit_manifest(store, where, kind, key, listed, lineage, None)
+    commit_manifest(store, where, kind, key, listed, lineage, result.encode())
 
 
 @dataclass

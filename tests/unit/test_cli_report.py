@@ -15,12 +15,12 @@ from commands import Command, commander
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Failure, LoRAFineTuneStatus
-from lorafinetune.cli.differences import flat
-from lorafinetune.cli.report.loading import Origin
-from lorafinetune.cli.report.page import render
-from lorafinetune.cli.report.sources import DataReport, Sources
 from lorafinetune.cli.run import keep
-from lorafinetune.cli.what import Language
+from lorafinetune.report.language import Language
+from lorafinetune.report.leaves import flat
+from lorafinetune.report.loading import Origin
+from lorafinetune.report.page import render
+from lorafinetune.report.sources import DataReport, Run, Sources
 from unit.report_runs import (
     Row,
     Shape,
@@ -210,16 +210,16 @@ def test_a_training_that_was_stopped_early_is_told() -> None:
     assert status.training
     stopped = status.training.model_copy(update={"step": 1200, "total_steps": 3000, "stopped_early": True})
     run = RUN.model_copy(update={"status": status.model_copy(update={"training": stopped})})
-    page = render(sources(run, steps(3), data_report()), Language.EN, Origin("tune", None))
+    page = render(sources(run, steps(3), data_report()), Language.EN, Origin())
     assert "The training was stopped early, after step 1,200 of 3,000" in check(page).text
 
 
 def sources(run: LoRAFineTune, log: list[Row], report: dict[str, Any]) -> Sources:
-    return Sources(run, logged(log), DataReport.model_validate(report), {})
+    return Sources(Run.of(run), logged(log), DataReport.model_validate(report), {})
 
 
 def test_hostile_words_in_the_status_stay_words() -> None:
-    page = render(sources(hostile(), steps(3), hostile_report()), Language.EN, Origin(HOSTILE, None))
+    page = render(sources(hostile(), steps(3), hostile_report()), Language.EN, Origin(HOSTILE))
     assert HOSTILE in check(page).text
     assert "<script" not in page
 
@@ -229,7 +229,7 @@ def test_hostile_words_in_the_status_stay_words() -> None:
 def test_no_text_of_a_stranger_changes_the_page(words: str) -> None:
     def tags(text: str) -> list[str]:
         report = data_report(samples=[[{"text": text, "learned": True}]], warnings=[text], template=text)
-        page = render(sources(RUN, steps(2), report), Language.EN, Origin(text, None))
+        page = render(sources(RUN, steps(2), report), Language.EN, Origin(text))
         page.encode()
         return check(page).tags
 

@@ -17,8 +17,8 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.differences import Difference, Run, differences
 from lorafinetune.cli.garbage import Why, judged, outputs
-from lorafinetune.cli.run import LOCK_FILE, RESOURCE_FILE, keep
-from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
+from lorafinetune.cli.run import LOCK_FILE, keep
+from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.keys import source_key
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry

@@ -15,7 +15,7 @@ from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import LiveView
 from lorafinetune.cli.watch import seconds, told_by
 from lorafinetune.cli.words import sparkline
-from lorafinetune.core.results import rfc3339
+from lorafinetune.contract.times import rfc3339
 
 DONE = {"name": "download", "state": "Complete", "cacheHit": True}
 PREPARED = {"name": "prepare", "state": "Complete", "cacheHit": False}

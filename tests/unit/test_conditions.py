@@ -8,7 +8,7 @@ from builders import NOW
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import Condition
-from lorafinetune.core.results import rfc3339
+from lorafinetune.contract.times import rfc3339
 from unit.test_plan import Step, done, run_until
 from unit.world import World
 

@@ -23,7 +23,9 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
         "RUN apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev \\",
         "    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*",
         "ENV USER=nobody",
-        *STAGES,
+        *STAGES[:-1],
+        "COPY operator/lorafinetune/report /app/lorafinetune/report",
+        STAGES[-1],
     ),
 }
 """The lines that an image has for itself."""

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorafinetune.cli.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thinned
-from lorafinetune.cli.report.interval import Interval
-from lorafinetune.cli.report.verdict import judge
+from lorafinetune.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thinned
+from lorafinetune.report.interval import Interval
+from lorafinetune.report.verdict import judge
 from unit.report_runs import evaluations, logged, steps
 
 BASE = {"step": 0, "eval_loss": 2.25}

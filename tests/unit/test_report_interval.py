@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorafinetune.cli.report.interval import Interval, interval
 from lorafinetune.contract.rowlosses import MOST_ROWS, Compared
+from lorafinetune.report.interval import Interval, interval
 
 TOKENS = 10
 

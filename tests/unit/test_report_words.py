@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lorafinetune.cli.report.loading import Origin, ways
-from lorafinetune.cli.report.page import render
-from lorafinetune.cli.report.sources import DataReport, Sources
-from lorafinetune.cli.report.texts import TEXTS
-from lorafinetune.cli.what import Language
+from lorafinetune.report.language import Language
+from lorafinetune.report.loading import Origin, ways
+from lorafinetune.report.page import render
+from lorafinetune.report.sources import DataReport, Run, Sources
+from lorafinetune.report.texts import TEXTS
 from unit.report_runs import data_report, ended, logged, steps
 
 RUN = ended()
@@ -18,22 +18,21 @@ RUN = ended()
 PIPED = "kubectl get lft tune --namespace team-a -o yaml | lorafinetune fetch - --what merged --to model --s3"
 LOADED: dict[str, tuple[Origin, str]] = {
     "a file is read again": (
-        Origin("runs/tune.yaml", Path("lorafinetune-store")),
+        Origin("runs/tune.yaml", ""),
         "lorafinetune fetch runs/tune.yaml --what merged --to model",
     ),
     "another store is named": (
-        Origin("a b.yaml", Path("my store")),
+        Origin("a b.yaml", "--store 'my store'"),
         "lorafinetune fetch 'a b.yaml' --what merged --to model --store 'my store'",
     ),
-    "a run on the cluster is asked for": (Origin("tune", None), PIPED),
-    "what came through a pipe is asked for anew": (Origin("-", None), PIPED),
+    "a run on the cluster is asked for": (Origin(), PIPED),
 }
 
 
 @pytest.mark.parametrize("sentence", LOADED)
 def test_how_the_result_is_loaded(sentence: str) -> None:
     origin, expected = LOADED[sentence]
-    merged, adapter, _ = ways(RUN, origin)
+    merged, adapter, _ = ways(Run.of(RUN), origin)
     assert merged.command == expected
     assert 'AutoTokenizer.from_pretrained("owner/model", revision="c0ffee")' in adapter.python
     compile(merged.python + adapter.python, "page", "exec")
@@ -56,8 +55,8 @@ def test_every_text_is_said() -> None:
 
 
 def test_words_can_be_read_in_light_and_in_dark() -> None:
-    sources = Sources(RUN, logged(steps(1)), DataReport.model_validate(data_report()), {})
-    page = render(sources, Language.EN, Origin("tune", None))
+    sources = Sources(Run.of(RUN), logged(steps(1)), DataReport.model_validate(data_report()), {})
+    page = render(sources, Language.EN, Origin())
     light, dark = (dict(re.findall(r"--(\w+): #(\w{6})", block)) for block in re.split("prefers-color", page))
     assert set(light) == set(dark)
     for colors in (light, dark):

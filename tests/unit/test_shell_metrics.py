@@ -17,8 +17,8 @@ from lorafinetune.api.status import (
     TrainingStatus,
 )
 from lorafinetune.contract.outcome import Progress
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.observed import STAGE_LABEL
-from lorafinetune.core.results import rfc3339
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.declared import DECLARED, Declaration
 from lorafinetune.shell.holding import Holding

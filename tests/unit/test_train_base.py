@@ -3,7 +3,7 @@
 import pytest
 
 from lorafinetune.api.status import ModelStatus
-from lorafinetune_stages.base import base_name, base_revision
+from lorafinetune.contract.names import base_name, base_revision
 
 
 @pytest.mark.parametrize(

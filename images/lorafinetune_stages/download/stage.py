@@ -10,8 +10,8 @@ from typing import Final
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.arguments import DownloadArguments, place
 from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import DownloadResult
-from lorafinetune_stages.base import source_name
 from lorafinetune_stages.download.copying import Copier
 from lorafinetune_stages.download.models import select_model
 from lorafinetune_stages.download.selection import (

@@ -7,8 +7,8 @@ from typing import Any, Final
 import yaml
 
 from lorafinetune.api.status import ModelStatus
+from lorafinetune.contract.names import base_name, base_revision
 from lorafinetune.contract.outcome import TrainResult
-from lorafinetune_stages.base import base_name, base_revision
 
 README: Final = "README.md"
 FRONT_MATTER: Final = re.compile(rb"---\s*\n(.{0,65536}?)\n---\s*(\n|$)", re.DOTALL)

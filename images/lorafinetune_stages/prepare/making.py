@@ -14,8 +14,8 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import source_name
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap

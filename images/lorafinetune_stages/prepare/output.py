@@ -14,8 +14,8 @@ from lorafinetune.api.types import Count, Line, Model
 from lorafinetune.contract import effort, keys
 from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
+from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
-from lorafinetune_stages.base import source_name
 from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.api.status import ModelStatus
-from lorafinetune_stages.base import base_name, base_revision
+from lorafinetune.contract.names import base_name, base_revision
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"

@@ -8,7 +8,7 @@ import yaml
 from lorafinetune.api.spec import Objective, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
 from lorafinetune.contract.keys import resolved_batch_size
-from lorafinetune_stages.base import base_name, base_revision
+from lorafinetune.contract.names import base_name, base_revision
 
 SHOWN: Final = (
     "lora_rank",

@@ -221,6 +221,8 @@ class Artifacts(Model):
     """The merged model."""
     published: Annotated[tuple[Published, ...], Field(max_length=8)] = ()
     """Where the merged model was published."""
+    report: Uri | None = None
+    """A page about the run, as it was when its export ended."""
 
 
 class GpuSeconds(Model):

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.reading import status_of
 from lorafinetune.contract.keys import DECIMALS, FIELDS
+from lorafinetune.report.leaves import flat
 
 Section = Literal["spec", "data", "lineage", "result"]
 SECTIONS: Final[tuple[Section, ...]] = ("spec", "data", "lineage", "result")
@@ -43,17 +44,6 @@ def differences(before: Run, after: Run) -> list[Difference]:
         for section in SECTIONS
         for field, one, other in _changed(flat(sides[0][section]), flat(sides[1][section]))
     ]
-
-
-def flat(value: Any, at: str = "") -> dict[str, Any]:
-    """The leaves of a nested value by their paths, like `datasets[0].source`."""
-    if isinstance(value, Mapping):
-        inner = ((f"{at}.{name}" if at else str(name), child) for name, child in value.items())
-    elif isinstance(value, list | tuple):
-        inner = ((f"{at}[{index}]", child) for index, child in enumerate(value))
-    else:
-        return {} if value is None else {at: value}
-    return {path: leaf for name, child in inner for path, leaf in flat(child, name).items()}
 
 
 def _sections(run: Run) -> dict[Section, Any]:

@@ -14,11 +14,12 @@ from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.garbage import Output, Why, judged, outputs
 from lorafinetune.cli.output import Format, aligned, emit, output, structured
 from lorafinetune.cli.reading import age, clock, decoded
-from lorafinetune.cli.run import LOCK_FILE, RESOURCE_FILE
+from lorafinetune.cli.run import LOCK_FILE
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.cli.words import amount
+from lorafinetune.contract.arguments import RESOURCE_FILE
 from lorafinetune.contract.outcome import ExitCode
-from lorafinetune.core.results import rfc3339
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.local.lock import is_held
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import withdraw_manifest

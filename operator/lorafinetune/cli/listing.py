@@ -10,7 +10,7 @@ from lorafinetune.cli.errors import one_line
 from lorafinetune.cli.output import Format, aligned, as_list, emit, full_name, output, structured
 from lorafinetune.cli.reading import age, clock
 from lorafinetune.cli.what import Sort
-from lorafinetune.core.results import duration
+from lorafinetune.contract.times import duration
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Annotated, Final
 import typer
 
 from lorafinetune.cli.output import Format
+from lorafinetune.contract.arguments import LOCAL_RUNS
 
 STORE: Final = Path("lorafinetune-store")
-RUNS: Final = Path("lorafinetune-runs")
+RUNS: Final = Path(LOCAL_RUNS)
 SECRETS: Final = Path("~/.config/lorafinetune/secrets")
 
 HERE: Final = "On this machine"

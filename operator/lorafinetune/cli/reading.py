@@ -8,9 +8,8 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.contract.times import duration, moment
 from lorafinetune.core.conditions import ENDS, Situation
-from lorafinetune.core.pods import moment
-from lorafinetune.core.results import duration
 from lorafinetune.core.steps import refresh_of
 
 

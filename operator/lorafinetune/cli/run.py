@@ -18,7 +18,7 @@ from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.summary import Surroundings, places
 from lorafinetune.cli.view import View, make_view
-from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
+from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.https import ANYWHERE
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.core.jobs import Settings
@@ -31,7 +31,6 @@ from lorafinetune.local.secrets import SecretMissingError, Secrets
 ORPHAN: Final = "a stage of a killed run is still leaving; waiting for it"
 STOPPING: Final = "stopping after a checkpoint; interrupt again to end at once"
 LOCK_FILE: Final = "lock"
-RESOURCE_FILE: Final = "resource.yaml"
 SETTINGS: Final = Settings(local=True, https=ANYWHERE, first_retry_after=timedelta(seconds=2))
 
 

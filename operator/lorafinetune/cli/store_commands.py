@@ -25,7 +25,8 @@ from lorafinetune.cli.options import (
     Store,
 )
 from lorafinetune.cli.output import Format, output
-from lorafinetune.cli.what import Language, What
+from lorafinetune.cli.what import What
+from lorafinetune.report.language import Language
 
 if TYPE_CHECKING:
     from lorafinetune.cli.store import Where
@@ -133,7 +134,7 @@ def report(
     Example: lorafinetune report lorafinetune-runs/default/tune/resource.yaml
     """
     from lorafinetune.cli.connection import Access
-    from lorafinetune.cli.report.making import report as write
+    from lorafinetune.cli.report import report as write
 
     access = Access(context, namespace, kubeconfig)
     with _failures():

@@ -45,6 +45,8 @@ def _outputs(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[tuple[s
         outputs.append(("merged model", artifacts.merged.uri))
         outputs += [("published", published.uri) for published in artifacts.published]
     outputs += [("loss curve", f"{training}/loss.png"), ("manifest", f"{training}/manifest.json")]
+    if artifacts and artifacts.report:
+        outputs.append(("report", artifacts.report))
     if status.dataset:
         outputs.append(("data report", status.dataset.report))
     return outputs

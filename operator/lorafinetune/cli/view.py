@@ -18,8 +18,8 @@ from lorafinetune.cli.summary import Surroundings, summary
 from lorafinetune.cli.words import describe, printable, sparkline
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
+from lorafinetune.contract.times import duration
 from lorafinetune.core.events import Event
-from lorafinetune.core.results import duration
 from lorafinetune.core.steps import stage_status
 
 PLAIN_EVERY_SECONDS: Final = 10

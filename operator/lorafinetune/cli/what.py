@@ -16,10 +16,3 @@ class Sort(StrEnum):
     NAME = "name"
     AGE = "age"
     GPU_SECONDS = "gpu-seconds"
-
-
-class Language(StrEnum):
-    """In which a page is written."""
-
-    EN = "en"
-    ZH = "zh"

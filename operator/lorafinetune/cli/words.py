@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.core.results import duration
+from lorafinetune.contract.times import duration
 
 BYTES: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes"))
 BLOCKS: Final = "▁▂▃▄▅▆▇█"

@@ -20,7 +20,7 @@ from lorafinetune.api.spec import (
     Training,
     TrainResources,
 )
-from lorafinetune.api.status import ModelStatus, StageName
+from lorafinetune.api.status import ModelStatus, StageName, StageStatus
 from lorafinetune.api.types import Digest, Line, Model, Quantity
 
 STAGES: Final[tuple[StageName, ...]] = ("download", "prepare", "train", "export")
@@ -121,11 +121,25 @@ class TrainArguments(StageArguments):
     gpus: Annotated[int, Field(ge=0, le=1024)]
 
 
+class RunFacts(Model):
+    """What the page about a run says beside what the store has. stages: those before the export, which are
+    done, so that nothing here changes while it runs."""
+
+    name: Line
+    namespace: Line
+    objective: Line
+    takes_best: bool = False
+    """Whether the result is the best evaluation's."""
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=4)] = ()
+
+
 class ExportArguments(StageArguments):
     model: ModelStatus
     trained: Digest
     """Key of the training whose adapter is exported."""
     export: Export
+    run: RunFacts | None = None
+    """Absent: no page is written."""
 
 
 ARGUMENTS: Final[dict[StageName, type[StageArguments]]] = {
@@ -149,3 +163,7 @@ METRICS: Final = "metrics.jsonl"
 """The log of a training, beside its adapter: one JSON object a line."""
 COMPARED: Final = "held_out.json"
 """Beside it, what each held-out row costs the base and the tuned model."""
+LOCAL_RUNS: Final = "lorafinetune-runs"
+"""Where `lorafinetune run` keeps what it knows of its runs, by namespace and name."""
+RESOURCE_FILE: Final = "resource.yaml"
+"""A local run with its status."""

@@ -22,6 +22,7 @@ from lorafinetune.api.status import (
     StageName,
     Steps,
     TrainingStatus,
+    Uri,
 )
 from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
 
@@ -102,6 +103,8 @@ class ExportResult(Result):
     merged: Artifact | None = None
     published: tuple[Published, ...] = ()
     """Where the merged model was published, in the order of the arguments."""
+    report: Uri | None = None
+    """The page about the run."""
     warnings: tuple[Annotated[str, Field(max_length=300)], ...] = ()
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final, Literal
 
 from lorafinetune.api.status import Condition, LoRAFineTuneStatus, StageName
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.gate import Verdict
-from lorafinetune.core.results import rfc3339
 from lorafinetune.core.steps import stage_status
 
 Kind = Literal["Running", "Waiting", "Stopping", "Suspended", "Complete", "Failed"]

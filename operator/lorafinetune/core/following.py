@@ -8,11 +8,12 @@ from lorafinetune.api.reasons import Reason, Retry
 from lorafinetune.api.status import StageName, StageStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Result, StageError
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.conditions import QUEUED, Situation
 from lorafinetune.core.jobs import job
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
 from lorafinetune.core.refusals import refusal
-from lorafinetune.core.results import record, rfc3339, with_progress
+from lorafinetune.core.results import record, with_progress
 from lorafinetune.core.steps import Step, arguments_of, refresh_of, stage_status
 from lorafinetune.core.turn import Input, Turn
 

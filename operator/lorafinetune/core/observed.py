@@ -12,6 +12,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.outcome import Result, StageError, decode_message
+from lorafinetune.contract.times import moment
 from lorafinetune.core.pods import (
     controller_of,
     disruption_of,
@@ -21,7 +22,6 @@ from lorafinetune.core.pods import (
     has_ended,
     is_leaving,
     job_of,
-    moment,
     newest_first,
     terminated,
     trouble_of_pods,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError, safe
+from lorafinetune.contract.times import moment
 from lorafinetune.core.logtail import log_tail
 
 Object = Mapping[str, Any]
@@ -57,10 +58,6 @@ def newest_first(pods: Iterable[Object]) -> list[Object]:
 def terminated(pods: Iterable[Object]) -> list[Object]:
     """How the containers of the pods ended, where they did."""
     return [state["terminated"] for pod in pods for state in _states(pod) if "terminated" in state]
-
-
-def moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def failure_of_job(condition: Object) -> StageError | None:

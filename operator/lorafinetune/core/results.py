@@ -22,19 +22,8 @@ from lorafinetune.contract.outcome import (
     Result,
     TrainResult,
 )
+from lorafinetune.contract.times import duration, rfc3339
 from lorafinetune.core.steps import stage_status
-
-
-def rfc3339(moment: datetime) -> str:
-    """Kubernetes' form of a time: UTC, whole seconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def duration(seconds: int) -> str:
-    """A time as a person says it: `1h30m`, `3m7s`, `12s`."""
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}h{minutes}m" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
 def with_stage(status: LoRAFineTuneStatus, changed: StageStatus) -> LoRAFineTuneStatus:
@@ -68,7 +57,7 @@ def record(
         case ExportResult():
             told = {"key": result.key, "message": "; ".join(result.warnings) or None}
             status = with_stage(status, done.model_copy(update=told))
-            return _artifacts(status, merged=result.merged, published=result.published)
+            return _artifacts(status, merged=result.merged, published=result.published, report=result.report)
         case _:
             return status
 
@@ -113,7 +102,7 @@ def without_outputs(status: LoRAFineTuneStatus, stage: StageName) -> LoRAFineTun
     """The status without what a stage, or one after it, made for inputs that are gone."""
     if stage not in ("train", "export"):
         return status
-    status = _artifacts(status, merged=None, published=())
+    status = _artifacts(status, merged=None, published=(), report=None)
     if stage == "export":
         return status
     gone = {"training": None, "checkpoint": None, "loss": None, "gpu_seconds": None, "resumes": 0}

@@ -17,6 +17,7 @@ from lorafinetune.contract.arguments import (
     DownloadArguments,
     ExportArguments,
     PrepareArguments,
+    RunFacts,
     StageArguments,
     TrainArguments,
 )
@@ -179,6 +180,20 @@ def _export(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgument
         model=_model(status),
         trained=_need(stage_status(status, "train").key),
         export=spec.export,
+        run=_facts(resource, status),
+    )
+
+
+def _facts(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> RunFacts:
+    training = resource.spec.training
+    passing = {"job": None, "inputs": None, "progress": None, "message": None}
+    done = (stage_status(status, stage) for stage in STAGES if stage != "export")
+    return RunFacts(
+        name=resource.metadata.name,
+        namespace=resource.metadata.namespace,
+        objective=training.objective,
+        takes_best=training.checkpoint.select == "best",
+        stages=tuple(stage.model_copy(update=passing) for stage in done),
     )
 
 

@@ -23,8 +23,8 @@ from lorafinetune.contract.arguments import (
     STORE_DIRECTORY_VARIABLE,
 )
 from lorafinetune.contract.outcome import Progress
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.jobs import SCRATCH, Object
-from lorafinetune.core.results import rfc3339
 from lorafinetune.local.secrets import Secrets
 
 DEFAULT_GRACE_SECONDS: Final = 30

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from lorafinetune.contract.times import moment
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
-from lorafinetune.core.pods import controller_of, has_ended, moment, terminated
+from lorafinetune.core.pods import controller_of, has_ended, terminated
 from lorafinetune.shell.index import Index, key_of
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.trimming import pod as trimmed_pod

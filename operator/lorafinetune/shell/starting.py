@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from lorafinetune.contract.times import moment
 from lorafinetune.core.observed import STAGE_LABEL
-from lorafinetune.core.pods import moment
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.trimming import job as trimmed_job
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.resource import Metadata
+from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.events import Event
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION
-from lorafinetune.core.results import rfc3339
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import path

@@ -13,20 +13,19 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.differences import flat
-from lorafinetune.cli.reading import situation_of, status_of
-from lorafinetune.cli.report.curve import HEIGHT, WIDTH, Chart, chart
-from lorafinetune.cli.report.interval import interval
-from lorafinetune.cli.report.loading import Origin, ways
-from lorafinetune.cli.report.sources import LengthBin, Sources
-from lorafinetune.cli.report.texts import Speaker
-from lorafinetune.cli.report.verdict import FEWEST_ROWS, Verdict, judge
-from lorafinetune.cli.what import Language
-from lorafinetune.core.pods import moment
-from lorafinetune.core.results import duration
+from lorafinetune.contract.times import duration, moment
+from lorafinetune.report.curve import HEIGHT, WIDTH, Chart, chart
+from lorafinetune.report.interval import interval
+from lorafinetune.report.language import Language
+from lorafinetune.report.leaves import flat
+from lorafinetune.report.loading import Origin, ways
+from lorafinetune.report.sources import LengthBin, Run, Sources
+from lorafinetune.report.texts import Speaker
+from lorafinetune.report.verdict import FEWEST_ROWS, Verdict, judge
 
 TEMPLATE: Final = "page.html.jinja"
+BEGINNING: Final = "<!doctype html>\n<!-- report of lorafinetune -->\n"
+"""By which a page of ours is known."""
 DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no row needs to be read, or that change how others are read."""
 BARS_WIDTH: Final = 560
@@ -36,7 +35,8 @@ BARS_HEIGHT: Final = 120
 def render(sources: Sources, language: Language, origin: Origin) -> str:
     """The whole page."""
     say = Speaker(language)
-    return _template().render(language=language.value, say=say, **_facts(sources, origin)) + "\n"
+    page = _template().render(language=language.value, say=say, **_facts(sources, origin))
+    return f"{BEGINNING}{page}\n"
 
 
 @functools.cache
@@ -62,22 +62,20 @@ def _shown(value: Any) -> Any:
 
 
 def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
-    resource, status = sources.resource, status_of(sources.resource)
+    run = sources.run
     return {
-        "run": resource,
-        "status": status,
-        "failed": situation_of(resource).kind == "Failed",
+        "run": run,
+        "status": run.status,
         "verdict": _verdict(sources),
-        "takes_best": resource.spec.training.checkpoint.select == "best",
         "needed": FEWEST_ROWS,
         "trained": sources.is_trained,
-        "unit": "perPair" if resource.spec.training.objective == "dpo" else "perToken",
+        "unit": "perPair" if run.objective == "dpo" else "perToken",
         "loss": _loss(sources),
         "rate": chart([(r.step, r.learning_rate) for r in sources.log if r.learning_rate is not None]),
         "data": sources.data,
         "bars": _bars(sources.data.rows_by_length) if sources.data else [],
-        "durations": _durations(resource),
-        "ways": ways(resource, origin),
+        "durations": _durations(run),
+        "ways": ways(run, origin),
         "outputs": [(kind, made, flat(made.lineage)) for kind, made in sources.outputs.items()],
         "width": WIDTH,
         "height": HEIGHT,
@@ -87,14 +85,12 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
 
 
 def _verdict(sources: Sources) -> Verdict:
-    data, dataset = sources.data, status_of(sources.resource).dataset
+    run, data, dataset = sources.run, sources.data, sources.run.status.dataset
     rows, leaked = (dataset.eval_rows, dataset.overlap) if dataset else (0, 0)
     if data:
         rows, leaked = data.eval_rows, data.overlap.rows
-    training = sources.resource.spec.training
-    takes_best = training.checkpoint.select == "best"
     chance = interval(sources.compared) if sources.compared else None
-    return judge(sources.log, sources.is_trained, training.objective, rows, leaked, takes_best, chance)
+    return judge(sources.log, sources.is_trained, run.objective, rows, leaked, run.takes_best, chance)
 
 
 def _loss(sources: Sources) -> Chart | None:
@@ -122,9 +118,9 @@ def _bars(bins: tuple[LengthBin, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _durations(resource: LoRAFineTune) -> Mapping[str, str]:
+def _durations(run: Run) -> Mapping[str, str]:
     """How long the stages took that have come to an end."""
-    ended = ((s.name, moment(s.start_time), moment(s.completion_time)) for s in status_of(resource).stages)
+    ended = ((s.name, moment(s.start_time), moment(s.completion_time)) for s in run.status.stages)
     return {
         name: duration(max(0, int((end - start).total_seconds())))
         for name, start, end in ended

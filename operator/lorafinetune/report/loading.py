@@ -3,16 +3,11 @@
 import json
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import ModelStatus
-from lorafinetune.cli.named import is_file
-from lorafinetune.cli.options import STORE
-from lorafinetune.cli.reading import status_of
-from lorafinetune.cli.what import What
-from lorafinetune_stages.base import base_name, base_revision
+from lorafinetune.contract.names import base_name, base_revision
+from lorafinetune.report.sources import Run
 
 HUGGING_FACE: Final = "hf://"
 QUESTION: Final = '"Who are you?"'
@@ -32,10 +27,11 @@ model = AutoModelForCausalLM.from_pretrained("model", dtype="auto")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the run was read: the name as it was given, and the directory that is the store, or None."""
+    """Where a reader of the page finds the run. file: with its status; empty: it is asked of the cluster.
+    store: the option that says where the store is."""
 
-    name: str
-    store: Path | None
+    file: str = ""
+    store: str = "--s3"
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,18 @@ class Loading:
     base: str = ""
 
 
-def ways(resource: LoRAFineTune, origin: Origin) -> list[Loading]:
+def ways(run: Run, origin: Origin) -> list[Loading]:
     """What there is to load, the best first."""
-    status = status_of(resource)
+    status = run.status
     found = []
     if status.artifacts and status.artifacts.merged:
-        found.append(Loading("merged", _fetch(resource, origin, What.MERGED, "model"), MERGED))
+        found.append(Loading("merged", _fetch(run, origin, "merged", "model"), MERGED))
     if status.artifacts and status.artifacts.adapter and status.model:
         named = _base(status.model)
         python = ADAPTER.format(base=named or "BASE")
-        command = _fetch(resource, origin, What.ADAPTER, "adapter")
+        command = _fetch(run, origin, "adapter", "adapter")
         found.append(Loading("adapter", command, python, "" if named else base_name(status.model)))
-        found.append(Loading("askBoth", _typed(resource, origin, "chat", QUESTION), ""))
+        found.append(Loading("askBoth", _typed(run, origin, "chat", QUESTION), ""))
     return found
 
 
@@ -71,21 +67,15 @@ def _base(model: ModelStatus) -> str | None:
     return f"{json.dumps(base_name(model))}, revision={json.dumps(base_revision(model))}"
 
 
-def _fetch(resource: LoRAFineTune, origin: Origin, what: What, to: str) -> str:
-    return _typed(resource, origin, "fetch", f"--what {what.value} --to {to}")
+def _fetch(run: Run, origin: Origin, what: str, to: str) -> str:
+    return _typed(run, origin, "fetch", f"--what {what} --to {to}")
 
 
-def _typed(resource: LoRAFineTune, origin: Origin, command: str, options: str) -> str:
-    """A command that reads the run where this one did. What came through a pipe is asked for anew."""
-    store = "--s3" if origin.store is None else "" if origin.store == STORE else _option(origin.store)
-    file = origin.name if is_file(origin.name) and origin.name != "-" else ""
-    words = ["lorafinetune", command, shlex.quote(file or "-"), options, store]
+def _typed(run: Run, origin: Origin, command: str, options: str) -> str:
+    """A command that reads the run where this one did."""
+    words = ["lorafinetune", command, shlex.quote(origin.file or "-"), options, origin.store]
     typed = " ".join(word for word in words if word)
-    if file:
+    if origin.file:
         return typed
-    name, namespace = map(shlex.quote, (resource.metadata.name, resource.metadata.namespace))
+    name, namespace = shlex.quote(run.name), shlex.quote(run.namespace)
     return f"kubectl get lft {name} --namespace {namespace} -o yaml | {typed}"
-
-
-def _option(store: Path) -> str:
-    return f"--store {shlex.quote(str(store))}"

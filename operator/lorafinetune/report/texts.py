@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from lorafinetune.cli.what import Language
+from lorafinetune.report.language import Language
 
 COLUMN: Final = {Language.EN: 0, Language.ZH: 1}
 

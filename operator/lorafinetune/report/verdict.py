@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from lorafinetune.cli.report.interval import Interval
-from lorafinetune.cli.report.sources import Logged
+from lorafinetune.report.interval import Interval
+from lorafinetune.report.sources import Logged
 
 FEWEST_ROWS: Final = 50
 """On fewer held-out rows the loss says little: chance moves it more than a training does."""

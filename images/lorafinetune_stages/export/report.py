@@ -1,0 +1,114 @@
+"""The page about the run, left in the store when its export ends.
+
+It is the run's, not a key's: another run that finds the same model has a page of its own. So it says what was
+known then; `lorafinetune report` makes one of what is known now.
+"""
+
+import logging
+import os
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, StageStatus
+from lorafinetune.api.types import Model
+from lorafinetune.contract.arguments import (
+    LOCAL_RUNS,
+    RESOURCE_FILE,
+    STORE_DIRECTORY_VARIABLE,
+    ExportArguments,
+    RunFacts,
+    place,
+)
+from lorafinetune.contract.outcome import ExportResult, StageError, TrainResult
+from lorafinetune.contract.times import rfc3339
+from lorafinetune.report.language import Language
+from lorafinetune.report.loading import Origin
+from lorafinetune.report.page import render
+from lorafinetune.report.sources import Run
+from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.reporting import gather
+from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store.manifest import Manifest, read_manifest
+
+log = logging.getLogger(__name__)
+
+REPORTS: Final = "reports"
+
+Shape = TypeVar("Shape", bound=Model)
+
+
+def keep_report(
+    arguments: ExportArguments, context: Context, trained: Manifest, result: ExportResult, began: datetime
+) -> ExportResult:
+    """Writes it in every language; returns the result with its address. Where the store has something that
+    can't be read, the result stays as it was: it is whole without its page."""
+    facts = arguments.run
+    if facts is None:
+        return result
+    try:
+        sources = gather(_run(facts, arguments, context, trained, result, began), context.store)
+    except StageError as problem:
+        if problem.reason is not Reason.ARTIFACT_CORRUPT:
+            raise
+        log.warning("there is no page about the run: %s", problem.message)
+        return result
+    where = f"{REPORTS}/{facts.namespace}/{facts.name}"
+    for language in Language:
+        page = render(sources, language, _origin(facts))
+        context.store.write(f"{where}/{language.value}.html", page.encode())
+    uri = f"{context.store.uri}/{where}/{Language.EN.value}.html"
+    return result.model_copy(update={"report": uri})
+
+
+def _run(
+    facts: RunFacts,
+    arguments: ExportArguments,
+    context: Context,
+    trained: Manifest,
+    result: ExportResult,
+    began: datetime,
+) -> Run:
+    """As its status will be once it has the result of this stage."""
+    training = _decoded(TrainResult, trained, arguments.trained)
+    prepared = next((stage.key for stage in facts.stages if stage.name == "prepare" and stage.key), None)
+    rows = read_manifest(context.store, place("prepared", prepared)) if prepared else None
+    status = LoRAFineTuneStatus(
+        stage="Complete",
+        stages=(*facts.stages, _export(result, began)),
+        model=arguments.model,
+        dataset=_decoded(Prepared, rows, rows.key).dataset if rows else None,
+        training=training.training,
+        gpu_seconds=training.gpu_seconds,
+        resumes=training.resumes,
+        artifacts=Artifacts(adapter=training.adapter, merged=result.merged, published=result.published),
+    )
+    return Run(facts.name, facts.namespace, arguments.model.source, facts.objective, facts.takes_best, status)
+
+
+def _export(result: ExportResult, began: datetime) -> StageStatus:
+    return StageStatus(
+        name="export",
+        state="Complete",
+        key=result.key,
+        start_time=rfc3339(began),
+        completion_time=rfc3339(datetime.now(UTC)),
+        cache_hit=result.cache_hit,
+    )
+
+
+def _decoded(kind: type[Shape], manifest: Manifest, key: str) -> Shape:
+    try:
+        return kind.decode(manifest.result or {})
+    except ValidationError as problem:
+        message = f"{manifest.kind}/{key}: the result in its manifest can't be read"
+        raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
+
+
+def _origin(facts: RunFacts) -> Origin:
+    """No page in a store names a path of a machine, so in a local run it is the usual one."""
+    if STORE_DIRECTORY_VARIABLE not in os.environ:
+        return Origin()
+    return Origin(f"{LOCAL_RUNS}/{facts.namespace}/{facts.name}/{RESOURCE_FILE}", "")

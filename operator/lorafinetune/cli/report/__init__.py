@@ -1,1 +1,0 @@
-"""`lorafinetune report`: one page about one run, which loads and runs nothing."""
