@@ -41,7 +41,7 @@ HOSTILE = (
 )
 TAGS = (
     "html head meta title style body h1 h2 h3 p div b br pre mark table tr th td figure figcaption "
-    "details summary svg line text polygon polyline rect circle"
+    "details summary svg g line text polygon polyline rect circle"
 )
 ATTRIBUTES = (
     "lang charset name content http-equiv class role aria-label "

@@ -28,7 +28,9 @@ BEGINNING: Final = "<!doctype html>\n<!-- report of lorafinetune -->\n"
 """By which a page of ours is known."""
 DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no row needs to be read, or that change how others are read."""
-BARS_WIDTH: Final = 560
+MANY_DOTS: Final = 40
+"""More of them are drawn small, as they would be one thick line."""
+BARS_WIDTH: Final = 480
 BARS_HEIGHT: Final = 120
 
 
@@ -79,6 +81,7 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
         "outputs": [(kind, made, flat(made.lineage)) for kind, made in sources.outputs.items()],
         "width": WIDTH,
         "height": HEIGHT,
+        "many": MANY_DOTS,
         "bars_width": BARS_WIDTH,
         "bars_height": BARS_HEIGHT,
     }
