@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -70,14 +71,17 @@ def browser(executable: str, profile: Path) -> Iterator[DevTools]:
     arguments = [executable, "--headless", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
     arguments += ["--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run"]
     arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with (profile / "log").open("wb") as log, subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+    with (
+        (profile / "log").open("wb") as log,
+        subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True) as process,
+    ):
         try:
             port, path = _address(profile, process)
             url = f"ws://127.0.0.1:{port}{path}"
             with contextlib.closing(create_connection(url, timeout=PATIENCE, suppress_origin=True)) as socket:
                 yield DevTools(socket)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # the program is a script that starts the browser
 
 
 def _address(profile: Path, process: subprocess.Popen[bytes]) -> list[str]:

@@ -166,6 +166,8 @@ def test_only_what_was_superseded_is_counted_and_both_end_with_one_training(tena
     status, twin = tenant.wait("Complete"), tenant.wait("Complete", "twin")
     assert (status["training"]["step"], status["resumes"]) == (STEPS, 6)
     assert [stage["attempts"] for stage in status["stages"]] == [0, 0, 1, 0]
+    pages = [run["artifacts"].pop("report").split("/")[-2] for run in (status, twin)]
+    assert pages[1] == "twin" != pages[0]
     assert status["artifacts"] == twin["artifacts"]
     assert len(tenant.jobs("train") + tenant.jobs("train", "twin")) == 1
 

@@ -59,10 +59,12 @@ def test_a_run_ends_with_adapter_merged_model_loss_curve_manifest_and_report(
     calm: Calm,
 ) -> None:
     made, out, _ = calm
-    named = {line.rpartition(" ")[2] for line in out.splitlines()[-5:]}
-    assert len(named) == 5
+    named = {line.rpartition(" ")[2] for line in out.splitlines()[-6:]}
+    assert len(named) == 6
     assert [path for path in named if not Path(path).exists()] == []
     assert made.status()["stage"] == "Complete"
+    (page,) = (path for path in named if path.endswith("reports/team-a/tune/en.html"))
+    assert "No verdict" in Path(page).read_text()
 
 
 def test_a_second_run_finds_everything_in_the_store(calm: Calm) -> None:
