@@ -132,10 +132,17 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
         training["packing"] = "auto"
         if "lora" in training:
             training["lora"]["variant"] = "lora"
+    _obey_quantization(training)
     _obey_packing(training)
     gpu = spec.get("resources", {}).get("train", {}).get("gpu", {})
     if "count" in gpu:
         gpu["count"] = min(gpu["count"], 1)
+
+
+def _obey_quantization(training: Json) -> None:
+    computes = training.get("precision", "auto") in ("auto", "bf16", "fp16")
+    if not computes or training.get("lora", {}).get("variant") == "dora":
+        training.pop("quantization", None)
 
 
 def _obey_packing(training: Json) -> None:

@@ -140,6 +140,18 @@ RULES: dict[str, Case] = {
         "spec.training.precision",
         "fp8 needs packing: auto or tokens",
     ),
+    "nf4 computes in half precision": (
+        {"training": {"quantization": "nf4", "precision": "fp16"}},
+        {"training": {"quantization": "nf4", "precision": "fp8"}},
+        "spec.training.quantization",
+        "nf4 computes in bf16 or fp16: it does not go with precision: fp8 or fp32",
+    ),
+    "nf4 takes an adapter that leaves the weights alone": (
+        {"training": {"quantization": "nf4", "lora": {"variant": "rslora"}}},
+        {"training": {"quantization": "nf4", "lora": {"variant": "dora"}}},
+        "spec.training.quantization",
+        "nf4 does not go with lora.variant: dora, which LLaMA-Factory trains on no quantised base",
+    ),
     "steps of tokens have so many": (
         {"training": {"packing": "tokens", "batchTokens": 4096}},
         {"training": {"packing": "tokens"}},

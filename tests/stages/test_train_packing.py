@@ -61,6 +61,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
         "packTokens": 1024,
         "gradientCheckpointing": False,
         "estimatedBytes": 0,
+        "nf4": False,
         "levers": {
             "attention": "each",
             "sparse_loss": True,

@@ -440,8 +440,8 @@ def test_an_unknown_field_does_not_hide_a_broken_rule() -> None:
     assert problems(document({"training": {"maxSteps": 5, "bogus": 1}})) == [
         "spec.training.bogus: unknown field (known: batchSize, batchTokens, checkpoint, cutoffLength, "
         "deduplicate, dpo, epochs, evaluation, extraArgs, learnFrom, learningRate, lora, maxGradNorm, "
-        "maxSamples, maxSteps, objective, packing, precision, sampling, scheduler, seed, trainOnPrompt, "
-        "warmupRatio, weightDecay)",
+        "maxSamples, maxSteps, objective, packing, precision, quantization, sampling, scheduler, seed, "
+        "trainOnPrompt, warmupRatio, weightDecay)",
         "spec.training: give epochs or maxSteps, not both",
     ]
 

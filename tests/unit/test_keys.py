@@ -96,6 +96,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.lora.dropout": training(lora={"dropout": "0.1"}),
     "training.lora.targets": training(lora={"targets": ["q_proj"]}),
     "training.lora.variant": training(lora={"variant": "dora"}),
+    "training.quantization": training(quantization="nf4"),
     "training.precision": training(precision="fp32"),
     "training.epochs": training(epochs="4"),
     "training.maxSteps": training(epochs=None, maxSteps=10),
@@ -315,6 +316,14 @@ def test_a_resource_of_before_there_were_objectives_has_the_key_of_sft() -> None
     assert spec["training"]["objective"] == "sft"
     assert key("prepare", spec, {}) == key("prepare", before, {})
     assert key("prepare", {"training": {"objective": "pt"}}, {}) != key("prepare", {"training": {}}, {})
+
+
+def test_a_base_that_is_not_quantised_has_the_key_of_before_one_could_be() -> None:
+    before, none, nf4 = (
+        key("train", {"training": fields}, {})
+        for fields in ({}, {"quantization": "none"}, {"quantization": "nf4"})
+    )
+    assert before == none != nf4
 
 
 def test_a_training_that_is_selected_or_stops_by_its_evaluations_is_another_and_no_other_has_a_new_key() -> (

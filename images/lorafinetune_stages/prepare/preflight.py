@@ -27,7 +27,7 @@ from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.train.levers import PLAIN_VARIANTS, can_pack, check_packing
+from lorafinetune_stages.train.levers import can_pack, check_packing, compiles
 
 SHOWN_LAYERS: Final = 16
 
@@ -55,6 +55,7 @@ def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
+    check_quantization(training, inputs.model.config)
     network = check_architecture(inputs.model.config, model, training.lora)
     check_packing(training, network.config.get_text_config())
     check_weights(network, read_shapes(store, inputs.model))
@@ -101,8 +102,18 @@ def _settings(network: Any, training: Training) -> Settings:
     """As the train stage will choose them where it finds a card and a compiler."""
     config = network.config.get_text_config()
     packed = resolved_packing(training) != "none" and can_pack(config, training.cutoff_length)
-    compiled = packed and training.lora.variant in PLAIN_VARIANTS and training.precision != "fp32"
-    return Settings.of(training, packed=packed, compiled=compiled)
+    compiled = compiles(training.lora.variant, training.quantization) and training.precision != "fp32"
+    return Settings.of(training, packed=packed, compiled=packed and compiled)
+
+
+def check_quantization(training: Training, config: Mapping[str, Any]) -> None:
+    """Raises StageError(ConfigInvalid) where a base is to be quantised that is so already."""
+    if training.quantization != "none" and config.get("quantization_config"):
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"training.quantization: {training.quantization}: the base model is quantised already",
+            "Leave `spec.training.quantization` out, or start from the model that is not quantised.",
+        )
 
 
 def check_architecture(config: Mapping[str, Any], model: Path, lora: Lora) -> Any:

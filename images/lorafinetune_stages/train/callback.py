@@ -1,7 +1,8 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,16 @@ from lorafinetune_stages.train.checkpoints import (
     is_due,
 )
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
-from lorafinetune_stages.train.evaluation import evaluate, evaluate_base, evaluate_last, in_fp8
+from lorafinetune_stages.train.evaluation import (
+    evaluate,
+    evaluate_base,
+    evaluate_last,
+    is_quantised,
+    shipped,
+)
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
@@ -87,6 +95,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         check_targets(model, self._training.lora.targets)
+        if self._plan.nf4:
+            settle(model.get_base_model())
         self._evaluate_base(model, state)
         self._stop.defer()
         self._join(model)
@@ -220,7 +230,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             return
         if best:
             self._take_best(model, bests)
-        if self._compares and in_fp8(self._plan):
+        if self._compares and is_quantised(self._plan):
             self._evaluate_exported(model, state)
         if self.stopped_early:
             if self._peers.leads:
@@ -252,28 +262,29 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
         is not in the trainer's own log, which has room for one evaluation of a step."""
         self._progress.begin("evaluating on the unquantised base", None, "steps")
-        rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
-            losses = evaluate_last(model, rows, lambda: False, self._plan, self._peers)
-        if losses:
-            _check_finite(losses.loss, "the loss on the held-out rows, on the unquantised base", state)
-            self._of_result = losses
-            self.history.add_exported(losses.loss)
+            measured = self._measured(model, lambda: False, as_shipped=True)
+        if measured:
+            loss = measured["eval_loss"]
+            _check_finite(loss, "the loss on the held-out rows, on the unquantised base", state)
+            self.history.add_exported(loss)
             self._report(state)
 
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
         """Nothing where it is cut short."""
+        as_shipped = self._is_last(state) and not self._compares
+        return self._measured(model, lambda: self._must_leave(state), as_shipped)
+
+    def _measured(self, model: Any, stopped: Callable[[], bool], as_shipped: bool) -> dict[str, float]:
+        """as_shipped: on the base that the adapter is for."""
         rows = load_from_disk(str(self._held_out))
-
-        def stopped() -> bool:
-            return self._must_leave(state)
-
         if dpo := resolved_dpo(self._training):
-            found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
+            with shipped(model, self._plan) if as_shipped else nullcontext():
+                found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
             self._of_result = found.losses if found else None
             self._of_base = of_base(found.losses.rows).losses if found else None
             return found.measured if found else {}
-        measure = evaluate if self._compares or not self._is_last(state) else evaluate_last
+        measure = evaluate_last if as_shipped else evaluate
         self._of_result = measure(model, rows, stopped, self._plan, self._peers)
         return {"eval_loss": self._of_result.loss} if self._of_result else {}
 

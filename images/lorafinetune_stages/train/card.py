@@ -17,6 +17,7 @@ SHOWN: Final = (
     "lora_target",
     "use_rslora",
     "use_dora",
+    "quantization_type",
     "learning_rate",
     "lr_scheduler_type",
     "num_train_epochs",

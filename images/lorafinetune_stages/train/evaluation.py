@@ -15,6 +15,7 @@ import torch
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
+from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
 from lorafinetune_stages.train.peers import Peers
@@ -59,31 +60,39 @@ def evaluate_last(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
 ) -> RowLosses | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
-    trained in FP8."""
-    if not in_fp8(plan):
-        return evaluate(model, rows, stopped, plan, peers)
-    restore_layers(model.get_base_model())
-    with _uncompiled(plan):
+    trained on a quantised one."""
+    if in_fp8(plan):
+        restore_layers(model.get_base_model())
+    with shipped(model, plan), _uncompiled(plan) if in_fp8(plan) else nullcontext():
         return evaluate(model, rows, stopped, plan, peers)
 
 
 def evaluate_base(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
 ) -> RowLosses | None:
-    """As evaluate_last, of the base alone. Where the training is in FP8, its layers are afterwards as before:
-    weights are quantised in one way only."""
+    """As evaluate_last, of the base alone. Where the training is on a quantised one, its layers are as before
+    afterwards: weights are quantised in one way only."""
     base = model.get_base_model()
     if in_fp8(plan):
         restore_layers(base)
-    with model.disable_adapter(), _uncompiled(plan):
+    with model.disable_adapter(), shipped(model, plan), _uncompiled(plan):
         losses = evaluate(model, rows, stopped, plan, peers)
     if in_fp8(plan):
         quantise_layers(base)
     return losses
 
 
-def in_fp8(plan: Plan) -> bool:
+def shipped(model: Any, plan: Plan) -> AbstractContextManager[None]:
+    """While this is entered, a base in 4 bits is the one that the adapter is shipped for."""
+    return unquantised(model.get_base_model()) if plan.nf4 else nullcontext()
+
+
+def is_quantised(plan: Plan) -> bool:
     """Whether evaluations on the way are on another base than the adapter is shipped for."""
+    return plan.nf4 or in_fp8(plan)
+
+
+def in_fp8(plan: Plan) -> bool:
     return plan.levers is not None and plan.levers.fp8
 
 

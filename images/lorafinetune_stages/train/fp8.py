@@ -16,6 +16,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from lorafinetune_stages.train.base_files import tensor_files, weight_names
+
 log = logging.getLogger(__name__)
 
 E4M3: Final = torch.float8_e4m3fn
@@ -114,8 +116,8 @@ def restore_layers(base: Any) -> bool:
     quantised = [
         (parent, name, child) for parent, name, child in _children(base) if isinstance(child, Fp8Linear)
     ]
-    files = _files(Path(base.name_or_path))
-    names = _names(base)
+    files = tensor_files(Path(base.name_or_path))
+    names = weight_names(base)
     if missing := [names[child] for _, _, child in quantised if names[child] not in files]:
         log.warning("the base stays in FP8: its files do not have %s", missing[0])
         return False
@@ -131,21 +133,6 @@ def _children(base: Any) -> Iterator[tuple[nn.Module, str, nn.Module]]:
         for parent in list(layer.modules()):
             for name, child in list(parent.named_children()):
                 yield parent, name, child
-
-
-def _names(base: Any) -> dict[nn.Module, str]:
-    """What the files of the base call the weight of a module, which may have an adapter around it."""
-    modules = base.named_modules()
-    return {module: f"{name.removesuffix('.base_layer')}.weight" for name, module in modules}
-
-
-def _files(directory: Path) -> dict[str, Path]:
-    """The file that holds a tensor, by its name."""
-    found: dict[str, Path] = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
 
 
 def _linear(quantised: Fp8Linear, weight: Tensor) -> nn.Linear:

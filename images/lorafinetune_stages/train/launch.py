@@ -22,6 +22,7 @@ from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, check_packing, choose
+from lorafinetune_stages.train.nf4 import without_bitsandbytes
 from lorafinetune_stages.train.packed_trainer import packed
 from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
@@ -46,7 +47,8 @@ def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], fr
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
         levers = replace(levers, fp8=False)
     settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
-    return Plan(fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes), levers)
+    cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
+    return Plan(cut, levers, training.quantization == "nf4")
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
@@ -56,7 +58,8 @@ def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
             log.warning("the base computes in bf16, not in fp8, which is for packed conversations alone")
         return None
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return choose(head, resolved_precision(training.precision), training.lora.variant, gpus)
+    precision = resolved_precision(training.precision)
+    return choose(head, precision, training.lora.variant, gpus, training.quantization)
 
 
 def _packs(training: Training, config: Any) -> bool:
@@ -80,7 +83,8 @@ def train(
     Raises StageError for what a person can mend, and where the training was stopped.
     """
     try:
-        with _changes(training, plan, peers), connected(), watch.stall:
+        others = nullcontext() if plan.nf4 else without_bitsandbytes()
+        with _changes(training, plan, peers), connected(), others, watch.stall:
             run_exp(dict(config), callbacks=[watch])
     except Ended:
         log.info("stopped early after step %d", watch.steps)

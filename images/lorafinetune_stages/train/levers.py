@@ -73,14 +73,17 @@ def check_packing(training: Training, config: Any) -> None:
         )
 
 
-def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
-    """For packed conversations. head: width of an attention head. precision, variant: the spec's."""
+def choose(head: int, precision: str, variant: str, gpus: int, quantization: str = "none") -> Levers:
+    """For packed conversations. head: width of an attention head. precision, variant, quantization: the
+    spec's."""
     plain = variant in PLAIN_VARIANTS
     device = "cuda" if gpus else "cpu"
     fast = suits(device, precision, head)
     if gpus and not fast:
         log.warning("attention goes conversation by conversation: FlashAttention does not suit the device")
-    compiled = fast and plain and can_compile()
+    if fast and quantization != "none":
+        log.warning("layers are not compiled: that was not tried with a base in %s", quantization)
+    compiled = fast and compiles(variant, quantization) and can_compile()
     return Levers(
         attention="varlen" if fast else "each",
         compiled=compiled,
@@ -89,6 +92,11 @@ def choose(head: int, precision: str, variant: str, gpus: int) -> Levers:
         cast=plain and precision != "fp32",
         fp8=precision == "fp8",
     )
+
+
+def compiles(variant: str, quantization: str) -> bool:
+    """Whether layers are known to compile."""
+    return variant in PLAIN_VARIANTS and quantization == "none"
 
 
 def can_compile() -> bool:

@@ -12,6 +12,7 @@ from lorafinetune_stages.train.inputs import Inputs
 from lorafinetune_stages.train.plan import Plan
 
 DISTRIBUTIONS: Final = ("torch", "transformers", "peft", "llamafactory", "accelerate", "tokenizers")
+QUANTISING: Final = ("bitsandbytes",)
 
 
 def lineage(
@@ -32,7 +33,7 @@ def lineage(
         **({"batchTokens": tokens} if tokens else {"batchSize": rows}),
         "plan": plan.facts(),
         "seed": arguments.training.seed,
-        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "versions": {name: version(name) for name in (*DISTRIBUTIONS, *(QUANTISING if plan.nf4 else ()))},
         "hardware": dict(hardware),
         "resumes": resumes,
         **({"stoppedEarly": {"step": ended.step, "of": ended.total_steps}} if ended.stopped_early else {}),

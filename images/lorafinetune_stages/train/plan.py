@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """levers: absent where LLaMA-Factory trains as it is."""
+    """levers: absent where LLaMA-Factory trains as it is. nf4: the base is in 4 bits."""
 
     fit: Fit
     levers: "Levers | None" = None
+    nf4: bool = False
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -22,5 +23,6 @@ class Plan:
             "packTokens": self.fit.pack_tokens,
             "gradientCheckpointing": self.fit.gradient_checkpointing,
             "estimatedBytes": self.fit.bytes,
+            "nf4": self.nf4,
             "levers": self.levers.facts() if self.levers else None,
         }

@@ -346,6 +346,16 @@ class Training(Model):
             ".precision",
         ),
         Rule(
+            "self.quantization == 'none' || self.precision in ['auto', 'bf16', 'fp16']",
+            "nf4 computes in bf16 or fp16: it does not go with precision: fp8 or fp32",
+            ".quantization",
+        ),
+        Rule(
+            "self.quantization == 'none' || self.lora.variant != 'dora'",
+            "nf4 does not go with lora.variant: dora, which LLaMA-Factory trains on no quantised base",
+            ".quantization",
+        ),
+        Rule(
             "self.packing != 'tokens' || has(self.batchTokens)",
             "packing: tokens needs batchTokens, the tokens of an optimizer step",
             ".packing",
@@ -419,6 +429,11 @@ class Training(Model):
     """With `objective: dpo`. Absent: its defaults."""
     lora: Lora = Lora()
     """The low-rank adapter."""
+    quantization: Literal["none", "nf4"] = "none"
+    """How the frozen base is held while an adapter is trained on it. `nf4` (QLoRA): its linear layers in 4
+    bits, and their scales in 8, for a card that the base does not fit otherwise. It is less exact, and layers
+    are not compiled. Evaluation is on that base but for the last one, which is on the unquantised base, like
+    the export."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "fp8"] = "auto"
     """Arithmetic of the forward and backward pass. `auto` is bf16, decided without looking at the
     card. `fp8` is bf16 too, but for the products of the base's frozen layers: faster on cards of compute

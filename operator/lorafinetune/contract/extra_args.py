@@ -110,6 +110,8 @@ OWNED: Final = {
     "num_train_epochs": "training.epochs",
     "per_device_train_batch_size": "training.batchSize",
     "pref_beta": "training.dpo.beta",
+    "quantization_bit": "training.quantization",
+    "quantization_type": "training.quantization",
     "save_steps": "training.checkpoint.every",
     "save_strategy": "training.checkpoint.every",
     "save_total_limit": "training.checkpoint.keep",
@@ -136,7 +138,7 @@ class Refusal(StrEnum):
     REPORTER = "it sends data to a tracker"
     DATA = "it shapes the rows, which `spec.datasets` and `spec.model.template` alone describe"
     DEVICE = "the stage chooses it from the model and the card, and no result depends on it"
-    PRECISION = "`spec.training.precision` alone says how the training computes"
+    PRECISION = "`spec.training.precision` and `quantization` alone say how the training computes"
     RECORDS = "the stage itself logs, evaluates and saves: see training.evaluation and training.checkpoint"
     ORDER = "`spec.training.seed` and `batchSize` alone say which rows are in which step"
     BASE = "it changes the base model or its tokenizer, so that the adapter would not fit the base"
@@ -190,8 +192,8 @@ _REFUSED: Final = {
         """,
     Refusal.PRECISION: """
         bf16_full_eval double_quantization fp16_full_eval fp8_backend
-        fp8_enable_fsdp_float8_all_gather pure_bf16 quantization_bit quantization_device_map
-        quantization_method quantization_type upcast_layernorm upcast_lmhead_output
+        fp8_enable_fsdp_float8_all_gather pure_bf16 quantization_device_map quantization_method
+        upcast_layernorm upcast_lmhead_output
         """,
     Refusal.RECORDS: """
         batch_eval_metrics compute_accuracy disable_tqdm do_eval do_predict do_train

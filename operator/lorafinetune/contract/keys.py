@@ -64,6 +64,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.lora.dropout": "train",
     "training.lora.targets": "train",
     "training.lora.variant": "train",
+    "training.quantization": "train",
     "training.precision": "train",
     "training.epochs": "train",
     "training.maxSteps": "train",
@@ -105,7 +106,11 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "ttlSecondsAfterFinished": None,
 }
 
-BEFORE: Final = {"training.objective": "sft", "training.checkpoint.select": "last"}
+BEFORE: Final = {
+    "training.objective": "sft",
+    "training.quantization": "none",
+    "training.checkpoint.select": "last",
+}
 """What was meant before there was a field for it: it leaves no trace in a key, so that what was made then is
 found."""
 

@@ -34,6 +34,7 @@ def render(spec: LoRAFineTuneSpec) -> Config:
         **({"template": spec.model.template} if spec.model.template else {}),
         **_lora(training),
         **_precision(training),
+        **_quantization(training),
         **_data(training),
         **_schedule(training),
         **_evaluation(training),
@@ -63,6 +64,12 @@ def _lora(training: Training) -> Config:
 def _precision(training: Training) -> Config:
     precision = resolved_precision(training.precision)
     return {"bf16": precision in ("bf16", "fp8"), "fp16": precision == "fp16"}
+
+
+def _quantization(training: Training) -> Config:
+    if training.quantization == "none":
+        return {}
+    return {"quantization_bit": 4, "quantization_type": training.quantization, "double_quantization": True}
 
 
 def _data(training: Training) -> Config:

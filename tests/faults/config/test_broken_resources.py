@@ -138,6 +138,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         training(precision="fp8", packing="none"),
         "spec.training.precision: fp8 needs packing: auto or tokens",
     ),
+    "four bits and eight": (
+        training(quantization="nf4", precision="fp8"),
+        "spec.training.quantization: nf4 computes in bf16 or fp16",
+    ),
+    "decomposed weights in four bits": (
+        training(quantization="nf4", lora={"variant": "dora"}),
+        "spec.training.quantization: nf4 does not go with lora.variant: dora",
+    ),
     "steps of tokens, and nobody knows how many": (
         training(packing="tokens"),
         "spec.training.packing: packing: tokens needs batchTokens",
