@@ -81,7 +81,7 @@ def measure(network: Any, lora: Lora) -> Shape:
     inputs, outputs = sum(size for size, _ in sizes), sum(size for _, size in sizes)
     return Shape(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        quantised=sum(module.weight.numel() for module in linear.values()),
+        quantised=sum(map(_multiplied, linear.values())),
         largest=max((module.weight.numel() for module in linear.values()), default=0),
         adapter=lora.rank * (inputs + outputs) + (outputs if lora.variant == "dora" else 0),
         layers=layers,
@@ -107,6 +107,11 @@ def _size(module: Any) -> tuple[int, int]:
     if isinstance(module, torch.nn.Embedding):
         return 0, module.embedding_dim
     return module.in_features, module.out_features
+
+
+def _multiplied(module: Any) -> int:
+    """Elements of a matrix that is multiplied with, and not looked up in."""
+    return 0 if isinstance(module, torch.nn.Embedding) else int(module.weight.numel())
 
 
 def _norms(network: Any, config: Any) -> Iterator[int]:

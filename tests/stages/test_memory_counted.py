@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
         pytest.param("Qwen3-1.7B", {"lora": {"rank": 64}}, id="Qwen3, with a large rank"),
         pytest.param("Llama-3.1-8B", {"precision": "fp32"}, id="in fp32"),
         pytest.param("Llama-3.1-8B", {"lora": {"variant": "dora"}}, id="decomposed"),
+        pytest.param("GLM-4-9B", {"quantization": "nf4"}, id="on a base in 4 bits"),
     ],
 )
 def test_a_token_keeps_as_much_as_is_estimated(model: str, training: dict[str, Any]) -> None:

@@ -105,6 +105,16 @@ def test_settings_are_those_of_the_training() -> None:
     assert Settings.of(Training(epochs="1", objective="pt")) == Settings("bf16")
     assert Settings.of(Training(epochs="1"), packed=True) == Settings("bf16", packed=True)
     assert Settings.of(Training(epochs="1", precision="fp8")) == Settings("bf16")  # held twice, by a byte
+    assert Settings.of(Training(epochs="1", quantization="nf4")) == Settings("nf4")
+
+
+def test_a_base_in_4_bits_is_so_but_for_what_is_not_multiplied_with() -> None:
+    """And one matrix at a time is there in 16 bits."""
+    peak = estimate(GLM_9B, replace(PLAIN, weights="nf4"), 2048, checkpointing=True)
+    others = GLM_9B.parameters - GLM_9B.quantised
+    assert peak.weights == pytest.approx(
+        GLM_9B.quantised * 4.127 / 8 + 2 * (others + GLM_9B.largest), rel=1e-4
+    )
 
 
 def test_padded_rows_are_as_long_as_the_longest() -> None:

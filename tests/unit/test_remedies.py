@@ -20,7 +20,8 @@ ROWS: Final = 900
 
 def settings_of(training: Training) -> Settings:
     packed = resolved_packing(training) != "none"
-    compiled = packed and training.lora.variant != "dora" and training.precision != "fp32"
+    plain = training.lora.variant != "dora" and training.quantization == "none"
+    compiled = packed and plain and training.precision != "fp32"
     return Settings.of(training, packed=packed, compiled=compiled)
 
 
@@ -40,6 +41,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
     "a shorter cutoff, and how many rows it spoils": (
         remedies(24, (8192, 8000, 100)),
         [
+            "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since 2 of 900 rows are longer",
             "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
         ],
@@ -47,6 +49,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
     "more rows than are known by their length": (
         remedies(24, (8192,) * 64),
         [
+            "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since at least 64 of 900 rows are "
             "longer",
             "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
@@ -55,6 +58,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
     "bad rows are skipped already": (
         remedies(24, (8192,), "skip"),
         [
+            "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981`",
             "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
         ],
@@ -62,18 +66,33 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
     "texts are cut into shorter rows, and none is spoilt": (
         remedies(24, (8192,), objective="pt"),
         [
+            "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981`",
             "`spec.resources.train.gpu.memory: 26Gi` for a card of that size",
         ],
     ),
-    "nothing but a larger card": (
+    "a base in 4 bits": (
         remedies(16, (2048,)),
+        [
+            "`spec.training.quantization: nf4`",
+            "`spec.resources.train.gpu.memory: 22Gi` for a card of that size",
+        ],
+    ),
+    "nothing but a larger card": (
+        remedies(4, (2048,), lora={"variant": "rslora"}),
         ["`spec.resources.train.gpu.memory: 22Gi` for a card of that size"],
+    ),
+    "adapters that change the weights themselves, which are not quantised then": (
+        remedies(16, (2048,), lora={"variant": "dora"}),
+        [
+            "`spec.resources.train.gpu.memory: 22Gi` for a card of that size",
+        ],
     ),
     "packing": (
         remedies(24, (2048,), "skip", packing="none"),
         [
             "`spec.training.packing: auto`",
+            "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 1917`",
             "`spec.resources.train.gpu.memory: 25Gi` for a card of that size",
         ],
@@ -110,7 +129,7 @@ CHANGE: Final = re.compile(r"`(\S+): \"?([^`\"]+)\"?`")
     longest=st.lists(st.integers(129, 16_384), min_size=1, max_size=4).map(lambda n: sorted(n, reverse=True)),
     training=st.fixed_dictionaries(
         {
-            "precision": st.sampled_from(["bf16", "fp32"]),
+            "precision": st.sampled_from(["bf16", "fp32", "fp8"]),
             "packing": st.sampled_from(["auto", "none"]),
             "batchSize": st.integers(1, 16),
             "lora": st.fixed_dictionaries(

@@ -53,6 +53,15 @@ class Remedies:
             yield "lora.variant: lora", change(lora=lora(variant="lora"))
         if self.training.precision == "fp32":
             yield "precision: bf16", change(precision="bf16")
+        if self._can_be_quantised:
+            yield "quantization: nf4", change(quantization="nf4")
+
+    @property
+    def _can_be_quantised(self) -> bool:
+        """Whether the resource's rules allow it."""
+        training = self.training
+        held = training.quantization == "none" and training.precision in ("auto", "bf16", "fp16")
+        return held and training.lora.variant != "dora"
 
     def _fits(self, training: Training) -> bool:
         return self._least(training, self.shape, self.longest) <= self.available

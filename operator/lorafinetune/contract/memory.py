@@ -98,7 +98,8 @@ class Settings:
     @classmethod
     def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
         lora = training.lora
-        weights = WEIGHTS[resolved_precision(training.precision)]
+        nf4 = training.quantization == "nf4"
+        weights: Weights = "nf4" if nf4 else WEIGHTS[resolved_precision(training.precision)]
         pairs = training.objective == "dpo"
         dropout, dora = float(lora.dropout) > 0, lora.variant == "dora"
         return cls(weights, dropout, dora, packed, compiled, pairs, training.batch_tokens)

@@ -14,7 +14,13 @@ from lorafinetune.contract.memory import Settings
 from lorafinetune_stages.shape import adaptable
 from lorafinetune_stages.train.levers import Levers, choose
 
-DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES: Final = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "nf4": torch.bfloat16,
+}
+"""That a base is made in; in the end it may be held in less."""
 SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "GLM-4-9B": {
         "model_type": "glm",
@@ -123,6 +129,20 @@ def network(name: str, device: str, dtype: torch.dtype, **changes: Any) -> Any:
     config = AutoConfig.for_model(**{**SHAPES[name], "use_cache": False, "pad_token_id": 0, **changes})
     with torch.device(device):
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def in_4_bits(base: Any) -> Any:
+    """Its linear layers as bitsandbytes has them."""
+    from bitsandbytes.nn import Linear4bit
+
+    for name, linear in adaptable(base).items():
+        sizes = (linear.in_features, linear.out_features, linear.bias is not None)
+        layer = Linear4bit(*sizes, compute_dtype=torch.bfloat16, quant_type="nf4")
+        layer.weight.data, layer.bias = linear.weight.data, linear.bias
+        parent, _, child = name.rpartition(".")
+        setattr(base.get_submodule(parent), child, layer.to(linear.weight.device))
+    base.is_loaded_in_4bit = True  # PEFT asks for it
+    return base
 
 
 def adapted(base: Any, lora: Lora) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import torch
 
-from bench.memory.cases import DTYPES, SHAPES, adapted, flat, network
+from bench.memory.cases import DTYPES, SHAPES, adapted, flat, in_4_bits, network
 from bench.results import Row
 from lorafinetune.api.spec import Training
 from lorafinetune.contract.memory import Settings, per_token
@@ -49,7 +49,8 @@ def kept_of_a_token(name: str, training: Training) -> tuple[float, float]:
 def counted(name: str, training: Training, settings: Settings, layers: int) -> float:
     """Bytes that the forward pass keeps of one token: from two lengths, so that nothing fixed counts."""
     small = SMALL | {"num_hidden_layers": layers}
-    model = adapted(network(name, "cpu", DTYPES[settings.weights], **small), training.lora)
+    base = network(name, "cpu", DTYPES[settings.weights], **small)
+    model = adapted(in_4_bits(base) if settings.weights == "nf4" else base, training.lora)
     return (kept(model, settings, 256) - kept(model, settings, 128)) / 128
 
 
