@@ -45,6 +45,8 @@ CASES: Final = (
     Case("auto, 22 conversations a step", batch_size=22, steps=24),
     Case("fp8", training={"precision": "fp8"}),
     Case("fp8, 22 conversations a step", batch_size=22, steps=24, training={"precision": "fp8"}),
+    Case("nf4", training={"quantization": "nf4"}),
+    Case("nf4, 22 conversations a step", batch_size=22, steps=24, training={"quantization": "nf4"}),
     Case("auto, rows read by another process", extra={"dataloader_num_workers": 1}),
     Case(
         "the recipe as written: fp16, 8 × 1 padded, recomputed",
