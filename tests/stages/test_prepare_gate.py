@@ -236,6 +236,15 @@ def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would
     assert bench.run(cutoff_length=196).dataset.dropped > 0
 
 
+def test_a_base_in_4_bits_is_named_where_it_would_fit_and_then_it_does(bench: Bench) -> None:
+    bench.add(json_lines([alpaca("q", "a"), alpaca("why " * 800, "because " * 800)]), "long.jsonl")
+    bench.gpu = Gpu(memory="1725Mi")
+    error = failure(bench)
+    assert error.reason is Reason.CUDA_OUT_OF_MEMORY
+    assert error.hint.startswith("Set `spec.training.quantization: nf4`, or `spec.training.cutoffLength: ")
+    assert bench.run(quantization="nf4").estimate is not None
+
+
 def test_a_training_that_cannot_fit_the_declared_disk_is_refused(bench: Bench) -> None:
     bench.scratch = "1Mi"
     error = failure(bench)
