@@ -121,12 +121,12 @@ def held_out_loss(made: World, model: Any, objective: str) -> float:
     if objective == "dpo":
         found = evaluate_pairs(model, rows, lambda: False, beta=0.1)
         assert found is not None
-        return found.loss
+        return found.losses.loss
     levers = Levers(mixed="bfloat16", cast=True)
     apply(levers, model)
-    loss = evaluate(model, rows, lambda: False, Plan(Fit(4, 1, False, 1024), levers), ALONE)
-    assert loss is not None
-    return loss
+    losses = evaluate(model, rows, lambda: False, Plan(Fit(4, 1, False, 1024), levers), ALONE)
+    assert losses is not None
+    return losses.loss
 
 
 def test_what_is_exported_is_merged_into_the_unquantised_base(whole: Whole) -> None:
