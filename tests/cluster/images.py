@@ -38,6 +38,9 @@ driver = "overlay"
 graphroot = "{folder}/storage"
 runroot = "{folder}/run"
 """
+CONTAINERS = """[network]
+network_config_dir = "{folder}/network"
+"""
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 MOUNTED_CACHE = "buildah-cache/root/.cache/uv"
 LEFT_OUT = ["--exclude=./dev/*", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"]
@@ -184,8 +187,11 @@ def with_images(*command: str) -> str:
     _share_downloads(temporary / MOUNTED_CACHE)
     settings = folder / "storage.conf"
     settings.write_text(STORAGE.format(folder=folder))
+    containers = folder / "containers.conf"
+    containers.write_text(CONTAINERS.format(folder=folder))
     environment = {
         "BUILDAH_ISOLATION": "chroot",
+        "CONTAINERS_CONF": str(containers),
         "CONTAINERS_STORAGE_CONF": str(settings),
         "TMPDIR": str(temporary),
     }

@@ -16,12 +16,13 @@ from cluster.process import Process, run
 
 FIRST_PROCESS = ["env", "--ignore-signal=CHLD", "sleep", "infinity"]
 NAMESPACES = ["--mount", "--net", "--pid", "--uts", "--ipc"]
-CNI_STATE = Path("/var/lib/cni")
+STATES = (Path("/var/lib/cni"), Path("/var/lib/kubelet"))
+"""Where components keep what they do wherever else they are told to."""
 PRIVATE = """
 set -e
 mount --make-rshared /
 mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs {cni_state}
+for state in {states}; do mount -t tmpfs tmpfs $state; done
 mount --bind {logs} /var/log
 hostname {name}
 """
@@ -57,7 +58,8 @@ class Machine:
         self._logs = logs
 
     def start(self, name: str) -> None:
-        CNI_STATE.mkdir(exist_ok=True)
+        for state in STATES:
+            state.mkdir(exist_ok=True)
         self._group.create()
         unshare = [
             "unshare",
@@ -72,15 +74,16 @@ class Machine:
         machine.launch()
         machine.await_answer(self.first_process, within=10)
         network.connect(self.first_process())
-        script = PRIVATE.format(cni_state=CNI_STATE, logs=self._logs, name=name)
+        script = PRIVATE.format(states=" ".join(map(str, STATES)), logs=self._logs, name=name)
         self.run("sh", "-c", script + _pretended_settings())
 
     def end(self) -> None:
         self._group.kill()
         self._group.remove()
         network.disconnect()
-        if CNI_STATE.is_dir() and not any(CNI_STATE.iterdir()):
-            CNI_STATE.rmdir()
+        for state in STATES:
+            if state.is_dir() and not any(state.iterdir()):
+                state.rmdir()
 
     def first_process(self) -> int:
         """Its id outside: the only one of ours that is number 1 in a namespace right below."""
