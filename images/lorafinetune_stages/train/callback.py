@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,7 @@ from lorafinetune_stages.train.checkpoints import (
     is_due,
 )
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
-from lorafinetune_stages.train.evaluation import (
-    evaluate,
-    evaluate_base,
-    evaluate_last,
-    is_quantised,
-    shipped,
-)
+from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, is_quantised, shipped
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
@@ -265,9 +258,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         with self._meter.evaluating():
             measured = self._measured(model, lambda: False, as_shipped=True)
         if measured:
-            loss = measured["eval_loss"]
-            _check_finite(loss, "the loss on the held-out rows, on the unquantised base", state)
-            self.history.add_exported(loss)
+            what = "the loss on the held-out rows, on the unquantised base"
+            _check_finite(measured["eval_loss"], what, state)
+            self.history.add_exported(measured["eval_loss"])
             self._report(state)
 
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
@@ -279,13 +272,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """as_shipped: on the base that the adapter is for."""
         rows = load_from_disk(str(self._held_out))
         if dpo := resolved_dpo(self._training):
-            with shipped(model, self._plan) if as_shipped else nullcontext():
+            with shipped(model, self._plan, as_shipped):
                 found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
             self._of_result = found.losses if found else None
             self._of_base = of_base(found.losses.rows).losses if found else None
             return found.measured if found else {}
-        measure = evaluate_last if as_shipped else evaluate
-        self._of_result = measure(model, rows, stopped, self._plan, self._peers)
+        self._of_result = evaluate_held_out(model, rows, stopped, self._plan, self._peers, as_shipped)
         return {"eval_loss": self._of_result.loss} if self._of_result else {}
 
     def _report(self, state: Any) -> None:

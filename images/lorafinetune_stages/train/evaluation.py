@@ -67,6 +67,14 @@ def evaluate_last(
         return evaluate(model, rows, stopped, plan, peers)
 
 
+def evaluate_held_out(
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers, as_shipped: bool
+) -> RowLosses | None:
+    """As evaluate_last where as_shipped, and else as evaluate."""
+    measure = evaluate_last if as_shipped else evaluate
+    return measure(model, rows, stopped, plan, peers)
+
+
 def evaluate_base(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
 ) -> RowLosses | None:
@@ -82,9 +90,9 @@ def evaluate_base(
     return losses
 
 
-def shipped(model: Any, plan: Plan) -> AbstractContextManager[None]:
-    """While this is entered, a base in 4 bits is the one that the adapter is shipped for."""
-    return unquantised(model.get_base_model()) if plan.nf4 else nullcontext()
+def shipped(model: Any, plan: Plan, wanted: bool = True) -> AbstractContextManager[None]:
+    """While this is entered, a base in 4 bits is the one that the adapter is for, where that is wanted."""
+    return unquantised(model.get_base_model()) if plan.nf4 and wanted else nullcontext()
 
 
 def is_quantised(plan: Plan) -> bool:
