@@ -162,6 +162,7 @@ PAIRS: Final = merged(
     },
 )
 OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "training.quantization": _with({"quantization": "nf4"}),
     "training.maxSteps": _with({"epochs": None, "maxSteps": 100}),
     "training.batchTokens": _with(
         {
