@@ -25,6 +25,7 @@ class Installation:
 
     def install(self, values: Mapping[str, Any] | None = None, chart: Path = CHARTS / OPERATOR) -> None:
         """Installs the chart or upgrades it, and waits until the operator is ready."""
+        self._make_namespace()
         helm(
             "upgrade",
             OPERATOR,
@@ -37,6 +38,13 @@ class Installation:
             f"--kubeconfig={self.cluster.kubeconfig}",
             *given(self.images(product.product()) | dict(values or {})),
         )
+
+    def _make_namespace(self) -> None:
+        """One in which pods must be restricted. Where it is there already, it stays as it is."""
+        label = "pod-security.kubernetes.io/enforce=restricted"
+        if not self.kubectl("get", "namespace", NAMESPACE, "--ignore-not-found"):
+            self.kubectl("create", "namespace", NAMESPACE)
+            self.kubectl("label", "namespace", NAMESPACE, label)
 
     def uninstall(self) -> None:
         helm("uninstall", OPERATOR, f"--namespace={NAMESPACE}", f"--kubeconfig={self.cluster.kubeconfig}")

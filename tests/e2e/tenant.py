@@ -48,6 +48,15 @@ class Store:
         client.close()
         return found
 
+    def contents(self, prefix: str) -> dict[str, bytes]:
+        """All objects below the prefix, by their keys."""
+        client = self.endpoint.client()
+        found = {
+            key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in self.keys(prefix)
+        }
+        client.close()
+        return found
+
     def empty(self) -> None:
         client = self.endpoint.client()
         for key in self.keys(""):

@@ -1,5 +1,6 @@
 """The life of one LoRAFineTune on a real cluster: each test goes on where the last one ended."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from builders import document
-from e2e.installation import Installation, until
+from e2e.installation import NAMESPACE, Installation, until
 from e2e.tenant import Store, Tenant
 from local.runs import Desk
 from lorafinetune.contract.arguments import STAGES
@@ -52,6 +53,24 @@ def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
     assert columns[6:9] == ["tune", "Complete", "100%"]
     merged = status["artifacts"]["merged"]["uri"].removeprefix(f"s3://{tenant.store.bucket}/")
     assert f"{merged}/manifest.json" in tenant.store.keys(merged)
+
+
+def test_the_stores_secret_stands_nowhere_but_in_its_secret(tenant: Tenant) -> None:
+    """Not in what the API server tells, what anybody logged, or what lies in the store."""
+    secret = tenant.store.endpoint.secret_key.encode()
+    kinds = "lorafinetunes,jobs,pods,events,configmaps,serviceaccounts"
+    told = {"the API server": tenant.kubectl("get", kinds, "--output=yaml").encode()}
+    for pod in tenant.pods():
+        name = pod["metadata"]["name"]
+        told[f"the log of {name}"] = tenant.kubectl("logs", name).encode()
+    operator = tenant.installation.operator_pod()
+    told["the operator's log"] = tenant.installation.kubectl(
+        "logs", operator, f"--namespace={NAMESPACE}"
+    ).encode()
+    told |= tenant.store.contents(f"{tenant.namespace}/")
+    assert len(told) > 4 + 2 * len(STAGES)
+    assert [where for where, text in told.items() if secret in text or b64encode(secret) in text] == []
+    assert b64encode(secret).decode() in tenant.kubectl("get", "secret", "s3", "--output=yaml")
 
 
 def test_nothing_is_written_once_nothing_happens(tenant: Tenant) -> None:
