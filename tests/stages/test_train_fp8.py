@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Training
-from lorafinetune.contract.outcome import StageError
 from stages.train_builders import OVERFITTING, partly_known, random_rows, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -354,16 +352,3 @@ def test_what_can_not_be_packed_is_not_in_fp8_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert _levers(training, AutoConfig.for_model(model_type), 1) is None
     assert "the base computes in bf16, not in fp8" in caplog.text
-
-
-def test_a_card_without_fp8_is_told_before_anything_is_downloaded() -> None:
-    from lorafinetune_stages.train.device import check_fp8
-
-    check_fp8("NVIDIA L4", (8, 9))
-    with pytest.raises(StageError) as refused:
-        check_fp8("NVIDIA A100-SXM4-80GB", (8, 0))
-    assert refused.value.reason is Reason.CONFIG_INVALID
-    assert refused.value.message == (
-        "training.precision: fp8 needs compute capability 8.9, and the NVIDIA A100-SXM4-80GB has 8.0"
-    )
-    assert "Set `spec.training.precision: bf16`" in refused.value.hint

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments
+from lorafinetune.contract.keys import resolved_precision
 from lorafinetune.contract.outcome import StageError
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -14,8 +15,15 @@ CPU_RANKS_VARIABLE: Final = "LORAFINETUNE_CPU_RANKS"
 """How many processes train where no GPU is asked for. One is best on a CPU; more show what GPUs will do."""
 ON_GPUS_ALONE: Final = ("fp16", "fp8")
 """Precisions that torch does not compute in on a CPU."""
-FP8_CAPABILITY: Final = (8, 9)
-"""Compute capability of the first cards with matrix products in FP8."""
+CAPABILITIES: Final = {"bf16": (8, 0), "fp8": (8, 9)}
+"""Compute capability of the first cards with matrix products in a precision. torch emulates bf16 on those
+before, at a fraction of their speed."""
+INSTEAD: Final = {
+    "bf16": "Set `spec.training.precision: fp16`, or `spec.scheduling.nodeSelector` for an A100, L4 or newer "
+    "card.",
+    "fp8": "Set `spec.training.precision: bf16`, or `spec.scheduling.nodeSelector` for an L4, L40 or H100, "
+    "or a newer card.",
+}
 
 
 def ranks(arguments: TrainArguments) -> int:
@@ -77,18 +85,19 @@ def _claim_gpu(arguments: TrainArguments, rank: int) -> None:
         raise StageError(
             Reason.GPU_UNAVAILABLE, f"resources.train.gpu.count: {asked} asked for, and torch sees {seen}"
         )
-    if arguments.training.precision == "fp8":
-        check_fp8(torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+    precision = resolved_precision(arguments.training.precision)
+    check_precision(precision, torch.cuda.get_device_name(), torch.cuda.get_device_capability())
 
 
-def check_fp8(name: str, capability: tuple[int, int]) -> None:
-    if capability < FP8_CAPABILITY:
-        has, needed = (".".join(map(str, each)) for each in (capability, FP8_CAPABILITY))
+def check_precision(precision: str, name: str, capability: tuple[int, int]) -> None:
+    """precision: resolved. name, capability: of the card. Raises StageError(ConfigInvalid) where it does not
+    compute in it."""
+    if capability < (least := CAPABILITIES.get(precision, (0, 0))):
+        has, needed = (".".join(map(str, each)) for each in (capability, least))
         raise StageError(
             Reason.CONFIG_INVALID,
-            f"training.precision: fp8 needs compute capability {needed}, and the {name} has {has}",
-            "Set `spec.training.precision: bf16`, or `spec.scheduling.nodeSelector` for an L4, L40 or H100, "
-            "or a newer card.",
+            f"training.precision: {precision} needs compute capability {needed}, and the {name} has {has}",
+            INSTEAD[precision],
         )
 
 
