@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -155,6 +156,25 @@ def test_a_reader_that_leaves_and_a_person_who_interrupts_see_no_traceback(
     assert child.stderr.read() == b""
     for pipe in (child.stdout, child.stderr):
         pipe.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_coloured"),
+    [
+        pytest.param({"NO_COLOR": ""}, True, id="as it is"),
+        pytest.param({"NO_COLOR": "1"}, False, id="with NO_COLOR"),
+    ],
+)
+def test_a_terminal_is_coloured(environment: dict[str, str], is_coloured: bool) -> None:
+    terminal, own_end = pty.openpty()
+    program = [sys.executable, "-c", "from lorafinetune.cli import main; main()", "validate", "nothing.yaml"]
+    told = {"TERM": "xterm-256color", **environment}
+    subprocess.run(program, stdout=own_end, stderr=own_end, env=os.environ | told, check=False)
+    os.close(own_end)
+    with open(terminal, "rb") as screen:
+        shown = screen.read1()
+    assert b"nothing.yaml" in shown
+    assert (b"\x1b[" in shown) == is_coloured
 
 
 def test_explain_says_what_to_do(lorafinetune: Command) -> None:
