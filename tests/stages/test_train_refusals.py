@@ -1,5 +1,6 @@
 """What a training is refused for, or fails for: each with its reason, and the field that a person mends."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_a_loss_that_is_no_number_ends_the_training_at_its_step(tmp_path: Path) 
     assert failed.value.reason is Reason.LOSS_DIVERGED
     assert failed.value.message == "the loss is nan at step 1 of 6"
     assert made.checkpoints() == []
+
+
+def test_a_training_that_diverges_leaves_its_last_good_checkpoint(tmp_path: Path) -> None:
+    made = world(tmp_path, learningRate="1e30", checkpoint={"every": 1})
+    with pytest.raises(StageError) as failed:
+        made.train()
+    assert failed.value.reason is Reason.LOSS_DIVERGED
+    newest = made.checkpoints()[-1]
+    assert re.fullmatch(f"the loss is (nan|inf) at step {newest + 1} of 6", failed.value.message)
 
 
 @pytest.mark.parametrize(
