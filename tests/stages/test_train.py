@@ -51,6 +51,23 @@ def test_the_digest_of_the_adapter_is_that_of_its_files_alone(trained: tuple[Wor
     assert result.adapter.uri == f"s3://bucket/runs/trainings/{made.arguments.key}/adapter"
 
 
+def test_the_rows_are_mapped_into_memory_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorafinetune_stages.train.callback import Watch
+
+    begin = Watch.on_train_begin
+    mapped: list[str] = []
+
+    def look(*given: Any, **named: Any) -> None:
+        mapped.extend(line for line in Path("/proc/self/maps").read_text().splitlines() if ".arrow" in line)
+        begin(*given, **named)
+
+    monkeypatch.setattr(Watch, "on_train_begin", look)
+    world(tmp_path).train()
+    assert [line for line in mapped if f"{tmp_path}/" in line and "/dataset/train/data-" in line]
+
+
 def test_every_step_and_every_evaluation_is_in_the_metrics(trained: tuple[World, TrainResult]) -> None:
     made, result = trained
     rows = made.metrics()
