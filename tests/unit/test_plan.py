@@ -847,16 +847,25 @@ def test_what_an_export_warns_of_stands_in_its_stage() -> None:
     assert stage_status(world.settle(), "export").message == "merged whole; by another"
 
 
-def test_what_the_training_will_take_is_said_before_it_begins() -> None:
+@pytest.mark.parametrize(
+    ("evaluating", "evaluation"),
+    [
+        pytest.param(0, "", id="without evaluations"),
+        pytest.param(48, " and 8% of the time in evaluations", id="with some"),
+    ],
+)
+def test_what_the_training_will_take_is_said_before_it_begins(evaluating: int, evaluation: str) -> None:
     world = World()
     run_until("prepare")(world)
-    estimate = Estimate(steps=30, seconds=600, gpu_memory=20 * 2**30, disk=2**30)
+    estimate = Estimate(
+        steps=30, seconds=600, evaluating_seconds=evaluating, gpu_memory=20 * 2**30, disk=2**30
+    )
     prepared = world.result("prepare")
     assert isinstance(prepared, PrepareResult)
     world.end(prepared.model_copy(update={"estimate": estimate}))
     world.settle()
     validated = next(c for c in world.status.conditions if c.type == "Validated")
-    said = "90 rows to learn from; about 30 steps, 20.0 GiB of GPU memory, 1.0 GiB of disk"
+    said = f"90 rows to learn from; about 30 steps{evaluation}, 20.0 GiB of GPU memory, 1.0 GiB of disk"
     assert (validated.reason, validated.message) == ("Validated", said)
     assert world.status.estimate == estimate
 

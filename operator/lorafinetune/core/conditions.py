@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from lorafinetune.api.status import Condition, LoRAFineTuneStatus, StageName
+from lorafinetune.api.status import Condition, Estimate, LoRAFineTuneStatus, StageName
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.gate import Verdict
 from lorafinetune.core.steps import stage_status
@@ -92,7 +92,14 @@ def _outlook(status: LoRAFineTuneStatus) -> str:
     if estimate is None:
         return rows
     memory = f", {estimate.gpu_memory / 2**30:.1f} GiB of GPU memory" if estimate.gpu_memory else ""
-    return f"{rows}; about {estimate.steps} steps{memory}, {estimate.disk / 2**30:.1f} GiB of disk"
+    disk = f"{estimate.disk / 2**30:.1f} GiB of disk"
+    return f"{rows}; about {estimate.steps} steps{_evaluating(estimate)}{memory}, {disk}"
+
+
+def _evaluating(estimate: Estimate) -> str:
+    """What evaluations cost, where there are any."""
+    share = round(100 * estimate.evaluating_seconds / max(estimate.seconds, 1))
+    return f" and {share}% of the time in evaluations" if estimate.evaluating_seconds else ""
 
 
 def _condition(told: _Told, before: Condition | None, generation: int, now: datetime) -> Condition:
