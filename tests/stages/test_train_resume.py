@@ -1,6 +1,8 @@
 """A training that is interrupted ends as if it had not been, to the bit, wherever it was cut."""
 
+import itertools
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,20 @@ def test_a_bad_checkpoint_is_told_of_and_the_one_before_is_used(
     assert log in caplog.text
     assert left.progress().resumed_from == 3
     assert left.checkpoints()[-2:] == [4, 5]
+
+
+def test_checkpoints_are_made_by_the_clock_where_minutes_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the clock is 25 seconds later."""
+    from lorafinetune_stages.train import callback
+    from lorafinetune_stages.train.saving import Saving
+
+    clock = itertools.count(0, 25)
+    monkeypatch.setattr(callback, "Saving", partial(Saving, clock=lambda: next(clock)))
+    made = world(tmp_path, checkpoint={"every": "1m", "keep": "all"})
+    made.train()
+    assert made.checkpoints() == [3]
 
 
 def test_without_a_whole_checkpoint_the_training_begins_anew(

@@ -69,7 +69,8 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a quoted number where a word may be": (
         {"training": {"checkpoint": {"every": "50"}}},
-        'spec.training.checkpoint.every: must be a whole number or epoch, not "50" (remove the quotes: 50)',
+        "spec.training.checkpoint.every: must be a whole number of steps, epoch, or minutes like 10m, "
+        'not "50" (remove the quotes: 50)',
     ),
     "a quoted boolean": (
         {"training": {"trainOnPrompt": "true"}},

@@ -25,16 +25,17 @@ from lorafinetune_stages.train.checkpoints import (
     Checkpoint,
     Checkpoints,
     add_random_states,
-    is_due,
 )
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
 from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, is_quantised, shipped
+from lorafinetune_stages.train.failures import check_finite
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
+from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
@@ -65,6 +66,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """Optimizer steps that are done."""
         self.stopped_early = False
         self.stall = Stall()
+        self._saving = Saving(arguments.training.checkpoint.every)
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
         self._held_out = dataset / HELD_OUT
@@ -94,6 +96,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._stop.defer()
         self._join(model)
         self.history = History(state.log_history, self._every, self._training.checkpoint.select)
+        self._saving.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
             step = self._resumed.step
@@ -107,26 +110,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.steps = state.global_step
-        due = is_due(self._training.checkpoint.every, state.global_step, state.epoch)
+        due = self._saving.is_due_after(state.global_step, state.epoch)
         control.should_save = due and state.global_step < state.max_steps
 
     def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         row = state.log_history[-1]
         if "loss" not in row:
             return
-        self._meter.step_ends(
-            state.num_input_tokens_seen
-        )  # a device has ended the step where its loss is known
+        # A device has ended the step where its loss is known.
+        self._meter.step_ends(state.num_input_tokens_seen)
         self.stall.step_ends()
-        _check_finite(row["loss"], "the loss", state)
+        check_finite(row["loss"], "the loss", state)
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])
         self._report(state)
         self._evaluate(args, model, state)
-        control.should_save |= self._peers.any(self._must_leave(state))
+        control.should_save |= self._peers.any(self._must_leave(state) or self._is_time(state))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
+        self._saving.note()
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
         notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
@@ -156,6 +159,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """Not after the last step: the result is as near as a checkpoint."""
         return self._stop.requested and not self._is_last(state)
 
+    def _is_time(self, state: Any) -> bool:
+        """By one clock, where there are several."""
+        return self._peers.leads and self._saving.is_due_by_now and not self._is_last(state)
+
     def _is_last(self, state: Any) -> bool:
         return self.stopped_early or state.global_step >= state.max_steps
 
@@ -165,7 +172,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if not self._evaluation or any(is_of_base(row) for row in state.log_history):
             return
         if measured := self._measured_of_base(model):
-            _check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
+            check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
             state.log_history.insert(0, evaluation_row(0, 0.0, measured))
 
     def _measured_of_base(self, model: Any) -> dict[str, float]:
@@ -210,7 +217,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             self._conclude(args, model, state)
 
     def _row(self, measured: Mapping[str, float], state: Any) -> Row:
-        _check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
+        check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
         return evaluation_row(state.global_step, state.epoch, measured)
 
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
@@ -259,7 +266,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             measured = self._measured(model, lambda: False, as_shipped=True)
         if measured:
             what = "the loss on the held-out rows, on the unquantised base"
-            _check_finite(measured["eval_loss"], what, state)
+            check_finite(measured["eval_loss"], what, state)
             self.history.add_exported(measured["eval_loss"])
             self._report(state)
 
@@ -290,11 +297,4 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             state.epoch,
             self._meter.tokens_per_second,
             self.stopped_early,
-        )
-
-
-def _check_finite(loss: float, what: str, state: Any) -> None:
-    if not math.isfinite(loss):
-        raise StageError(
-            Reason.LOSS_DIVERGED, f"{what} is {loss} at step {state.global_step} of {state.max_steps}"
         )

@@ -120,8 +120,3 @@ def _random_of(rank: int) -> str:
 def is_kept(name: str) -> bool:
     """Whether a file is of a checkpoint."""
     return name in FILES or OTHER_RANDOM.fullmatch(name) is not None
-
-
-def is_due(every: int | Literal["epoch"], step: int, epoch: float) -> bool:
-    """Whether a checkpoint is saved after this step. epoch: passes over the data so far."""
-    return epoch.is_integer() if every == "epoch" else step % every == 0

@@ -305,11 +305,19 @@ class EarlyStopping(Model):
     in nats per learned token or per pair: `"0.005"`. The first evaluation is one."""
 
 
+EVERY_PATTERN: Final = "^(epoch|[1-9][0-9]{0,3}m)$"
+
+
 class Checkpoint(Model):
     """When the state of a training is saved to the store, and how many states are kept there."""
 
-    every: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | Literal["epoch"], INT_OR_STRING] = "epoch"
-    """Optimizer steps between two checkpoints, or `epoch`."""
+    every: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)]
+        | Annotated[str, Field(pattern=EVERY_PATTERN, max_length=5)],
+        INT_OR_STRING,
+        form("a whole number of steps, epoch, or minutes like 10m"),
+    ] = "epoch"
+    """Optimizer steps between two checkpoints, `epoch`, or minutes: `10m`."""
     keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
     """How many of the newest checkpoints are kept, or `all`."""
     select: Literal["last", "best"] = "last"
