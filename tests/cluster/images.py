@@ -29,9 +29,9 @@ ADD root.tar /
 RUN ln -s python3 /usr/bin/python
 """
 PROGRAM_DOCKERFILE = """FROM scratch
-COPY program /program
+COPY {name} /{name}
 USER 65534:65534
-ENTRYPOINT ["/program"]
+ENTRYPOINT ["/{name}"]
 """
 STORAGE = """[storage]
 driver = "overlay"
@@ -82,11 +82,11 @@ def build(
 
 @functools.cache
 def program(name: str) -> str:
-    """An image with one static program in it: one that `cluster.build` knows."""
+    """An image with one static program in it: one that `cluster.build` knows, by whose name it runs."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(binary(name), f"{folder}/program")
-        os.utime(f"{folder}/program", (0, 0))
-        Path(folder, "Dockerfile").write_text(PROGRAM_DOCKERFILE)
+        shutil.copy(binary(name), f"{folder}/{name}")
+        os.utime(f"{folder}/{name}", (0, 0))
+        Path(folder, "Dockerfile").write_text(PROGRAM_DOCKERFILE.format(name=name))
         return build(name, Path(folder))
 
 
