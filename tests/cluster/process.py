@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Final, Self
 
 TAIL = 30
@@ -92,6 +93,12 @@ class Process:
         if child is not None:
             child.kill()
             child.wait()
+
+    def let_go(self) -> None:
+        """It goes on whatever becomes of this object, and leaves no zombie when it ends."""
+        child, self._child = self._child, None
+        if child is not None:
+            Thread(target=child.wait, daemon=True).start()
 
     def _check(self, error: OSError, deadline: float) -> None:
         if self._child is not None and self._child.poll() is not None:

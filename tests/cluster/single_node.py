@@ -104,6 +104,7 @@ class SingleNode:
         finally:
             process = self._launch(component)
             process.await_answer(lambda: self._answers(component), PATIENCE)
+            process.let_go()
 
     def run(self, *command: str) -> str:
         """What a command prints that runs in it."""
