@@ -45,3 +45,7 @@ def test_no_run_that_was_disturbed_ended_wrongly() -> None:
     chaos = KEPT[CHAOS]
     assert chaos["complaints"] == chaos["tracebacks"] == []
     assert all(row["times"] > 0 and row["wrong"] == 0 for row in chaos["rows"])
+
+
+def test_a_soak_left_nothing_and_grew_nowhere() -> None:
+    assert KEPT[SOAK]["complaints"] == []
