@@ -50,12 +50,6 @@ class AcceleratorError(RuntimeError):
             id="a full host",
         ),
         pytest.param(
-            ValueError("Your setup doesn't support bf16/gpu."),
-            Reason.CONFIG_INVALID,
-            "training.precision: the GPU does not compute in bf16",
-            id="a card without bf16",
-        ),
-        pytest.param(
             ValueError("Some keys are not used by the HfArgumentParser:\n ['nope']"),
             Reason.CONFIG_INVALID,
             "training.extraArgs: Some keys are not used by the HfArgumentParser: ['nope']",

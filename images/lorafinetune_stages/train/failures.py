@@ -48,12 +48,6 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
         Reason.CONFIG_INVALID,
         "training.extraArgs: {}",
     ),
-    (
-        "ValueError",
-        r"support bf16",
-        Reason.CONFIG_INVALID,
-        "training.precision: the GPU does not compute in bf16",
-    ),
 )
 """Pattern of the exception's class, one in its text, the reason, and the message; {}: the text."""
 
