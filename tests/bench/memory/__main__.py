@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from transformers import Trainer, TrainingArguments, default_data_collator
 
-from bench.memory.cases import CASES, SHAPES, Case, adapted, flat, network
+from bench.memory.cases import CASES, SHAPES, Case, adapted, flat, in_4_bits, network
 from bench.memory.counted import on_cpu
 from bench.results import Row, write_results
 from lorafinetune.contract.memory import GIB, RESERVE, Cut, Settings, choose, usable
@@ -38,6 +38,7 @@ def main(numbers: Sequence[str]) -> None:
         torch.compiler.reset()
         gc.collect()
         torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def peak(case: Case) -> Row:
@@ -51,16 +52,23 @@ def peak(case: Case) -> Row:
     cut = choose(shape, settings, (case.tokens,), case.rows, usable(case.card * GIB))
     if cut is None:
         raise SystemExit(f"{case} has no cut that fits")
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (case.card * GIB - RESERVE) / total))
     before = torch.cuda.memory_allocated()
     model = loaded(case, cut.gradient_checkpointing)
+    cap(case.card)
     torch.cuda.reset_peak_memory_stats()
     if levers:
         train_packed(case, cut, model, levers)
     else:
         train_padded(case, cut, model)
     return row(case, cut, torch.cuda.max_memory_allocated() - before)
+
+
+def cap(card: int) -> None:
+    """card: GiB of the one that this one stands in for, from here on. A base is made on the whole card, since
+    one in 4 bits is made of one in bf16."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (card * GIB - RESERVE) / total))
 
 
 def row(case: Case, cut: Cut, measured: int) -> Row:
@@ -79,6 +87,8 @@ def row(case: Case, cut: Cut, measured: int) -> Row:
 
 def loaded(case: Case, checkpointing: bool) -> Any:
     base = network(case.model, "cuda", case.dtype)
+    if case.spec.quantization == "nf4":
+        base = in_4_bits(base)
     if checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": True})
         base.enable_input_require_grads()

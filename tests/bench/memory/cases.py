@@ -100,7 +100,8 @@ class Case:
             return None
         sizes = SHAPES[self.model]
         head = sizes["hidden_size"] // sizes["num_attention_heads"]
-        return choose(head, resolved_precision(self.spec.precision), self.spec.lora.variant, 1)
+        precision = resolved_precision(self.spec.precision)
+        return choose(head, precision, self.spec.lora.variant, 1, self.spec.quantization)
 
 
 PADDED: Final = {"packing": "none"}
@@ -116,6 +117,10 @@ CASES: Final = (
     Case("Qwen3-1.7B", 16, 8, 2048, {"lora": {"rank": 64, "dropout": "0.1"}, **PADDED}),
     Case("Llama-3.1-8B", 48, 8, 1024, PADDED),
     Case("GLM-4-9B", 48, 8, 2048, PADDED),
+    Case("GLM-4-9B", 79, 8, 1024, {"precision": "fp8"}),
+    Case("GLM-4-9B", 12, 8, 2048, {"quantization": "nf4"}),
+    Case("GLM-4-9B", 24, 8, 1024, {"quantization": "nf4"}),
+    Case("Llama-3.1-8B", 16, 8, 2048, {"quantization": "nf4", **PADDED}),
 )
 
 

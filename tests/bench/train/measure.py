@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -12,7 +13,7 @@ from typing import Any, Final
 from bench.results import Row
 from bench.train.cases import Case
 from bench.train.site import Site
-from lorafinetune.contract.arguments import place
+from lorafinetune.contract.arguments import METRICS, place
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import device
@@ -64,13 +65,21 @@ class Watching(Reporter):
 
 def run(case: Case, site: Site, sustained_flops: float, rank: int = 0) -> Row:
     """Trains, and returns the row of the table. rank: of this process, which sees no card but its own."""
+    seen = Watched()
+    log = train(case, site, lambda path: Watching(path, seen), rank)
+    _note(log, seen)
+    return row(case, site, seen, sustained_flops)
+
+
+def train(case: Case, site: Site, reporter: Callable[[Path], Reporter], rank: int = 0) -> Path:
+    """The training's log of metrics. reporter: that writes to a path. Raises StageError where the training
+    was asked to stop."""
     fields = {**USUAL, "maxSteps": case.steps, "batchSize": case.batch_size, **case.training}
     fields["checkpoint"] = {"every": case.warm_up, "keep": 1}
     arguments = site.arguments(case.name, fields, case.extra, case.ranks)
-    seen = Watched()
     with tempfile.TemporaryDirectory(dir=site.root) as folder, Stop() as stop:
         scratch = Path(folder)
-        context = Context(stand_in(site.root), scratch, Watching(scratch / "progress.json", seen))
+        context = Context(stand_in(site.root), scratch, reporter(scratch / "progress.json"))
         device.claim(arguments)
         from lorafinetune_stages.train import launch
 
@@ -82,8 +91,7 @@ def run(case: Case, site: Site, sustained_flops: float, rank: int = 0) -> Row:
         Attempt(arguments, context, inputs, launch, stop, meter, peers, case.plan).run()
         if case.ranks > 1:
             launch.part()
-    _note(stand_in(site.root).root / place("trainings", arguments.key) / "metrics.jsonl", seen)
-    return row(case, site, seen, sustained_flops)
+    return stand_in(site.root).root / place("trainings", arguments.key) / METRICS
 
 
 def row(case: Case, site: Site, seen: Watched, sustained_flops: float) -> Row:
