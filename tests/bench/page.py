@@ -21,6 +21,8 @@ TITLES: Final = {
     "train_gpus": "Training it on two GPUs against one",
     "parity": "Loss curves beside the recipe's, of the shape of GLM-4-9B on a GPU",
     "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
+    "resume": "An interrupted training against one that was not, on a GPU",
+    "held": "What a card is held for beside the steps of a training",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
     "activations": "The estimate of what a token keeps, on a CPU",

@@ -197,10 +197,13 @@ def in_parallel(move: Callable[[Path], None], source: Path) -> None:
 
 def store_of(task: Task) -> Store:
     if task.target.startswith("http"):
-        reference = SecretReference(name="bench")
-        connection = Connection(name="bench", endpoint=task.target, secret_ref=reference)
-        return open_store(f"s3://{task.bucket}/runs", connection)
+        return open_store(f"s3://{task.bucket}/runs", connection(task.target))
     return DirectoryStore(Path(task.target))
+
+
+def connection(endpoint: str) -> Connection:
+    """With the keys that `set_keys` left."""
+    return Connection(name="bench", endpoint=endpoint, secret_ref=SecretReference(name="bench"))
 
 
 def boto3_client(endpoint: str) -> "S3Client":

@@ -27,6 +27,7 @@ from lorafinetune_stages import export, train
 from lorafinetune_stages.prepare.output import Prepared
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest
 from lorafinetune_stages.store.transfer import upload_tree
@@ -181,7 +182,7 @@ def stand_in(root: Path) -> DirectoryStore:
     return DirectoryStore(root / "buckets" / STORE.removeprefix("s3://"), STORE)
 
 
-def train_arguments(store: DirectoryStore, model: ModelStatus, fields: Mapping[str, Any]) -> TrainArguments:
+def train_arguments(store: Store, model: ModelStatus, fields: Mapping[str, Any]) -> TrainArguments:
     """With a key that the fields shape, as prepare makes it."""
     training = Training.decode(merged(TRAINING, fields))
     spec = LoRAFineTuneSpec(
@@ -202,7 +203,7 @@ def train_arguments(store: DirectoryStore, model: ModelStatus, fields: Mapping[s
     )
 
 
-def put_model(store: DirectoryStore, directory: Path, source: str = MODEL) -> ModelStatus:
+def put_model(store: Store, directory: Path, source: str = MODEL) -> ModelStatus:
     where = place("models", keys.source_key(source, COMMIT))
     files = upload_tree(store, directory, where)
     key = keys.source_key(source, COMMIT)
@@ -210,9 +211,7 @@ def put_model(store: DirectoryStore, directory: Path, source: str = MODEL) -> Mo
     return ModelStatus(source=source, revision=COMMIT, digest=manifest.digest, bytes=manifest.bytes)
 
 
-def put_dataset(
-    store: DirectoryStore, scratch: Path, rows: Sequence[Row], held_out: Sequence[Row] = ()
-) -> None:
+def put_dataset(store: Store, scratch: Path, rows: Sequence[Row], held_out: Sequence[Row] = ()) -> None:
     """A prepared dataset under PREPARED."""
     from datasets import Dataset as Rows
     from datasets import DatasetDict

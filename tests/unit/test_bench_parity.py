@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from bench.parity.compare import LARGEST, MEAN, NOISE, SHIFT, Curve, draw, paragraph, rows
+from bench.parity.compare import FROM_EXACT, LARGEST, MEAN, NOISE, SHIFT, Curve, draw, paragraph, rows
 
 FIRST_SEED: Final = Curve("the recipe, in short", 1, [3.0, 2.0], [10, 30])
 OTHER_SEED: Final = Curve("the recipe, in short", 2, [3.0, 2.4], [10, 30])
@@ -61,3 +61,13 @@ def test_a_curve_without_the_recipes_beside_it_is_shown_alone() -> None:
 def test_a_picture_is_drawn(curves: list[Curve], tmp_path: Path) -> None:
     draw(curves, tmp_path / "parity.png")
     assert (tmp_path / "parity.png").stat().st_size > 0
+
+
+def test_each_curve_is_held_against_the_one_in_fp32_too() -> None:
+    exact = Curve("fp32, 8 × 1 padded", 1, [3.0, 2.1], [10, 30])
+    auto = Curve("auto", 1, [3.0, 2.2], [10, 30])
+    found = compared(FIRST_SEED, OTHER_SEED, auto, exact)
+    assert found[("auto", 1)][FROM_EXACT] == found[(FIRST_SEED.settings, 1)][FROM_EXACT] == 0.05
+    assert FROM_EXACT not in found[(OTHER_SEED.settings, 2)] | found[(exact.settings, 1)]
+    told = paragraph("parity.png", rows([FIRST_SEED, auto, exact, OTHER_SEED]))
+    assert "nearest first: the recipe, in short 0.05, auto 0.05." in told

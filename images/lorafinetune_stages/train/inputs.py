@@ -73,10 +73,10 @@ def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, ad
     download_tree(store, model_place(arguments.model), inputs.model, model, advance)
     download_tree(store, place("prepared", arguments.prepared), inputs.rows, inputs.workdir, advance)
     if arguments.training.precision == "fp32":
-        _compute_in_fp32(model / "config.json")
+        compute_in_fp32(model / "config.json")
 
 
-def _compute_in_fp32(config: Path) -> None:
+def compute_in_fp32(config: Path) -> None:
     """LLaMA-Factory loads weights in the type that the model's configuration names, and computes in it
     unless told to mix precisions; there is no argument for it."""
     value = json.loads(config.read_text())

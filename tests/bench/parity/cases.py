@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.parity.compare import RECIPE
+from bench.parity.compare import EXACT, RECIPE
 from bench.train.cases import PADDED, Case
 from lorafinetune_stages.train.fit import Fit
 from lorafinetune_stages.train.plan import Plan
@@ -40,6 +40,8 @@ ON_A_GPU: Final = (
     Settings(f"{RECIPE}: fp16, 8 × 1 padded", {**PADDED, "precision": "fp16"}, AS_WRITTEN),
     AUTO,
     Settings("fp8", {"precision": "fp8"}),
+    Settings("nf4", {"quantization": "nf4"}, seeds=SEEDS[:1]),
+    Settings(f"{EXACT}, 8 × 1 padded", {**PADDED, "precision": "fp32"}, AS_WRITTEN, seeds=SEEDS[:1]),
     Settings("LLaMA-Factory: bf16, 1 × 8 padded", PADDED, AT_ONCE, seeds=SEEDS[:1]),
 )
 ON_A_CPU: Final = (

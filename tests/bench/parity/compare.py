@@ -11,9 +11,12 @@ from bench.results import Row
 
 RECIPE: Final = "the recipe"
 """What the names of its settings begin with."""
+EXACT: Final = "fp32"
+"""What the name of the settings without a rounding worth the name begins with."""
 LAST: Final = 10
 NOISE: Final = "noise: the recipe's seed 2 against its seed 1"
 MEAN: Final = "mean distance to the recipe"
+FROM_EXACT: Final = "mean distance to fp32"
 LARGEST: Final = "largest distance"
 SHIFT: Final = f"difference of the last {LAST} steps"
 DIGITS: Final = 5
@@ -43,18 +46,29 @@ class Curve:
 
 
 def rows(curves: Sequence[Curve]) -> list[Row]:
-    """A row for each curve, against the recipe's of its seed, and one for the noise."""
+    """A row for each curve, against the recipe's of its seed, and one for the noise; and how far each is
+    from what no rounding moves, where that was drawn."""
     recipe = {curve.seed: curve for curve in curves if curve.is_recipe}
     noise = [
         {"settings": NOISE, "seed": "1, 2", **difference(after, before)}
         for before, after in pairwise(recipe.values())
     ]
+    exact = {curve.seed: curve for curve in curves if curve.settings.startswith(EXACT)}
     compared = [
-        {**_row(curve), **(difference(curve, recipe[curve.seed]) if curve.seed in recipe else {})}
+        {
+            **_row(curve),
+            **(difference(curve, recipe[curve.seed]) if curve.seed in recipe else {}),
+            **_rounding(curve, exact),
+        }
         for curve in curves
         if not curve.is_recipe
     ]
-    return [*map(_row, recipe.values()), *noise, *compared]
+    return [*({**_row(curve), **_rounding(curve, exact)} for curve in recipe.values()), *noise, *compared]
+
+
+def _rounding(curve: Curve, exact: Mapping[int, Curve]) -> Row:
+    other = exact.get(curve.seed, curve)
+    return {} if other is curve else {FROM_EXACT: round(mean(map(abs, _gaps(curve, other))), DIGITS)}
 
 
 def _row(curve: Curve) -> Row:
@@ -99,7 +113,16 @@ def paragraph(picture: str, table: Sequence[Mapping[str, Any]]) -> str:
         for verdict, names in found.items()
         if names
     ]
-    return f"{shown}\n\nThe mean distance of each, step by step. {' '.join(told)}"
+    return f"{shown}\n\nThe mean distance of each, step by step. {' '.join(told)}{_exactly(table)}"
+
+
+def _exactly(table: Sequence[Mapping[str, Any]]) -> str:
+    """How far from fp32 each is, nearest first; empty where that was not drawn."""
+    found = sorted((row for row in table if row.get(FROM_EXACT, "") != ""), key=lambda row: row[FROM_EXACT])
+    told = [f"{row['settings']} {row[FROM_EXACT]}" for row in found]
+    return (
+        f" From the curve in fp32, which no rounding moves, nearest first: {', '.join(told)}." if told else ""
+    )
 
 
 def _told(row: Mapping[str, Any]) -> str:

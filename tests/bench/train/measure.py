@@ -87,7 +87,7 @@ def train(case: Case, site: Site, reporter: Callable[[Path], Reporter], rank: in
         peers = launch.ALONE
         if case.ranks > 1:
             peers = launch.connect(rank, case.ranks, site.root / arguments.key, site.gpus)
-        inputs, meter = site.inputs(scratch), Meter(arguments.gpus)
+        inputs, meter = site.inputs(arguments, scratch), Meter(arguments.gpus)
         Attempt(arguments, context, inputs, launch, stop, meter, peers, case.plan).run()
         if case.ranks > 1:
             launch.part()

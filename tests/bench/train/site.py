@@ -1,6 +1,7 @@
 """What the trainings of the benchmark share: a model with random weights, and real conversations."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune_stages.prepare.output import Prepared
 from lorafinetune_stages.store.manifest import commit_manifest, read_manifest
-from lorafinetune_stages.train.inputs import Inputs
+from lorafinetune_stages.train.inputs import Inputs, compute_in_fp32
 from stages.train_builders import (
     COMMIT,
     MODEL,
@@ -51,6 +52,7 @@ MARKS: Final = (1, 2, 3)
 """Tokens before every turn, as chat templates have them. Not the padding, whose embedding is zero: a
 conversation that began with it would keep a zero in every layer, and normalising has no slope there."""
 SIZE: Final = "size.json"
+CONFIG: Final = "config.json"
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,34 @@ class Site:
         changes = {"key": keys.digest(name), "gpus": self.gpus * ranks, "config": {**made.config, **extra}}
         return made.model_copy(update=changes)
 
-    def inputs(self, scratch: Path) -> Inputs:
+    def inputs(self, arguments: TrainArguments, scratch: Path) -> Inputs:
         """As the stage has them after the download."""
         store = stand_in(self.root)
         prepared = read_manifest(store, place("prepared", PREPARED))
         model = read_manifest(store, place("models", keys.digest("benchmark")))
         assert prepared is not None
         assert model is not None
-        (scratch / "model").symlink_to(self.model)
+        lay(self.model, scratch / "model", arguments.training.precision)
         (scratch / "dataset").symlink_to(self.root / "rows" / "dataset")
         return Inputs(model, prepared, Prepared.decode(prepared.result or {}), scratch)
+
+
+def lay(model: Path, where: Path, precision: str) -> None:
+    """The files of a model by links, but for its configuration."""
+    where.mkdir()
+    for path in model.iterdir():
+        (where / path.name).symlink_to(path)
+    own = where / CONFIG
+    own.unlink()
+    shutil.copy(model / CONFIG, own)
+    if precision == "fp32":
+        compute_in_fp32(own)
 
 
 def make(root: Path, shape: Mapping[str, Any], conversations: Path, gpus: int) -> Site:
     """Fills `root`. conversations: a file of EmoLLM's multi-turn form."""
     site = Site(root, gpus)
-    _make_model(site, shape)
+    make_model(site, shape)
     put(site, list(rows(json.loads(conversations.read_text()))))
     return site
 
@@ -113,7 +127,8 @@ def put(site: Site, conversations: list[Row]) -> None:
     put_dataset(store, site.root / "rows", conversations)
 
 
-def _make_model(site: Site, shape: Mapping[str, Any]) -> None:
+def make_model(site: Site, shape: Mapping[str, Any]) -> None:
+    """With random weights."""
     import torch
     from transformers import GlmConfig, GlmForCausalLM
 
