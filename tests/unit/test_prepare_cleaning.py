@@ -1,6 +1,7 @@
 """Cleaning of answers, held against the recipe's own steps."""
 
 import re
+from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Clean, Replace
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.conversation import Conversation, Packs, Turn
+from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.rowfile import RowFile
 
 RECIPE = Clean(remove=("🐳",), drop_intro_line="好，我是")
 
@@ -128,5 +130,7 @@ def test_cleaning_equals_the_recipe_on_any_answer(answer: str) -> None:
 def test_a_conversation_survives_the_scratch_file(pairs: list[tuple[str, str]]) -> None:
     turns = tuple(turn for q, a in pairs for turn in (Turn("user", q), Turn("assistant", a)))
     conversation = Conversation(turns, system=pairs[0][0], tools=pairs[0][1])
-    packs = Packs.of([conversation.pack("a:1")])
-    assert [*map(Conversation.unpack, packs.read(packs.data))] == [("a:1", conversation)]
+    with TemporaryFile(buffering=0) as scratch:
+        rows = RowFile(scratch)
+        rows.append(conversation.pack("a:1"))
+        assert [*map(Conversation.unpack, rows.read([0]))] == [("a:1", conversation)]

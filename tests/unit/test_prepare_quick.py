@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.api.spec import Clean, Columns, Dataset, Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import lines, quick, rowfile
+from lorafinetune_stages.prepare import lines, quick, rowfile, workers
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.texts import Texts
@@ -57,8 +57,8 @@ def merged(
         except StageError as error:
             return error.message, error.hint
         rows = list(corpus.read(range(len(corpus))))
-        prints, formats = corpus.fingerprints, corpus.formats
-        return findings.rows, findings.kinds, findings.places, rows, prints, formats, corpus.monotonous()
+        known = corpus.fingerprints, corpus.sizes, corpus.formats, corpus.monotonous()
+        return findings.rows, findings.kinds, findings.places, rows, *known
 
 
 def both_ways(root: Path, content: bytes, objective: Objective = "sft", **fields: Any) -> Outcome:
@@ -105,7 +105,6 @@ def test_both_ways_end_in_the_same(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "BLOCK_BYTES", block)
         patch.setattr(rowfile, "BLOCK_BYTES", block)
-        patch.setattr(quick, "LONG_ROW", data.draw(st.sampled_from([0, 2**20])))
         both_ways(tmp_path_factory.getbasetemp(), encoded(*rows), objective)
 
 
@@ -203,5 +202,31 @@ def test_many_rows_come_back_in_their_order(tmp_path: Path) -> None:
     prompts = [f"q{number}" for number in range(4000)]
     content = encoded(*({"instruction": prompt, "output": "a" * 999} for prompt in prompts))
     odd = content.replace(b'"q7', b'"\\u00717').replace(b'"q99', b'"q\\/99')
-    *_, rows, _, _, _ = both_ways(tmp_path, odd)
+    _, _, _, rows, *_ = both_ways(tmp_path, odd)
     assert [row.turns[0].content.replace("/", "") for _, row in rows] == prompts
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="all rows"),
+        pytest.param({"max_samples": 77}, id="some rows"),
+        pytest.param({"system": "t"}, id="rows with another system prompt"),
+    ],
+)
+def test_rows_are_the_same_however_many_processes_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(workers, "processors", lambda: processes)
+    monkeypatch.setattr(workers, "HERE", 1)
+    monkeypatch.setattr(quick, "STRETCH_BYTES", 300)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(rowfile, "BLOCK_BYTES", 100)
+    good = (ALPACA | {"instruction": f"q{number}"} for number in range(100))
+    rows = [
+        encoded(row | {"output": ""}) if number % 9 == 5 else encoded(row) for number, row in enumerate(good)
+    ]
+    content = b"".join(rows) + b'{"broken\n\n' + GOOD * 3 + GOOD.rstrip()
+    _, _, places, *_ = both_ways(tmp_path, content, on_bad_row="skip", **fields)
+    assert places[0] == "rows.jsonl:6: output: the answer is empty"

@@ -14,10 +14,12 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, uses_tools
 from lorafinetune_stages.prepare.cutting import lost_answer_tokens
+from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.labelling import Rows
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, sequences, writer
 from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
+from lorafinetune_stages.prepare.workers import in_order
 from lorafinetune_stages.prepare.writing import can_write, check_tools
 
 BATCH_ROWS: Final = 512
@@ -36,10 +38,15 @@ FEATURES: Final = Features(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that are encoded at once. numbers: theirs in the corpus."""
+    """Rows that were encoded at once. numbers: theirs in the corpus. places, with_system, with_tools: by row.
+    bad: number, place and fault of those that are left out, because the template can't write them."""
 
     numbers: Sequence[int]
-    rows: Sequence[Packed]
+    places: Sequence[str]
+    with_system: Any
+    with_tools: Any
+    encoded: Rows
+    bad: Sequence[tuple[int, str, RowError]]
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,14 @@ class Builder(Splits):
         self._prove(rows)
         summary = SplitSummary()
         with writer(self.path(name), FEATURES) as written:
-            for batch, encoded in self._encode(rows):
-                good = self._judge(batch, encoded)
-                self._count(summary, batch, encoded, good)
-                columns = sequences(encoded.tokens, encoded.labels, encoded.ends)
+            self.corpus.settle()
+            for batch in in_order(self._encode, self._batches(rows)):
+                good = self._judge(batch)
+                self._count(summary, batch, good)
+                columns = sequences(batch.encoded.tokens, batch.encoded.labels, batch.encoded.ends)
                 table = pa.RecordBatch.from_arrays(columns, schema=FEATURES.arrow_schema)
                 written.write_batch(table if good.all() else table.filter(pa.array(good)))
-                self.advance(len(batch.numbers))
+                self.advance(len(batch.numbers) + len(batch.bad))
         return summary
 
     def samples(self, rows: Sequence[int]) -> list[Pieces]:
@@ -76,48 +84,55 @@ class Builder(Splits):
         """Those of a few rows that the template can write."""
         return [row for _, row in self.corpus.read(rows) if can_write(self.tokeniser.template, row)]
 
-    def _encode(self, rows: Sequence[int]) -> Iterator[tuple[_Batch, Rows]]:
-        taken: list[_Batch] = []
+    def _batches(self, rows: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Numbers of the rows that are encoded together."""
+        sizes, start, room = self.corpus.sizes, 0, BATCH_CHARACTERS
+        for at, row in enumerate(rows, 1):
+            room -= sizes[row]
+            if room <= 0 or at - start == BATCH_ROWS:
+                yield rows[start:at]
+                start, room = at, BATCH_CHARACTERS
+        if start < len(rows):
+            yield rows[start:]
 
-        def packed() -> Iterator[Sequence[Packed]]:
-            for batch in self._batches(rows):
-                taken.append(batch)
-                yield batch.rows
+    def _encode(self, numbers: Sequence[int]) -> _Batch:
+        taken, rows, bad = [], [], []
+        for number, row in zip(numbers, self.corpus.read_packed(numbers), strict=True):
+            if problem := self._fault(row):
+                bad.append((number, row[0], problem))
+            else:
+                taken.append(number)
+                rows.append(row)
+        return _Batch(
+            taken,
+            [place for place, *_ in rows],
+            np.array([system != "" for _, system, *_ in rows], bool),
+            np.array([tools != "" for _, _, tools, *_ in rows], bool),
+            self.tokeniser.encode_packed(rows),
+            bad,
+        )
 
-        for encoded in self.tokeniser.encode_all(packed()):
-            yield taken.pop(0), encoded
+    def _fault(self, row: Packed) -> RowError | None:
+        """Why the template can't write the row."""
+        try:
+            if uses_tools(row):
+                check_tools(self.tokeniser.template, Conversation.unpack(row)[1])
+        except RowError as problem:
+            return problem
+        return None
 
-    def _batches(self, rows: Sequence[int]) -> Iterator[_Batch]:
-        numbers: list[int] = []
-        taken: list[Packed] = []
-        room = BATCH_CHARACTERS
-        for number, row in zip(rows, self.corpus.read_packed(rows), strict=True):
-            if uses_tools(row) and not self._can_write(number, row):
-                self.advance(1)
-                continue
-            numbers.append(number)
-            taken.append(row)
-            room -= sum(map(len, row))
-            if room <= 0 or len(taken) == BATCH_ROWS:
-                yield _Batch(numbers, taken)
-                numbers, taken, room = [], [], BATCH_CHARACTERS
-        if taken:
-            yield _Batch(numbers, taken)
-
-    def _can_write(self, number: int, row: Packed) -> bool:
-        """Whether the template can write the row's tools."""
-        place, conversation = Conversation.unpack(row)
-        return self.accepts(number, place, check_tools, self.tokeniser.template, conversation)
-
-    def _judge(self, batch: _Batch, encoded: Rows) -> Any:
+    def _judge(self, batch: _Batch) -> Any:
         """Whether a row is good, by row."""
+        for number, place, problem in batch.bad:
+            self.findings.add(self.corpus.dataset_of(number), place, problem)
         good = np.ones(len(batch.numbers), bool)
-        for index, problem in self.tokeniser.spoilt(encoded).items():
+        for index, problem in self.tokeniser.spoilt(batch.encoded).items():
             good[index] = False
-            self.findings.add(self.corpus.dataset_of(batch.numbers[index]), batch.rows[index][0], problem)
+            self.findings.add(self.corpus.dataset_of(batch.numbers[index]), batch.places[index], problem)
         return good
 
-    def _count(self, summary: SplitSummary, batch: _Batch, encoded: Rows, good: Any) -> None:
+    def _count(self, summary: SplitSummary, batch: _Batch, good: Any) -> None:
+        encoded = batch.encoded
         sizes = np.diff(encoded.ends, prepend=0)
         whole = np.array(encoded.whole, np.int64)[good]
         summary.tokens += int(sizes[good].sum())
@@ -131,7 +146,5 @@ class Builder(Splits):
         summary.lengths.frombytes(whole.tobytes())
         datasets = np.searchsorted(np.cumsum(self.corpus.counts), batch.numbers, side="right")[good]
         summary.rows_by_dataset.update(datasets.tolist())
-        with_system = np.array([system != "" for _, system, *_ in batch.rows])
-        summary.without_system += int((good & ~with_system).sum())
-        with_tools = np.array([tools != "" for _, _, tools, *_ in batch.rows])
-        summary.with_tools += int((good & with_tools).sum())
+        summary.without_system += int((good & ~batch.with_system).sum())
+        summary.with_tools += int((good & batch.with_tools).sum())

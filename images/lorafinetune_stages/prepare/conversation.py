@@ -1,10 +1,8 @@
 """One row in the one shape that everything after reading works with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
-
-import orjson
 
 Role = Literal["user", "assistant", "function", "observation"]
 """Who speaks, by LLaMA-Factory's own names; `function` is the model calling a tool."""
@@ -14,18 +12,6 @@ ROLES: Final[dict[str, Role]] = {"u": "user", "a": "assistant", "f": "function",
 """By their initials."""
 Packed = list[str]
 """A row as the corpus keeps it: its place, system prompt, tools, the initials of the roles, and the texts."""
-
-
-class Packs(NamedTuple):
-    """Rows, as objects and as they are written; read: makes the first of the second."""
-
-    rows: Sequence[Packed]
-    data: bytes
-    read: Callable[[bytes], list[Packed]]
-
-    @classmethod
-    def of(cls, rows: Sequence[Packed]) -> "Packs":
-        return cls(rows, orjson.dumps(rows), orjson.loads)
 
 
 class Turn(NamedTuple):

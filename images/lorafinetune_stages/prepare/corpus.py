@@ -14,14 +14,14 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Dataset, Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.conversation import Conversation, Packed, Packs, last_answer
+from lorafinetune_stages.prepare.conversation import Conversation, Packed
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
-from lorafinetune_stages.prepare.fingerprints import Fingerprints
+from lorafinetune_stages.prepare.fingerprints import Fingerprints, Marks
 from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.preference import check_pair
-from lorafinetune_stages.prepare.reading import read_quickly, read_rows
-from lorafinetune_stages.prepare.rowfile import RowFile
+from lorafinetune_stages.prepare.reading import Taken, read_quickly, read_rows
+from lorafinetune_stages.prepare.rowfile import Load, RowFile
 from lorafinetune_stages.prepare.texts import Texts, said
 from lorafinetune_stages.store import Advance, ignore_progress
 
@@ -35,19 +35,21 @@ ROWS_TO_RECOGNISE: Final = 20
 
 @dataclass
 class Corpus:
-    """Good rows in merge order, numbered from 0, in blocks of a scratch file. A context manager.
+    """Good rows in merge order, numbered from 0, in blocks on the disk. A context manager.
 
-    counts: good rows of every dataset. formats: what its files were read as, by dataset.
+    counts: good rows of every dataset. formats: what its files were read as, by dataset. sizes: characters
+    of every row.
     """
 
     path: Path
     counts: list[int] = field(default_factory=list)
     formats: list[dict[str, FormatName]] = field(default_factory=list)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    sizes: "array[int]" = field(default_factory=lambda: array("L"))
     _answers: list[set[str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._file = self.path.open("w+b")
+        self._file = self.path.open("w+b", buffering=0)
         self._rows = RowFile(self._file)
         return self
 
@@ -67,15 +69,28 @@ class Corpus:
 
     def append(self, place: Place, conversation: Conversation) -> None:
         """Adds a row to the last dataset."""
-        self.extend(Packs.of([conversation.pack(str(place))]))
+        self.append_packed(conversation.pack(str(place)))
 
-    def extend(self, packs: Packs) -> None:
-        """Adds rows to the last dataset."""
-        self._rows.extend(packs)
-        self.counts[-1] += len(packs.rows)
-        self.fingerprints.add(packs.rows)
+    def append_packed(self, row: Packed) -> None:
+        """The same of a row as it is kept."""
+        self._rows.append(row)
+        self._note(Marks.of([row]))
+
+    def extend(self, marks: Marks, size: int, load: Load) -> None:
+        """Adds rows to the last dataset that are kept where they came from. size: in bytes."""
+        self._rows.extend(len(marks.rows), size, load)
+        self._note(marks)
+
+    def _note(self, marks: Marks) -> None:
+        self.counts[-1] += len(marks.rows)
+        self.fingerprints.add(marks)
+        self.sizes.extend(marks.sizes)
         if len(self._answers[-1]) < 2:
-            self._answers[-1].update(map(last_answer, packs.rows))
+            self._answers[-1].update(marks.answers)
+
+    def settle(self) -> None:
+        """All rows are there: from now on copies of this process can read them, too."""
+        self._rows.write()
 
     def read(self, rows: Iterable[int]) -> Iterator[tuple[str, Conversation]]:
         """Place and conversation of the rows with these numbers."""
@@ -142,16 +157,18 @@ class Merger:
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
-        quick = self._quick(reader, cleaner, dataset, name)
+        quick = self._quick(reader, cleaner, dataset, path, name)
         for found in read_quickly(path, name, self.advance, columns, quick):
             if self.corpus.counts[index] == dataset.max_samples:
                 return
-            if isinstance(found, Packs):
+            if isinstance(found, Taken):
                 self._take(index, found, dataset.max_samples)
             else:
                 self._take_one(index, *found, reader, cleaner)
 
-    def _quick(self, reader: Reader, cleaner: Cleaner, dataset: Dataset, name: str) -> "Quick | None":
+    def _quick(
+        self, reader: Reader, cleaner: Cleaner, dataset: Dataset, path: Path, name: str
+    ) -> "Quick | None":
         """The short way into the corpus, where the rows need nothing that it does not do."""
         pack = None if cleaner.changes else reader.packer()
         if pack is None:
@@ -160,14 +177,18 @@ class Merger:
             Quick,
         )  # imports numpy, which most kinds of files need not
 
-        return Quick(pack, dataset.system, self.texts.may_refuse, name)
+        return Quick(pack, dataset.system, self.texts.may_refuse, path, name)
 
-    def _take(self, index: int, packs: Packs, limit: int | None) -> None:
+    def _take(self, index: int, taken: Taken, limit: int | None) -> None:
         """Good rows, up to the limit."""
-        room = len(packs.rows) if limit is None else limit - self.corpus.counts[index]
-        taken = packs if len(packs.rows) <= room else Packs.of(packs.rows[:room])
-        self.findings.count_rows(index, len(taken.rows))
-        self.corpus.extend(taken)
+        count = len(taken.marks.rows)
+        room = count if limit is None else min(count, limit - self.corpus.counts[index])
+        self.findings.count_rows(index, room)
+        if room == count:
+            self.corpus.extend(taken.marks, taken.stretch.size, taken.load)
+        else:
+            for row in taken.load()[:room]:
+                self.corpus.append_packed(row)
 
     def _take_one(self, index: int, place: Place, row: Any, reader: Reader, cleaner: Cleaner) -> None:
         self.findings.count_rows(index, 1)

@@ -82,8 +82,12 @@ class RowError(Exception):
     """A row that can't be learned from. field: where in the row, like `history[2]`; empty for the whole."""
 
     def __init__(self, kind: Kind, field: str, what: str) -> None:
-        super().__init__(f"{field}: {what}" if field else what)
+        super().__init__(kind, field, what)
         self.kind = kind
+
+    def __str__(self) -> str:
+        _, field, what = self.args
+        return f"{field}: {what}" if field else str(what)
 
 
 class Findings:

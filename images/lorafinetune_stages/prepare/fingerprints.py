@@ -7,9 +7,9 @@ process: among ten million rows, the chance that two different ones pass for equ
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from lorafinetune_stages.prepare.conversation import Packed
+from lorafinetune_stages.prepare.conversation import Packed, last_answer
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,38 @@ class Overlap:
     prompts: int = 0
 
 
+class Marks(NamedTuple):
+    """What stays in memory of rows. rows, prompts: numbers by which equal ones are known; a prompt is all
+    that is not an answer, but for the system prompt and tools. sizes: characters. answers: some of the last
+    ones, more than one where they are not all equal."""
+
+    rows: Sequence[int]
+    prompts: Sequence[int]
+    sizes: Sequence[int]
+    answers: frozenset[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Packed]) -> "Marks":
+        first = last_answer(rows[0])
+        other = next((answer for answer in map(last_answer, rows) if answer != first), first)
+        return cls(
+            array("q", [hash((*row[1:],)) for row in rows]),
+            array("q", [hash((*row[4:-1:2],)) if len(row) > 5 else hash(row[4]) for row in rows]),
+            array("L", [sum(map(len, row)) for row in rows]),
+            frozenset((first, other)),
+        )
+
+
 @dataclass(frozen=True)
 class Fingerprints:
-    """One number for each row, in merge order, and one for its prompt: all that is not an answer, but for
-    the system prompt and tools."""
+    """One number for each row, in merge order, and one for its prompt, as Marks has them."""
 
     rows: "array[int]" = field(default_factory=lambda: array("q"))
     prompts: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def add(self, rows: Sequence[Packed]) -> None:
-        self.rows.extend([hash((*row[1:],)) for row in rows])
-        self.prompts.extend([hash((*row[4:-1:2],)) if len(row) > 5 else hash(row[4]) for row in rows])
+    def add(self, marks: Marks) -> None:
+        self.rows.extend(marks.rows)
+        self.prompts.extend(marks.prompts)
 
     def repeated(self) -> Sequence[int]:
         """Numbers of the rows that equal an earlier one, ascending."""

@@ -13,6 +13,14 @@ BLOCK_BYTES: Final = 2**16
 SPACE: Final = b" \t\r\n"
 
 
+class Stretch(NamedTuple):
+    """Whole lines of a file. number: of the first one. offset: its first byte. size: in bytes."""
+
+    number: int
+    offset: int
+    size: int
+
+
 class Lines(NamedTuple):
     """Lines that follow each other, without their ends. number: of the first one. offset: its first byte."""
 
@@ -27,10 +35,13 @@ class Lines(NamedTuple):
             offset += len(line) + 1
 
 
-def line_blocks(file: BinaryIO, offset: int, advance: Advance) -> Iterator[Lines]:
-    """All lines of a file that stands at `offset`; of a line over the limit, the first part alone."""
-    number = 1
-    while data := file.read(BLOCK_BYTES):
+def line_blocks(file: BinaryIO, stretch: Stretch, advance: Advance) -> Iterator[Lines]:
+    """All lines of a stretch; of a line over the limit, the first part alone."""
+    number, offset = stretch.number, stretch.offset
+    end = offset + stretch.size
+    file.seek(offset)
+    while offset < end:
+        data = file.read(min(BLOCK_BYTES, end - offset))
         if not data.endswith(b"\n"):
             data += file.readline(MAX_ROW_BYTES + 1)
         lines = data.split(b"\n")
@@ -38,12 +49,12 @@ def line_blocks(file: BinaryIO, offset: int, advance: Advance) -> Iterator[Lines
             lines.pop()
         yield Lines(number, offset, lines)
         number += len(lines)
-        size = len(data) + (0 if data.endswith(b"\n") else _skip_line(file))
+        size = len(data) + (0 if data.endswith(b"\n") else skip_line(file))
         offset += size
         advance(size)
 
 
-def _skip_line(file: BinaryIO) -> int:
+def skip_line(file: BinaryIO) -> int:
     """The number of bytes up to the end of the line."""
     size = 0
     while part := file.readline(BLOCK_BYTES):

@@ -1,28 +1,35 @@
 """The short way of lines of JSON into the corpus, for lines in which nothing is out of the ordinary.
 
-Long ones are kept as they stand, and made something of again when they are needed.
+They are kept as they stand, and made something of again when they are needed.
 
 orjson reads a line as the standard library does, or refuses it, but for names that are given twice: those
 show in the number of quotes. What is not taken goes the careful way, which knows what is wrong, and where.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import numpy as np
 import orjson
 
-from lorafinetune_stages.prepare.conversation import Packed, Packs
+from lorafinetune_stages.prepare.conversation import Packed
 from lorafinetune_stages.prepare.findings import Place
-from lorafinetune_stages.prepare.lines import Lines
+from lorafinetune_stages.prepare.fingerprints import Marks
+from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, skip_line
 from lorafinetune_stages.prepare.plain import NOT_PLAIN, Pack
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
+from lorafinetune_stages.store import ignore_progress
 
 QUOTE: Final = ord('"')
 BACKSLASH: Final = ord("\\")
-LONG_ROW: Final = 512
-"""Bytes of a row that is not written anew: to make something of it twice takes less time."""
+LINE_END: Final = ord("\n")
+STRETCH_BYTES: Final = 2**20
+
+
+Part = Lines | tuple[Stretch, Marks]
+"""Lines that are not taken, or where rows are that were, and what is known of them."""
 
 
 class Quick:
@@ -30,26 +37,50 @@ class Quick:
     have. name: the file's, in messages."""
 
     def __init__(
-        self, pack: Pack, system: str | None, may_refuse: Callable[[bytes], bool], name: str
+        self, pack: Pack, system: str | None, may_refuse: Callable[[bytes], bool], path: Path, name: str
     ) -> None:
         self._pack = pack
         self._system = system
         self._may_refuse = may_refuse
+        self._path = path
         self._file = str(Place(name, None))
 
-    def take(self, block: Lines) -> Iterator[Packs | Lines]:
-        """The rows of the block, and the lines that are not taken, in their order."""
-        if packs := self._take_all(block):
-            yield packs
+    def stretches(self, file: BinaryIO, start: int) -> Iterator[Stretch]:
+        """All of the file, from a byte on."""
+        number, offset = 1, start
+        file.seek(start)
+        while data := file.read(STRETCH_BYTES):
+            whole = data.endswith(b"\n")
+            size = len(data) + (0 if whole else skip_line(file))
+            yield Stretch(number, offset, size)
+            number += int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END)) + (not whole)
+            offset += size
+
+    def take(self, stretch: Stretch) -> tuple[int, list[Part]]:
+        """How many bytes the stretch has, and its parts, in their order."""
+        with self._path.open("rb") as file:
+            blocks = line_blocks(file, stretch, ignore_progress)
+            return stretch.size, [part for block in blocks for part in self._parts(block)]
+
+    def load(self, stretch: Stretch) -> list[Packed]:
+        """The rows of a stretch of which all were taken."""
+        with self._path.open("rb") as file:
+            data = os.pread(file.fileno(), stretch.size, stretch.offset)
+        rows, _ = self._packed(data.split(b"\n"), stretch.number)
+        return self._named(rows)
+
+    def _parts(self, block: Lines) -> Iterator[Part]:
+        data = b"\n".join(block.lines)
+        if rows := self._rows(block, data):
+            yield Stretch(block.number, block.offset, len(data)), Marks.of(rows)
         elif len(block.lines) > 1:
             for line in block.one_by_one():
-                yield from self.take(line)
+                yield from self._parts(line)
         else:
             yield block
 
-    def _take_all(self, block: Lines) -> Packs | None:
+    def _rows(self, block: Lines, data: bytes) -> list[Packed] | None:
         """None where one can't be taken."""
-        data = b"\n".join(block.lines)
         if len(data) > MAX_ROW_BYTES:
             return None
         try:
@@ -58,14 +89,6 @@ class Quick:
             return None
         if strings != _strings(data) or (self._may_refuse(data) and self._may_refuse(orjson.dumps(rows))):
             return None
-        rows = self._named(rows)
-        if len(data) < len(rows) * LONG_ROW:
-            return Packs.of(rows)
-        return Packs(rows, data, partial(self._read, block.number))
-
-    def _read(self, number: int, data: bytes) -> list[Packed]:
-        """What was taken before."""
-        rows, _ = self._packed(data.split(b"\n"), number)
         return self._named(rows)
 
     def _packed(self, lines: Sequence[bytes], number: int) -> tuple[list[Packed], int]:
@@ -86,8 +109,7 @@ class Quick:
 def _strings(data: bytes) -> int:
     """How many JSON has, by the quotes in it that are not part of one."""
     octets = np.frombuffer(data, np.uint8)
-    quotes, backslashes = octets == QUOTE, octets == BACKSLASH
-    escaped = quotes[1:] & backslashes[:-1]
-    if (escaped[1:] & backslashes[:-2]).any():  # or the backslash is
+    quotes, backslashes = np.count_nonzero(octets == QUOTE), np.flatnonzero(octets == BACKSLASH)
+    if (np.diff(backslashes) == 1).any():  # one may be no escape, but be escaped
         return _strings(data.replace(b"\\\\", b""))
-    return int(np.count_nonzero(quotes) - np.count_nonzero(escaped)) // 2
+    return int(quotes - np.count_nonzero(octets[backslashes + 1] == QUOTE)) // 2

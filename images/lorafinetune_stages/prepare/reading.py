@@ -3,19 +3,23 @@
 A broken line spoils one row; what is broken in a list spoils all that follows, so it ends the reading.
 """
 
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.conversation import Packs
 from lorafinetune_stages.prepare.csv_rows import csv_rows
 from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Place, Row
-from lorafinetune_stages.prepare.lines import line_blocks, parsed_rows
+from lorafinetune_stages.prepare.fingerprints import Marks
+from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, parsed_rows
+from lorafinetune_stages.prepare.rowfile import Load
 from lorafinetune_stages.prepare.tables import TableColumns
 from lorafinetune_stages.prepare.window import Window
+from lorafinetune_stages.prepare.workers import in_order
 from lorafinetune_stages.store import Advance
 
 if TYPE_CHECKING:
@@ -43,18 +47,26 @@ FOREIGN: Final = {
 CHUNK_BYTES: Final = 2**20
 
 
+class Taken(NamedTuple):
+    """Good rows that need not be looked at one by one. load: reads them again."""
+
+    stretch: Stretch
+    marks: Marks
+    load: Load
+
+
 def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) -> Iterator[Row]:
     """Every row of a file. name: the file's name in messages. columns: what is read of a table.
 
     The content says what a file is; only CSV is known by its name. Raises StageError(DatasetInvalid).
     """
     rows = read_quickly(path, name, advance, columns, None)
-    return (row for row in rows if not isinstance(row, Packs))
+    return (row for row in rows if not isinstance(row, Taken))
 
 
 def read_quickly(
     path: Path, name: str, advance: Advance, columns: TableColumns, quick: "Quick | None"
-) -> Iterator[Row | Packs]:
+) -> Iterator[Row | Taken]:
     """As above, with good rows that are taken on the way."""
     with path.open("rb") as file:
         head = file.read(CHUNK_BYTES)
@@ -118,11 +130,17 @@ def _indexes() -> Iterator[int]:
 
 def _line_rows(
     file: BinaryIO, name: str, start: int, advance: Advance, quick: "Quick | None"
-) -> Iterator[Row | Packs]:
+) -> Iterator[Row | Taken]:
     decoder = Decoder()
-    for block in line_blocks(file, start, advance):
-        for part in quick.take(block) if quick else (block,):
-            if isinstance(part, Packs):
-                yield part
-            else:
+    if quick is None:
+        whole = Stretch(1, start, os.fstat(file.fileno()).st_size - start)
+        for block in line_blocks(file, whole, advance):
+            yield from parsed_rows(block, name, decoder)
+        return
+    for size, parts in in_order(quick.take, quick.stretches(file, start)):
+        for part in parts:
+            if isinstance(part, Lines):
                 yield from parsed_rows(part, name, decoder)
+            else:
+                yield Taken(*part, partial(quick.load, part[0]))
+        advance(size)

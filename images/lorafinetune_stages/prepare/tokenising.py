@@ -9,10 +9,7 @@ Importing this module imports torch, transformers and LLaMA-Factory, which takes
 
 import gc
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,7 +28,6 @@ from lorafinetune_stages.prepare.spelling import Speller
 
 log = logging.getLogger("lorafinetune")
 
-MAX_THREADS: Final = 8
 PROBES: Final = (
     Conversation((Turn("user", "q"), Turn("assistant", "a"))),
     Conversation((Turn("user", "I'm  12345?\n\n"), Turn("assistant", " 你好🐳 é\r\n")) * 2, "Be brief."),
@@ -71,20 +67,18 @@ class Tokeniser:
         """Encodes these both ways. Where they differ, LLaMA-Factory's is used from then on."""
         if self._fast is None:
             return
-        (found,) = self._fast.encode([_packed(conversations)])
+        found = self._fast.encode(_packed(conversations))
         if not found.equals(self._reference.encode(conversations)):
             log.warning("these tokens are not LLaMA-Factory's, so its own encoding is used: it is slower")
             self._fast = None
 
-    def encode_all(self, batches: Iterable[Batch]) -> Iterator[Rows]:
-        """The rows of every batch, in order. Batches that follow are taken and encoded meanwhile."""
-        if self._fast is None:
-            return (self._reference.encode(_unpacked(batch)) for batch in batches)
-        return self._fast.encode(batches)
+    def encode_packed(self, batch: Batch) -> Rows:
+        """The rows of a batch, of which there is one or more."""
+        return self._fast.encode(batch) if self._fast else self._reference.encode(_unpacked(batch))
 
     def encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
         """One result for every conversation, in their order."""
-        (rows,) = self.encode_all([_packed(conversations)])
+        rows = self.encode_packed(_packed(conversations))
         return [
             Encoded(tokens, labels)
             for tokens, labels in zip(_split(rows.tokens, rows), _split(rows.labels, rows), strict=True)
@@ -114,26 +108,13 @@ class _Fast:
     rules: Rules
     reference: Reference
 
-    def encode(self, batches: Iterable[Batch]) -> Iterator[Rows]:
-        threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
-        waiting: deque[Callable[[], Rows]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for batch in batches:
-                waiting.append(self._begin(batch, pool))
-                if len(waiting) > threads:
-                    yield waiting.popleft()()
-            while waiting:
-                yield waiting.popleft()()
-
-    def _begin(self, batch: Batch, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
-        """What waits for the rows of the batch."""
+    def encode(self, batch: Batch) -> Rows:
         try:
             slots = self.spell(batch)
         except (TypeError, AttributeError) as problem:
             log.warning("%d rows are encoded by LLaMA-Factory itself: %s", len(batch), problem)
-            return lambda: self.reference.encode(_unpacked(batch))
-        arena = pool.submit(self.encoder.encode, slots.pieces)
-        return lambda: arrange(slots, arena.result(), self.rules)
+            return self.reference.encode(_unpacked(batch))
+        return arrange(slots, self.encoder.encode(slots.pieces), self.rules)
 
 
 def _packed(conversations: Sequence[Conversation]) -> Batch:

@@ -1,0 +1,131 @@
+"""Work that several processes share: each result comes in the turn of its task, however many there are.
+
+They are copies of this process, made when there is enough to do: they have all that it has read and imported,
+and only tasks and results are passed. One that is killed is an error; none outlives this process, since each
+ends when nobody is left to send it a task.
+"""
+
+import math
+import os
+import signal
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+
+HERE: Final = 4
+"""So many tasks are done before copies are made: most often there are no more."""
+AHEAD: Final = 2
+"""Tasks that a process has at once."""
+MOST: Final = 8
+LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+FORK: Final = get_context("fork")
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Generator[Result, None, None]:
+    """What `work` makes of each task. Tasks and results are pickled, `work` is not.
+
+    Raises what `work` raises, and StageError(HostOutOfMemory) where a process is killed.
+    """
+    left = iter(tasks)
+    yield from map(work, islice(left, HERE))
+    count = processors()
+    if count < 2:
+        yield from map(work, left)
+        return
+    with ExitStack() as ending:
+        team: list[_Member] = []
+        waiting: deque[_Member] = deque()
+        for number, task in enumerate(left):
+            if len(team) < count:
+                team.append(_Member(work, team))
+                ending.callback(team[-1].end)
+            if len(waiting) == AHEAD * count:
+                yield waiting.popleft().result()
+            member = team[number % count]
+            member.give(task)
+            waiting.append(member)
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def processors() -> int:
+    """How many this process may use, by its affinity and by its container's limit."""
+    allowed = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        quota, period = LIMIT.read_text(encoding="ascii").split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return min(allowed, MOST)
+
+
+class _Member:
+    """A copy of this process. others: those that were made before, whose lines are none of its business."""
+
+    def __init__(self, work: Callable[[Any], Any], others: Sequence["_Member"]) -> None:
+        self._line, there = FORK.Pipe()
+        ours = [self._line, *(other._line for other in others)]
+        self._process = FORK.Process(target=_serve, args=(work, there, ours), daemon=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads: the copy has none, and needs none
+            self._process.start()
+        there.close()
+
+    def give(self, task: Any) -> None:
+        try:
+            self._line.send(task)
+        except OSError:
+            self._explain()
+
+    def result(self) -> Any:
+        """Of the task that was given before all others. Raises what was raised over it."""
+        try:
+            done, result = self._line.recv()
+        except (EOFError, OSError):
+            self._explain()
+        if not done:
+            raise result
+        return result
+
+    def end(self) -> None:
+        self._line.close()
+        self._process.kill()
+        self._process.join()
+
+    def _explain(self) -> NoReturn:
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            raise StageError(
+                Reason.HOST_OUT_OF_MEMORY, "a process that shares the work was killed, for want of memory"
+            )
+        raise RuntimeError(f"a process that shares the work ended with exit code {code}")
+
+
+def _serve(work: Callable[[Any], Any], tasks: Connection, others: Iterable[Connection]) -> None:
+    """In the copy."""
+    for other in others:
+        other.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses Ctrl-C ends the one that was copied
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each has one processor
+    with suppress(EOFError, OSError):
+        while True:
+            tasks.send(_tried(work, tasks.recv()))
+
+
+def _tried(work: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
+    try:
+        return True, work(task)
+    except Exception as problem:
+        return False, problem
