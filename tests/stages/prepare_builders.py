@@ -127,8 +127,12 @@ class Bench:
                 return [conversation for _, conversation in corpus.read(range(len(corpus)))]
 
     def run(self, template: str | None = None, **training: Any) -> PrepareResult:
+        return self.report_to(Reporter("prepare", None), template, **training)
+
+    def report_to(self, reporter: Reporter, template: str | None = None, **training: Any) -> PrepareResult:
+        """The same with progress that somebody looks at."""
         with tempfile.TemporaryDirectory(dir=self.root) as workdir:
-            context = Context(self.store, Path(workdir), Reporter("prepare", None))
+            context = Context(self.store, Path(workdir), reporter)
             return run(self.arguments(template, **training), context)
 
     def manifest(self, key: str) -> Manifest:

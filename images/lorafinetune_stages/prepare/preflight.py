@@ -26,7 +26,7 @@ from lorafinetune_stages.prepare.inputs import Inputs
 from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
-from lorafinetune_stages.store import Store
+from lorafinetune_stages.store import Advance, Store
 from lorafinetune_stages.train.levers import can_pack, check_packing, compiles
 
 SHOWN_LAYERS: Final = 16
@@ -51,14 +51,17 @@ class Proof:
     settings_of: SettingsOf
 
 
-def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path) -> Proof:
+def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path, advance: Advance) -> Proof:
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
+    advance(1)
     check_quantization(training, inputs.model.config)
     network = check_architecture(inputs.model.config, model, training.lora)
     check_packing(training, network.config.get_text_config())
+    advance(1)
     check_weights(network, read_shapes(store, inputs.model))
+    advance(1)
     return Proof(toolkit, measure(network, training.lora), partial(_settings, network))
 
 

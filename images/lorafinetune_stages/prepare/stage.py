@@ -40,6 +40,9 @@ log = logging.getLogger("lorafinetune")
 
 MODEL: Final = "model"
 """Directory of the model's files on the scratch disk, beside those of the datasets by number."""
+PROOF: Final = "proving that it can be trained on"
+PROOF_PARTS: Final = 4
+"""What takes long to import, the arguments with the tokenizer, the network, and its weights."""
 
 
 def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
@@ -69,11 +72,13 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
         rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
 
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
+        context.progress.begin(PROOF, PROOF_PARTS, "steps")
         with uncollected():
             from lorafinetune_stages.prepare.making import Maker
             from lorafinetune_stages.prepare.preflight import prove
 
-        proof = prove(arguments, inputs, context.store, files / MODEL)
+        context.progress.advance(1)
+        proof = prove(arguments, inputs, context.store, files / MODEL, context.progress.advance)
         maker = Maker(arguments, inputs, corpus, findings, rows, context)
         return maker.make(proof.toolkit), proof
 
@@ -92,8 +97,10 @@ def _estimate(
     if estimate is None:
         proof = proof or _prove(arguments, inputs, context)
         longest = prepared.longest or (arguments.training.cutoff_length,)
-        packs = _count_packs(arguments, inputs, context) if arguments.training.batch_tokens else None
         settings_of, rows = proof.settings_of, prepared.dataset
+        packs = (
+            _count_packs(arguments, inputs, rows.rows, context) if arguments.training.batch_tokens else None
+        )
         estimate = Feasibility(arguments, proof.shape, settings_of, rows, longest, packs).prove()
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
@@ -101,15 +108,18 @@ def _estimate(
 
 def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Proof":
     """Tries what shapes the training alone, for rows that were prepared before."""
+    model, files = context.workdir / MODEL, inputs.model.small_files()
+    context.progress.begin("fetching", files.bytes, "bytes")
+    download_tree(context.store, inputs.model.place, files, model, context.progress.advance)
+    context.progress.begin(PROOF, PROOF_PARTS, "steps")
     with uncollected():
         from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
 
-    model = context.workdir / MODEL
-    download_tree(context.store, inputs.model.place, inputs.model.small_files(), model)
-    return prove(arguments, inputs, context.store, model)
+    context.progress.advance(1)
+    return prove(arguments, inputs, context.store, model, context.progress.advance)
 
 
-def _count_packs(arguments: PrepareArguments, inputs: Inputs, context: Context) -> int:
+def _count_packs(arguments: PrepareArguments, inputs: Inputs, count: int, context: Context) -> int:
     """How many packs the training will fill with the prepared rows: it is the same function."""
     from datasets import load_from_disk  # takes long to import, as the next one
 
@@ -119,7 +129,10 @@ def _count_packs(arguments: PrepareArguments, inputs: Inputs, context: Context) 
     if not rows.is_dir():
         rows = fetch_rows(inputs.key, context) / TRAIN
     training = arguments.training
-    return len(TokenSteps.of(load_from_disk(str(rows)), training.batch_tokens or 0, training.seed))
+    context.progress.begin("packing", count, "rows")
+    steps = TokenSteps.of(load_from_disk(str(rows)), training.batch_tokens or 0, training.seed)
+    context.progress.advance(count)
+    return len(steps)
 
 
 def _differs(inputs: Inputs) -> StageError:
@@ -152,6 +165,7 @@ def _read(
     context.progress.begin("reading", total, "bytes")
     merger = Merger(corpus, findings, texts, root, context.progress.advance, objective)
     merger.merge(inputs.datasets)
+    context.progress.update(done=total)  # of what is beyond a dataset's maxSamples nothing is read
     for place in findings.places:
         log.warning("bad row: %s", place)
     findings.judge()
