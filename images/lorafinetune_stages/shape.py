@@ -81,7 +81,7 @@ def measure(network: Any, lora: Lora) -> Shape:
     inputs, outputs = sum(size for size, _ in sizes), sum(size for _, size in sizes)
     return Shape(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        quantised=sum(map(_multiplied, linear.values())),
+        quantised=0 if is_quantised(network.config) else sum(map(_multiplied, linear.values())),
         largest=max((module.weight.numel() for module in linear.values()), default=0),
         adapter=lora.rank * (inputs + outputs) + (outputs if lora.variant == "dora" else 0),
         layers=layers,
@@ -94,6 +94,11 @@ def measure(network: Any, lora: Lora) -> Shape:
         attention=layers * _attention(config),
         gates=layers * _gates(config),
     )
+
+
+def is_quantised(config: Any) -> bool:
+    """Whether a base comes in few bits: it can't be quantised once more."""
+    return bool(getattr(config, "quantization_config", None))
 
 
 def _is_target(name: str, targets: Sequence[str]) -> bool:

@@ -236,6 +236,9 @@ def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would
     assert bench.run(cutoff_length=196).dataset.dropped > 0
 
 
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}
+
+
 def test_a_base_in_4_bits_is_named_where_it_would_fit_and_then_it_does(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a"), alpaca("why " * 800, "because " * 800)]), "long.jsonl")
     bench.gpu = Gpu(memory="1725Mi")
@@ -243,6 +246,16 @@ def test_a_base_in_4_bits_is_named_where_it_would_fit_and_then_it_does(bench: Be
     assert error.reason is Reason.CUDA_OUT_OF_MEMORY
     assert error.hint.startswith("Set `spec.training.quantization: nf4`, or `spec.training.cutoffLength: ")
     assert bench.run(quantization="nf4").estimate is not None
+
+
+def test_a_base_that_is_in_4_bits_already_is_not_to_be_put_into_them(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    config = {**json.loads(model["config.json"]), "quantization_config": GPTQ}
+    bench = Bench(tmp_path, {**model, "config.json": json.dumps(config).encode()}).add(IDENTITY)
+    bench.add(json_lines([alpaca("q", "a"), alpaca("why " * 800, "because " * 800)]), "long.jsonl")
+    bench.gpu = Gpu(memory="1725Mi")
+    assert failure(bench).hint.startswith("Set `spec.training.cutoffLength: ")
 
 
 def test_a_training_that_cannot_fit_the_declared_disk_is_refused(bench: Bench) -> None:

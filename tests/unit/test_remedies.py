@@ -172,6 +172,12 @@ def fits(found: Remedies, path: str, value: str) -> bool:
     )
 
 
+def test_a_base_that_is_quantised_already_is_not_quantised_again() -> None:
+    found = remedies(24, (8192,))
+    told = replace(found, shape=replace(found.shape, quantised=0)).told()
+    assert not any("quantization" in change for change in told)
+
+
 def test_a_smaller_card_would_not_do() -> None:
     found = remedies(1, (2048,))
     *_, last = found.told()

@@ -45,7 +45,7 @@ class Corpus:
     counts: list[int] = field(default_factory=list)
     formats: list[dict[str, FormatName]] = field(default_factory=list)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
-    sizes: "array[int]" = field(default_factory=lambda: array("L"))
+    sizes: "array[int]" = field(default_factory=lambda: array("I"))
     _answers: list[set[str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:

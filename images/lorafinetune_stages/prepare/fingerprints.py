@@ -37,7 +37,7 @@ class Marks(NamedTuple):
         return cls(
             array("q", [hash((*row[1:],)) for row in rows]),
             array("q", [hash((*row[4:-1:2],)) if len(row) > 5 else hash(row[4]) for row in rows]),
-            array("L", [sum(map(len, row)) for row in rows]),
+            array("I", [sum(map(len, row)) for row in rows]),
             frozenset((first, other)),
         )
 

@@ -58,8 +58,10 @@ class Remedies:
 
     @property
     def _can_be_quantised(self) -> bool:
-        """Whether the resource's rules allow it."""
+        """Whether there is something to quantise, and the resource's rules allow it."""
         training = self.training
+        if not self.shape.quantised:
+            return False
         held = training.quantization == "none" and training.precision in ("auto", "bf16", "fp16")
         return held and training.lora.variant != "dora"
 

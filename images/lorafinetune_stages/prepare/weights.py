@@ -20,6 +20,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import INDEX, json_object
 from lorafinetune_stages.export.layout import read_tensors
 from lorafinetune_stages.prepare.basemodel import BaseModel
+from lorafinetune_stages.shape import is_quantised
 from lorafinetune_stages.store import Store
 
 log = logging.getLogger("lorafinetune")
@@ -39,7 +40,7 @@ def read_shapes(store: Store, model: BaseModel) -> Shapes:
 
 def check_weights(network: Any, shapes: Shapes) -> None:
     """network: without its weights. Raises StageError(ModelUnsupported) where the files don't fill it."""
-    if getattr(network.config, "quantization_config", None):
+    if is_quantised(network.config):
         return  # which tensors there are is the quantisation's own affair
     tied = getattr(network, "all_tied_weights_keys", {}) if network.config.tie_word_embeddings else {}
     given = {
