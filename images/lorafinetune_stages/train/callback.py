@@ -1,21 +1,16 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
 from transformers import TrainerCallback
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Evaluation
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
-from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.outcome import StageError
-from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.base_loss import BaseLoss
@@ -27,14 +22,14 @@ from lorafinetune_stages.train.checkpoints import (
     add_random_states,
 )
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
-from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, is_quantised, shipped
+from lorafinetune_stages.train.evaluation import is_quantised
 from lorafinetune_stages.train.failures import check_finite
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
+from lorafinetune_stages.train.measuring import Measuring
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.stopping import Stop
@@ -69,24 +64,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._saving = Saving(arguments.training.checkpoint.every)
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
-        self._held_out = dataset / HELD_OUT
         self._plan = plan
         self._checkpoints = checkpoints
-        self._base_loss = base_loss
         self._resumed = resumed
         self._meter = meter
         self._stop = stop
         self._progress = progress
         self._peers = peers
-        self._of_base: RowLosses | None = None
-        self._of_result: RowLosses | None = None
-
-    @property
-    def compared(self) -> Compared | None:
-        """The base and what is exported, row by row, on the rank that leads; None where one was not
-        evaluated, or what was measured of the base is not in the store any more."""
-        base = self._of_base or (self._base_loss.find() if self._base_loss and self._of_result else None)
-        return Compared.of(base, self._of_result) if base and self._of_result else None
+        self.measuring = Measuring(
+            self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, peers
+        )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         check_targets(model, self._training.lora.targets)
@@ -169,48 +156,21 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _evaluate_base(self, model: Any, state: Any) -> None:
         """Puts what the base makes of the held-out rows before all other rows of the log. There is nothing to
         save yet, so a request to stop ends it."""
-        if not self._evaluation or any(is_of_base(row) for row in state.log_history):
+        if not self.measuring.evaluation or any(is_of_base(row) for row in state.log_history):
             return
-        if measured := self._measured_of_base(model):
+        if measured := self.measuring.base(model):
             check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
             state.log_history.insert(0, evaluation_row(0, 0.0, measured))
 
-    def _measured_of_base(self, model: Any) -> dict[str, float]:
-        """Nothing where it is cut short."""
-        if resolved_dpo(self._training):
-            return of_base(1).measured
-        self._of_base = self._find_base(model)
-        return {"eval_loss": self._of_base.loss} if self._of_base else {}
-
-    def _find_base(self, model: Any) -> RowLosses | None:
-        """From the store, or else measured, and then kept there."""
-        found = self._peers.follow(self._base_loss.find() if self._base_loss else None)
-        if found is not None:
-            return found
-        self._progress.begin("evaluating the base", None, "steps")
-        rows = load_from_disk(str(self._held_out))
-        with self._meter.evaluating():
-            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
-        if self._base_loss and losses and math.isfinite(losses.loss):
-            self._base_loss.keep(losses)
-        return losses
-
-    @property
-    def _evaluation(self) -> Evaluation | None:
-        """None where there is nothing to evaluate on."""
-        return self._training.evaluation if self._held_out.is_dir() else None
-
     def _evaluate(self, args: Any, model: Any, state: Any) -> None:
         """Evaluates where it is due; one that is cut short is made up for after the resume."""
-        evaluation, step = self._evaluation, state.global_step
+        evaluation, step = self.measuring.evaluation, state.global_step
         if evaluation is None:
             return
         done = self.history.evaluated is not None and self.history.evaluated["step"] == step
         if done or (step % evaluation.every_steps and step < state.max_steps):
             return
-        with self._meter.evaluating():
-            measured = self._measure(model, state)
-        if measured:
+        if measured := self._measure(model, state):
             state.log_history.append(self._row(measured, state))
             self.history.add(state.log_history[-1])
             self._report(state)
@@ -223,8 +183,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
         """What follows from an evaluation. Here ends the training where this one asks for it."""
         best, bests = self.history.best, self._checkpoints.bests if self._checkpoints else None
-        if bests and self._of_result and best is self.history.evaluated:
-            bests.keep(state.global_step, model.save_pretrained, self._of_result)
+        losses = self.measuring.of_result
+        if bests and losses and best is self.history.evaluated:
+            bests.keep(state.global_step, model.save_pretrained, losses)
         self.stopped_early = self._peers.any(self._is_exhausted) and not self._is_last(state)
         if not self._is_last(state):
             return
@@ -254,7 +215,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """Gives the model on all ranks the adapter of the best evaluation. bests: on the rank that leads."""
         if bests:
             bests.wait()
-            self._of_result = bests.losses
+            self.measuring.of_result = bests.losses
             model.load_adapter(bests.directory, model.active_adapter, is_trainable=True)
         self._peers.align([each for each in model.parameters() if each.requires_grad])
 
@@ -262,9 +223,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
         is not in the trainer's own log, which has room for one evaluation of a step."""
         self._progress.begin("evaluating on the unquantised base", None, "steps")
-        with self._meter.evaluating():
-            measured = self._measured(model, lambda: False, as_shipped=True)
-        if measured:
+        if measured := self.measuring.tuned(model, lambda: False, as_shipped=True):
             what = "the loss on the held-out rows, on the unquantised base"
             check_finite(measured["eval_loss"], what, state)
             self.history.add_exported(measured["eval_loss"])
@@ -273,19 +232,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
         """Nothing where it is cut short."""
         as_shipped = self._is_last(state) and not self._compares
-        return self._measured(model, lambda: self._must_leave(state), as_shipped)
-
-    def _measured(self, model: Any, stopped: Callable[[], bool], as_shipped: bool) -> dict[str, float]:
-        """as_shipped: on the base that the adapter is for."""
-        rows = load_from_disk(str(self._held_out))
-        if dpo := resolved_dpo(self._training):
-            with shipped(model, self._plan, as_shipped):
-                found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
-            self._of_result = found.losses if found else None
-            self._of_base = of_base(found.losses.rows).losses if found else None
-            return found.measured if found else {}
-        self._of_result = evaluate_held_out(model, rows, stopped, self._plan, self._peers, as_shipped)
-        return {"eval_loss": self._of_result.loss} if self._of_result else {}
+        return self.measuring.tuned(model, lambda: self._must_leave(state), as_shipped)
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

@@ -249,7 +249,7 @@ class Attempt:
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
         (kept / METRICS).write_text(watch.history.to_json_lines())
-        if compared := watch.compared:
+        if compared := watch.measuring.compared:
             (kept / COMPARED).write_text(json.dumps(compared.encode()))
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(watch.history.rows, kept / "loss.png", unit)

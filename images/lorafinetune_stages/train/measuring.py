@@ -1,0 +1,92 @@
+"""What the held-out rows of a training cost its base, and what they cost the tuned model, row by row."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets import load_from_disk
+
+from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.contract.keys import resolved_dpo
+from lorafinetune.contract.rowlosses import Compared, RowLosses
+from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train.base_loss import BaseLoss
+from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
+from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
+from lorafinetune_stages.train.stopping import Stop
+
+
+class Measuring:
+    """Evaluates on the rows in a directory, if that is there. base_loss: on the rank that leads."""
+
+    def __init__(
+        self,
+        training: Training,
+        held_out: Path,
+        plan: Plan,
+        base_loss: BaseLoss | None,
+        meter: Meter,
+        stop: Stop,
+        progress: Reporter,
+        peers: Peers,
+    ) -> None:
+        self.of_result: RowLosses | None = None
+        """Of the evaluation that what is exported was measured by, once that is known."""
+        self._of_base: RowLosses | None = None
+        self._training = training
+        self._held_out = held_out
+        self._plan = plan
+        self._base_loss = base_loss
+        self._meter = meter
+        self._stop = stop
+        self._progress = progress
+        self._peers = peers
+
+    @property
+    def compared(self) -> Compared | None:
+        """The base and what is exported, row by row, on the rank that leads; None where one was not
+        evaluated, or what was measured of the base is not in the store any more."""
+        base = self._of_base or (self._base_loss.find() if self._base_loss and self.of_result else None)
+        return Compared.of(base, self.of_result) if base and self.of_result else None
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """None where there is nothing to evaluate on."""
+        return self._training.evaluation if self._held_out.is_dir() else None
+
+    def base(self, model: Any) -> dict[str, float]:
+        """Nothing where it is cut short."""
+        if resolved_dpo(self._training):
+            return of_base(1).measured
+        self._of_base = self._find_base(model)
+        return {"eval_loss": self._of_base.loss} if self._of_base else {}
+
+    def _find_base(self, model: Any) -> RowLosses | None:
+        """From the store, or else measured, and then kept there."""
+        found = self._peers.follow(self._base_loss.find() if self._base_loss else None)
+        if found is not None:
+            return found
+        self._progress.begin("evaluating the base", None, "steps")
+        rows = load_from_disk(str(self._held_out))
+        with self._meter.evaluating():
+            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
+        if self._base_loss and losses and math.isfinite(losses.loss):
+            self._base_loss.keep(losses)
+        return losses
+
+    def tuned(self, model: Any, stopped: Callable[[], bool], as_shipped: bool) -> dict[str, float]:
+        """Nothing where it is cut short. as_shipped: on the base that the adapter is for."""
+        rows = load_from_disk(str(self._held_out))
+        with self._meter.evaluating():
+            if dpo := resolved_dpo(self._training):
+                with shipped(model, self._plan, as_shipped):
+                    found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
+                self.of_result = found.losses if found else None
+                self._of_base = of_base(found.losses.rows).losses if found else None
+                return found.measured if found else {}
+            self.of_result = evaluate_held_out(model, rows, stopped, self._plan, self._peers, as_shipped)
+        return {"eval_loss": self.of_result.loss} if self.of_result else {}
