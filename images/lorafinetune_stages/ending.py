@@ -60,7 +60,7 @@ def without_credentials(error: StageError) -> StageError:
     message, hint = error.message, error.hint
     for credential in _credentials():
         message, hint = message.replace(credential, REDACTED), hint.replace(credential, REDACTED)
-    return StageError(error.reason, message, hint)
+    return StageError(error.reason, message, hint, error.checkpoint)
 
 
 def _credentials() -> Iterator[str]:

@@ -144,6 +144,7 @@ def test_a_training_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
         assert stage.end() == ExitCode.TEMPORARY
         assert stage.error().reason is Reason.STALLED
         assert stage.error().message.startswith("step 6 did not end in ")
+        assert stage.error().checkpoint == 4
     assert made.checkpoints()[-1] == 4
     with Stage(made, tmp_path / "again") as stage:
         assert stage.end() == ExitCode.DONE

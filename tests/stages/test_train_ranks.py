@@ -147,6 +147,7 @@ def test_ranks_that_are_stopped_lost_and_killed_end_with_the_same_adapter(
         assert stage.end() == ExitCode.TEMPORARY
         assert stage.error().reason is Reason.RANK_LOST
         assert stage.error().message == "rank 1 of 2 was ended by SIGKILL, and left no message"
+        assert stage.error().checkpoint == left.checkpoints()[-1]
     with Stage(left, tmp_path / "killed") as stage:
         stage.wait_until(is_at(left.checkpoints()[-1] + 3))
         ranks = ranks_of(stage)

@@ -71,6 +71,12 @@ def test_an_error_always_fits_and_keeps_its_reason(reason: Reason, message: str,
     assert safe(message).startswith(read.message.removesuffix("…"))
 
 
+def test_a_failure_tells_of_the_last_checkpoint() -> None:
+    read = decode_message("train", encode_error(StageError(Reason.RANK_LOST, "a rank is gone", checkpoint=7)))
+    assert isinstance(read, StageError)
+    assert read.checkpoint == 7
+
+
 def test_every_reason_has_when_hint_and_retry() -> None:
     assert {reason: bool(f.when and f.hint and f.retry) for reason, f in FACTS.items()} == dict.fromkeys(
         Reason, True
@@ -84,5 +90,5 @@ def test_two_connections_never_share_a_variable(one: str, other: str) -> None:
 
 
 def test_an_error_survives_the_way_to_another_process() -> None:
-    error = pickle.loads(pickle.dumps(StageError(Reason.INTERNAL, "what", "hint")))  # noqa: S301 - our own
-    assert (error.reason, error.message, error.hint, str(error)) == (Reason.INTERNAL, "what", "hint", "what")
+    error = pickle.loads(pickle.dumps(StageError(Reason.INTERNAL, "what", "hint", 3)))  # noqa: S301 - our own
+    assert (error.reason, str(error), error.hint, error.checkpoint) == (Reason.INTERNAL, "what", "hint", 3)

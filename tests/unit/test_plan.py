@@ -46,6 +46,11 @@ def lose_the_result(world: World) -> None:
     world.jobs[job.name] = replace(world.jobs[job.name], outcome=None)
 
 
+def failing_at(checkpoint: int, reason: Reason) -> Step:
+    """The active Job fails, after it left a checkpoint."""
+    return lambda world: world.fail(reason, checkpoint=checkpoint)
+
+
 SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
     "a new resource starts its download": ([World.settle], "Download", {"Reconciling"}, ["download"]),
     "a stage starts when the one before has its result": (
@@ -89,6 +94,27 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         "Train",
         {"Reconciling", "Validated"},
         ["download", "prepare", *["train"] * 10],
+    ),
+    "a training that loses a rank is not counted while each attempt leaves a newer checkpoint": (
+        [
+            run_until("train"),
+            *[step for at in range(1, 10) for step in (failing_at(at, Reason.RANK_LOST), World.settle)],
+        ],
+        "Train",
+        {"Reconciling", "Validated"},
+        ["download", "prepare", *["train"] * 10],
+    ),
+    "a training whose attempts leave no newer checkpoint fails after maxRetries": (
+        [run_until("train"), *[failing_at(7, Reason.STALLED), World.settle] * 5],
+        "Failed",
+        {"Stalled", "Failed", "Validated"},
+        ["download", "prepare", *["train"] * 5],
+    ),
+    "what no attempt can pass is not tried again, however far it came": (
+        [run_until("train"), failing_at(7, Reason.LOSS_DIVERGED), World.settle],
+        "Failed",
+        {"Stalled", "Failed", "Validated"},
+        ["download", "prepare", "train"],
     ),
     "a Job that ends without a word is tried again": (
         [World.settle, lambda w: w.fail(Reason.INTERNAL), World.settle],
@@ -504,6 +530,33 @@ def test_an_attempt_is_counted_once_however_often_it_is_seen() -> None:
     for _ in range(5):
         world.reconcile()
     assert stage_status(world.status, "download").attempts == 1
+
+
+def test_an_attempt_that_came_further_is_not_counted_however_often_it_is_seen() -> None:
+    world = World()
+    run_until("train")(world)
+    for checkpoint, attempts in ((5, 0), (5, 1), (4, 2), (6, 2), (None, 3)):
+        world.fail(Reason.GPU_FAULT, checkpoint=checkpoint)
+        for _ in range(5):
+            pause = world.reconcile().check_again
+        assert pause
+        assert pause.total_seconds() == 10 * 2 ** max(attempts - 1, 0)
+        assert stage_status(world.status, "train").attempts == attempts
+        world.settle()
+    assert stage_status(world.status, "train").checkpoint_step == 6
+
+
+def test_a_training_of_another_key_begins_at_no_checkpoint() -> None:
+    world = World()
+    run_until("train")(world)
+    world.fail(Reason.GPU_FAULT, checkpoint=5)
+    world.reconcile()
+    world.edit({"training": {"learningRate": "3e-4"}})
+    run_until("train")(world)
+    world.fail(Reason.GPU_FAULT, checkpoint=1)
+    world.reconcile()
+    train = stage_status(world.status, "train")
+    assert (train.attempts, train.checkpoint_step) == (0, 1)
 
 
 def test_progress_of_the_running_job_is_shown() -> None:

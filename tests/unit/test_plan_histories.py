@@ -7,13 +7,13 @@ from typing import Any, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorafinetune.api.reasons import Reason
+from lorafinetune.api.reasons import Reason, Retry
 from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import LoRAFineTuneStatus, TrainingStatus
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import ObservedJob
 from lorafinetune.core.steps import watched_jobs
-from unit.test_plan import Step, conditions
+from unit.test_plan import Step, conditions, run_until
 from unit.world import World
 
 
@@ -112,6 +112,7 @@ def time_passes(world: World) -> None:
 
 MISHAPS: dict[str, Step] = {
     "the stage fails and may pass": if_active(lambda w: w.fail(Reason.STORAGE_UNAVAILABLE)),
+    "the stage fails after a checkpoint": if_active(lambda w: w.fail(Reason.RANK_LOST, checkpoint=3)),
     "the stage is preempted": if_active(lambda w: w.fail(Reason.PREEMPTED)),
     "the stage ends, and its words are lost": if_active(lambda w: w.end(None)),
     "the stage succeeds": if_active(lambda w: w.succeed()),
@@ -157,6 +158,38 @@ MISHAPS: dict[str, Step] = {
     "the queue lets the training go": lambda w: queue(w, "queued", "active"),
     "the queue takes the training back": lambda w: queue(w, "active", "queued"),
 }
+
+
+PASSING = sorted(reason for reason in Reason if reason.facts.retry is Retry.BACKOFF)
+MISHAPS_OF_OPERATOR = ("the operator restarts", "the operator is upgraded", "a wake-up is repeated")
+
+
+@settings(max_examples=60, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(PASSING), st.integers(0, 3), st.sampled_from(MISHAPS_OF_OPERATOR)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(0, 3),
+)
+def test_a_training_fails_by_what_may_pass_once_more_attempts_than_max_retries_came_no_further(
+    attempts: list[tuple[Reason, int, str]], retries: int
+) -> None:
+    world = World({"maxRetries": retries})
+    run_until("train")(world)
+    furthest, stuck = 0, 0
+    for reason, further, mishap in attempts:
+        stuck += further == 0
+        furthest += further
+        world.fail(reason, checkpoint=furthest or None)
+        MISHAPS[mishap](world)
+        world.settle()
+        if stuck > retries:
+            break
+        run_until("train")(world)
+        assert training(world)
+    assert (world.status.stage == "Failed") == (stuck > retries)
 
 
 @settings(max_examples=60, derandomize=True)

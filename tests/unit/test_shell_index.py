@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.codec import decode
-from lorafinetune.core.observed import ATTEMPT_ANNOTATION, STAGE_LABEL
+from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, STAGE_LABEL
 from lorafinetune.shell import trimming
 from lorafinetune.shell.index import Index
 from unit.shell_objects import job, pod, stored, warning
@@ -16,6 +16,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "somebody else controls it": {"metadata": {"ownerReferences": [{"kind": "CronJob", "controller": True}]}},
     "its stage is none": {"metadata": {"labels": {STAGE_LABEL: "brew"}}},
     "its attempt is no number": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: "²"}}},
+    "its checkpoint is no number": {"metadata": {"annotations": {CHECKPOINT_ANNOTATION: "-1"}}},
     "it says nothing of its attempt": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: None}}},
 }
 

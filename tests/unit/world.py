@@ -20,6 +20,7 @@ from lorafinetune.core.events import Event
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
+    CHECKPOINT_ANNOTATION,
     GENERATION_ANNOTATION,
     INPUTS_ANNOTATION,
     SHAPE_ANNOTATION,
@@ -136,8 +137,9 @@ class World:
         assert job is not None
         self.end(self.result(job.stage))
 
-    def fail(self, reason: Reason, message: str = "it went wrong") -> None:
-        self.end(StageError(reason, message))
+    def fail(self, reason: Reason, message: str = "it went wrong", checkpoint: int | None = None) -> None:
+        """checkpoint: step of the last one that the attempt left."""
+        self.end(StageError(reason, message, checkpoint=checkpoint))
 
     def fail_stage(self, stage: StageName, reason: Reason) -> None:
         """The active Job of a stage fails, whatever else is active."""
@@ -189,6 +191,7 @@ class World:
             inputs=notes[INPUTS_ANNOTATION],
             shape=notes[SHAPE_ANNOTATION],
             attempt=int(notes[ATTEMPT_ANNOTATION]),
+            checkpoint=int(notes[CHECKPOINT_ANNOTATION]),
             generation=int(notes[GENERATION_ANNOTATION]),
             template=notes[TEMPLATE_ANNOTATION],
             refresh=notes[REFRESH_ANNOTATION],

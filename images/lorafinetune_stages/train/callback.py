@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import TrainerCallback
@@ -11,6 +11,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.ending import abandon
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.base_loss import BaseLoss
@@ -60,7 +61,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.steps = 0
         """Optimizer steps that are done."""
         self.stopped_early = False
-        self.stall = Stall()
+        self.stall = Stall(self._abandon)
         self._saving = Saving(arguments.training.checkpoint.every)
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
@@ -130,6 +131,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._end(state)
+
+    def _abandon(self, error: StageError) -> NoReturn:
+        abandon(self._checkpoints.mark.put_on(error) if self._checkpoints else error)
 
     def _end(self, state: Any) -> None:
         self.steps = state.global_step

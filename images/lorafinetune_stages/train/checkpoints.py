@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lorafinetune_stages.train.bests import Bests
+from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.saved import Saved
 
 log = logging.getLogger(__name__)
@@ -62,10 +63,11 @@ class Checkpoint:
 
 class Checkpoints:
     """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
-    kept, too."""
+    kept, too. mark: that of this attempt."""
 
-    def __init__(self, saved: Saved, keep: int | Literal["all"], bests: Bests | None) -> None:
+    def __init__(self, saved: Saved, keep: int | Literal["all"], bests: Bests | None, mark: Mark) -> None:
         self.bests = bests
+        self.mark = mark
         self._saved = saved
         self._keep = keep
 
@@ -92,6 +94,7 @@ class Checkpoints:
         if self.bests:
             self.bests.wait()
         self._saved.send(directory, step, notes)
+        self.mark.note(step)
         shutil.rmtree(directory)
         self._rotate()
         if self.bests:

@@ -16,6 +16,7 @@ from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import ADAPTER, COMPARED, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
+from lorafinetune_stages.ending import explain
 from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
@@ -29,6 +30,7 @@ from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
 from lorafinetune_stages.train.lineage import lineage
+from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
@@ -52,8 +54,16 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
     """Trains, or finds the training in the store.
 
     Raises StageError(Preempted) after a checkpoint where it is asked to stop, and StageError for
-    whatever a person can mend.
+    whatever else ends it: with the last checkpoint that it left, so that what advances is not given up.
     """
+    try:
+        return _run(arguments, context)
+    except Exception as problem:
+        error = Mark(context.workdir).put_on(explain(problem))
+        raise error from (None if error is problem else problem)
+
+
+def _run(arguments: TrainArguments, context: Context) -> TrainResult:
     meter = Meter(arguments.gpus)
     if seat := Seat.taken():
         return _train_in(seat, arguments, context, meter)
@@ -224,7 +234,8 @@ class Attempt:
 
     def _checkpoints(self) -> Checkpoints:
         saved = self._saved("checkpoints", "checkpoint", is_kept)
-        return Checkpoints(saved, self.arguments.training.checkpoint.keep, self.bests)
+        mark = Mark(self.inputs.workdir)
+        return Checkpoints(saved, self.arguments.training.checkpoint.keep, self.bests, mark)
 
     @cached_property
     def bests(self) -> Bests | None:

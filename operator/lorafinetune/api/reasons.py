@@ -14,7 +14,8 @@ class Retry(StrEnum):
     NEVER = "never"
     """The same input fails again: the run has failed until a person edits something."""
     BACKOFF = "backoff"
-    """May pass by itself: tried again with growing pauses, up to `maxRetries`."""
+    """May pass by itself: tried again with growing pauses, up to `maxRetries`. An attempt
+    at the training that left a newer checkpoint is not counted."""
     FREE = "free"
     """Not the run's fault: tried again at once, and not counted."""
     WAIT = "wait"
@@ -35,7 +36,8 @@ class Retry(StrEnum):
 MEANINGS: Final = {
     Retry.NEVER: "the run has failed until the resource is edited, or its annotation "
     "`lorafinetune.dev/refresh` gets a new value.",
-    Retry.BACKOFF: "up to `maxRetries` times, after 10 s, 20 s, 40 s … up to 10 minutes.",
+    Retry.BACKOFF: "up to `maxRetries` times, after 10 s, 20 s, 40 s … up to 10 minutes; an attempt at the "
+    "training that left a newer checkpoint than those before it is not counted.",
     Retry.FREE: "at once, and not counted.",
     Retry.WAIT: "somebody must mend something outside the resource; a Job that exists stays and is retried "
     "by the cluster, one that has ended is made anew after growing pauses, and the run goes on by itself "

@@ -745,6 +745,7 @@ class LoRAFineTuneSpec(Model):
     suspend: bool = False
     """Stop after a checkpoint, and stay stopped."""
     max_retries: Annotated[int, Field(ge=0, le=100)] = 3
-    """How often one stage is tried again after a failure that may pass. Preemptions don't count."""
+    """How often one stage is tried again after a failure that may pass. Preemptions don't count, nor does an
+    attempt at the training that left a newer checkpoint than those before it."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """Removes Jobs this long after the end, never the resource itself."""

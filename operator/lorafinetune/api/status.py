@@ -71,6 +71,9 @@ class StageStatus(Model):
     """Content address of the output in the store."""
     attempts: Annotated[int, Field(ge=0, le=1000)] = 0
     """Failed attempts that count against `maxRetries`."""
+    checkpoint_step: Steps | None = None
+    """With the training: step of the last checkpoint that failed attempts left. One that left a newer one
+    than all before it is not counted."""
     start_time: Time | None = None
     """When the first attempt began."""
     completion_time: Time | None = None

@@ -49,14 +49,16 @@ class ExitCode(IntEnum):
 class StageError(Exception):
     """A failure that a person can understand: it ends the stage, and becomes its termination message.
 
-    message: what happened, with field, or file and line. hint: replaces the reason's own hint.
+    message: what happened, with field, or file and line. hint: replaces the reason's own hint. checkpoint:
+    step of the last one that the attempt left in the store, if any.
     """
 
-    def __init__(self, reason: Reason, message: str, hint: str = "") -> None:
-        super().__init__(reason, message, hint)
+    def __init__(self, reason: Reason, message: str, hint: str = "", checkpoint: int | None = None) -> None:
+        super().__init__(reason, message, hint, checkpoint)
         self.reason = reason
         self.message = message
         self.hint = hint or reason.facts.hint
+        self.checkpoint = checkpoint
 
     def __str__(self) -> str:
         return self.message
@@ -122,6 +124,8 @@ class ErrorMessage(Model):
     reason: Reason
     message: Annotated[str, Field(max_length=4096)]
     hint: Annotated[str, Field(max_length=1024)] = ""
+    checkpoint: Steps | None = None
+    """Step of the last checkpoint that the attempt left in the store."""
 
 
 class TerminationMessage(Model):
@@ -166,7 +170,9 @@ def encode_error(error: StageError) -> str:
     size = min(len(error.message), MAX_MESSAGE_BYTES)
     while True:
         message = error.message if size == len(error.message) else error.message[:size] + "…"
-        body = ErrorMessage(reason=error.reason, message=message, hint=error.hint[:1024])
+        body = ErrorMessage(
+            reason=error.reason, message=message, hint=error.hint[:1024], checkpoint=error.checkpoint
+        )
         text = TerminationMessage(error=body).model_dump_json(by_alias=True, exclude_none=True)
         if len(text.encode()) <= MAX_MESSAGE_BYTES:
             return text
@@ -179,7 +185,7 @@ def decode_message(stage: StageName, text: str) -> Result | StageError | None:
     try:
         message = TerminationMessage.model_validate_json(text)
         if error := message.error:
-            return StageError(error.reason, safe(error.message), safe(error.hint))
+            return StageError(error.reason, safe(error.message), safe(error.hint), error.checkpoint)
         return RESULTS[stage].decode(_safe(message.result or {}))
     except (ValueError, RecursionError):
         return None

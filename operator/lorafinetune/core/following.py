@@ -89,7 +89,8 @@ def _create(given: Input, turn: Turn, current: Step) -> Turn:
         }
     )
     arguments = arguments_of(stage, given.resource, turn.status)
-    created = job(current, arguments, given.resource, recorded.attempts + 1, given.settings)
+    checkpoint = recorded.checkpoint_step or 0
+    created = job(current, arguments, given.resource, recorded.attempts + 1, given.settings, checkpoint)
     return replace(
         turn.with_stage(started),
         create=(created,),
@@ -187,16 +188,33 @@ def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) 
     made_for = (observed.generation, observed.refresh)
     if made_for != (given.resource.metadata.generation, refresh_of(given.resource)):
         return turn.stop(observed.stage, [observed], "tried again after an edit")
-    recorded = stage_status(turn.status, observed.stage)
-    attempts = min(max(recorded.attempts, observed.attempt), MAX_ATTEMPTS)
-    counted = recorded.model_copy(
-        update={"attempts": attempts, "job": observed.name, "message": error.message}
-    )
-    if _is_final(given, retry, attempts):
+    counted = _counted(stage_status(turn.status, observed.stage), observed, error)
+    against = 0 if _has_advanced(observed, error) else counted.attempts
+    if _is_final(given, retry, against):
         failed = counted.model_copy(update={"state": "Failed"})
         situation = Situation("Failed", error.reason, error.message, observed.stage)
         return replace(turn.with_stage(failed), situation=situation, error=error)
-    return _try_again(given, turn.with_stage(counted), observed, error, attempts)
+    return _try_again(given, turn.with_stage(counted), observed, error, counted.attempts)
+
+
+def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError) -> StageStatus:
+    """The stage after a failed attempt, however often that is looked at."""
+    attempts = max(recorded.attempts, observed.attempt - _has_advanced(observed, error))
+    checkpoint = max(recorded.checkpoint_step or 0, error.checkpoint or 0)
+    return recorded.model_copy(
+        update={
+            "attempts": min(attempts, MAX_ATTEMPTS),
+            "checkpoint_step": checkpoint or None,
+            "job": observed.name,
+            "message": error.message,
+        }
+    )
+
+
+def _has_advanced(observed: ObservedJob, error: StageError) -> bool:
+    """Whether an attempt came further than all before it: it is not counted, or a long training would end by
+    what befalls any machine in weeks."""
+    return (error.checkpoint or 0) > observed.checkpoint
 
 
 def _make_anew(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
@@ -213,9 +231,8 @@ def _is_final(given: Input, retry: Retry, attempts: int) -> bool:
 
 
 def _try_again(given: Input, turn: Turn, observed: ObservedJob, error: StageError, attempts: int) -> Turn:
-    pause = min(
-        given.settings.first_retry_after * 2 ** min(attempts - 1, 16), given.settings.longest_retry_after
-    )
+    doubled = 2 ** min(max(attempts - 1, 0), 16)
+    pause = min(given.settings.first_retry_after * doubled, given.settings.longest_retry_after)
     left = (observed.ended or given.now) + pause - given.now
     if left <= timedelta(0):
         if error.reason is Reason.ARTIFACT_CORRUPT:

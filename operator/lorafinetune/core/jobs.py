@@ -29,6 +29,7 @@ from lorafinetune.contract.https import HTTPS, HTTPS_VARIABLE, NOWHERE, HttpsSou
 from lorafinetune.contract.keys import digest
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
+    CHECKPOINT_ANNOTATION,
     GENERATION_ANNOTATION,
     INPUTS_ANNOTATION,
     NAME_LABEL,
@@ -70,9 +71,17 @@ class Settings:
 
 
 def job(
-    step: Step, arguments: StageArguments, resource: LoRAFineTune, attempt: int, settings: Settings
+    step: Step,
+    arguments: StageArguments,
+    resource: LoRAFineTune,
+    attempt: int,
+    settings: Settings,
+    checkpoint: int = 0,
 ) -> Object:
-    """The Job of a step's attempt. The digest of what an edit could change stands in an annotation."""
+    """The Job of a step's attempt. The digest of what an edit could change stands in an annotation.
+
+    checkpoint: step of the last one that attempts before it left; 0: none.
+    """
     template = _pod_template(step, arguments, resource, settings)
     meta = resource.metadata
     labels = _labels(step.stage, resource) | _queue_label(step.stage, resource)
@@ -88,6 +97,7 @@ def job(
                 INPUTS_ANNOTATION: step.inputs,
                 SHAPE_ANNOTATION: shape(step.stage, resource),
                 ATTEMPT_ANNOTATION: str(attempt),
+                CHECKPOINT_ANNOTATION: str(checkpoint),
                 GENERATION_ANNOTATION: str(meta.generation),
                 TEMPLATE_ANNOTATION: digest([labels, spec]),
                 REFRESH_ANNOTATION: refresh_of(resource),

@@ -35,6 +35,7 @@ NAME_LABEL: Final = "lorafinetune.dev/name"
 INPUTS_ANNOTATION: Final = "lorafinetune.dev/inputs"
 SHAPE_ANNOTATION: Final = "lorafinetune.dev/shape"
 ATTEMPT_ANNOTATION: Final = "lorafinetune.dev/attempt"
+CHECKPOINT_ANNOTATION: Final = "lorafinetune.dev/checkpoint"
 GENERATION_ANNOTATION: Final = "lorafinetune.dev/generation"
 TEMPLATE_ANNOTATION: Final = "lorafinetune.dev/template"
 
@@ -50,6 +51,7 @@ class ObservedJob:
     and have not ended; leaving_pods: how many of these are on their way out. trouble: what keeps one
     that has not ended from getting on. wordless: it has ended, and of its pods there is none, or one that
     has not ended or has not left the result: what is known of the pods may be older than of the Job.
+    checkpoint: step of the last one that attempts before it left, as far as they told; 0: none.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ObservedJob:
     has_ttl: bool = False
     trouble: StageError | None = None
     wordless: bool = False
+    checkpoint: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         has_ttl=job.get("spec", {}).get("ttlSecondsAfterFinished") is not None,
         trouble=_trouble(state, job, pods, events, now),
         wordless=_is_wordless(state, outcome, pods),
+        checkpoint=int(notes.get(CHECKPOINT_ANNOTATION, "0")),
     )
 
 

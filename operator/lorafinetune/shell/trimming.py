@@ -9,7 +9,12 @@ from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.contract.arguments import STAGES
-from lorafinetune.core.observed import ATTEMPT_ANNOTATION, GENERATION_ANNOTATION, STAGE_LABEL
+from lorafinetune.core.observed import (
+    ATTEMPT_ANNOTATION,
+    CHECKPOINT_ANNOTATION,
+    GENERATION_ANNOTATION,
+    STAGE_LABEL,
+)
 from lorafinetune.core.pods import JOB_LABEL
 
 Object = Mapping[str, Any]
@@ -87,7 +92,11 @@ def _is_noted(kept: Object) -> bool:
     """Whether a Job says of itself what we write on ours: anybody may make one that looks alike."""
     metadata = kept["metadata"]
     notes = metadata.get("annotations", {})
-    numbers = (notes.get(name, "") for name in (ATTEMPT_ANNOTATION, GENERATION_ANNOTATION))
+    numbers = (
+        notes.get(ATTEMPT_ANNOTATION, ""),
+        notes.get(GENERATION_ANNOTATION, ""),
+        notes.get(CHECKPOINT_ANNOTATION, "0"),  # an older operator does not write it
+    )
     counted = all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers)
     return counted and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
 

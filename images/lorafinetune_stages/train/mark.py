@@ -1,0 +1,26 @@
+"""How far an attempt at a training has come, for whoever ends it: the process that trains, the thread that
+notices that it hangs, or the one that started it as a rank, which may be gone without a word."""
+
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.contract.outcome import StageError
+
+NAME: Final = "saved"
+
+
+class Mark:
+    """Step of the last checkpoint that the attempt left in the store. directory: all its ranks share it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / NAME
+
+    def note(self, step: int) -> None:
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(str(step))
+        partial.replace(self._path)
+
+    def put_on(self, error: StageError) -> StageError:
+        """The same failure, which tells of it now."""
+        error.checkpoint = int(self._path.read_text()) if self._path.is_file() else None
+        return error
