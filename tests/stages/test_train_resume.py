@@ -12,7 +12,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.fence import Fence
-from stages.train_builders import PROGRESS, World, world
+from stages.train_builders import PROGRESS, World, wait_for_checkpoint, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -202,7 +202,7 @@ def test_without_a_whole_checkpoint_the_training_begins_anew(
 
 
 class Overtaken(Reporter):
-    """A newer attempt begins when this one reports a step."""
+    """A newer attempt begins when this one reports a step, and has sent what it saved before."""
 
     def __init__(self, made: World, step: int) -> None:
         super().__init__("train", made.root / PROGRESS)
@@ -211,6 +211,7 @@ class Overtaken(Reporter):
     def update(self, **changes: object) -> None:
         super().update(**changes)
         if changes.get("done") == self._step:
+            wait_for_checkpoint(self._made, self._step - 1)
             Fence(self._made.store, f"trainings/{self._made.arguments.key}")
 
 

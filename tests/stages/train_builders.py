@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -40,6 +41,7 @@ PREPARED: Final = keys.digest("prepared")
 MARKS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCABULARY: Final = 256 + len(MARKS)
 PROMPT_TOKENS: Final = 5
+BOUND_SECONDS: Final = 120
 ROWS: Final = 10
 """With a batch of 4: three optimizer steps in an epoch, the last one of half a batch."""
 
@@ -160,6 +162,14 @@ class World:
         scratch = next(path for path in candidates if not path.exists())
         scratch.mkdir()
         return Context(self.store, scratch, reporter)
+
+
+def wait_for_checkpoint(made: World, step: int) -> None:
+    """Until that of a step is complete, which is sent while the training goes on."""
+    deadline = time.monotonic() + BOUND_SECONDS
+    while step not in made.checkpoints():
+        assert time.monotonic() < deadline, "no checkpoint is sent"
+        time.sleep(0.01)
 
 
 def world(

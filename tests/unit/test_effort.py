@@ -52,7 +52,7 @@ def test_the_base_reads_pairs_too() -> None:
 
 
 def test_the_disk_holds_the_base_the_rows_and_the_checkpoints() -> None:
-    assert effort.disk(1000, 10, 5) == 1000 + 90 + 180
+    assert effort.disk(1000, 10, 5) == 1000 + 90 + 240
 
 
 def test_much_evaluation_is_a_warning() -> None:

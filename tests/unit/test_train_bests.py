@@ -12,6 +12,7 @@ from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.uploads import Uploads
 
 MODEL = ModelStatus(source="hf://owner/model", revision="c0ffee", digest="d" * 64, bytes=1)
 
@@ -36,7 +37,7 @@ def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[
         for step in steps:
             write(root / f"{states.kind}-{step}")
             states.send(root / f"{states.kind}-{step}", step, {})
-    return Bests(kept, resumable, root / "local"), kept
+    return Bests(kept, resumable, root / "local", Uploads()), kept
 
 
 @pytest.mark.parametrize(

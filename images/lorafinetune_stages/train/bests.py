@@ -7,7 +7,8 @@ not lead to the same loss on a GPU.
 
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
 from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.uploads import Uploads
 
 FILES: Final = (CONFIG, WEIGHTS)
 LOSSES: Final = "losses"
@@ -24,10 +26,10 @@ LOSSES: Final = "losses"
 
 
 class Bests:
-    """saved: where they are kept in the store. checkpoints: of the same training. root: a directory of our
-    own on the disk."""
+    """saved: where they are kept in the store. checkpoints: of the same training, sent by the same thread.
+    root: a directory of our own on the disk."""
 
-    def __init__(self, saved: Saved, checkpoints: Saved, root: Path) -> None:
+    def __init__(self, saved: Saved, checkpoints: Saved, root: Path, uploads: Uploads) -> None:
         self.directory: Path | None = None
         """Of the best adapter on the disk."""
         self.losses: RowLosses | None = None
@@ -35,24 +37,22 @@ class Bests:
         self._saved = saved
         self._checkpoints = checkpoints
         self._root = root
+        self._uploads = uploads
         self._sending: Future[None] | None = None
 
     def keep(self, step: int, write: Callable[[Path], None], losses: RowLosses) -> None:
-        """Writes the adapter after a step, which is better than all before, and begins to send it."""
-        self.wait()
+        """Writes the adapter after a step, which is better than all before, and begins to send it, once the
+        one before is sent."""
+        if self._sending:
+            self._sending.result()
         self.losses = losses
-        shutil.rmtree(self._root, ignore_errors=True)
         self.directory = self._root / str(step)
         write(self.directory)
-        pool = ThreadPoolExecutor(1, thread_name_prefix="best")
-        self._sending = pool.submit(self._send, self.directory, step, losses)
-        pool.shutdown(wait=False)
+        self._sending = self._uploads.send(partial(self._send, self.directory, step, losses))
 
     def wait(self) -> None:
         """Until the last one is in the store. Raises StageError where it could not be sent."""
-        sending, self._sending = self._sending, None
-        if sending:
-            sending.result()
+        self._uploads.wait()
 
     def restore(self, step: int | None) -> bool:
         """Fetches the best of a checkpoint that a training goes on from, and removes what is newer: it is
@@ -80,6 +80,9 @@ class Bests:
     def _send(self, directory: Path, step: int, losses: RowLosses) -> None:
         self._saved.send(directory, step, {LOSSES: losses.encode()})
         self.rotate()
+        for other in self._root.iterdir():
+            if other != directory:
+                shutil.rmtree(other)
 
 
 def _losses(notes: Mapping[str, Any]) -> RowLosses | None:

@@ -1,6 +1,7 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,6 +99,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.steps = state.global_step
+        if self._checkpoints:
+            self._checkpoints.uploads.check()
         due = self._saving.is_due_after(state.global_step, state.epoch)
         control.should_save = due and state.global_step < state.max_steps
 
@@ -124,9 +127,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         states = self._peers.gather((directory / RANDOM).read_bytes())
         if self._checkpoints:
             add_random_states(directory, states)
-            self._checkpoints.save(directory, step, notes)
-        self._progress.update(checkpoint_step=step)
+            complete = partial(self._progress.update, checkpoint_step=step)
+            self._checkpoints.save(directory, step, notes, complete)
         if self._peers.any(self._stop.requested):
+            if self._checkpoints:
+                self._checkpoints.uploads.wait()
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -9,14 +9,17 @@ with `weights_only`, which runs no code.
 import logging
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +68,15 @@ class Checkpoints:
     """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
     kept, too. mark: that of this attempt."""
 
-    def __init__(self, saved: Saved, keep: int | Literal["all"], bests: Bests | None, mark: Mark) -> None:
+    def __init__(
+        self, saved: Saved, keep: int | Literal["all"], bests: Bests | None, mark: Mark, uploads: Uploads
+    ) -> None:
         self.bests = bests
         self.mark = mark
+        self.uploads = uploads
         self._saved = saved
         self._keep = keep
+        self._sending: Future[None] | None = None
 
     def newest(self, root: Path) -> Checkpoint | None:
         """The newest checkpoint that is whole and ours, downloaded below `root`; None: begin anew.
@@ -86,15 +93,21 @@ class Checkpoints:
         self._restores_best({})
         return None
 
-    def save(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
-        """Uploads what the trainer saved in `directory` after `step`, then removes the oldest.
+    def save(self, directory: Path, step: int, notes: Mapping[str, Any], then: Callable[[], None]) -> None:
+        """Begins to upload what the trainer saved in `directory` after `step`, and removes the oldest then.
 
-        Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun.
+        It waits for the one before, and so leaves none out: two are on the disk at once, and no more. then:
+        called once it is complete. Raises what an earlier upload failed by.
         """
-        if self.bests:
-            self.bests.wait()
+        if self._sending:
+            self._sending.result()
+        self._sending = self.uploads.send(partial(self._send, directory, step, notes, then))
+
+    def _send(self, directory: Path, step: int, notes: Mapping[str, Any], then: Callable[[], None]) -> None:
+        """Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun."""
         self._saved.send(directory, step, notes)
         self.mark.note(step)
+        then()
         shutil.rmtree(directory)
         self._rotate()
         if self.bests:

@@ -39,6 +39,7 @@ from lorafinetune_stages.train.saved import Saved
 from lorafinetune_stages.train.seat import Seat
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.team import Team
+from lorafinetune_stages.train.uploads import Uploads
 
 if TYPE_CHECKING:
     from lorafinetune_stages.train.callback import Watch
@@ -218,7 +219,8 @@ class Attempt:
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        self.launch.train(local, arguments.training, plan, watch, self.stop, self.peers)
+        with self.uploads.awaited():
+            self.launch.train(local, arguments.training, plan, watch, self.stop, self.peers)
         return watch
 
     @cached_property
@@ -235,7 +237,12 @@ class Attempt:
     def _checkpoints(self) -> Checkpoints:
         saved = self._saved("checkpoints", "checkpoint", is_kept)
         mark = Mark(self.inputs.workdir)
-        return Checkpoints(saved, self.arguments.training.checkpoint.keep, self.bests, mark)
+        keep = self.arguments.training.checkpoint.keep
+        return Checkpoints(saved, keep, self.bests, mark, self.uploads)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads()
 
     @cached_property
     def bests(self) -> Bests | None:
@@ -243,7 +250,7 @@ class Attempt:
             return None
         checkpoints = self._saved("checkpoints", "checkpoint", is_kept)
         bests = self._saved("best", "best", FILES.__contains__)
-        return Bests(bests, checkpoints, self.context.workdir / "best")
+        return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
 
     def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Saved:
         where = f"{place('trainings', self.arguments.key)}/{folder}"

@@ -317,7 +317,8 @@ class Checkpoint(Model):
         INT_OR_STRING,
         form("a whole number of steps, epoch, or minutes like 10m"),
     ] = "epoch"
-    """Optimizer steps between two checkpoints, `epoch`, or minutes: `10m`."""
+    """Optimizer steps between two checkpoints, `epoch`, or minutes: `10m`. One is sent to the store while the
+    training goes on, which waits only where the next one is due before that is done."""
     keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
     """How many of the newest checkpoints are kept, or `all`."""
     select: Literal["last", "best"] = "last"

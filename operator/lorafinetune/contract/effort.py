@@ -24,9 +24,9 @@ MUCH_EVALUATION: Final = 0.2
 TOKEN_BYTES: Final = 9
 """Of one token of a prepared row: itself, its label, and whether it is there."""
 MOST_STEPS: Final = 10**9
-STATES: Final = 3
-"""On the disk at once: the checkpoint that is gone on from, the one that is written, and adapters without
-Adam's moments: the result, the best so far and a better one."""
+STATES: Final = 4
+"""On the disk at once: the checkpoint that is gone on from, one that is sent, the next that is written, and
+adapters without Adam's moments: the result, the best so far and a better one."""
 
 
 def steps(training: Training, epoch: int) -> int:
