@@ -8,7 +8,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from stages.train_builders import World, tiny_model, world
+from stages.train_builders import ROWS, World, own_words, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -126,6 +126,24 @@ def test_a_training_that_diverges_leaves_its_last_good_checkpoint(tmp_path: Path
     assert failed.value.reason is Reason.LOSS_DIVERGED
     newest = made.checkpoints()[-1]
     assert re.fullmatch(f"the loss is (nan|inf) at step {newest + 1} of 6", failed.value.message)
+
+
+def test_a_training_whose_loss_explodes_keeps_the_checkpoint_from_before(tmp_path: Path) -> None:
+    """Its loss is always a number."""
+    wide = {"hidden_size": 128, "initializer_range": 1.0, "tie_word_embeddings": False}
+    model = tiny_model(tmp_path / "model", **wide)
+    too_fast: dict[str, Any] = {"learningRate": "1", "scheduler": "constant", "warmupRatio": "0"}
+    saved = {"every": 1, "keep": 1}
+    rows = own_words(model, ROWS)
+    made = world(tmp_path, model, rows, epochs=None, maxSteps=24, checkpoint=saved, **too_fast)
+    with pytest.raises(StageError) as failed:
+        made.train()
+    assert failed.value.reason is Reason.LOSS_DIVERGED
+    pattern = (
+        r"the loss is \d\d\.\d at step 11 of 24, and was above 10 in 10 steps one after another; it began .*"
+    )
+    assert re.fullmatch(pattern, failed.value.message)
+    assert made.checkpoints() == [1]
 
 
 @pytest.mark.parametrize(

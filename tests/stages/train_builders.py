@@ -260,6 +260,17 @@ def partly_known() -> list[Row]:
     return [*random_rows(1), *random_rows(2, seed=1)]
 
 
+def own_words(model: Path, number: int, length: int = 16) -> list[Row]:
+    """Conversations whose answers are the model's own: it has little to learn. model: its directory."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    speaker = LlamaForCausalLM.from_pretrained(model)
+    prompts = torch.tensor([row["input_ids"][:PROMPT_TOKENS] for row in random_rows(number)])
+    said = speaker.generate(prompts, do_sample=False, min_new_tokens=length, max_new_tokens=length)
+    return [_learned_after_prompt(tokens) for tokens in said.tolist()]
+
+
 def random_pairs(number: int, seed: int = 0, longest: int = 24) -> list[Row]:
     """A prompt with a chosen answer and a rejected one, each of a length of its own."""
     random = Random(seed)
@@ -282,9 +293,12 @@ def random_texts(number: int, seed: int = 0, length: int = 24) -> list[Row]:
 
 
 def _row(random: Random, length: int) -> Row:
-    tokens = [random.randrange(VOCABULARY) for _ in range(length)]
+    return _learned_after_prompt([random.randrange(VOCABULARY) for _ in range(length)])
+
+
+def _learned_after_prompt(tokens: list[int]) -> Row:
     labels = [-100] * PROMPT_TOKENS + tokens[PROMPT_TOKENS:]
-    return {"input_ids": tokens, "attention_mask": [1] * length, "labels": labels}
+    return {"input_ids": tokens, "attention_mask": [1] * len(tokens), "labels": labels}
 
 
 def tiny_model(directory: Path, **config: Any) -> Path:

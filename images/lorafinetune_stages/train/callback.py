@@ -23,9 +23,9 @@ from lorafinetune_stages.train.checkpoints import (
     Checkpoints,
     add_random_states,
 )
+from lorafinetune_stages.train.divergence import Divergence, check_finite
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
 from lorafinetune_stages.train.evaluation import is_quantised
-from lorafinetune_stages.train.failures import check_finite
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.measuring import Measuring
 from lorafinetune_stages.train.meter import Meter
@@ -85,6 +85,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._stop.defer()
         self._join(model)
         self.history = History(state.log_history, self._every, self._training.checkpoint.select)
+        self._divergence = Divergence(state.log_history)
         self._saving.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
@@ -111,11 +112,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         # A device has ended the step where its loss is known.
         self._meter.step_ends(state.num_input_tokens_seen)
         self.stall.step_ends()
-        check_finite(row["loss"], "the loss", state)
+        self._divergence.check(row["loss"], state)
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])
         self._report(state)
         self._evaluate(args, model, state)
+        control.should_save &= not self._divergence.is_suspected
         control.should_save |= self._peers.any(self._must_leave(state) or self._is_time(state))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -128,7 +130,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if self._checkpoints:
             add_random_states(directory, states)
             complete = partial(self._progress.update, checkpoint_step=step)
-            self._checkpoints.save(directory, step, notes, complete)
+            rotates = not self._divergence.is_suspected
+            self._checkpoints.save(directory, step, notes, rotates, complete)
         if self._peers.any(self._stop.requested):
             if self._checkpoints:
                 self._checkpoints.uploads.wait()
@@ -157,7 +160,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def _is_time(self, state: Any) -> bool:
         """By one clock, where there are several."""
-        return self._peers.leads and self._saving.is_due_by_now and not self._is_last(state)
+        leaves_it = self._is_last(state) or self._divergence.is_suspected
+        return self._peers.leads and self._saving.is_due_by_now and not leaves_it
 
     def _is_last(self, state: Any) -> bool:
         return self.stopped_early or state.global_step >= state.max_steps

@@ -93,23 +93,30 @@ class Checkpoints:
         self._restores_best({})
         return None
 
-    def save(self, directory: Path, step: int, notes: Mapping[str, Any], then: Callable[[], None]) -> None:
-        """Begins to upload what the trainer saved in `directory` after `step`, and removes the oldest then.
+    def save(
+        self, directory: Path, step: int, notes: Mapping[str, Any], rotates: bool, then: Callable[[], None]
+    ) -> None:
+        """Begins to upload what the trainer saved in `directory` after `step`.
 
-        It waits for the one before, and so leaves none out: two are on the disk at once, and no more. then:
-        called once it is complete. Raises what an earlier upload failed by.
+        It waits for the one before, and so leaves none out: two are on the disk at once, and no more.
+        rotates: whether the oldest is removed then. then: called once it is complete. Raises what an earlier
+        upload failed by.
         """
         if self._sending:
             self._sending.result()
-        self._sending = self.uploads.send(partial(self._send, directory, step, notes, then))
+        send = partial(self._send, directory, step, notes, rotates, then)
+        self._sending = self.uploads.send(send)
 
-    def _send(self, directory: Path, step: int, notes: Mapping[str, Any], then: Callable[[], None]) -> None:
+    def _send(
+        self, directory: Path, step: int, notes: Mapping[str, Any], rotates: bool, then: Callable[[], None]
+    ) -> None:
         """Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun."""
         self._saved.send(directory, step, notes)
         self.mark.note(step)
         then()
         shutil.rmtree(directory)
-        self._rotate()
+        if rotates:
+            self._rotate()
         if self.bests:
             self.bests.rotate()
 

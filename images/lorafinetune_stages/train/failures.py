@@ -1,8 +1,7 @@
 """What an exception from inside the libraries means to a person."""
 
-import math
 import re
-from typing import Any, Final
+from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.memory import GIB
@@ -50,14 +49,6 @@ KNOWN: Final[tuple[tuple[str, str, Reason, str], ...]] = (
     ),
 )
 """Pattern of the exception's class, one in its text, the reason, and the message; {}: the text."""
-
-
-def check_finite(loss: float, what: str, state: Any) -> None:
-    """Raises StageError(LossDiverged). what: it is the loss of. state: the trainer's."""
-    if not math.isfinite(loss):
-        raise StageError(
-            Reason.LOSS_DIVERGED, f"{what} is {loss} at step {state.global_step} of {state.max_steps}"
-        )
 
 
 def explain(problem: Exception, estimated: int = 0) -> Exception:

@@ -197,7 +197,8 @@ FACTS: Final = {
         Retry.BACKOFF,
     ),
     Reason.LOSS_DIVERGED: Facts(
-        "The loss became infinite or not a number.",
+        "The loss became infinite or not a number, or exploded: in each of 10 steps it was above 10, and "
+        "above three times that of the first step.",
         "Lower `training.learningRate`; with fp16, use bf16 or fp32.",
         Retry.NEVER,
     ),
