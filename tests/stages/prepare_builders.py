@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import BaseModelSource, Dataset, Gpu, LoRAFineTuneSpec, Storage, Training
+from lorafinetune.api.spec import BaseModelSource, Dataset, Gpu, LoRAFineTuneSpec, Publish, Storage, Training
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import Kind, PrepareArguments, place
@@ -63,6 +63,7 @@ class Bench:
     dataset_keys: list[str] = field(default_factory=list)
     gpu: Gpu = field(default_factory=Gpu)
     scratch: str = "50Gi"
+    publish: tuple[Publish, ...] = ()
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
@@ -110,6 +111,7 @@ class Bench:
             config=render(spec),
             gpu=self.gpu,
             scratch=self.scratch,
+            publish=self.publish,
         )
 
     def conversations(self) -> list[Conversation]:

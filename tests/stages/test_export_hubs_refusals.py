@@ -366,3 +366,12 @@ class TestBeforeTheTraining:
         with pytest.raises(StageError) as refused:
             download.run(arguments, bench.context(), bench.pauses.append)
         assert refused.value.reason is Reason.CREDENTIALS_INVALID
+
+
+def test_a_name_that_the_licence_does_not_allow_gets_nothing(site: Site) -> None:
+    """Prepare has said so before, where the target was there then."""
+    refused = site.refusal({**FILES, "LICENSE": b"The glm-4-9b License"})
+    assert refused.reason is Reason.CONFIG_INVALID
+    assert refused.message.startswith(f"export.publish[0].to: {site.target}: the base model's licence asks ")
+    assert "models/team/tuned" not in site.hub.repositories
+    assert site.sent() == []

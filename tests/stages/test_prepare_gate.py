@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Gpu
+from lorafinetune.api.spec import Gpu, Publish
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError
@@ -234,6 +234,21 @@ def test_a_training_that_cannot_fit_the_declared_card_is_refused_with_what_would
     bench.gpu = Gpu(memory="1536Mi")
     bench.datasets = [data.model_copy(update={"on_bad_row": "skip"}) for data in bench.datasets]
     assert bench.run(cutoff_length=196).dataset.dropped > 0
+
+
+def test_a_name_that_the_bases_licence_does_not_allow_is_refused_before_anything_is_read(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    bench = Bench(tmp_path, {**model, "README.md": b"---\nlicense: llama3.2\n---\n"}).add(b"no rows")
+    bench.publish = (Publish(to="hf://team/tuned"),)
+    refused = failure(bench)
+    assert refused.reason is Reason.CONFIG_INVALID
+    assert refused.message == (
+        "export.publish[0].to: hf://team/tuned: the base model's licence asks for a name that begins with "
+        "'Llama': you shall also include “Llama” at the beginning of any such AI model name"
+    )
+    bench.publish = (Publish(to="hf://team/Llama-tuned"),)
+    assert failure(bench).reason is Reason.DATASET_INVALID
 
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}

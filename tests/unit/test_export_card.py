@@ -5,7 +5,8 @@ import yaml
 
 from builders import model, result
 from lorafinetune.contract.outcome import TrainResult
-from lorafinetune_stages.export.card import licence_fields, merged_card
+from lorafinetune_stages.export.card import merged_card
+from lorafinetune_stages.licences import licence_fields
 
 CARDS: dict[str, tuple[bytes, dict[str, str]]] = {
     "a licence by its id": (b"---\nlicense: apache-2.0\ntags: [a]\n---\n# Model", {"license": "apache-2.0"}),

@@ -1,6 +1,5 @@
 """The merged model's card: what it was made from. Nothing in it depends on the day."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,11 +8,8 @@ import yaml
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.names import base_name, base_revision
 from lorafinetune.contract.outcome import TrainResult
+from lorafinetune_stages.licences import licence_fields
 
-README: Final = "README.md"
-FRONT_MATTER: Final = re.compile(rb"---\s*\n(.{0,65536}?)\n---\s*(\n|$)", re.DOTALL)
-LICENCE_FIELDS: Final = ("license", "license_name", "license_link")
-MAX_LICENCE_LENGTH: Final = 256
 CARD: Final = """---
 {head}---
 
@@ -58,23 +54,6 @@ def merged_card(
         steps=trained.training.step,
         settings="\n".join(f"| {name} | {config[name]} |" for name in SHOWN if name in config),
     )
-
-
-def licence_fields(card: bytes) -> dict[str, str]:
-    """What a card's metadata say of the licence, by the hubs' names: `license` and, for one of its own,
-    `license_name` and `license_link`. A card may hold anything."""
-    found = FRONT_MATTER.match(card)
-    try:
-        fields = yaml.safe_load(found[1]) if found else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
-    if not isinstance(fields, dict):
-        return {}
-    return {name: fields[name] for name in LICENCE_FIELDS if _is_line(fields.get(name))}
-
-
-def _is_line(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LICENCE_LENGTH
 
 
 def _front_matter(model: ModelStatus, licence: Mapping[str, str]) -> str:

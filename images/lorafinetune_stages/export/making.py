@@ -12,7 +12,7 @@ from lorafinetune.api.spec import Merged
 from lorafinetune.contract.arguments import ADAPTER, ExportArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import INDEX, base_lineage, json_object, model_place, require
-from lorafinetune_stages.export.card import README, merged_card
+from lorafinetune_stages.export.card import merged_card
 from lorafinetune_stages.export.copying import copy_file
 from lorafinetune_stages.export.layout import (
     SUFFIX,
@@ -23,6 +23,7 @@ from lorafinetune_stages.export.layout import (
     shard_size,
 )
 from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.licences import README
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest

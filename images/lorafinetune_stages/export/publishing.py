@@ -19,7 +19,6 @@ from lorafinetune.api.spec import Publish
 from lorafinetune.api.status import Published
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.keys import digest
-from lorafinetune_stages.export.card import README, licence_fields
 from lorafinetune_stages.export.copying import copy_to_store
 from lorafinetune_stages.export.layout import is_weights
 from lorafinetune_stages.hubs import Change, Pause, RemoteFile, Snapshot, Target, TransientError
@@ -28,6 +27,7 @@ from lorafinetune_stages.hubs.opening import open_target
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.targets import origins
+from lorafinetune_stages.licences import README, check_names, licence_fields
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance, ignore_progress
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile
@@ -52,6 +52,7 @@ def publish(
 
     pause: replaces waiting between attempts. Raises StageError.
     """
+    check_names(context.store, where, manifest, arguments.export.publish)
     edition = _Edition(context, manifest, where, pause)
     return tuple(
         edition.recorded(edition.publish(wanted, origin))

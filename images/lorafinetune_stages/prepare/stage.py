@@ -10,6 +10,7 @@ from lorafinetune.api.status import Estimate
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.feasible import Feasibility
@@ -48,6 +49,7 @@ PROOF_PARTS: Final = 4
 def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     """The prepared dataset, found or made, and proof that a training on it can begin. Raises StageError."""
     inputs = read_inputs(arguments, context.store)
+    check_names(context.store, inputs.model.place, inputs.model.manifest, arguments.publish)
     training_key = train_key(inputs, arguments.training)
     found = find_prepared(inputs.key, context.store)
     if found and found.template_differs and arguments.template is None:

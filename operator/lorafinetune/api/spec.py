@@ -520,7 +520,8 @@ class Publish(Model):
         form("hf://OWNER/NAME, modelscope://OWNER/NAME or s3://BUCKET/PREFIX"),
     ]
     """`hf://OWNER/NAME`, `modelscope://OWNER/NAME` or `s3://BUCKET/PREFIX`. A hub's repository is made where
-    it is missing, and gets one commit; what it holds beside the weights and under other names stays."""
+    it is missing, and gets one commit; what it holds beside the weights and under other names stays. Its NAME
+    must be one that the licence of the base allows, where we know of a rule: Llama 3 and later, GLM-4."""
     connection: Label | None = None
     """Connection with the credentials of the target; a hub's token needs the right to write."""
     visibility: Literal["private", "public"] = "private"

@@ -107,6 +107,8 @@ class PrepareArguments(StageArguments):
     """The cards that the training will ask for."""
     scratch: Quantity = TrainResources().scratch
     """Size of the training's scratch directory."""
+    publish: tuple[Publish, ...] = ()
+    """Where the merged model will be published: its names are held against the licence, and are in no key."""
 
 
 class TrainArguments(StageArguments):

@@ -155,6 +155,7 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         config=render(spec),
         gpu=spec.resources.train.gpu,
         scratch=spec.resources.train.scratch,
+        publish=spec.export.publish,
     )
 
 
