@@ -100,7 +100,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "extraArgs": {"neftune_noise_alpha": "5"},
     },
     "export": {
-        "merged": {"maxShardSize": "2GB"},
+        "merged": {"maxShardSize": "2GB", "checkpoint": 100},
         "publish": [
             {"to": "hf://owner/tuned", "connection": "hub", "visibility": "private"},
             {"to": "s3://data/tuned", "connection": "store"},

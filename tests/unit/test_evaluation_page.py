@@ -6,19 +6,22 @@ from pathlib import Path
 import yaml
 
 from builders import resource
-from lorafinetune.api.spec import EarlyStopping, Gate, Training
+from lorafinetune.api.spec import EarlyStopping, Gate, LoRAFineTuneSpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text()
 
 
-def examples() -> list[Training]:
+def examples() -> list[LoRAFineTuneSpec]:
     found = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return [resource(yaml.safe_load(example)).spec.training for example in found]
+    return [resource(yaml.safe_load(example)).spec for example in found]
 
 
 def test_the_examples_are_valid() -> None:
-    best, early, gated = examples()
-    assert best.checkpoint.select == "best"
-    assert early.checkpoint.early_stopping == EarlyStopping(patience=3, min_improvement="0.005")
-    assert gated.evaluation
-    assert gated.evaluation.gate == Gate(must_improve_by="0.02")
+    best, kept, early, gated = examples()
+    assert best.training.checkpoint.select == "best"
+    assert kept.training.checkpoint.keep == "all"
+    assert kept.export.merged
+    assert kept.export.merged.checkpoint == 120
+    assert early.training.checkpoint.early_stopping == EarlyStopping(patience=3, min_improvement="0.005")
+    assert gated.training.evaluation
+    assert gated.training.evaluation.gate == Gate(must_improve_by="0.02")

@@ -131,6 +131,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "training.seed": training(seed=1),
     "training.extraArgs": training(extraArgs={"neftune_noise_alpha": "5"}),
     "export.merged.maxShardSize": {"export": {"merged": {"maxShardSize": "1GB"}}},
+    "export.merged.checkpoint": {"export": {"merged": {"checkpoint": 5}}},
     "export.publish[].to": {"export": {"merged": {}, "publish": [{"to": "s3://models/a"}]}},
     "export.publish[].connection": {
         "export": {"merged": {}, "publish": [{"to": "s3://models/a", "connection": "store"}]}

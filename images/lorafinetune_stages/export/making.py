@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.spec import Merged
-from lorafinetune.contract.arguments import ADAPTER, ExportArguments, place
-from lorafinetune.contract.outcome import StageError, TrainResult
+from lorafinetune.contract.arguments import ExportArguments, place
+from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import INDEX, base_lineage, json_object, model_place, require
 from lorafinetune_stages.export.card import merged_card
+from lorafinetune_stages.export.choosing import choose
 from lorafinetune_stages.export.copying import copy_file
 from lorafinetune_stages.export.layout import (
     SUFFIX,
@@ -56,6 +57,9 @@ class Making:
 
     def run(self, wanted: Merged) -> Manifest:
         self._check()
+        self.chosen = choose(self.store, self.trained, wanted.checkpoint)
+        if self.chosen.step is not None:
+            self._warn(f"of the checkpoint of step {self.chosen.step}, not of the training's result")
         source, merges = self._source()
         shards = plan_shards(source.tensors, shard_size(wanted.max_shard_size))
         self.context.progress.begin("merging", sum(tensor.bytes for tensor in source.tensors), "bytes")
@@ -65,7 +69,8 @@ class Making:
         files = [*written, *self._copies(), *self._texts(shards)]
         lineage = {
             "model": base_lineage(self.arguments.model),
-            "adapter": self._training.adapter.digest,
+            "adapter": self.chosen.told.adapter.digest,
+            **({} if self.chosen.step is None else {"checkpoint": self.chosen.step}),
             "training": self.trained.lineage,
         }
         result = {WARNINGS: self.warnings}
@@ -86,10 +91,6 @@ class Making:
                 f"another model than {self.base_place}",
             )
 
-    @property
-    def _training(self) -> TrainResult:
-        return TrainResult.decode(self.trained.result or {})
-
     def _source(self) -> tuple["Base", Mapping[str, "Merge"]]:
         """The weights that the result is made of, and how some of them are merged on the way."""
         with uncollected():
@@ -97,10 +98,7 @@ class Making:
         names = [file.path for file in self.base.files]
         tensors = read_tensors(self.store, self.base_place, names, self._json(INDEX))
         base = self._weights.Base(self.store, self.base_place, self.base.files, tensors)
-        own = tuple(file for file in self.trained.files if file.path.startswith(f"{ADAPTER}/"))
-        subset = self.trained.model_copy(update={"files": own})
-        directory = self.context.workdir / ADAPTER
-        download_tree(self.store, place("trainings", self.arguments.trained), subset, self.context.workdir)
+        directory = self.chosen.fetch(self.store, self.context.workdir)
         try:
             return base, merging.Adapter(directory).merges(tensors)
         except merging.NotStreamableError as problem:
@@ -146,7 +144,7 @@ class Making:
     def _texts(self, shards: list[Shard]) -> list[ManifestFile]:
         card = merged_card(
             self.arguments.model,
-            self._training,
+            self.chosen.told,
             self.trained.lineage.get("config", {}),
             self.store.read(f"{self.base_place}/{README}") or b"",
         )

@@ -507,6 +507,10 @@ class Merged(Model):
         str, Field(pattern=r"^[1-9][0-9]{0,4}(MB|GB)$", max_length=7), form("a size like 500MB or 2GB")
     ] = "2GB"
     """Largest safetensors file."""
+    checkpoint: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Optimizer step of a checkpoint that the training has kept, whose adapter is merged in place of the
+    training's result; nothing is trained again. Losses, `evaluation.gate` and the kept adapter stay those of
+    the result."""
 
 
 class Publish(Model):

@@ -96,6 +96,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "training.seed": "prepare",
     "training.extraArgs": "train",
     "export.merged.maxShardSize": "export",
+    "export.merged.checkpoint": "export",
     "export.publish": "publish",
     "storage": None,
     "resources": None,

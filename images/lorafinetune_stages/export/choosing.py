@@ -1,0 +1,89 @@
+"""Which adapter of a training is merged: its result, or that of a checkpoint that was kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import Artifact
+from lorafinetune.contract.arguments import ADAPTER, place
+from lorafinetune.contract.outcome import StageError, TrainResult
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
+from lorafinetune_stages.store.transfer import download_tree
+from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
+
+CHECKPOINTS: Final = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An adapter. place: where its files lie. manifest: of these alone, by their paths there. folder: the one
+    in which they are. told: the training's result, with what is said there of the adapter. step: of the
+    checkpoint, if it is of one."""
+
+    place: str
+    manifest: Manifest
+    folder: str
+    told: TrainResult
+    step: int | None = None
+
+    def fetch(self, store: Store, scratch: Path) -> Path:
+        """Downloads it. Its directory. Raises StageError(ArtifactCorrupt) where it is not the manifest's."""
+        root = scratch / "chosen"
+        download_tree(store, self.place, self.manifest, root)
+        return root / self.folder
+
+
+def choose(store: Store, trained: Manifest, step: int | None) -> Chosen:
+    """trained: manifest of the training. step: of the checkpoint that is wanted; None: the result.
+
+    Raises StageError(ConfigInvalid) where there is no whole checkpoint of that step, with those that are.
+    """
+    where, result = place("trainings", trained.key), TrainResult.decode(trained.result or {})
+    if step is None:
+        own = tuple(file for file in trained.files if file.path.startswith(f"{ADAPTER}/"))
+        return Chosen(where, trained.model_copy(update={"files": own}), ADAPTER, result)
+    found = _checkpoint(store, trained, step)
+    if found is None:
+        there = ", ".join(map(str, sorted(_steps(store, trained)))) or "none at all"
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"export.merged.checkpoint: {step}: the training has kept no checkpoint of that step; "
+            f"there are those of the steps: {there}",
+            "Set `spec.export.merged.checkpoint` to one of these, or leave it out for the training's result.",
+        )
+    own = tuple(file for file in found.files if file.path in (CONFIG, WEIGHTS))
+    at = _at(trained, step)
+    told = _of_step(result, own, f"{store.uri}/{at}", step)
+    return Chosen(at, found.model_copy(update={"files": own}), "", told, step)
+
+
+def _of_step(result: TrainResult, files: tuple[ManifestFile, ...], uri: str, step: int) -> TrainResult:
+    """What the training would have told of a checkpoint."""
+    adapter = Artifact(uri=uri, digest=files_digest(files), bytes=sum(file.size for file in files))
+    training = result.training.model_copy(update={"step": step})
+    return result.model_copy(update={"adapter": adapter, "training": training})
+
+
+def _checkpoint(store: Store, trained: Manifest, step: int) -> Manifest | None:
+    """Whole, and of this training."""
+    try:
+        found = read_manifest(store, _at(trained, step))
+    except StageError as problem:
+        if problem.reason is not Reason.ARTIFACT_CORRUPT:
+            raise
+        return None
+    return found if found and found.key == trained.key and found.lineage.get("step") == step else None
+
+
+def _steps(store: Store, trained: Manifest) -> Iterator[int]:
+    folder = f"{place('trainings', trained.key)}/{CHECKPOINTS}"
+    names = {entry.key.removeprefix(f"{folder}/").partition("/")[0] for entry in store.list(folder)}
+    steps = (int(name) for name in names if name.isascii() and name.isdecimal())
+    yield from (step for step in steps if _checkpoint(store, trained, step))
+
+
+def _at(trained: Manifest, step: int) -> str:
+    return f"{place('trainings', trained.key)}/{CHECKPOINTS}/{step}"
