@@ -80,8 +80,16 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def at_step(further: int) -> Callable[[Progress], bool]:
-    """So many steps after those that it went on from."""
-    return lambda told: told.activity == "training" and told.done >= (told.resumed_from or 0) + further
+    """So many steps after the one at which it is seen to train."""
+    begun: list[int] = []
+
+    def holds(told: Progress) -> bool:
+        if told.activity != "training":
+            return False
+        begun.append(told.done)
+        return told.done >= begun[0] + further
+
+    return holds
 
 
 def early(activity: str) -> Callable[[Progress], bool]:
@@ -149,13 +157,13 @@ def test_a_training_that_is_disturbed_time_and_again_ends_as_if_it_had_not_been(
         if number in OVERTAKEN:
             attempt = overtaken(nursery, made, attempt, directory / "newer")
         is_early = number == 0 or random.random() < 0.2
-        attempt.wait_until(early(random.choice(EARLY)) if is_early else at_step(random.randint(1, 3)))
+        attempt.wait_until(early(random.choice(EARLY)) if is_early else at_step(random.randint(2, 5)))
         number_sent = random.choice((signal.SIGTERM, signal.SIGKILL))
         attempt.send(number_sent)
         told = attempt.end()
         assert not isinstance(told, Result), f"it ended after {happened}"
         assert told is None or told.reason is Reason.PREEMPTED
-        harmed = damage(made, random) if random.random() < 0.4 else ""
+        harmed = damage(made, random) if random.random() < 0.3 else ""
         happened.append((number_sent.name, is_early, harmed))
 
     result = Attempt(nursery, made, tmp_path / "last").end()
