@@ -87,6 +87,13 @@ def test_a_better_one_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "local").iterdir()] == ["20"]
 
 
+def test_one_that_an_overtaken_attempt_left_takes_no_place(tmp_path: Path) -> None:
+    found, stored = made(tmp_path, [30], [])
+    found.keep(20, write, RowLosses.of([2, 3], [0.25, 1.5]))
+    found.wait()
+    assert stored.steps() == [20]
+
+
 def test_what_its_rows_cost_is_known_to_a_training_that_goes_on(tmp_path: Path) -> None:
     losses = RowLosses.of([2, 3], [0.25, 1.5])
     found, _ = made(tmp_path, [10], [])

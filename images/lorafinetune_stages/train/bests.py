@@ -64,9 +64,7 @@ class Bests:
         if notes is None:
             return False
         self.losses = _losses(notes)
-        for later in self._saved.steps():
-            if step is None or later > step:
-                self._saved.remove(later)
+        self._remove_after(step or 0)
         return True
 
     def rotate(self) -> None:
@@ -77,8 +75,14 @@ class Bests:
             if not any(step <= each <= better for each in resumable):
                 self._saved.remove(step)
 
+    def _remove_after(self, step: int) -> None:
+        for later in self._saved.steps():
+            if later > step:
+                self._saved.remove(later)
+
     def _send(self, directory: Path, step: int, losses: RowLosses) -> None:
         self._saved.send(directory, step, {LOSSES: losses.encode()})
+        self._remove_after(step)  # left by an older attempt that was overtaken
         self.rotate()
         for other in self._root.iterdir():
             if other != directory:

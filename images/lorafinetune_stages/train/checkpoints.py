@@ -116,7 +116,7 @@ class Checkpoints:
         then()
         shutil.rmtree(directory)
         if rotates:
-            self._rotate()
+            self._rotate(step)
         if self.bests:
             self.bests.rotate()
 
@@ -124,10 +124,15 @@ class Checkpoints:
         """Whether the best adapter is there of which a checkpoint speaks."""
         return self.bests is None or self.bests.restore(notes.get("best"))
 
-    def _rotate(self) -> None:
-        if self._keep != "all":
-            for step in self._saved.steps()[self._keep :]:
-                self._saved.remove(step)
+    def _rotate(self, newest: int) -> None:
+        """What is newer than the one just saved is what an older attempt left that was overtaken: it would be
+        counted in place of one that is whole."""
+        steps = self._saved.steps()
+        left = [step for step in steps if step > newest]
+        kept = None if self._keep == "all" else self._keep
+        own = [step for step in steps if step <= newest]
+        for step in (*left, *(own[kept:] if kept else ())):
+            self._saved.remove(step)
 
 
 def add_random_states(directory: Path, states: Sequence[bytes]) -> None:

@@ -1,0 +1,47 @@
+"""Which checkpoints stay in the store after one was saved."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from lorafinetune.api.status import ModelStatus
+from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
+from lorafinetune_stages.train.fence import Fence
+from lorafinetune_stages.train.mark import Mark
+from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.uploads import Uploads
+
+MODEL = ModelStatus(source="hf://owner/model", revision="c0ffee", digest="d" * 64, bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("keep", "rotates", "there", "kept"),
+    [
+        pytest.param(2, True, [1, 2, 3], [4, 3], id="as many of the newest as are asked for"),
+        pytest.param("all", True, [1, 2, 3], [4, 3, 2, 1], id="all"),
+        pytest.param(1, False, [1, 2, 3], [4, 3, 2, 1], id="all for as long as the newest may be of no use"),
+        pytest.param(1, True, [3, 9], [4], id="not one that an attempt left which was overtaken"),
+        pytest.param("all", True, [3, 9], [4, 3], id="nor where all are kept"),
+    ],
+)
+def test_after_one_was_saved_are_kept(
+    tmp_path: Path, keep: int | Literal["all"], rotates: bool, there: Sequence[int], kept: Sequence[int]
+) -> None:
+    store, uploads = DirectoryStore(tmp_path / "store", "s3://bucket/runs"), Uploads()
+    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, Fence(store, "t"), is_kept)
+    for step in there:
+        store.write(f"t/checkpoints/{step}/optimizer.pt", b"left by another attempt")
+    directory = tmp_path / "checkpoint-4"
+    directory.mkdir()
+    (directory / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
+    told: list[str] = []
+    checkpoints = Checkpoints(saved, keep, None, Mark(tmp_path), uploads)
+    checkpoints.save(directory, 4, {}, rotates, lambda: told.append("complete"))
+    uploads.wait()
+    assert saved.steps() == list(kept)
+    assert told == ["complete"]
+    assert not directory.exists()
