@@ -4,7 +4,7 @@ to where a fresh install of the final YAML comes to, unless the API server refus
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ from lorafinetune.shell.undecodable import HINT
 
 TOGETHER: Final = 16
 """Mutations at a time, with three lives each."""
+ASKED: Final = "asked"
+"""The namespace of the run that is asked about every change, and is never changed."""
 WITHIN: Final = 300.0
 HELD_ON: Final = 0.5
 SETTLING: Final = 1.0
@@ -79,14 +81,11 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
     """Tries mutations, under one operator."""
     operator = world.operator()
     operator.start()
-    await world.namespace("asked")
-    await _prepare(world, "asked", given[0].spec)
-    await world.create("asked", {**given[0].spec, "suspend": True})
-    accepted, refused = await _asked(world, given)
-    holding: set[str] = set()
+    holding = {ASKED}
     world.kubelet.held = lambda pod: (
         pod["metadata"]["namespace"] in holding and pod["metadata"]["labels"][STAGE_LABEL] == "train"
     )
+    accepted, refused = await _asked(world, given)
     slots = asyncio.Semaphore(TOGETHER)
 
     async def one(number: int, mutated: Mutated) -> None:
@@ -99,13 +98,18 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
     return Tried(accepted, refused, troubles)
 
 
-async def _asked(world: World, given: Iterable[Mutation]) -> tuple[list[Mutated], dict[str, str]]:
-    """What the API server would make of each, as a change of a resource that is there."""
+async def _asked(world: World, given: Sequence[Mutation]) -> tuple[list[Mutated], dict[str, str]]:
+    """What the API server would make of each, as a change of a run that trains: some are refused once the
+    model is there."""
+    await world.namespace(ASKED)
+    await _prepare(world, ASKED, given[0].spec)
+    await world.create(ASKED, given[0].spec)
+    assert await until(lambda: _trains(world.ledger.of(ASKED).status), WITHIN)
     accepted: dict[str, Mutated] = {}
     refused: dict[str, str] = {}
     for mutation in given:
         try:
-            stored = await _put(world, "asked", mutation.applied(), "&dryRun=All")
+            stored = await _put(world, ASKED, mutation.applied(), "&dryRun=All")
         except ApiError as problem:
             if problem.code not in REFUSALS:
                 raise
@@ -167,7 +171,7 @@ class _Trial:
         namespace = self._namespace("running")
         self.holding.add(namespace)
         await self.world.create(namespace, self.mutated.base)
-        await self._reaches("running", lambda status: status.get("stage") == "Train")
+        await self._reaches("running", _trains)
         await _put(self.world, namespace, self.mutated.spec)
         await asyncio.sleep(HELD_ON)
         self.holding.discard(namespace)
@@ -218,6 +222,10 @@ class _Trial:
 
     def _namespace(self, way: str) -> str:
         return f"{self.name}-{way}"
+
+
+def _trains(status: Mapping[str, Any]) -> bool:
+    return status.get("stage") == "Train"
 
 
 def _jobs(status: Mapping[str, Any]) -> dict[str, Any]:
