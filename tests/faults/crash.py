@@ -13,7 +13,7 @@ from bench.results import Row
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from faults.ledger import is_complete, wrong
-from faults.outcome import Outcome
+from faults.outcome import NOT_REACHED, Outcome
 from faults.points import KILLS, OWN_PROCESS, WRITE, Point, part, points
 from faults.proxy import Life
 from faults.world import World, around, until
@@ -134,22 +134,23 @@ def judged(tried: Sequence[Tried], baseline: Calm) -> Outcome:
     def kind(one: Tried) -> tuple[str, str]:
         return ("write of the operator" if one.point.what == WRITE else "event of a watch"), one.point.fault
 
-    reached = sorted((one for one in tried if one.reached), key=kind)
     rows: list[Row] = [
         {"at each": at, "fault": fault, **_counts(list(group), baseline)}
-        for (at, fault), group in groupby(reached, kind)
+        for (at, fault), group in groupby(sorted(tried, key=kind), kind)
     ]
     complaints = [
         f"{one.point}: {one.wrong or ''} {differences(one.end, baseline.end)}"
-        for one in reached
-        if one.wrong or one.end != baseline.end
+        for one in tried
+        if one.reached and (one.wrong or one.end != baseline.end)
     ]
     return Outcome(rows, complaints)
 
 
-def _counts(reached: Sequence[Tried], baseline: Calm) -> dict[str, int]:
+def _counts(tried: Sequence[Tried], baseline: Calm) -> dict[str, int]:
+    reached = [one for one in tried if one.reached]
     return {
         "points": len(reached),
+        NOT_REACHED: len(tried) - len(reached),
         "converged": sum(one.end == baseline.end for one in reached),
         "duplicates": sum(extra(one.end, baseline.end) > 0 for one in reached),
         "lost": sum(extra(baseline.end, one.end) > 0 for one in reached),

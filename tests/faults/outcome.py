@@ -9,6 +9,8 @@ from bench.results import Row
 SEED: Final = 7
 PREFIX: Final = "faults_"
 """Of the name of a part's results."""
+NOT_REACHED: Final = "not reached"
+"""The column that counts points whose write or event that life never came to."""
 
 
 @dataclass(frozen=True)

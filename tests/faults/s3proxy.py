@@ -24,9 +24,16 @@ PATIENCE: Final = 2.0
 """Seconds after which a stage under test gives up a request."""
 LARGEST: Final = 64 * 2**20
 WRITES: Final = ("PUT", "POST", "DELETE")
-ERRORS: Final = {"409": "OperationAborted", "503": "SlowDown", "500": "InternalError"}
+ERRORS: Final = {
+    "409": "OperationAborted",
+    "429": "TooManyRequests",
+    "503": "SlowDown",
+    "500": "InternalError",
+}
+SLOW: Final = 1.0
+RETRY_AFTER: Final = 1
 HOP: Final = ("Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length")
-FAULTS: Final = ("killed before", "killed after", "409", "503", "500", "cut", "answer lost")
+FAULTS: Final = ("killed before", "killed after", *ERRORS, "cut", "answer lost", "slow")
 UPLOAD: Final = re.compile(r"uploadId=[^&]+")
 
 
@@ -110,6 +117,9 @@ class S3Proxy:
                 await self._written(request, body, run)
                 await asyncio.sleep(PATIENCE + 1)
                 return _cut(request)
+            case "slow":
+                await asyncio.sleep(SLOW)
+                return await self._written(request, body, run)
             case code:
                 return _refusal(code)
 
@@ -129,4 +139,5 @@ def _cut(request: web.Request) -> web.Response:
 
 def _refusal(code: str) -> web.Response:
     text = f"<Error><Code>{escape(ERRORS[code])}</Code><Message>not now</Message></Error>"
-    return web.Response(status=int(code), text=text, content_type="application/xml")
+    headers = {"Retry-After": str(RETRY_AFTER)} if code == "429" else {}
+    return web.Response(status=int(code), text=text, content_type="application/xml", headers=headers)

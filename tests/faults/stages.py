@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.results import Row
 from cluster.s3server import S3Server
 from faults.nursery import Nursery, is_alive
-from faults.outcome import Outcome
+from faults.outcome import NOT_REACHED, Outcome
 from faults.points import part
 from faults.s3proxy import FAULTS, Run, S3Proxy
 from faults.seeds import PREFIX, SEEDS, Seed
@@ -225,20 +225,21 @@ async def tried(where: Site, share: float, seed: int) -> tuple[Ended, list[Ended
 
 def judged(stage: str, calm: Ended, ended: Sequence[Ended]) -> Outcome:
     """One row for each fault."""
-    reached = [one for one in ended if one.reached]
-    by_fault = {fault: [one for one in reached if one.fault == fault] for fault in FAULTS}
+    by_fault = {fault: [one for one in ended if one.fault == fault] for fault in FAULTS}
     rows: list[Row] = [
         {"at each": f"write of {stage}", "fault": fault, **_counts(calm, group)}
         for fault, group in by_fault.items()
         if group
     ]
-    bad = [one for one in reached if one.torn or not is_same(one, calm)]
+    bad = [one for one in ended if one.reached and (one.torn or not is_same(one, calm))]
     return Outcome(rows, [f"{one.write}, {one.fault}: {one.torn or one}" for one in bad])
 
 
-def _counts(calm: Ended, reached: Sequence[Ended]) -> dict[str, int]:
+def _counts(calm: Ended, tried: Sequence[Ended]) -> dict[str, int]:
+    reached = [one for one in tried if one.reached]
     return {
         "points": len(reached),
+        NOT_REACHED: len(tried) - len(reached),
         "converged": sum(is_same(one, calm) for one in reached),
         "duplicates": sum(bool(one.manifests.keys() - calm.manifests.keys()) for one in reached),
         "lost": sum(bool(calm.manifests.keys() - one.manifests.keys()) for one in reached),

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from faults import s3proxy
-from faults.s3proxy import Run, S3Proxy
+from faults.s3proxy import FAULTS, Run, S3Proxy
 
 HARM = "POST runs/b"
 """A PUT that is cut would be sent again by aiohttp itself."""
@@ -18,10 +18,12 @@ TABLE: dict[str, tuple[int, list[str]]] = {
     "killed before": (0, ["a", "c"]),
     "killed after": (0, ["a", "b", "c"]),
     "409": (409, ["a", "c"]),
+    "429": (429, ["a", "c"]),
     "503": (503, ["a", "c"]),
     "500": (500, ["a", "c"]),
     "cut": (0, ["a", "c"]),
     "answer lost": (0, ["a", "b", "c"]),
+    "slow": (200, ["a", "b", "c"]),
 }
 """What the write of b is answered with, and what is written."""
 
@@ -49,9 +51,14 @@ async def serving(run: Run) -> AsyncIterator[tuple[list[str], str]]:
     await runner.cleanup()
 
 
+def test_every_fault_is_tried_here() -> None:
+    assert tuple(TABLE) == FAULTS
+
+
 @pytest.mark.parametrize("fault", TABLE)
 def test_a_write_is(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3proxy, "PATIENCE", 0.2)
+    monkeypatch.setattr(s3proxy, "SLOW", 0.1)
     killed: list[str] = []
     seen: list[str] = []
 
