@@ -21,16 +21,19 @@ PROGRAM = {
 }
 LABEL = "org.opencontainers.image."
 LOOK = """
-import importlib.util, json, os, shutil
+import importlib.util, json, os, shutil, sysconfig
 files = [os.path.join(at, name) for top in ('/app', '/opt', '/licenses')
          for at, folders, names in os.walk(top) for name in [*folders, *names]]
 facts = [(path, os.lstat(path)) for path in files if not os.path.islink(path)]
 sources = [path for path in files if path.endswith('.py')
            and '/bin/' not in path and '/examples/' not in path]
+site = sysconfig.get_path('purelib')
 found = {
     'torch': importlib.util.find_spec('torch') is not None,
     'tools': [tool for tool in ('pip', 'uv', 'cc', 'gcc', 'make', 'git') if shutil.which(tool)],
     'pip': importlib.util.find_spec('pip') is not None,
+    'web': [name for name in ('gradio', 'fastapi', 'uvicorn', 'llamafactory/webui', 'llamafactory/api')
+            if os.path.exists(os.path.join(site, name))],
     'not of root': [path for path, fact in facts if fact.st_uid or fact.st_gid][:5],
     'writable': [path for path, fact in facts if fact.st_mode & 0o022][:5],
     'not compiled': [s for s in sources if not os.path.exists(importlib.util.cache_from_source(s))][:5],
@@ -91,6 +94,7 @@ def test_an_image_holds_compiled_programs_of_root_and_only_the_tools_it_needs(
         "torch": image == "train",
         "tools": ["cc", "gcc"] if image == "train" else [],
         "pip": False,
+        "web": [],
         "not of root": [],
         "writable": [],
         "not compiled": [],

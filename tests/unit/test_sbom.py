@@ -12,6 +12,8 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 PIN: Final = re.compile(r"^([a-z0-9.-]+)==([^ ;]+)", re.MULTILINE)
+WEB: Final = {"gradio", "fastapi", "starlette", "sse-starlette", "uvicorn"}
+"""What LLaMA-Factory's web UI and API server are made of."""
 DIGEST: Final = re.compile(r"--hash=sha256:(\w+)")
 
 
@@ -31,6 +33,12 @@ def test_a_bill_names_what_the_image_holds(bills: Path, image: str) -> None:
     assert bill["bomFormat"] == "CycloneDX"
     assert {(part["name"], part["version"]) for part in bill["components"]} == set(PIN.findall(locked))
     assert digests(bill) >= set(DIGEST.findall(locked))
+
+
+@pytest.mark.parametrize("image", ["operator", "download", "train"])
+def test_an_image_holds_no_web_server_of_others(image: str) -> None:
+    locked = (ROOT / "images" / image / "requirements.txt").read_text()
+    assert not WEB & dict(PIN.findall(locked)).keys()
 
 
 def digests(bill: dict[str, Any]) -> set[str]:
