@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from apiserver.kube import serve_resource
 from bench.results import Row
+from builders import document
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from faults.ledger import is_complete, wrong
@@ -18,7 +19,7 @@ from faults.points import KILLS, OWN_PROCESS, WRITE, Point, part, points
 from faults.proxy import Life
 from faults.world import World, around, until
 
-SPEC: Final = {"model": {"source": "hf://owner/model"}, "ttlSecondsAfterFinished": 3600}
+SPEC: Final = document({"model": {"source": "hf://owner/model"}, "ttlSecondsAfterFinished": 3600})["spec"]
 WITHIN: Final = 300.0
 SETTLING: Final = 1.5
 """Seconds."""

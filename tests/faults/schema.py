@@ -90,7 +90,10 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
 
     async def one(number: int, mutated: Mutated) -> None:
         async with slots:
-            await _Trial(world, f"m{number}", mutated, holding).run()
+            try:
+                await _Trial(world, f"m{number}", mutated, holding).run()
+            except (ApiError, AssertionError) as problem:
+                mutated.faults.append(f"could not be tried: {problem}")
 
     await asyncio.gather(*(one(number, mutated) for number, mutated in enumerate(accepted)))
     await operator.kill()

@@ -14,7 +14,7 @@ from apiserver.kube import serve_resource
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from faults import crash, schema
-from faults.mutations import WHOLE, Mutation
+from faults.mutations import OTHERS, WHOLE, Mutation
 from faults.outcome import SEED, Outcome
 from faults.world import around
 
@@ -35,10 +35,10 @@ def test_of_the_operator(sentence: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.apiserver
-def test_a_change_that_is_refused_once_the_model_is_there_is_refused(tmp_path: Path) -> None:
+def test_a_change_is_refused_that_is_refused_once_the_model_is_there(tmp_path: Path) -> None:
     changes = [
         Mutation(("storage", "uri"), "another", "s3://bucket/elsewhere", WHOLE),
-        Mutation(("maxRetries",), "one more", 4, WHOLE),
+        Mutation(("training", "maxSteps"), "one more", 101, OTHERS["training.maxSteps"]),
     ]
 
     async def tried(server: ApiServer) -> schema.Tried:
@@ -50,5 +50,5 @@ def test_a_change_that_is_refused_once_the_model_is_there_is_refused(tmp_path: P
         with Controllers(tmp_path, server):
             done = asyncio.run(tried(server))
     assert list(done.refused) == ["spec.storage.uri another"]
-    assert [one.names for one in done.accepted] == [["spec.maxRetries one more"]]
+    assert [one.names for one in done.accepted] == [["spec.training.maxSteps one more"]]
     assert not schema.judged(done).complaints

@@ -52,8 +52,8 @@ class World:
                 raise
 
     async def create(self, namespace: str, spec: Mapping[str, Any]) -> None:
-        made = document(spec)
-        made["metadata"] = {"name": NAME}
+        """spec: the whole of it: what it does not say is left to the API server."""
+        made = document() | {"metadata": {"name": NAME}, "spec": spec}
         await self.client.create(path("lorafinetunes", namespace), made)
 
     def operator(self, namespaces: str = "") -> "Operator":
