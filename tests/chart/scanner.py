@@ -10,13 +10,16 @@ from cluster.build import cache, one_at_a_time
 from cluster.process import run, say
 
 PROJECT = Path(__file__).parent / "checkov"
+EXCEPTIONS = PROJECT / "exceptions.yaml"
 OURS = Path(__file__).parents[2] / ".uv" / "bin" / "uv"
 
 
-def failures(file: Path) -> set[str]:
-    """The checks that objects in a file fail, by their names; checkov must have found some objects."""
-    report = json.loads(_checkov(f"--file={file}", "--framework=kubernetes", "--output=json", "--soft-fail"))
-    assert report["summary"]["resource_count"] > 0
+def failures(framework: str, *places: Path) -> set[str]:
+    """The checks that fail in files and folders, by their names; checkov must have looked at something."""
+    given = [f"--{'directory' if place.is_dir() else 'file'}={place}" for place in places]
+    report = json.loads(_checkov(*given, f"--framework={framework}", "--output=json", "--soft-fail"))
+    assert report["check_type"] == framework
+    assert report["summary"]["passed"] > 0
     return {check["check_id"] for check in report["results"]["failed_checks"]}
 
 

@@ -1,6 +1,7 @@
 """What tools say of the charts, and what must agree with what else is in the repository."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,25 @@ def test_helm_has_nothing_to_complain_of(chart: str) -> None:
     assert "1 chart(s) linted, 0 chart(s) failed" in said
 
 
-def test_checkov_fails_exactly_what_is_explained(tmp_path: Path) -> None:
-    file = tmp_path / "rendered.yaml"
+def charts(folder: Path) -> list[Path]:
+    file = folder / "rendered.yaml"
     operators = [one for values in VARIANTS.values() for one in render(OPERATOR, values)]
     file.write_text(yaml.safe_dump_all([*operators, *render(TENANT)]))
-    assert scanner.failures(file) == set(read("", "checkov.yaml")["skip-check"])
+    return [file]
+
+
+SCANNED: dict[str, Callable[[Path], list[Path]]] = {
+    "kubernetes": charts,
+    "dockerfile": lambda _: sorted((CHARTS.parent / "images").glob("*/Dockerfile")),
+    "github_actions": lambda _: [CHARTS.parent / ".github" / "workflows"],
+}
+
+
+@pytest.mark.parametrize("framework", SCANNED)
+def test_checkov_fails_exactly_what_is_explained(framework: str, tmp_path: Path) -> None:
+    explained = yaml.safe_load(scanner.EXCEPTIONS.read_text())
+    assert explained.keys() == SCANNED.keys()
+    assert scanner.failures(framework, *SCANNED[framework](tmp_path)) == set(explained[framework])
 
 
 def test_what_is_made_from_the_charts_is_up_to_date() -> None:
