@@ -27,6 +27,9 @@ DAMAGED: Final = (
     "trainings/*/adapter/adapter_model.safetensors",
 )
 """One file of each output that another stage reads."""
+SHELLS: Final = {
+    str(Path(found).resolve()) for name in ("sh", "dash", "bash") if (found := shutil.which(name))
+}
 SEEDS: Final = (20261125, 20261126)
 KILLS: Final[Mapping[StageName, int]] = {"download": 3, "prepare": 3, "train": 5, "export": 3}
 """With each of the seeds: one soon after the stage began, the others at any moment of it."""
@@ -75,6 +78,19 @@ def test_a_second_run_finds_everything_in_the_store(calm: Calm) -> None:
     assert code == 0
     assert [line for line in out.splitlines() if "found in the store" in line] == found
     assert made.digests() == before
+
+
+def test_a_run_needs_no_shell(calm: Calm, tmp_path: Path) -> None:
+    """Who starts one, be it in C, is told that it may not be executed."""
+    made = like(calm.desk, tmp_path)
+    hidden = " && ".join(f"mount --bind /dev/null {shell}" for shell in sorted(SHELLS))
+    made.surroundings = ("unshare", "--map-root-user", "--mount", "sh", "-c", f'{hidden} && exec "$@"', "sh")
+    code, out = made.finish()
+    assert code == 0, out
+    logs = [path.read_text() for path in made.folder.glob("lorafinetune-runs/team-a/tune/*/log")]
+    assert len(logs) == len(STAGES)
+    assert not [line for line in "\n".join(logs).splitlines() if "Permission denied" in line]
+    assert made.digests() == calm.desk.digests()
 
 
 @pytest.mark.timeout(1200)
