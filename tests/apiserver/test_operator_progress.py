@@ -1,29 +1,41 @@
 """From a pod's post to the columns of its resource: with a real token, over TLS."""
 
 import json
+import os
 import ssl
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from urllib.error import HTTPError
 
 import pytest
 
 from apiserver.operating import Namespace, Object, Operator, uid
+from apiserver.siege import BAD, UNAUTHENTICATED
 from cluster.certificates import Authority
-from cluster.process import fetch, free_port
+from cluster.process import Process, fetch, free_port
 from lorafinetune.contract.arguments import PROGRESS_CA_VARIABLE, PROGRESS_URL_VARIABLE
 from lorafinetune.core.jobs import PROGRESS_AUDIENCE
 
 HOST = "127.0.0.1"
+BAD_REQUESTS: Final = 10_000
+SLOW_CONNECTIONS: Final = 200
+SIEGE_SECONDS: Final = 240
 
 
 @pytest.fixture
-def listening(identity: Path, own_namespace: Namespace, tmp_path: Path) -> Iterator[Operator]:
+def address() -> str:
+    """Where the operator listens for progress."""
+    return f"{HOST}:{free_port()}"
+
+
+@pytest.fixture
+def listening(address: str, identity: Path, own_namespace: Namespace, tmp_path: Path) -> Iterator[Operator]:
     """An operator to which stages can post."""
     Authority(tmp_path).issue("tls", hosts=[HOST])
-    address = f"{HOST}:{free_port()}"
     made = Operator(
         identity,
         tmp_path / "operator.log",
@@ -61,6 +73,34 @@ def test_progress_is_shown_soon_and_then_every_five_seconds(
     assert listening.metric("lorafinetune_progress_refused_total", reason="unauthenticated") == 1
     post(pod, token, done=100)
     own_namespace.wait(lambda: own_namespace.status("telling")["progress"] == "99%", within=10)
+
+
+def test_a_port_under_siege_does_not_hold_up_a_run(
+    address: str, own_namespace: Namespace, listening: Operator, tmp_path: Path
+) -> None:
+    log = tmp_path / "siege.log"
+    arguments = [*address.split(":"), str(tmp_path / "ca.crt"), str(BAD_REQUESTS), str(SLOW_CONNECTIONS)]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    siege = Process([sys.executable, "-m", "apiserver.siege", *arguments], log, path)
+    siege.launch()
+    own_namespace.wait(lambda: sent(log), within=SIEGE_SECONDS)
+    own_namespace.apply("besieged")
+    own_namespace.finish_all("besieged")
+    assert sent(log) < BAD_REQUESTS, "it went on meanwhile"
+    own_namespace.wait(lambda: sent(log) == BAD_REQUESTS, within=SIEGE_SECONDS)
+    siege.stop()
+    refused = listening.metric("lorafinetune_progress_refused_total", reason="unauthenticated")
+    assert refused > 0.9 * BAD_REQUESTS * UNAUTHENTICATED / len(BAD)
+    own_namespace.apply("afterwards")
+    pod = own_namespace.pod(own_namespace.job("afterwards", "download"))
+    own_namespace.run(pod)
+    post(pod, token_of(own_namespace, pod), done=10)
+    own_namespace.wait(lambda: own_namespace.status("afterwards").get("progress") == "10%", within=5)
+
+
+def sent(log: Path) -> int:
+    """How many bad requests have been sent."""
+    return int(([0] + [line for line in log.read_text().splitlines() if line.isdecimal()])[-1])
 
 
 def token_of(namespace: Namespace, pod: Object) -> str:
