@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults chaos soak generate sbom audit images site release push version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos soak reliability generate sbom audit images site release push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -128,7 +128,7 @@ cluster-samples: .venv/ready ## put our images, an S3 service and the sample's m
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
 	$(BIN)/pytest -q -m e2e -rs --timeout=1800 tests/e2e
 
-faults: servers ## every fault at every write and event; PARTS= some of the matrices
+faults: servers ## every fault at every write and event; PARTS= some of the matrices; see chaos, soak, reliability
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= and RUNS=
@@ -136,6 +136,12 @@ chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= a
 
 soak: servers ## thousands of short runs under one operator, which must not grow; LIVES=
 	PYTHONPATH=tests $(BIN)/python -m soak $(LIVES:%=--lives %)
+
+reliability: ## faults, soak and chaos whole, one after the other, and their tables into docs/reliability.md: hours
+	$(MAKE) faults
+	$(MAKE) soak
+	$(MAKE) chaos
+	PYTHONPATH=tests $(BIN)/python -m bench.reliability
 
 servers: .venv/ready ## build the servers that tests start (cached by content)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.build
