@@ -20,6 +20,7 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
     ),
     "download": STAGES,
     "train": (
+        "RUN cd /opt/venv/lib/python3*/site-packages/llamafactory && rm -r webui api",
         "RUN apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev \\",
         "    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*",
         "ENV USER=nobody",
