@@ -21,12 +21,6 @@ from lorafinetune.contract.outcome import Progress
 pytestmark = pytest.mark.model
 
 CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/manifest.json"
-DAMAGED: Final = (
-    "models/*/model.safetensors",
-    "prepared/*/dataset/train/data-00000-of-00001.arrow",
-    "trainings/*/adapter/adapter_model.safetensors",
-)
-"""One file of each output that another stage reads."""
 SHELLS: Final = {
     str(Path(found).resolve()) for name in ("sh", "dash", "bash") if (found := shutil.which(name))
 }
@@ -181,28 +175,6 @@ def wait_for_step(made: Desk, step: int) -> None:
                 return
         time.sleep(0.05)
     raise AssertionError("the training does not begin")
-
-
-def test_outputs_that_are_damaged_in_the_store_are_made_again(calm: Calm, tmp_path: Path) -> None:
-    shutil.copytree(calm.desk.folder, tmp_path, dirs_exist_ok=True)
-    made = Desk(tmp_path)
-    store = tmp_path / "lorafinetune-store/runs/test"
-    for pattern in DAMAGED:
-        (file,) = store.glob(pattern)
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content)
-    (rows,) = store.glob("datasets/*/rows.jsonl")
-    rows.write_bytes(rows.read_bytes()[:-1])
-    (export,) = store.glob("exports/*/manifest.json")
-    (training,) = store.glob("trainings/*/manifest.json")
-    shutil.copy(training, export)
-    code, out = made.finish()
-    assert code == 0, out
-    assert [
-        pattern for pattern in DAMAGED if f"the file {pattern.split('/*/')[1]} does not match" in out
-    ] == [*DAMAGED]
-    assert made.digests() == calm.desk.digests()
 
 
 def test_two_runs_of_one_resource_at_a_time_are_refused(calm: Calm, tmp_path: Path) -> None:
