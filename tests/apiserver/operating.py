@@ -16,7 +16,7 @@ from cluster.process import Process, fetch, free_port
 from lorafinetune.api import API_VERSION
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE
-from lorafinetune.contract.keys import digest
+from lorafinetune.contract.keys import digest, key, shaping_fields
 from lorafinetune.contract.outcome import Result, StageError, encode_error, encode_result
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
 
@@ -251,14 +251,21 @@ def outcome_of(pod: Object, **changes: Any) -> Result:
     (container,) = pod["spec"]["containers"]
     (told,) = (each["value"] for each in container["env"] if each["name"] == ARGUMENTS_VARIABLE)
     given = json.loads(told)
+    return result(stage, **(_own(stage, given) | changes))
+
+
+def _own(stage: StageName, given: Object) -> dict[str, Any]:
     match stage:
         case "download":
-            own = {"model": model(digest=digest(given["model"])), "datasets": (digest(given["datasets"]),)}
+            model_key, rows_key = (
+                digest(shaping_fields("download", {k: given[k]})) for k in ("model", "datasets")
+            )
+            return {"model": model(digest=model_key), "datasets": (rows_key,)}
         case "prepare":
-            prepared = digest([given["model"], given["datasets"]])
-            own = {"key": prepared, "train_key": digest([prepared, given["training"]])}
+            reads = {"model": given["model"]["digest"], "datasets": given["datasetKeys"]}
+            prepared = key("prepare", given | {"model": {"template": given.get("template")}}, reads)
+            return {"key": prepared, "train_key": key("train", given, {"prepared": prepared})}
         case "train":
-            own = {"key": given["key"], "adapter": artifact("adapter")}
+            return {"key": given["key"], "adapter": artifact("adapter")}
         case _:
-            own = {"key": digest([given["trained"], given["export"]])}
-    return result(stage, **(own | changes))
+            return {"key": key("export", given, {"trained": given["trained"]})}

@@ -158,6 +158,8 @@ class _Trial:
     name: str
     mutated: Mutated
     holding: set[str]
+    generations: dict[str, int] = field(default_factory=dict)
+    """What each way came to by the change, which is none where a default was said."""
 
     async def run(self) -> None:
         ways = {"running": self._running, "finished": self._finished, "fresh": self._fresh}
@@ -175,7 +177,7 @@ class _Trial:
         self.holding.add(namespace)
         await self.world.create(namespace, self.mutated.base)
         await self._reaches("running", _trains)
-        await _put(self.world, namespace, self.mutated.spec)
+        await self._change("running")
         await asyncio.sleep(HELD_ON)
         self.holding.discard(namespace)
         self.world.kubelet.release()
@@ -183,7 +185,11 @@ class _Trial:
     async def _finished(self) -> None:
         await self.world.create(self._namespace("finished"), self.mutated.base)
         await self._reaches("finished", is_complete)
-        await _put(self.world, self._namespace("finished"), self.mutated.spec)
+        await self._change("finished")
+
+    async def _change(self, way: str) -> None:
+        stored = await _put(self.world, self._namespace(way), self.mutated.spec)
+        self.generations[way] = stored["metadata"]["generation"]
 
     async def _fresh(self) -> None:
         await self.world.create(self._namespace("fresh"), self.mutated.spec)
@@ -204,16 +210,23 @@ class _Trial:
             yield f"the operator can't read it: {fresh['failure']['message']}"
         for way in ("running", "finished"):
             here, there = self._situation(way), self._situation("fresh")
-            if here != there and not (way == "finished" and there in ("Suspended", "Waiting")):
+            if here != there and not self._is_past(way):
                 yield f"{way}: {here} in place of {there}"
             mine, wanted = _jobs(self._status(way)), _jobs(fresh)
             if differing := [stage for stage in wanted if mine.get(stage) != wanted[stage]]:
                 yield f"{way}: other Jobs of {differing}"
 
+    def _is_past(self, way: str) -> bool:
+        """Whether a fresh run stays where this one, which is complete, need not go any more."""
+        there, stage = self._situation("fresh"), self._status("fresh").get("stage")
+        if self._situation(way) != "Complete":
+            return False
+        stays = there == "Waiting" and (way == "finished" or stage != "Export")
+        return stays or (way == "finished" and there == "Suspended")
+
     def _situation(self, way: str) -> str:
         status = self._status(way)
-        generation = 1 if way == "fresh" else 2
-        if status.get("observedGeneration", 0) < generation:
+        if status.get("observedGeneration", 0) < self.generations.get(way, 1):
             return "Running"
         true = {c["type"] for c in status.get("conditions", []) if c["status"] == "True"}
         if ended := true & {"Complete", "Failed", "Suspended"}:
