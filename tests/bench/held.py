@@ -138,7 +138,7 @@ def measured(wanted: TrainArguments, root: Path) -> list[Row]:
     read = next(what for what in spans if what.startswith("downloading"))
     return [
         *(
-            {"what": what, "seconds": round(span, 1)} | _rate(what == read, size, span)
+            {"what": what, "seconds": round(span, 1), **_rate(what == read, size, span)}
             for what, span in spans.items()
         ),
         {"what": "held in all", "seconds": round(held, 1)},
@@ -226,7 +226,7 @@ def limits(server: S3Server, root: Path) -> list[Row]:
     (root / "disk").unlink()
     megabytes = round(size / 1e6)
     return [
-        {"what": what, "seconds": round(seconds, 1)} | _rate(True, megabytes, seconds)
+        {"what": what, "seconds": round(seconds, 1), **_rate(True, megabytes, seconds)}
         for what, seconds in (
             ("limit: the network into memory", network),
             ("limit: as much onto the disk", disk),

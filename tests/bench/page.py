@@ -20,6 +20,7 @@ TITLES: Final = {
     "train": "Training a 9.4-billion-parameter model",
     "train_gpus": "Training it on two GPUs against one",
     "parity": "Loss curves beside the recipe's, of the shape of GLM-4-9B on a GPU",
+    "parity_fp16": "Loss curves in the recipe's own type of numbers",
     "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
     "resume": "An interrupted training against one that was not, on a GPU",
     "held": "What a card is held for beside the steps of a training",
@@ -30,7 +31,7 @@ TITLES: Final = {
 }
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,
-    **{name: partial(parity_note, f"{name}.png") for name in ("parity", "parity_smollm2")},
+    **{name: partial(parity_note, f"{name}.png") for name in ("parity", "parity_fp16", "parity_smollm2")},
 }
 """What follows from a table, by the name of its results."""
 INTRODUCTION: Final = """# Performance

@@ -120,7 +120,6 @@ CASES: Final = (
     Case("GLM-4-9B", 79, 8, 1024, {"precision": "fp8"}),
     Case("GLM-4-9B", 12, 8, 2048, {"quantization": "nf4"}),
     Case("GLM-4-9B", 24, 8, 1024, {"quantization": "nf4"}),
-    Case("Llama-3.1-8B", 16, 8, 2048, {"quantization": "nf4", **PADDED}),
 )
 
 

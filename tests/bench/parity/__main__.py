@@ -1,4 +1,4 @@
-"""Loss curves of our settings beside the recipe's: `python -m bench.parity --model smollm2`, or glm9b.
+"""Loss curves of our settings beside the recipe's: `python -m bench.parity --model smollm2` (or glm9b…).
 
 Each curve is a training by the stage itself, in a process of its own; table, curves and picture are written
 after each, and what has not ended after `--seconds` is left out.
@@ -42,7 +42,7 @@ class Run:
     def groups(self) -> list[range]:
         """Numbers of the trainings that run at the same time. The recipe's leave most of a GPU unused, and
         two of them fit a card of 80 GB; nothing is timed here."""
-        count = len(trainings(self.gpus, self.steps, {}))
+        count = len(trainings(self.gpus, self.steps, {}, MODELS[self.model].in_fp16))
         first = len(SEEDS) if self.gpus else 1
         return [range(first), *(range(number, number + 1) for number in range(first, count))]
 
@@ -136,13 +136,10 @@ def _gpus() -> int:
 def write(model: str, curves: Sequence[Curve], copy: Path | None) -> None:
     """Table, curves and picture; of the tiny model the table alone, on the screen."""
     found, kept = rows(curves), [curve.kept() for curve in curves]
-    if model == "glm9b":
-        path = write_results("parity", found, curves=kept)
-    elif model == "smollm2":
-        path = write_results("parity_smollm2", found, curves=kept)
-    else:
+    if not (name := MODELS[model].kept):
         Console().print(table(model, found))
         return
+    path = write_results(name, found, curves=kept)
     picture = RESULTS / f"{path.stem}.png"
     draw(curves, picture)
     if copy:

@@ -49,6 +49,8 @@ ON_A_CPU: Final = (
     AUTO,
 )
 """A CPU computes in no fp16."""
+IN_FP16: Final = (ON_A_GPU[0], Settings("auto, but in fp16", {"precision": "fp16"}))
+"""The recipe's own type of numbers on both sides, so that no other rounding parts them."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class Training:
     case: Case
 
 
-def trainings(gpus: int, steps: int, fields: Mapping[str, Any]) -> list[Training]:
+def trainings(gpus: int, steps: int, fields: Mapping[str, Any], in_fp16: bool = False) -> list[Training]:
     """fields: of the spec, for all of them."""
-    return list(_trainings(ON_A_GPU if gpus else ON_A_CPU, steps, fields))
+    table = IN_FP16 if in_fp16 else ON_A_GPU if gpus else ON_A_CPU
+    return list(_trainings(table, steps, fields))
 
 
 def _trainings(table: tuple[Settings, ...], steps: int, fields: Mapping[str, Any]) -> Iterator[Training]:

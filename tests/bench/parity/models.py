@@ -23,11 +23,14 @@ AS_THE_RECIPE: Final = {"scheduler": "cosine", "warmupRatio": "0.1"}
 
 @dataclass(frozen=True)
 class Model:
-    """make: fills a directory. training: fields of the spec. steps: unless others are asked for."""
+    """make: fills a directory. training: fields of the spec. steps: unless others are asked for. kept: the
+    name of the results; empty where they are printed alone. in_fp16: all of them."""
 
     make: Callable[[Path, int], Site]
     training: Mapping[str, Any]
     steps: int
+    kept: str = ""
+    in_fp16: bool = False
 
 
 def smollm2(root: Path, gpus: int) -> Site:
@@ -64,9 +67,13 @@ def random_glm(shape: Mapping[str, Any], root: Path, gpus: int) -> Site:
     return make(root, shape, CONVERSATIONS, gpus)
 
 
+GLM9B: Final = partial(random_glm, NINE_BILLION)
 MODELS: Final[Mapping[str, Model]] = {
-    "smollm2": Model(smollm2, AS_THE_RECIPE | {"learningRate": "1e-3", "cutoffLength": CUTOFF}, 20),
-    "glm9b": Model(partial(random_glm, NINE_BILLION), AS_THE_RECIPE, 30),
+    "smollm2": Model(
+        smollm2, AS_THE_RECIPE | {"learningRate": "1e-3", "cutoffLength": CUTOFF}, 20, "parity_smollm2"
+    ),
+    "glm9b": Model(GLM9B, AS_THE_RECIPE, 40, "parity"),
+    "glm9b_fp16": Model(GLM9B, AS_THE_RECIPE, 40, "parity_fp16", in_fp16=True),
     "tiny": Model(partial(random_glm, TINY), AS_THE_RECIPE | {"learningRate": "1e-3"}, 12),
 }
 """The learning rate is the recipe's; small models learn at ten times that, as in the sample. tiny: to see

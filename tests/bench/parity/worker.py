@@ -24,7 +24,8 @@ def main(root: str, gpus: str, model: str, steps: str, number: str) -> None:
     logging.basicConfig(level=logging.INFO)
     sys.stdin.readline()
     site = Site(Path(root), int(gpus))
-    training = trainings(site.gpus, int(steps), MODELS[model].training)[int(number)]
+    asked = MODELS[model]
+    training = trainings(site.gpus, int(steps), asked.training, asked.in_fp16)[int(number)]
     run(training.case, site, sustained_flops=1.0)
     where = place("trainings", keys.digest(training.case.name))
     lines = (stand_in(site.root).root / where / METRICS).read_text().splitlines()
