@@ -23,7 +23,6 @@ TITLES: Final = {
     "parity_fp16": "Loss curves in the recipe's own type of numbers",
     "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
     "resume": "An interrupted training against one that was not, on a GPU",
-    "held": "What a card is held for beside the steps of a training",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
     "activations": "The estimate of what a token keeps, on a CPU",

@@ -136,10 +136,15 @@ def _gpus() -> int:
 def write(model: str, curves: Sequence[Curve], copy: Path | None) -> None:
     """Table, curves and picture; of the tiny model the table alone, on the screen."""
     found, kept = rows(curves), [curve.kept() for curve in curves]
-    if not (name := MODELS[model].kept):
+    if model == "glm9b":
+        path = write_results("parity", found, curves=kept)
+    elif model == "glm9b_fp16":
+        path = write_results("parity_fp16", found, curves=kept)
+    elif model == "smollm2":
+        path = write_results("parity_smollm2", found, curves=kept)
+    else:
         Console().print(table(model, found))
         return
-    path = write_results(name, found, curves=kept)
     picture = RESULTS / f"{path.stem}.png"
     draw(curves, picture)
     if copy:

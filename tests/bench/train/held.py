@@ -1,4 +1,4 @@
-"""What a card is held for beside the steps of a training: `python -m bench.held`.
+"""What a card is held for beside the steps of a training: `python -m bench.train.held`.
 
 The train stage runs as its Job runs it, from the start of the process to its end, with a model of 9.4 billion
 parameters in a real S3 server on the same machine. With `--gbit 10` the loopback device carries no more than
@@ -26,7 +26,7 @@ import obstore
 from obstore.store import S3Store
 from rich.console import Console
 
-from bench.results import Row, table, write_results
+from bench.results import Row, table
 from bench.store import connection, set_keys
 from bench.train.__main__ import DATA
 from bench.train.measure import USUAL
@@ -79,14 +79,11 @@ def main(arguments: Sequence[str]) -> None:
             wanted = put(root, store, gpus, server.endpoint)
             with limited(options.gbit):
                 found = [*measured(wanted, root), *limits(server, root)]
-    if options.tiny:
-        Console().print(table("held", found))
-    else:
-        write_results("held", found)
+    Console().print(table("held", found))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.held")
+    parser = argparse.ArgumentParser(prog="bench.train.held")
     parser.add_argument("--scratch", type=Path, help="where there are 60 GB")
     parser.add_argument("--gbit", type=float, help="what the network carries; as much as it can by default")
     parser.add_argument("--tiny", action="store_true", help="on the CPU, to see that it works")
