@@ -74,9 +74,12 @@ def test_warnings_about_our_jobs_and_their_pods_are_kept_for_minutes() -> None:
     warnings.take(warning())
     warnings.take(warning(kind="Pod", name="job-abcde"))
     warnings.take(warning(kind="Pod", name="job-fghij"))
+    warnings.take(warning(kind="Workload", name="job-job-0a1b2"))
     warnings.take(warning(name="foreign"))
-    assert [w["involvedObject"]["name"] for w in warnings.of(*JOB)] == ["job", "job-abcde", "job-fghij"]
-    assert heard == [JOB] * 3
+    warnings.take(warning(kind="Workload", name="job-foreign-0a1b2"))
+    kept = [w["involvedObject"]["name"] for w in warnings.of(*JOB)]
+    assert kept == ["job", "job-abcde", "job-fghij", "job-job-0a1b2"]
+    assert heard == [JOB] * 4
     clock.now += KEPT_SECONDS
     assert warnings.of(*JOB) == []
 

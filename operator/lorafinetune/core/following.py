@@ -145,7 +145,8 @@ def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) 
     turn = replace(turn, check_again=again)
     if observed.state == "queued":
         waiting = recorded.model_copy(update={"state": "Waiting"})
-        situation = Situation("Waiting", QUEUED, "the training waits in its queue", stage)
+        why = f": {observed.held}" if observed.held else ""
+        situation = Situation("Waiting", QUEUED, f"the training waits in its queue{why}", stage)
         return replace(turn.with_stage(waiting), situation=situation)
     running = recorded.model_copy(update={"state": "Running"})
     situation = _running(stage)

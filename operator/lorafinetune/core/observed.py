@@ -26,6 +26,7 @@ from lorafinetune.core.pods import (
     terminated,
     trouble_of_pods,
 )
+from lorafinetune.core.queueing import why_held
 from lorafinetune.core.refusals import trouble_of_warnings
 
 Object = Mapping[str, Any]
@@ -52,6 +53,7 @@ class ObservedJob:
     that has not ended from getting on. wordless: it has ended, and of its pods there is none, or one that
     has not ended or has not left the result: what is known of the pods may be older than of the Job.
     checkpoint: step of the last one that attempts before it left, as far as they told; 0: none.
+    held: why the queue holds it, in the queue's words.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ObservedJob:
     trouble: StageError | None = None
     wordless: bool = False
     checkpoint: int = 0
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Observed:
 def observe(
     uid: str, jobs: Iterable[Object], pods: Iterable[Object], events: Iterable[Object], now: datetime
 ) -> Observed:
-    """Reads the Jobs that matter to the resource of that uid, their Pods, and Warning events about both."""
+    """Reads the Jobs that matter to the resource of that uid, their Pods, and Warning events about these and
+    about what a queue made of them."""
     by_job: dict[str, list[Object]] = {}
     for pod in pods:
         by_job.setdefault(job_of(pod), []).append(pod)
@@ -139,6 +143,7 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         trouble=_trouble(state, job, pods, events, now),
         wordless=_is_wordless(state, outcome, pods),
         checkpoint=int(notes.get(CHECKPOINT_ANNOTATION, "0")),
+        held=why_held(metadata["name"], events) if state == "queued" else "",
     )
 
 

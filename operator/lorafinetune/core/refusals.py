@@ -22,7 +22,7 @@ SETTING_UP: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreat
 def trouble_of_warnings(job: Object, pods: list[Object], events: Iterable[Object]) -> StageError | None:
     """The newest warning that still holds: of the Job while it has no pod, of a pod that waits."""
     uids = {pod["metadata"].get("uid") for pod in pods if _waits(pod)}
-    newest = sorted(events, key=_time, reverse=True)
+    newest = sorted(events, key=when, reverse=True)
     if not pods:
         about = (
             event for event in newest if event["involvedObject"].get("uid") == job["metadata"].get("uid")
@@ -55,6 +55,7 @@ def _waits(pod: Object) -> bool:
     return bool(states) and all("waiting" in state for state in states)
 
 
-def _time(event: Object) -> str:
+def when(event: Object) -> str:
+    """The time of an event: of two, the later comes later in the order of texts, too."""
     series = event.get("series") or {}
     return str(event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime") or "")

@@ -16,6 +16,7 @@ from lorafinetune.core.observed import (
     STAGE_LABEL,
 )
 from lorafinetune.core.pods import JOB_LABEL
+from lorafinetune.core.queueing import WORKLOAD
 
 Object = Mapping[str, Any]
 Trim = Callable[[Object], dict[str, Any] | None]
@@ -59,9 +60,9 @@ def pod(given: Object) -> dict[str, Any] | None:
 
 
 def event(given: Object) -> dict[str, Any] | None:
-    """A Warning about a Job or a Pod."""
+    """A Warning about a Job, a Pod, or what a queue made for a Job."""
     about = _only(given.get("involvedObject") or {}, "kind", "name", "uid")
-    if about.get("kind") not in ("Job", "Pod") or given.get("type") != "Warning":
+    if about.get("kind") not in ("Job", "Pod", WORKLOAD) or given.get("type") != "Warning":
         return None
     return _only(given, "type", "reason", "message", "count", *EVENT_TIMES) | {"involvedObject": about}
 

@@ -1,4 +1,4 @@
-"""Warning Events about our Jobs and Pods: some reasons are told nowhere else.
+"""Warning Events about our Jobs, their Pods and what queues make of them: some reasons are told nowhere else.
 
 A cluster has many more Events than we care for, so they are watched by type, and only the newest few of
 each Job are kept for some minutes.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lorafinetune.core.pods import job_of
+from lorafinetune.core.queueing import WORKLOAD, job_of_workload
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.trimming import Object, event
@@ -34,7 +35,8 @@ class Warnings:
         self._kept: dict[Key, dict[Key, tuple[float, dict[str, Any]]]] = {}
 
     def take(self, given: Object) -> None:
-        """Keeps a warning if it is about a Job or a Pod of ours; one of the same object and reason goes."""
+        """Keeps a warning if it is about a Job of ours or what is there for it; one of the same object and
+        reason goes."""
         kept = event(given)
         job = kept and self._job(given["metadata"]["namespace"], kept["involvedObject"])
         if not kept or not job:
@@ -62,6 +64,8 @@ class Warnings:
         if about["kind"] == "Pod":
             pod = self._index.pods.get(namespace, name)
             name = job_of(pod) if pod else name.rpartition("-")[0]
+        if about["kind"] == WORKLOAD:
+            name = job_of_workload(name)
         return (namespace, name) if self._index.jobs.get(namespace, name) else None
 
 
