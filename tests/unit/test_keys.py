@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from builders import SPEC, merged
 from lorafinetune.api.fields import walk
 from lorafinetune.api.spec import LoRAFineTuneSpec, Training
+from lorafinetune.api.status import StageName
 from lorafinetune.contract.keys import (
     FIELDS,
+    SEMANTICS,
     evaluation_key,
     key,
     resolved_batch_size,
@@ -358,3 +360,12 @@ def test_a_key_does_not_depend_on_the_order_of_what_is_read(reads: dict[str, str
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_two_sources_never_share_a_key(a: str, b: str, c: str, d: str) -> None:
     assert (source_key(a, b) == source_key(c, d)) == ((a, b) == (c, d))
+
+
+@pytest.mark.parametrize("stage", SEMANTICS)
+def test_what_a_version_makes_otherwise_has_another_key(
+    stage: StageName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {each: key(each, {}, {}) for each in SEMANTICS}
+    monkeypatch.setitem(SEMANTICS, stage, SEMANTICS[stage] + 1)
+    assert {each for each in SEMANTICS if key(each, {}, {}) != before[each]} == {stage}
