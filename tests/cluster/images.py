@@ -29,9 +29,9 @@ ADD root.tar /
 RUN ln -s python3 /usr/bin/python
 """
 PROGRAM_DOCKERFILE = """FROM scratch
-COPY {name} /{name}
+COPY {name} /{called}
 USER 65534:65534
-ENTRYPOINT ["/{name}"]
+ENTRYPOINT ["/{called}"]
 """
 STORAGE = """[storage]
 driver = "overlay"
@@ -81,12 +81,15 @@ def build(
 
 
 @functools.cache
-def program(name: str) -> str:
-    """An image with one static program in it: one that `cluster.build` knows, by whose name it runs."""
+def program(name: str, called: str = "") -> str:
+    """An image with one static program in it: one that `cluster.build` knows, by whose name it runs.
+
+    called: another name, where what runs it expects that.
+    """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(binary(name), f"{folder}/{name}")
         os.utime(f"{folder}/{name}", (0, 0))
-        Path(folder, "Dockerfile").write_text(PROGRAM_DOCKERFILE.format(name=name))
+        Path(folder, "Dockerfile").write_text(PROGRAM_DOCKERFILE.format(name=name, called=called or name))
         return build(name, Path(folder))
 
 

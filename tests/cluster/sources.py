@@ -116,6 +116,12 @@ SOURCES = {
     ),
     "kubectl": _kubernetes("kubectl"),
     "kubelet": _kubernetes("kubelet", minutes=2),
+    "kueue": Source(
+        module="kueue",
+        package="sigs.k8s.io/kueue/cmd/kueue",
+        minutes=4,
+        requires="sigs.k8s.io/kueue",
+    ),
     "modelfile": Source("modelfile", ".", 1, "github.com/ollama/ollama"),
     "pause": Source("pause", "."),
     "promtool": Source(
