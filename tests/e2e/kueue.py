@@ -8,10 +8,10 @@ import yaml
 from chart.helm import given, helm
 from cluster import images
 from cluster.build import binary, module_folder
-from cluster.process import run
+from cluster.process import CommandError, run
 from cluster.sources import SOURCES
 from cluster.testbed import Cluster
-from e2e.installation import split
+from e2e.installation import split, until
 
 NAMESPACE: Final = "kueue-system"
 MODULE: Final = "sigs.k8s.io/kueue"
@@ -23,6 +23,11 @@ CONFIGURATION: Final = {
     "metrics": {"bindAddress": ":8443"},
     "webhook": {"port": 9443},
     "integrations": {"frameworks": ["batch/job"]},
+}
+PROBE: Final = {
+    "apiVersion": "kueue.x-k8s.io/v1beta2",
+    "kind": "ResourceFlavor",
+    "metadata": {"name": "probe"},
 }
 LEFT_OUT: Final = "APIService"
 """Its list of pending workloads, which needs an API server that others may extend."""
@@ -42,11 +47,22 @@ class Kueue:
         self._kubectl("create", "namespace", NAMESPACE)
         self._kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=self._text())
         self._kubectl("rollout", "status", f"--namespace={NAMESPACE}", "--timeout=180s", "deployment")
+        until(self._answers, 120)
 
     def uninstall(self) -> None:
-        """What its definitions define must be gone before."""
+        """Once it has let go of the last Workload: nobody else can."""
+        left = ("get", "workloads.kueue.x-k8s.io", "--all-namespaces", "--output=name")
+        until(lambda: not self._kubectl(*left).strip(), 120)
         self._kubectl("delete", "--ignore-not-found", "-f", "-", stdin=self._text())
         self._kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+    def _answers(self) -> bool:
+        """Whether the API server reaches its webhooks: not always as soon as it says that it is ready."""
+        try:
+            self._kubectl("create", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(PROBE))
+        except CommandError:
+            return False
+        return True
 
     def _text(self) -> str:
         return yaml.safe_dump_all(self._objects)
