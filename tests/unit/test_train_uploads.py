@@ -60,11 +60,12 @@ def test_what_is_on_its_way_is_waited_for_by(fails: bool) -> None:
     assert sent == [1]
 
 
+def fail() -> None:
+    raise OSError("the store is away")
+
+
 def test_a_training_that_ends_well_fails_where_its_last_upload_did() -> None:
     uploads = Uploads()
-
-    def fail() -> None:
-        raise OSError("the store is away")
 
     def train() -> None:
         with uploads.awaited():
@@ -76,9 +77,6 @@ def test_a_training_that_ends_well_fails_where_its_last_upload_did() -> None:
 
 def test_why_a_training_failed_counts_for_more_than_why_its_upload_did() -> None:
     uploads = Uploads()
-
-    def fail() -> None:
-        raise OSError("the store is away")
 
     def train() -> None:
         with uploads.awaited():

@@ -102,18 +102,20 @@ def job(
                 TEMPLATE_ANNOTATION: digest([labels, spec]),
                 REFRESH_ANNOTATION: refresh_of(resource),
             },
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": KIND,
-                    "name": meta.name,
-                    "uid": meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [_owner(resource)],
         },
         "spec": spec,
+    }
+
+
+def _owner(resource: LoRAFineTune) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 
