@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_links_lead_nowhere(store: DirectoryStore, tmp_path: Path) -> None:
     store.delete("a")
     assert (tmp_path / "secret").read_bytes() == b"secret"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret", "store"]
+
+
+def test_what_many_remove_at_once_is_gone_and_no_error(store: DirectoryStore) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            for number in range(50):
+                store.write(f"a/{number}/file", b"")
+            list(pool.map(store.delete, ["a"] * 4))
+            assert list(store.list("")) == []
 
 
 def test_pipes_are_no_objects_and_do_not_block(store: DirectoryStore) -> None:

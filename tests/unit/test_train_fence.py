@@ -27,6 +27,18 @@ def test_the_newest_attempt_stops_the_older_ones(store: DirectoryStore) -> None:
     assert caught.value.message == "this is attempt 1 at the training, and attempt 2 has begun elsewhere"
 
 
+def test_what_fails_because_a_newer_attempt_removed_it_is_superseded(store: DirectoryStore) -> None:
+    ours = Fence(store, PLACE)
+    gone = StageError(Reason.STORAGE_UNAVAILABLE, "gone")
+    with pytest.raises(StageError) as caught, ours.guard():
+        raise gone
+    assert caught.value is gone
+    with pytest.raises(StageError) as caught, ours.guard():
+        Fence(store, PLACE)
+        raise gone
+    assert caught.value.reason is Reason.SUPERSEDED
+
+
 def test_another_training_is_no_other_attempt(store: DirectoryStore) -> None:
     ours = Fence(store, PLACE)
     Fence(store, f"{PLACE}b")

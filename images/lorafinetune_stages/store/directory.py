@@ -4,6 +4,7 @@ Symbolic links are never followed: whoever can write into the store can't make a
 overwrite a file outside it.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -108,10 +109,10 @@ class DirectoryStore:
     def delete(self, prefix: str) -> None:
         path = self._locate(prefix)
         with file_system_errors(self._name(prefix)):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif _entry(prefix, path):
+            if _entry(prefix, path):
                 path.unlink(missing_ok=True)
+            while path.is_dir():
+                _remove_tree(path)
 
     @contextmanager
     def _partial(self, key: str) -> Iterator[Partial]:
@@ -169,6 +170,15 @@ def _entry(key: str, path: Path) -> Entry | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return Entry(key, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", int(found.st_mtime))
+
+
+def _remove_tree(path: Path) -> None:
+    """As far as nobody else removes it too, or writes into it meanwhile."""
+    try:
+        shutil.rmtree(path)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
 
 
 def _listing_order(child: os.DirEntry[str]) -> bytes:

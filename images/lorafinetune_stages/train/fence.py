@@ -5,6 +5,9 @@ takes over, and clusters may share a store. So every attempt takes the next numb
 asks before it writes whether its number is still the highest.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
@@ -26,6 +29,15 @@ class Fence:
                 Reason.SUPERSEDED,
                 f"this is attempt {self.number} at the training, and attempt {newest} has begun elsewhere",
             )
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Checks before and after: also what fails in between may fail because a newer attempt has begun."""
+        self.check()
+        try:
+            yield
+        finally:
+            self.check()
 
     def _take(self) -> int:
         number = self._newest() + 1

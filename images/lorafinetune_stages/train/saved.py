@@ -47,14 +47,13 @@ class Saved:
 
         Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
         """
-        self.fence.check()
-        for path in directory.iterdir():
-            if not self.is_kept(path.name):
-                path.unlink()
-        rename_base(directory, self.model)
         where = self._at(step)
-        files = upload_tree(self.store, directory, where)
-        self.fence.check()
+        with self.fence.guard():
+            for path in directory.iterdir():
+                if not self.is_kept(path.name):
+                    path.unlink()
+            rename_base(directory, self.model)
+            files = upload_tree(self.store, directory, where)
         told = {**notes, "attempt": self.fence.number}
         commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
 
