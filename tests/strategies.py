@@ -134,9 +134,10 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
             training["lora"]["variant"] = "lora"
     _obey_quantization(training)
     _obey_packing(training)
-    gpu = spec.get("resources", {}).get("train", {}).get("gpu", {})
-    if "count" in gpu:
-        gpu["count"] = min(gpu["count"], 1)
+    train = spec.get("resources", {}).get("train", {})
+    for holder, field in ((train.get("gpu", {}), "count"), (train, "nodes")):
+        if field in holder:
+            holder[field] = min(holder[field], 1)
 
 
 def _obey_quantization(training: Json) -> None:

@@ -84,6 +84,10 @@ class Reporter:
     def hand_over(self) -> None:
         """From here on another process reports the stage's progress, and this one keeps silent."""
         self.flush()
+        self.silence()
+
+    def silence(self) -> None:
+        """Nothing more is said of the progress here."""
         with self._lock:
             self._path = self._pusher = None
 

@@ -11,6 +11,7 @@ SERVED: Final[set[Permission]] = {
     ("update", "lorafinetune.dev", "lorafinetunes/finalizers"),
     *((verb, "batch", "jobs") for verb in (*READ, "create", "delete", "patch")),
     *((verb, "", "pods") for verb in ("list", "watch")),
+    *((verb, "", "services") for verb in ("create", "get")),
     *((verb, "", "events") for verb in ("create", "watch")),
 }
 """In the namespaces that it serves."""
@@ -18,7 +19,9 @@ EVERYWHERE: Final[set[Permission]] = {("create", "authentication.k8s.io", "token
 SELDOM: Final[set[Permission]] = {
     ("get", "lorafinetune.dev", "lorafinetunes"),
     ("get", "batch", "jobs"),
+    ("create", "", "services"),
+    ("get", "", "services"),
     ("update", "lorafinetune.dev", "lorafinetunes/finalizers"),
 }
-"""What a plain run does not need: the first two where somebody else was faster, the last where the API server
-has the admission plugin OwnerReferencesPermissionEnforcement."""
+"""What a plain run does not need: the first two where somebody else was faster, Services where a training has
+several nodes, the last where the API server has the admission plugin OwnerReferencesPermissionEnforcement."""

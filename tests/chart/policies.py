@@ -39,32 +39,39 @@ def _chooses(policy: Object, pod: Peer, way: Direction) -> bool:
     return is_there and way in spec["policyTypes"] and _selects(spec["podSelector"], pod.labels)
 
 
-def _rules(policies: Iterable[Object], way: Direction) -> list[tuple[list[Object], list[Object]]]:
-    """Ports and peers of each rule."""
+Rule = tuple[str, list[Object], list[Object]]
+
+
+def _rules(policies: Iterable[Object], way: Direction) -> list[Rule]:
+    """Of each rule the namespace, the ports and the peers."""
     peers = {"Ingress": "from", "Egress": "to"}[way]
-    rules = (rule for policy in policies for rule in policy["spec"].get(way.lower()) or [])
-    return [(rule.get("ports") or [], rule.get(peers) or []) for rule in rules]
+    rules = ((policy, rule) for policy in policies for rule in policy["spec"].get(way.lower()) or [])
+    return [
+        (policy["metadata"]["namespace"], rule.get("ports") or [], rule.get(peers) or [])
+        for policy, rule in rules
+    ]
 
 
-def _rule_allows(
-    rule: tuple[list[Object], list[Object]], other: Peer, target: Peer, port: int, protocol: str
-) -> bool:
+def _rule_allows(rule: Rule, other: Peer, target: Peer, port: int, protocol: str) -> bool:
     """A rule without ports is about all of them; one without peers, about everybody."""
-    ports, peers = rule
-    is_port = not ports or any(
-        (target.ports.get(each["port"], each["port"]), each.get("protocol", "TCP")) == (port, protocol)
-        for each in ports
-    )
-    return is_port and (not peers or any(_is_meant(peer, other) for peer in peers))
+    namespace, ports, peers = rule
+    is_port = not ports or any(_is_port(each, target, port, protocol) for each in ports)
+    return is_port and (not peers or any(_is_meant(peer, other, namespace) for peer in peers))
 
 
-def _is_meant(peer: Object, other: Peer) -> bool:
+def _is_port(given: Object, target: Peer, port: int, protocol: str) -> bool:
+    first = target.ports.get(given["port"], given["port"])
+    return bool(given.get("protocol", "TCP") == protocol and first <= port <= given.get("endPort", first))
+
+
+def _is_meant(peer: Object, other: Peer, namespace: str) -> bool:
+    """namespace: of the policy, whose pods a peer means that names none."""
     if block := peer.get("ipBlock"):
         return _is_within(other.address, block)
-    here = {NAMESPACE_LABEL: other.namespace}
+    own = {"matchLabels": {NAMESPACE_LABEL: namespace}}
     return (
         bool(other.namespace)
-        and _selects(peer.get("namespaceSelector", {}), here)
+        and _selects(peer.get("namespaceSelector", own), {NAMESPACE_LABEL: other.namespace})
         and _selects(peer.get("podSelector", {}), other.labels)
     )
 
@@ -79,5 +86,6 @@ def _is_within(address: str, block: Object) -> bool:
 def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
     wanted: Mapping[str, str] = selector.get("matchLabels") or {}
     return wanted.items() <= labels.items() and all(
-        labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions") or []
+        each["key"] in labels if each["operator"] == "Exists" else labels.get(each["key"]) in each["values"]
+        for each in selector.get("matchExpressions") or []
     )

@@ -9,6 +9,7 @@ from chart.policies import Peer, allows
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.jobs import Settings, job
+from lorafinetune.core.nodes import MEETING_PORT, PORTS
 from lorafinetune.core.steps import arguments_of, step
 from unit.world import World
 
@@ -29,9 +30,9 @@ def policies(**of_tenant: Any) -> list[Object]:
     return [one for one in rendered if one["kind"] == "NetworkPolicy"]
 
 
-def stage_pod(stage: StageName, namespace: str = TEAM) -> Peer:
-    """A pod of a Job of ours, with the labels that it has."""
-    world = World()
+def stage_pod(stage: StageName, namespace: str = TEAM, nodes: int = 1) -> Peer:
+    """A pod of a Job of ours, with the labels that it has. nodes: of the training."""
+    world = World({"resources": {"train": {"nodes": nodes}}})
     world.run_to_end()
     arguments = arguments_of(stage, world.resource, world.status)
     made = job(step(stage, world.resource, world.status), arguments, world.resource, 1, Settings())
@@ -114,8 +115,25 @@ def test_reached_with_a_value_for(sentence: str) -> None:
     assert reached == wanted
 
 
+PAIR = stage_pod("train", nodes=2)
 WAYS: dict[str, tuple[Peer, Peer, int, bool]] = {
     "another tenant reaches no stage": (STRANGER, stage_pod("train"), 8443, False),
+    "pods of several nodes meet": (PAIR, PAIR, MEETING_PORT, True),
+    "and so do their first ranks": (PAIR, PAIR, MEETING_PORT + 1, True),
+    "a rank of theirs reaches another at the first of its ports": (PAIR, PAIR, PORTS[0], True),
+    "and at the last": (PAIR, PAIR, PORTS[1], True),
+    "but at no other port": (PAIR, PAIR, PORTS[1] + 1, False),
+    "nor at one before": (PAIR, PAIR, MEETING_PORT - 1, False),
+    "a training on one node reaches none on several": (stage_pod("train"), PAIR, MEETING_PORT, False),
+    "nor is it reached": (PAIR, stage_pod("train"), MEETING_PORT, False),
+    "another tenant's training on several nodes is not reached": (
+        PAIR,
+        stage_pod("train", "team-b", nodes=2),
+        MEETING_PORT,
+        False,
+    ),
+    "nor does it reach one": (stage_pod("train", "team-b", nodes=2), PAIR, MEETING_PORT, False),
+    "pods of several nodes reach the store": (PAIR, S3, 443, True),
     "the operator reaches no stage": (operator_pod(), stage_pod("train"), 443, False),
     "the operator reaches the API server": (operator_pod(), Peer(address="10.96.0.1"), 443, True),
     "the operator resolves names": (operator_pod(), DNS, 53, True),

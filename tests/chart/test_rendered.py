@@ -127,7 +127,7 @@ TABLE: Mapping[str, tuple[Values, str, Any]] = {
     "a limit of no GPU is one": (
         {"admission": {"limits": {"gpus": 0}}},
         f"{POLICY}: spec.validations.17.expression",
-        "object.spec.resources.train.gpu.count <= 0",
+        "object.spec.resources.train.gpu.count * object.spec.resources.train.?nodes.orValue(1) <= 0",
     ),
     "a limit of time is a whole number": (
         {"admission": {"limits": {"activeDeadlineSeconds": 31536000}}},

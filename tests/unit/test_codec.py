@@ -376,6 +376,18 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="more GPUs than rows in a step",
         ),
         pytest.param(
+            {"resources": {"train": {"gpu": {"count": 4}, "nodes": 4}}},
+            "spec.resources.train.nodes: nodes times gpu.count must divide training.batchSize, the rows of a "
+            "step, which all share: change one of them",
+            id="nodes whose GPUs can't share a step",
+        ),
+        pytest.param(
+            {"resources": {"train": {"gpu": {"count": 0}, "nodes": 3}}},
+            "spec.resources.train.nodes: nodes times gpu.count must divide training.batchSize, the rows of a "
+            "step, which all share: change one of them",
+            id="nodes whose processors can't share a step",
+        ),
+        pytest.param(
             {"training": {"packing": "tokens"}},
             "spec.training.packing: packing: tokens needs batchTokens, the tokens of an optimizer step",
             id="steps of tokens without their number",

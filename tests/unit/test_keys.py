@@ -151,6 +151,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "resources.train.gpu.count": stage("train", gpu={"count": 0}),
     "resources.train.gpu.resourceName": stage("train", gpu={"resourceName": "amd.com/gpu"}),
     "resources.train.gpu.memory": stage("train", gpu={"memory": "80Gi"}),
+    "resources.train.nodes": stage("train", nodes=2),
     "resources.train.terminationGracePeriodSeconds": stage("train", terminationGracePeriodSeconds=60),
     "scheduling.queueName": scheduling(queueName="gpus"),
     "scheduling.priorityClassName": scheduling(priorityClassName="batch"),

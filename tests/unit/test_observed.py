@@ -74,9 +74,19 @@ def stopped_for(reason: str, message: str) -> dict[str, Any]:
     return pod
 
 
+def of_node(index: int, pod: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """The pod of a node of a training that has several."""
+    labels = pod["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": str(index)}
+    metadata = {"name": name or f"job-{index}", **pod["metadata"], "labels": labels}
+    return {**pod, "metadata": metadata}
+
+
 GOOD = encode_result(result("train"))
 BAD = encode_error(StageError(Reason.LOSS_DIVERGED, "at step 7"))
 PREEMPTED = encode_error(StageError(Reason.PREEMPTED, "stopped after a checkpoint"))
+LOST = encode_error(StageError(Reason.RANK_LOST, "node 1 of 2 does not answer"))
+LOSES = a_pod("Failed", exitCode=75, message=LOST)
+LEAVES = a_pod("Failed", exitCode=85, message=PREEMPTED)
 
 CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] = {
     "a Job with a running pod is active": (a_job(), [a_pod()], "active", None),
@@ -199,6 +209,61 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
         "failed",
         "Preempted",
     ),
+    "of two nodes the first tells the result": (
+        a_job("Complete"),
+        [
+            of_node(1, a_pod("Succeeded", exitCode=0, message="{")),
+            of_node(0, a_pod("Succeeded", exitCode=0, message=GOOD)),
+        ],
+        "complete",
+        "TrainResult",
+    ),
+    "of two nodes the one that lost the other has not the cause": (
+        a_job("Failed", reason="PodFailurePolicy"),
+        [of_node(0, LOSES), of_node(1, a_pod("Failed", exitCode=137, reason="OOMKilled"))],
+        "failed",
+        "HostOutOfMemory",
+    ),
+    "nor has the one that was asked to leave because the other had failed": (
+        a_job("Failed"),
+        [of_node(0, deleted(LEAVES)), of_node(1, a_pod("Failed", exitCode=64, message=BAD))],
+        "failed",
+        "LossDiverged",
+    ),
+    "a node that ends without a word is lost, though the other was asked to leave then": (
+        a_job("Failed"),
+        [of_node(0, deleted(LEAVES)), of_node(1, a_pod("Failed", exitCode=137))],
+        "failed",
+        "RankLost",
+    ),
+    "a node that is taken away is the cause where the other has lost it": (
+        a_job("Failed", reason="PodFailurePolicy"),
+        [of_node(0, LOSES), of_node(1, evicted())],
+        "failed",
+        "Preempted",
+    ),
+    "two nodes that stopped after a checkpoint were preempted": (
+        a_job("Failed"),
+        [of_node(0, LEAVES), of_node(1, LEAVES)],
+        "failed",
+        "Preempted",
+    ),
+    "nodes that lost each other count for less than a deadline": (
+        a_job("Failed", reason="DeadlineExceeded"),
+        [of_node(0, LOSES), of_node(1, LOSES)],
+        "failed",
+        "DeadlineExceeded",
+    ),
+    "of each node the newest pod counts": (
+        a_job("Failed"),
+        [
+            of_node(0, LOSES | {"metadata": born("11:00")}),
+            of_node(1, LOSES | {"metadata": born("11:00")}),
+            of_node(1, a_pod("Failed", exitCode=64, message=BAD) | {"metadata": born("10:00")}),
+        ],
+        "failed",
+        "RankLost",
+    ),
     "a pod that its node refused finds no place": (
         a_job("Failed"),
         [ended_as("OutOfnvidia.com/gpu", "Node didn't have enough resource: nvidia.com/gpu")],
@@ -238,6 +303,31 @@ def test_a_stage_that_ended_without_a_word_is_told_with(sentence: str) -> None:
     )
     assert isinstance(outcome, StageError)
     assert (outcome.reason, outcome.message) == (Reason.INTERNAL, f"the stage ended without a word: {said}")
+
+
+def lost_after(step: int | None) -> dict[str, Any]:
+    failure = StageError(Reason.RANK_LOST, "node 1 of 2 does not answer", checkpoint=step)
+    return a_pod("Failed", exitCode=75, message=encode_error(failure))
+
+
+KILLED = a_pod("Failed", exitCode=137, reason="OOMKilled")
+CHECKPOINTS: dict[str, tuple[list[dict[str, Any]], int | None]] = {
+    "the pod's": ([lost_after(30)], 30),
+    "that of a node which has not the cause": ([of_node(0, lost_after(30)), of_node(1, KILLED)], 30),
+    "that of the node which knows the newest": (
+        [of_node(0, lost_after(20)), of_node(1, lost_after(30)), of_node(2, lost_after(None))],
+        30,
+    ),
+    "none, where no node has told one": ([of_node(0, lost_after(None)), of_node(1, KILLED)], None),
+}
+
+
+@pytest.mark.parametrize("sentence", CHECKPOINTS)
+def test_the_last_checkpoint_of_an_attempt_that_failed_is(sentence: str) -> None:
+    pods, expected = CHECKPOINTS[sentence]
+    outcome = observe("uid-1", [a_job("Failed")], pods, [], NOW).jobs["job"].outcome
+    assert isinstance(outcome, StageError)
+    assert outcome.checkpoint == expected
 
 
 def waiting(reason: str, message: str = "", **status: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lorafinetune.shell.index import Index
 from lorafinetune.shell.refusals import Refusals
 from lorafinetune.shell.writing import Writer
 from unit.shell_objects import job
+from unit.test_jobs import make
 from unit.test_shell_queue import Clock
 
 CREATED = 201
@@ -40,6 +41,24 @@ class Server:
         if self._there is None:
             raise ApiError(404, "NotFound", "gone")
         return self._there
+
+
+class Recording:
+    """Creates what is asked of it, but for the Services of which it has one, or which it refuses."""
+
+    def __init__(self, refuses: ApiError | None = None, owner: str = "1") -> None:
+        self.asked: list[str] = []
+        self._refuses = refuses
+        self._owner = owner
+
+    async def create(self, where: str, made: Object) -> Object:
+        self.asked.append(where.rpartition("/")[2])
+        if self._refuses and self.asked[-1] == "services":
+            raise self._refuses
+        return merged(made, {"metadata": {"uid": "uid-2", "resourceVersion": "9"}})
+
+    async def get(self, _: str) -> Object:
+        return job(owner=self._owner)
 
 
 DELETIONS: dict[str, tuple[Server, bool, bool]] = {
@@ -110,3 +129,44 @@ def test_a_creation(sentence: str) -> None:
     assert (index.jobs.get("team-a", "job") is not None) is is_held
     told = refusals.of("team-a", ["job"])
     assert "".join(["taken"] * len(told.taken) + list(told.refused.values())) == known
+
+
+TAKEN = ApiError(409, "AlreadyExists", "not now")
+SERVICES: dict[str, tuple[Recording, bool | None, list[str], list[str]]] = {
+    "is made before it": (Recording(), True, ["services", "jobs"], []),
+    "may be there from an attempt before": (Recording(TAKEN), True, ["services", "jobs"], []),
+    "of another run keeps it from being made": (
+        Recording(TAKEN, owner="other"),
+        False,
+        ["services"],
+        ["the Service lft-tune"],
+    ),
+    "that is forbidden keeps it from being made, and what was answered is known": (
+        Recording(ApiError(403, "Forbidden", "no Services here")),
+        False,
+        ["services"],
+        ["no Services here"],
+    ),
+    "that fails otherwise is to be repeated": (
+        Recording(ApiError(500, "", "not now")),
+        None,
+        ["services"],
+        [],
+    ),
+}
+"""The server; whether the Job is made (None: the error is raised); what was asked for; how what is known of
+the Job begins."""
+
+
+@pytest.mark.parametrize("sentence", SERVICES)
+def test_the_service_of_a_job_of_several_pods(sentence: str) -> None:
+    server, is_done, asked, known = SERVICES[sentence]
+    server.asked.clear()
+    refusals = Refusals(Clock())
+    writer = Writer(cast(Client, server), Index(), refusals)
+    wanted = make("train", {"resources": {"train": {"nodes": 2}}})
+    with pytest.raises(ApiError) if is_done is None else nullcontext():
+        assert asyncio.run(writer.create_job(resource().metadata, wanted)) is is_done
+    assert server.asked == asked
+    told = [*refusals.of("team-a", [wanted["metadata"]["name"]]).refused.values()]
+    assert [message[: len(start)] for message, start in zip(told, known, strict=True)] == known

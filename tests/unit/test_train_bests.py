@@ -25,7 +25,7 @@ def write(directory: Path) -> None:
 
 
 def saved(store: DirectoryStore, fence: Fence, kind: str) -> Saved:
-    return Saved(store, f"t/{kind}", kind, "a" * 64, MODEL, fence, FILES.__contains__)
+    return Saved(store, f"t/{kind}", kind, "a" * 64, MODEL, FILES.__contains__, fence)
 
 
 def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[Bests, Saved]:

@@ -32,7 +32,7 @@ def test_after_one_was_saved_are_kept(
     tmp_path: Path, keep: int | Literal["all"], rotates: bool, there: Sequence[int], kept: Sequence[int]
 ) -> None:
     store, uploads = DirectoryStore(tmp_path / "store", "s3://bucket/runs"), Uploads()
-    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, Fence(store, "t"), is_kept)
+    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
     for step in there:
         store.write(f"t/checkpoints/{step}/optimizer.pt", b"left by another attempt")
     directory = tmp_path / "checkpoint-4"

@@ -17,9 +17,10 @@ STAGE = {
 }
 
 
-def told(rank: int, given: dict[str, str]) -> dict[str, str]:
+def told(rank: int, given: dict[str, str], here: int = 4) -> dict[str, str]:
+    """The variables of one of four ranks, of which so many are on this node."""
     seat = Seat(rank=rank, ranks=4, inputs="/scratch/train-1", meeting="/scratch/train-1/ranks/meeting")
-    return dict(environment(given, seat, Path("/scratch/train-1/ranks/message")))
+    return dict(environment(given, seat, Path("/scratch/train-1/ranks/message"), here))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,10 @@ def test_a_variable_of_a_rank(rank: int, name: str, expected: str | None) -> Non
 
 def test_every_rank_has_a_thread() -> None:
     assert told(0, STAGE | {"OMP_NUM_THREADS": "2"})["OMP_NUM_THREADS"] == "1"
+
+
+def test_ranks_of_other_nodes_have_processors_of_their_own() -> None:
+    assert told(3, STAGE, here=2)["OMP_NUM_THREADS"] == "4"
 
 
 def test_a_seat_is_taken_as_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,10 @@
 {{- end }}
 {{- if not (kindIs "invalid" .gpus) }}
 - reason: Forbidden
-  expression: object.spec.resources.train.gpu.count <= {{ int .gpus }}
+  expression: >-
+    object.spec.resources.train.gpu.count * object.spec.resources.train.?nodes.orValue(1) <= {{ int .gpus }}
   message: >-
-    spec.resources.train.gpu.count: at most {{ int .gpus }} in this cluster: set it to that or less
+    spec.resources.train.gpu.count: at most {{ int .gpus }} in this cluster, over all nodes: set it to that or less
 - reason: Forbidden
   expression: >-
     [

@@ -16,6 +16,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# By which the pods of a training on several nodes find the first of them.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, get]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, watch]

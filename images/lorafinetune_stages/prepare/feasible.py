@@ -60,7 +60,12 @@ class Feasibility:
     def _share(self) -> int:
         """Rows of a step on one device."""
         rows = memory.step_rows(self.arguments.training, self.longest)
-        return -(-rows // max(self.arguments.gpu.count, 1))
+        return -(-rows // max(self._gpus, 1))
+
+    @property
+    def _gpus(self) -> int:
+        """Of all nodes."""
+        return self.arguments.gpu.count * (self.arguments.nodes or 1)
 
     @property
     def _epoch(self) -> int:
@@ -131,8 +136,8 @@ class Feasibility:
         evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False
-        count, compared = self.arguments.gpu.count, self._settings.pairs
-        return effort.seconds(multiplied, trained, evaluated, recomputed, count, compared)
+        compared = self._settings.pairs
+        return effort.seconds(multiplied, trained, evaluated, recomputed, self._gpus, compared)
 
 
 def _gib(size: float) -> str:

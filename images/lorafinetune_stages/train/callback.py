@@ -135,6 +135,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if self._peers.any(self._stop.requested):
             if self._checkpoints:
                 self._checkpoints.uploads.wait()
+            self._peers.wait()  # who leaves before the others has failed them
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.mark import Mark
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.saved import Kept, Saved
 from lorafinetune_stages.train.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,13 @@ class Checkpoint:
     step: int
     directory: Path
     notes: Mapping[str, Any]
+
+    def fetched(self, kept: Kept, root: Path) -> "Checkpoint":
+        """The same on another node's disk, below `root`."""
+        directory = root / self.directory.name
+        if kept.fetch(self.step, directory) is None:
+            raise StageError(Reason.RANK_LOST, f"the checkpoint of step {self.step} is not there any more")
+        return replace(self, directory=directory)
 
     def seen_by(self, rank: int, root: Path) -> "Checkpoint":
         """The same with a rank's own random number generators. root: where the rank can make a directory.

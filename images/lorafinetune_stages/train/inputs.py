@@ -1,6 +1,7 @@
 """What the training reads: the base model and the prepared dataset, downloaded and verified."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,18 @@ def find_inputs(arguments: TrainArguments, context: Context) -> Inputs:
         message = f"{context.store.uri}/{where}: the result in its manifest can't be read"
         raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
     return Inputs(model, prepared, facts, context.workdir)
+
+
+def fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Callable[[], None]) -> None:
+    """Downloads the inputs, while LLaMA-Factory is imported, which takes ten seconds and more. check: raises
+    where there is no need for them any more."""
+    context.progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
+
+    def advance(count: int) -> None:
+        check()
+        context.progress.advance(count)
+
+    fetch_inputs(arguments, context, inputs, advance)
 
 
 def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, advance: Advance) -> None:

@@ -36,10 +36,12 @@ log = logging.getLogger(__name__)
 __all__ = ["ALONE", "Watch", "connect", "free_memory", "make_plan", "part", "train"]
 
 
-def make_plan(arguments: TrainArguments, model: Path, longest: Sequence[int], free_bytes: int) -> Plan:
+def make_plan(
+    arguments: TrainArguments, model: Path, longest: Sequence[int], gpus: int, free_bytes: int
+) -> Plan:
     """How the training is to run. model: directory of the base. longest: lengths of the longest rows, from
-    the longest on. free_bytes: of one GPU."""
-    training, gpus = arguments.training, arguments.gpus
+    the longest on. gpus: of all nodes. free_bytes: of one GPU."""
+    training = arguments.training
     network = build(model)
     shape = measure(network, training.lora)
     levers = _levers(training, network.config.get_text_config(), gpus)

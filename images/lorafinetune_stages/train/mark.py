@@ -10,7 +10,8 @@ NAME: Final = "saved"
 
 
 class Mark:
-    """Step of the last checkpoint that the attempt left in the store. directory: all its ranks share it."""
+    """Step of the last checkpoint that the attempt left in the store. directory: all its ranks on this node
+    share it; other nodes are told."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
@@ -20,7 +21,11 @@ class Mark:
         partial.write_text(str(step))
         partial.replace(self._path)
 
+    @property
+    def step(self) -> int | None:
+        return int(self._path.read_text()) if self._path.is_file() else None
+
     def put_on(self, error: StageError) -> StageError:
         """The same failure, which tells of it now."""
-        error.checkpoint = int(self._path.read_text()) if self._path.is_file() else None
+        error.checkpoint = self.step
         return error

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
@@ -22,26 +21,33 @@ from torch import Tensor
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.train.seat import TCP, Seat
 
 T = TypeVar("T")
 
 PATIENCE: Final = timedelta(minutes=30)
 """How long a rank waits for another, which may be saving a checkpoint."""
 LOOPBACK: Final = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-"""Ranks are in one pod, and its network is none of their business."""
+"""Where all ranks are in one pod, its network is none of their business."""
 
 
 @dataclass(frozen=True)
 class Peers:
-    """rank: of this process among `size`."""
+    """rank: of this process among `size`. first: of the first rank on its node."""
 
     rank: int = 0
     size: int = 1
+    first: int = 0
 
     @property
     def leads(self) -> bool:
         """Whether this is the one rank that writes."""
         return self.rank == 0
+
+    @property
+    def is_first_of_node(self) -> bool:
+        """Whether this is the one rank of its node that fetches what all on it share."""
+        return self.rank == self.first
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""
@@ -66,6 +72,14 @@ class Peers:
     def follow(self, value: T) -> T:
         """The value of the rank that leads."""
         return self.gather(value)[0]
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        self.gather(None)
+
+    def share(self, value: T) -> T:
+        """The value of the first rank on this node."""
+        return self.gather(value)[self.first]
 
     def align(self, parameters: Sequence[Tensor]) -> None:
         """Gives the parameters that are trained the values of the rank that leads."""
@@ -102,24 +116,31 @@ class Peers:
 ALONE: Final = Peers()
 
 
-def connect(rank: int, size: int, meeting: Path, gpus: int) -> Peers:
-    """Waits for all ranks. meeting: a file that is not there yet, the same for all. gpus: 0 for the CPU."""
-    for name, value in LOOPBACK.items():
+def connect(seat: Seat, gpus: int) -> Peers:
+    """Waits for all ranks. gpus: 0 for the CPU."""
+    for name, value in LOOPBACK.items() if seat.meets_on_disk else ():
         os.environ.setdefault(name, value)
     # It would advise to leave the work to torch's own launcher.
     logging.getLogger("transformers.training_args").setLevel(logging.ERROR)
     with _answering():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=dist.FileStore(str(meeting), size),  # type: ignore[attr-defined]  # torch does not say so
-            rank=rank,
-            world_size=size,
+            store=_store(seat),
+            rank=seat.rank,
+            world_size=seat.ranks,
             timeout=PATIENCE,
         )
         if gpus:  # NCCL takes its memory now, before it is asked how much there is
             dist.all_reduce(torch.zeros(1, device="cuda"))
             torch.cuda.synchronize()
-    return Peers(rank, size)
+    return Peers(seat.rank, seat.ranks, seat.first)
+
+
+def _store(seat: Seat) -> Any:
+    if seat.meets_on_disk:
+        return dist.FileStore(seat.meeting, seat.ranks)  # type: ignore[attr-defined]  # torch does not say so
+    host, _, port = seat.meeting.removeprefix(TCP).rpartition(":")
+    return dist.TCPStore(host, int(port), seat.ranks, seat.rank == 0, PATIENCE)  # type: ignore[attr-defined]
 
 
 def part() -> None:

@@ -23,16 +23,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Saved:
-    """All states of one kind of the training whose key is `key`. is_kept: whether a file of that name is of
-    a state."""
+class Kept:
+    """All states of one kind of the training whose key is `key`, for whoever reads them. is_kept: whether a
+    file of that name is of a state."""
 
     store: Store
     place: str
     kind: str
     key: str
     model: ModelStatus
-    fence: Fence
     is_kept: Callable[[str], bool]
 
     def steps(self) -> list[int]:
@@ -41,21 +40,6 @@ class Saved:
             entry.key.removeprefix(f"{self.place}/").split("/")[0] for entry in self.store.list(self.place)
         }
         return sorted((int(name) for name in names if name.isascii() and name.isdecimal()), reverse=True)
-
-    def send(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
-        """Uploads what is to be kept of a directory, in which an adapter is; the rest is removed from it.
-
-        Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
-        """
-        where = self._at(step)
-        with self.fence.guard():
-            for path in directory.iterdir():
-                if not self.is_kept(path.name):
-                    path.unlink()
-            rename_base(directory, self.model)
-            files = upload_tree(self.store, directory, where)
-        told = {**notes, "attempt": self.fence.number}
-        commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
 
     def fetch(self, step: int, directory: Path) -> Mapping[str, Any] | None:
         """Downloads a state, and returns its notes; None where it is not whole and ours, which is logged."""
@@ -70,10 +54,6 @@ class Saved:
             log.warning("%s: %s; going back to an older one", Reason.CHECKPOINT_CORRUPT, problem.message)
             return None
         return manifest.result or {}
-
-    def remove(self, step: int) -> None:
-        withdraw_manifest(self.store, self._at(step))
-        self.store.delete(self._at(step))
 
     def _at(self, step: int) -> str:
         return f"{self.place}/{step}"
@@ -93,3 +73,29 @@ class Saved:
     def _fingerprint(self, step: int) -> dict[str, Any]:
         """What a state must say of itself to be used."""
         return {"training": self.key, "model": self.model.digest, "step": step}
+
+
+@dataclass(frozen=True)
+class Saved(Kept):
+    """The same for the attempt that writes them."""
+
+    fence: Fence
+
+    def send(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
+        """Uploads what is to be kept of a directory, in which an adapter is; the rest is removed from it.
+
+        Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
+        """
+        where = self._at(step)
+        with self.fence.guard():
+            for path in directory.iterdir():
+                if not self.is_kept(path.name):
+                    path.unlink()
+            rename_base(directory, self.model)
+            files = upload_tree(self.store, directory, where)
+        told = {**notes, "attempt": self.fence.number}
+        commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
+
+    def remove(self, step: int) -> None:
+        withdraw_manifest(self.store, self._at(step))
+        self.store.delete(self._at(step))

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
@@ -28,17 +27,18 @@ from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
-from lorafinetune_stages.train.inputs import Inputs, fetch_inputs, find_inputs
+from lorafinetune_stages.train.inputs import Inputs, fetch, find_inputs
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.meter import Meter
+from lorafinetune_stages.train.nodes import Node
 from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.saved import Kept, Saved
 from lorafinetune_stages.train.seat import Seat
 from lorafinetune_stages.train.stopping import Stop
-from lorafinetune_stages.train.team import Team
+from lorafinetune_stages.train.together import train_together
 from lorafinetune_stages.train.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -65,59 +65,40 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
 
 
 def _run(arguments: TrainArguments, context: Context) -> TrainResult:
-    meter = Meter(arguments.gpus)
     if seat := Seat.taken():
-        return _train_in(seat, arguments, context, meter)
+        return _train_in(seat, arguments, context)
+    meter = Meter(arguments.gpus)
+    node, ranks = Node.taken(), device.ranks(arguments)
+    if node.index:
+        context.progress.silence()
     if found := find_trained(arguments.key, context.store):
         return found.model_copy(update={"cache_hit": True})
     with Stop() as stop:
         inputs = find_inputs(arguments, context)
-        if (ranks := device.ranks(arguments)) > 1:
-            return _train_as_team(ranks, arguments, context, inputs, stop)
+        if node.count * ranks > 1:
+            return train_together(node, ranks, arguments, context, inputs, stop)
         _settle(arguments)
         with ThreadPoolExecutor(1) as pool:
-            fetched = pool.submit(_fetch, arguments, context, inputs, stop.check_before_first_step)
+            fetched = pool.submit(fetch, arguments, context, inputs, stop.check_before_first_step)
             launch = _launch()
             fetched.result()
         return Attempt(arguments, context, inputs, launch, stop, meter, launch.ALONE).run()
 
 
-def _train_in(seat: Seat, arguments: TrainArguments, context: Context, meter: Meter) -> TrainResult:
+def _train_in(seat: Seat, arguments: TrainArguments, context: Context) -> TrainResult:
     """Trains as one rank of several."""
+    meter = Meter(seat.ranks if arguments.gpus else 0)
     seat.fasten()
     with Stop() as stop:
         inputs = replace(find_inputs(arguments, context), workdir=seat.directory)
-        _settle(arguments, seat.rank)
+        _settle(arguments, seat.rank - seat.first)
         launch = _launch()
         seat.wait()
-        peers = launch.connect(seat.rank, seat.ranks, Path(seat.meeting), arguments.gpus)
+        peers = launch.connect(seat, arguments.gpus)
         attempt = Attempt(arguments, context, inputs, launch, stop, meter, peers, smaller=seat.smaller)
         result = attempt.run()
         launch.part()
         return result
-
-
-def _train_as_team(
-    ranks: int, arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop
-) -> TrainResult:
-    """Has several ranks train. Where the memory of one does not do, all begin once more, with less of a step
-    in one pass."""
-    with Team(ranks, context.workdir) as team:
-
-        def check() -> None:
-            stop.check_before_first_step()
-            team.check()
-
-        _fetch(arguments, context, inputs, check)
-        context.progress.hand_over()
-        try:
-            return team.run(stop)
-        except StageError as problem:
-            if problem.reason is not Reason.CUDA_OUT_OF_MEMORY or stop.requested:
-                raise
-            log.warning("%s; once more with less in one pass", problem.message)
-    with Team(ranks, context.workdir, smaller=True) as team:
-        return team.run(stop)
 
 
 def _settle(arguments: TrainArguments, rank: int = 0) -> None:
@@ -130,18 +111,6 @@ def _settle(arguments: TrainArguments, rank: int = 0) -> None:
 def _launch() -> Any:
     with uncollected():
         return import_module(LAUNCH)
-
-
-def _fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Callable[[], None]) -> None:
-    """Downloads the inputs, while LLaMA-Factory is imported, which takes ten seconds and more. check: raises
-    where there is no need for them any more."""
-    context.progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
-
-    def advance(count: int) -> None:
-        check()
-        context.progress.advance(count)
-
-    fetch_inputs(arguments, context, inputs, advance)
 
 
 @dataclass(frozen=True)
@@ -190,9 +159,16 @@ class Attempt:
     def _plan(self) -> Plan:
         free = int(self.peers.least(device.free_bytes(self.arguments.gpus)))
         longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
-        plan: Plan = self.launch.make_plan(self.arguments, self.inputs.model_directory, longest, free)
+        plan: Plan = self.launch.make_plan(
+            self.arguments, self.inputs.model_directory, longest, self._gpus, free
+        )
         less = smaller(plan.fit) if self.smaller else None
         return replace(plan, fit=less) if less else plan
+
+    @property
+    def _gpus(self) -> int:
+        """Of all nodes."""
+        return self.peers.size if self.arguments.gpus else 0
 
     def _train(self, portable: dict[str, Any], plan: Plan, resumed: Checkpoint | None) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
@@ -228,11 +204,15 @@ class Attempt:
         return Fence(self.context.store, place("trainings", self.arguments.key))
 
     def _newest(self) -> Checkpoint | None:
-        """One rank fetches it, and all see its files."""
-        root = self.context.workdir / "resume"
-        found = self._checkpoints().newest(root) if self.peers.leads else None
-        followed: Checkpoint | None = self.peers.follow(found)
-        return followed.seen_by(self.peers.rank, root) if followed else None
+        """One rank chooses it, one of each node fetches it, and all on the node see its files."""
+        root, peers = self.context.workdir / "resume", self.peers
+        found = self._checkpoints().newest(root) if peers.leads else None
+        followed: Checkpoint | None = peers.follow(found)
+        if followed is None:
+            return None
+        if peers.is_first_of_node and not peers.leads:
+            followed = followed.fetched(self._kept("checkpoints", "checkpoint", is_kept), root)
+        return peers.share(followed).seen_by(peers.rank, self.context.workdir / "seen")
 
     def _checkpoints(self) -> Checkpoints:
         saved = self._saved("checkpoints", "checkpoint", is_kept)
@@ -253,13 +233,15 @@ class Attempt:
         return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
 
     def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Saved:
+        return Saved(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
+
+    def _kept(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Kept:
         where = f"{place('trainings', self.arguments.key)}/{folder}"
-        key, model = self.arguments.key, self.arguments.model
-        return Saved(self.context.store, where, kind, key, model, self.fence, of_it)
+        return Kept(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
 
     def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
-        hardware = device.hardware(arguments.gpus, self.peers.size)
+        hardware = device.hardware(self._gpus, self.peers.size)
         facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes, watch.status)
         facts["attempt"] = self.fence.number
         dataset = self.inputs.facts.dataset

@@ -24,16 +24,15 @@ from lorafinetune.contract.arguments import (
     WORKDIR_VARIABLE,
 )
 from lorafinetune.contract.outcome import ExitCode, StageError, TrainResult, decode_message
-from lorafinetune_stages.train.seat import GO, SEAT_VARIABLE, Seat
+from lorafinetune_stages.train.line import PERIOD_SECONDS
+from lorafinetune_stages.train.nodes import LAST_WORDS_SECONDS, Node, Others, first_cause
+from lorafinetune_stages.train.seat import GO, SEAT_VARIABLE, TCP, Seat
 from lorafinetune_stages.train.stopping import Stop
 
 log = logging.getLogger(__name__)
 
 THREADS: Final = "OMP_NUM_THREADS"
 PROGRESS: Final = (PROGRESS_VARIABLE, PROGRESS_URL_VARIABLE)
-LAST_WORDS_SECONDS: Final = 15.0
-"""For the other ranks, after one has failed: to notice, and to say what they know."""
-PERIOD_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,23 @@ class _Rank:
 
 
 class Team:
-    """The ranks of one attempt, while this is entered. workdir: scratch that all share."""
+    """The ranks of one attempt on this node, while this is entered. ranks: on each node. workdir: scratch
+    that all share."""
 
-    def __init__(self, ranks: int, workdir: Path, smaller: bool = False) -> None:
+    def __init__(self, node: Node, ranks: int, workdir: Path, smaller: bool = False) -> None:
         self._folder = workdir / ("smaller" if smaller else "ranks")
         self._folder.mkdir()
+        first, meeting = node.index * ranks, f"{TCP}{node.host}:{node.port + 1}"
         self._seats = [
             Seat(
                 rank=rank,
-                ranks=ranks,
+                ranks=node.count * ranks,
+                first=first,
                 inputs=str(workdir),
-                meeting=str(self._folder / "meeting"),
+                meeting=meeting if node.count > 1 else str(self._folder / "meeting"),
                 smaller=smaller,
             )
-            for rank in range(ranks)
+            for rank in range(first, first + ranks)
         ]
         self._ranks: list[_Rank] = []
 
@@ -93,12 +95,12 @@ class Team:
         if any(rank.failed for rank in self._ranks):
             raise self._failure()
 
-    def run(self, stop: Stop) -> TrainResult:
+    def run(self, stop: Stop, others: Others) -> TrainResult:
         """Has the ranks train, and returns what they made. Raises StageError with why they did not."""
         stop.defer()
         for rank in self._ranks:
             self._go(rank)
-        self._wait(stop)
+        self._wait(stop, others)
         results = [rank.outcome() for rank in self._ranks if rank.code == ExitCode.DONE]
         if len(results) == len(self._ranks) and isinstance(results[0], TrainResult):
             return results[0]
@@ -108,7 +110,7 @@ class Team:
         message = self._folder / f"message-{seat.rank}"
         process = subprocess.Popen(
             [sys.executable, "-m", "lorafinetune_stages", "train"],
-            env=dict(environment(os.environ, seat, message)),
+            env=dict(environment(os.environ, seat, message, len(self._seats))),
             stdin=subprocess.PIPE,
             stdout=None if seat.rank == 0 else subprocess.DEVNULL,  # the trainer prints every step there
         )
@@ -122,15 +124,15 @@ class Team:
         except BrokenPipeError:
             log.warning("rank %d has ended before it was told to go", rank.number)
 
-    def _wait(self, stop: Stop) -> None:
-        """Until all have ended; those that are left of a team that failed are ended."""
+    def _wait(self, stop: Stop, others: Others) -> None:
+        """Until all have ended; those that are left where one has failed, here or elsewhere, are ended."""
         told, until = False, float("inf")
         while any(rank.code is None for rank in self._ranks) and time.monotonic() < until:
             if stop.requested and not told:
                 told = True
                 self._signal(signal.SIGTERM)
             codes = {rank.code for rank in self._ranks} - {None, ExitCode.DONE, ExitCode.STOPPED}
-            if codes and until == float("inf"):
+            if (others.hear(failing=bool(codes)) or codes) and until == float("inf"):
                 until = time.monotonic() + LAST_WORDS_SECONDS
             time.sleep(PERIOD_SECONDS)
 
@@ -143,26 +145,27 @@ class Team:
         """Of all that the ranks say the cause, which is not that others are gone."""
         ended = [rank for rank in self._ranks if rank.failed]
         said = [found for rank in ended if isinstance(found := rank.outcome(), StageError)]
-        causes = [error for error in said if error.reason is not Reason.RANK_LOST]
         silent = [rank for rank in self._ranks if rank.code is not None and rank.outcome() is None]
         wordless = [self._without_a_word(rank) for rank in silent]
-        return [*causes, *wordless, *said][0]
+        left = StageError(Reason.RANK_LOST, "the ranks of this node were ended: another node has failed")
+        return first_cause([*wordless, *said, left])
 
     def _without_a_word(self, rank: _Rank) -> StageError:
         code = rank.code or 0
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return StageError(
             Reason.RANK_LOST,
-            f"rank {rank.number} of {len(self._ranks)} was ended {how}, and left no message",
+            f"rank {rank.number} of {self._seats[0].ranks} was ended {how}, and left no message",
         )
 
 
-def environment(given: Mapping[str, str], seat: Seat, message: Path) -> Iterator[tuple[str, str]]:
-    """Of a rank: the stage's own, where only the first reports progress, and all share the processors."""
+def environment(given: Mapping[str, str], seat: Seat, message: Path, ranks: int) -> Iterator[tuple[str, str]]:
+    """Of a rank: the stage's own, where only the first reports progress, and all on the node share its
+    processors. ranks: how many these are."""
     hidden = PROGRESS if seat.rank else ()
     yield from ((name, value) for name, value in given.items() if name not in hidden)
     threads = int(given.get(THREADS) or len(os.sched_getaffinity(0)))
-    yield THREADS, str(max(1, threads // seat.ranks))
+    yield THREADS, str(max(1, threads // ranks))
     yield MESSAGE_VARIABLE, str(message)
     yield WORKDIR_VARIABLE, seat.inputs
     yield SEAT_VARIABLE, seat.model_dump_json(by_alias=True)

@@ -185,9 +185,9 @@ FACTS: Final = {
         Retry.BACKOFF,
     ),
     Reason.RANK_LOST: Facts(
-        "A process of a training on several GPUs was killed, or does not answer the others.",
-        "The run goes on from its last checkpoint. If it comes back, see the log, and whether "
-        "`spec.resources.train.limits` leave enough memory.",
+        "A process of a training on several GPUs or nodes was killed, or does not answer the others.",
+        "The run goes on from its last checkpoint. If it comes back, see the log, whether "
+        "`spec.resources.train.limits` leave enough memory, and whether pods can reach each other.",
         Retry.BACKOFF,
     ),
     Reason.STALLED: Facts(

@@ -591,10 +591,15 @@ class Gpu(Model):
 
 
 class TrainResources(StageResources):
-    """Compute resources of the training's pod, which alone asks for GPUs."""
+    """Compute resources of the training's pods, which alone ask for GPUs."""
 
     gpu: Gpu = Gpu()
     """GPUs of the training."""
+    nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Number of pods of the training, each with `gpu.count` GPUs, or on the CPU where that is 0, and each
+    with these requests and limits. All share every step: `training.batchSize` must be a multiple of nodes
+    times GPUs. It changes no result but as `gpu.count` does. Where one pod is lost all end, and go on
+    together from the last checkpoint. `lorafinetune run` trains on one machine, whatever this says."""
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     """Time to save a checkpoint when the pod is asked to leave."""
 
@@ -727,6 +732,20 @@ class LoRAFineTuneSpec(Model):
             "self.resources.train.gpu.count <= 1 || self.training.objective != 'dpo'",
             "objective: dpo trains on one GPU: set it to 1",
             ".resources.train.gpu.count",
+        ),
+        Rule(
+            "self.resources.train.nodes <= 1 || has(self.training.batchTokens) || "
+            f"(has(self.training.batchSize) ? self.training.batchSize : {BATCH_SIZE}) % "
+            "(self.resources.train.nodes * (self.resources.train.gpu.count > 1 ? "
+            "self.resources.train.gpu.count : 1)) == 0",
+            "nodes times gpu.count must divide training.batchSize, the rows of a step, which all share: "
+            "change one of them",
+            ".resources.train.nodes",
+        ),
+        Rule(
+            "self.resources.train.nodes <= 1 || self.training.objective != 'dpo'",
+            "objective: dpo trains on one node: set it to 1",
+            ".resources.train.nodes",
         ),
     )
 

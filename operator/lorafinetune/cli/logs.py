@@ -10,7 +10,7 @@ from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import errors, output
 from lorafinetune.cli.words import printable
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
-from lorafinetune.core.pods import has_ended, newest_first
+from lorafinetune.core.pods import has_ended, newest_first, node_of
 
 QUIET_SECONDS: Final = 4 * 3600.0
 """A stage may say nothing for long."""
@@ -41,9 +41,10 @@ def show_logs(cluster: Cluster, name: str, stage: StageName | None, follow: bool
 
 
 def _pod(cluster: Cluster, name: str, stage: StageName | None) -> Object:
-    """The newest pod that runs, or else the newest."""
+    """The newest pod that runs, or else the newest. Of several nodes the first one tells."""
     selector = f"{NAME_LABEL}={name}" + (f",{STAGE_LABEL}={stage}" if stage else "")
-    pods = newest_first(cluster.list("pods", cluster.namespace, {"labelSelector": selector}))
+    found = cluster.list("pods", cluster.namespace, {"labelSelector": selector})
+    pods = sorted(newest_first(found), key=node_of)
     if not pods:
         raise CommandError(
             NO_POD.format(name=name, namespace=cluster.namespace, of=f" of {stage}" if stage else "")

@@ -42,6 +42,12 @@ MESSAGE_VARIABLE: Final = "LORAFINETUNE_TERMINATION_MESSAGE"
 DEFAULT_MESSAGE_PATH: Final = "/dev/termination-log"
 WORKDIR_VARIABLE: Final = "LORAFINETUNE_WORKDIR"
 """Scratch directory of the stage, empty at its start."""
+NODES_VARIABLE: Final = "LORAFINETUNE_NODES"
+"""How many pods train together. Absent: one does."""
+MEETING_VARIABLE: Final = "LORAFINETUNE_MEETING"
+"""`HOST:PORT` of the first of them, whose next port is its first rank's."""
+INDEX_VARIABLE: Final = "JOB_COMPLETION_INDEX"
+"""Which of them this is, from 0 on: Kubernetes' own variable."""
 STORE_DIRECTORY_VARIABLE: Final = "LORAFINETUNE_STORE_DIRECTORY"
 """Directory that stands in for every S3 server in local runs: `DIR/BUCKET/KEY`."""
 
@@ -104,7 +110,9 @@ class PrepareArguments(StageArguments):
     config: dict[str, Any]
     """LLaMA-Factory arguments as rendered by the operator, without template, paths and device."""
     gpu: Gpu = Gpu()
-    """The cards that the training will ask for."""
+    """The cards that the training will ask for, on each of its nodes."""
+    nodes: Annotated[int, Field(ge=2)] | None = None
+    """How many nodes it will have. Absent: one."""
     scratch: Quantity = TrainResources().scratch
     """Size of the training's scratch directory."""
     publish: tuple[Publish, ...] = ()

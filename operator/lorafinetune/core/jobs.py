@@ -27,6 +27,7 @@ from lorafinetune.contract.arguments import (
 )
 from lorafinetune.contract.https import HTTPS, HTTPS_VARIABLE, NOWHERE, HttpsSources
 from lorafinetune.contract.keys import digest
+from lorafinetune.core.nodes import spread
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
     CHECKPOINT_ANNOTATION,
@@ -85,7 +86,7 @@ def job(
     template = _pod_template(step, arguments, resource, settings)
     meta = resource.metadata
     labels = _labels(step.stage, resource) | _queue_label(step.stage, resource)
-    spec = _job_spec(step.stage, resource) | {"template": template}
+    spec = spread(_job_spec(step.stage, resource) | {"template": template}, step.stage, step.job, resource)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -20,11 +20,14 @@ from lorafinetune.core.pods import (
     failure_of_job,
     failure_without_words,
     has_ended,
+    is_disrupted,
     is_leaving,
     job_of,
     newest_first,
+    newest_of_each,
     terminated,
     trouble_of_pods,
+    without_words,
 )
 from lorafinetune.core.queueing import why_held
 from lorafinetune.core.refusals import trouble_of_warnings
@@ -39,6 +42,9 @@ ATTEMPT_ANNOTATION: Final = "lorafinetune.dev/attempt"
 CHECKPOINT_ANNOTATION: Final = "lorafinetune.dev/checkpoint"
 GENERATION_ANNOTATION: Final = "lorafinetune.dev/generation"
 TEMPLATE_ANNOTATION: Final = "lorafinetune.dev/template"
+
+NO_CAUSE: Final = (Reason.PREEMPTED, Reason.RANK_LOST)
+"""Reasons of what happened to a pod from outside."""
 
 Outcome = Result | StageError
 
@@ -160,15 +166,39 @@ def _state(
 
 
 def _outcome(stage: StageName, conditions: Mapping[str, Any], pods: list[Object]) -> Outcome | None:
-    """The words of the newest pod that fit the Job's end: an earlier one may have been preempted."""
+    """The words of the newest pod that fit the Job's end: an earlier one may have been preempted. Of several
+    nodes the first one tells the result."""
+    newest = newest_of_each(pods)
     if "Complete" in conditions:
-        return next((words for pod in pods if isinstance(words := _words(stage, pod), Result)), None)
+        said = (_words(stage, pod) for pod in (*newest, *pods))
+        return next((words for words in said if isinstance(words, Result)), None)
     if "Failed" not in conditions:
         return None
-    failure = next((error for pod in pods if (error := _failure(stage, pod))), None)
-    if failure is None or failure.reason is Reason.PREEMPTED:
+    failure = _cause(stage, newest) or next((e for pod in pods if (e := _failure(stage, pod))), None)
+    if failure is None or failure.reason in NO_CAUSE:
         return failure_of_job(conditions["Failed"]) or failure or failure_without_words(conditions, pods)
     return failure
+
+
+def _cause(stage: StageName, newest: list[Object]) -> StageError | None:
+    """Why the newest pods of a Job failed. Of several nodes one has the cause: those that lost it say so, or
+    are asked to leave, as are all of a Job that has failed. Any of them may know the last checkpoint."""
+    silent = without_words if len(newest) > 1 else lambda _: None
+    said = [(error, pod) for pod in newest if (error := _failure(stage, pod) or silent(pod))]
+    if not said:
+        return None
+    cause = min(said, key=lambda each: _is_farther(*each))[0]
+    steps = [error.checkpoint for error, _ in said if error.checkpoint is not None]
+    return StageError(cause.reason, cause.message, cause.hint, max(steps, default=None))
+
+
+def _is_farther(error: StageError, pod: Object) -> int:
+    """From the cause of an end, as what a pod of several says of it is."""
+    if error.reason not in NO_CAUSE:
+        return 0
+    if error.reason is Reason.PREEMPTED:
+        return 1 if is_disrupted(pod) else 3
+    return 2
 
 
 def _failure(stage: StageName, pod: Object) -> StageError | None:

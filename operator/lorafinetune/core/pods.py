@@ -16,6 +16,7 @@ from lorafinetune.core.logtail import log_tail
 Object = Mapping[str, Any]
 
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
+INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 LOST_AFTER: Final = timedelta(seconds=60)
 """A pod that is still there this long after it should have ended is on a node that does not answer."""
 DISRUPTED: Final = "DisruptionTarget"
@@ -51,6 +52,20 @@ def controller_of(given: Object) -> Object:
     return next((owner for owner in owners if owner.get("controller")), {})
 
 
+def node_of(pod: Object) -> int:
+    """Which pod of a training on several nodes it is, from 0 on; 0 of any other."""
+    index = str(pod["metadata"].get("labels", {}).get(INDEX_LABEL, ""))
+    return int(index) if index.isascii() and index.isdigit() else 0
+
+
+def newest_of_each(pods: Iterable[Object]) -> list[Object]:
+    """The newest pod of each node, from the first node on. pods: newest first."""
+    found: dict[int, Object] = {}
+    for pod in pods:
+        found.setdefault(node_of(pod), pod)
+    return [found[node] for node in sorted(found)]
+
+
 def newest_first(pods: Iterable[Object]) -> list[Object]:
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
 
@@ -81,6 +96,16 @@ def failure_without_words(conditions: Mapping[str, Object], pods: list[Object]) 
     return StageError(Reason.INTERNAL, f"{message}; its log ends:\n{log}" if log else message)
 
 
+def without_words(pod: Object) -> StageError | None:
+    """What is to be said of a pod of several that ended for no reason that it, or its status, tells."""
+    codes = [ended.get("exitCode") for ended in terminated([pod])]
+    if pod.get("status", {}).get("phase") != "Failed":
+        return None
+    how = f": exit code {codes[0]}" if codes else ""
+    name = pod["metadata"].get("name", "")
+    return StageError(Reason.RANK_LOST, f"the pod {name} ended without a word{how}")
+
+
 def failure_of(pod: Object) -> StageError | None:
     """Why a pod failed that left no message, where its status tells."""
     status = pod.get("status", {})
@@ -100,9 +125,12 @@ def failure_of(pod: Object) -> StageError | None:
 
 def disruption_of(pods: list[Object]) -> StageError | None:
     """Why the cluster takes, or took, the newest of the pods away, where nothing has replaced it yet."""
-    if not pods or pods[0].get("status", {}).get("phase") == "Succeeded":
-        return None
-    return _taken_away(pods[0]) if _condition(pods[0], DISRUPTED) else None
+    there = (pod for pod in newest_of_each(pods) if pod.get("status", {}).get("phase") != "Succeeded")
+    return next((_taken_away(pod) for pod in there if is_disrupted(pod)), None)
+
+
+def is_disrupted(pod: Object) -> bool:
+    return _condition(pod, DISRUPTED) is not None
 
 
 def _taken_away(pod: Object) -> StageError:

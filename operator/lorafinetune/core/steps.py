@@ -154,6 +154,7 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         training=_ungated(spec.training),
         config=render(spec),
         gpu=spec.resources.train.gpu,
+        nodes=spec.resources.train.nodes if spec.resources.train.nodes > 1 else None,
         scratch=spec.resources.train.scratch,
         publish=spec.export.publish,
     )

@@ -50,7 +50,15 @@ def _plan(
     jobs, pods = executor.objects()
     now = datetime.now(UTC)
     observed = observe(resource.metadata.uid, jobs, pods, (), now)
-    return plan(Input(resource, observed, settings, now, progress))
+    return plan(Input(_on_one_machine(resource), observed, settings, now, progress))
+
+
+def _on_one_machine(resource: LoRAFineTune) -> LoRAFineTune:
+    """The same training: how many nodes share its steps changes no result."""
+    spec = resource.spec
+    train = spec.resources.train.model_copy(update={"nodes": 1})
+    resources = spec.resources.model_copy(update={"train": train})
+    return resource.model_copy(update={"spec": spec.model_copy(update={"resources": resources})})
 
 
 def _apply(made: Plan, executor: Executor) -> None:

@@ -11,6 +11,7 @@ ROOTS: Final = {
     "jobs": "/apis/batch/v1",
     "pods": "/api/v1",
     "events": "/api/v1",
+    "services": "/api/v1",
 }
 VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 OBJECT: Final = re.compile(

@@ -13,6 +13,7 @@ from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.resource import Metadata
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.events import Event
+from lorafinetune.core.nodes import service
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
@@ -64,18 +65,40 @@ class Writer:
     async def create_job(self, of: Metadata, job: Mapping[str, Any]) -> bool:
         """Creates a Job. False: something kept it from being made, which the next plan must know."""
         name = job["metadata"]["name"]
+        if not await self._can_meet(of, job):
+            return False
         try:
             answer = await self._client.create(path("jobs", of.namespace), job)
         except ApiError as problem:
             if problem.code == CONFLICT and problem.reason == "AlreadyExists":
                 return await self._find_job(of, job)
-            if problem.code not in REFUSALS:
-                raise
-            self._refusals.add((of.namespace, name), problem.message)
-            log.warning("Job %s was refused: %s", name, problem.message, extra=about(of))
-            return False
+            return self._is_refused(of, name, problem)
         self._index.jobs.put(answer)
         log.info("created Job %s", name, extra=about(of))
+        return True
+
+    def _is_refused(self, of: Metadata, name: str, problem: ApiError) -> bool:
+        """Notes why a Job can't be made, and returns False. Raises what may pass by itself."""
+        if problem.code not in REFUSALS:
+            raise problem
+        self._refusals.add((of.namespace, name), problem.message)
+        log.warning("Job %s was refused: %s", name, problem.message, extra=about(of))
+        return False
+
+    async def _can_meet(self, of: Metadata, job: Mapping[str, Any]) -> bool:
+        """Whether the pods of a Job find each other: of several nodes they do by a Service, made here."""
+        if (wanted := service(dict(job))) is None:
+            return True
+        name = wanted["metadata"]["name"]
+        try:
+            await self._client.create(path("services", of.namespace), wanted)
+        except ApiError as problem:
+            if (problem.code, problem.reason) != (CONFLICT, "AlreadyExists"):
+                return self._is_refused(of, job["metadata"]["name"], problem)
+            there = await self._client.get(path("services", of.namespace, name))
+            if (controller(there) or {}).get("uid") != of.uid:
+                foreign = ApiError(FORBIDDEN, "Foreign", f"the Service {name} is there, and not of this run")
+                return self._is_refused(of, job["metadata"]["name"], foreign)
         return True
 
     async def _find_job(self, of: Metadata, wanted: Mapping[str, Any]) -> bool:

@@ -27,6 +27,10 @@ def extra(**arguments: str) -> dict[str, Any]:
     return training(extraArgs=arguments)
 
 
+def nodes(count: int) -> dict[str, Any]:
+    return {"resources": {"train": {"nodes": count}}}
+
+
 def gpu(**fields: Any) -> dict[str, Any]:
     return {"resources": {"train": {"gpu": fields}}}
 
@@ -92,6 +96,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "spec.resources.train.gpu.memory: must be",
     ),
     "more cards than a step has rows": (gpu(count=16), "spec.resources.train.gpu.count: must divide"),
+    "more nodes than a step has rows": (nodes(16), "spec.resources.train.nodes: nodes times gpu.count must"),
+    "no node": (nodes(0), "spec.resources.train.nodes: must be at least 1"),
     # choices that do not exist
     "another precision": (training(precision="int8"), "spec.training.precision: must be one of"),
     "another scheduler": (training(scheduler="polynomial"), "spec.training.scheduler: must be one of"),

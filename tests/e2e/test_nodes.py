@@ -1,0 +1,80 @@
+"""A training on two pods that share its steps: it learns what one learns, and goes on where one is lost."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from e2e.installation import Installation, until
+from e2e.tenant import Object, Store, Tenant
+from lorafinetune.core.nodes import NODES_LABEL
+from lorafinetune.core.pods import node_of
+
+pytestmark = pytest.mark.e2e
+
+EXACT: dict[str, Any] = {"training": {"lora": {"dropout": "0"}}}
+"""Nothing is drawn that would differ with the number of ranks."""
+TWO: dict[str, Any] = {"resources": {"train": {"nodes": 2}}}
+LONG: dict[str, Any] = {"training": {"maxSteps": 4000, "checkpoint": {"every": 50}, "evaluation": None}}
+NUMBERS = ("loss", "eval_loss", "num_input_tokens_seen")
+
+
+@pytest.fixture
+def other(installation: Installation, store: Store) -> Iterator[Tenant]:
+    """One whose outputs lie elsewhere: how many nodes there are is in no key."""
+    made = Tenant(installation, store)
+    made.give_secret()
+    yield made
+    made.leave()
+
+
+def losses(tenant: Tenant) -> list[list[float]]:
+    """The log of a finished training."""
+    place = f"{tenant.namespace}/trainings/"
+    (text,) = (body for key, body in tenant.store.contents(place).items() if key.endswith("/metrics.jsonl"))
+    rows = [json.loads(line) for line in text.decode().splitlines()]
+    return [[row[name] for name in NUMBERS if name in row] for row in rows]
+
+
+def running_pair(tenant: Tenant) -> list[Object]:
+    """Both pods of the training, by node, once they run."""
+
+    def running() -> list[Object]:
+        pods = [pod for pod in tenant.pods("train") if pod["status"].get("phase") == "Running"]
+        staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(staying, key=node_of) if len(staying) == 2 else []
+
+    return until(running, 180)
+
+
+def services(tenant: Tenant) -> list[str]:
+    return tenant.kubectl("get", "services", "-o", "name").split()
+
+
+def test_two_pods_learn_what_one_learns(tenant: Tenant, other: Tenant) -> None:
+    tenant.apply(changes=EXACT)
+    other.apply(changes=EXACT | TWO)
+    pods = running_pair(other)
+    assert {pod["metadata"]["labels"][NODES_LABEL] for pod in pods} == {"2"}
+    alone, together = tenant.wait("Complete"), other.wait("Complete")
+    assert together["stages"][2]["key"] == alone["stages"][2]["key"]
+    for ours, theirs in zip(losses(other), losses(tenant), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_both_go_on_from_the_checkpoint_where_one_is_killed_and_all_of_it_goes_with_the_run(
+    tenant: Tenant,
+) -> None:
+    tenant.apply(changes=LONG | TWO)
+    tenant.wait_for_checkpoint()
+    _, second = running_pair(tenant)
+    tenant.kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
+    until(lambda: tenant.status().get("resumes", 0) == 1, 180)
+    first, _ = running_pair(tenant)
+    step = tenant.status()["checkpoint"]["step"]
+    until(lambda: tenant.status()["checkpoint"]["step"] > step, 120)
+    assert node_of(first) == 0
+    assert len(services(tenant)) == 1
+    tenant.kubectl("delete", "lorafinetune", "tune")
+    until(lambda: not services(tenant) and not tenant.pods("train"), 120)
