@@ -138,6 +138,8 @@ def _obey_training(draw: DrawFn, spec: Json, whole: bool) -> None:
     for holder, field in ((train.get("gpu", {}), "count"), (train, "nodes")):
         if field in holder:
             holder[field] = min(holder[field], 1)
+    if "sharding" in train:
+        train["sharding"] = "none"
 
 
 def _obey_quantization(training: Json) -> None:

@@ -116,6 +116,7 @@ WHOLE: Final[Mapping[str, Any]] = {
             "scratch": "1Gi",
             "gpu": {"count": 1, "resourceName": "nvidia.com/gpu", "memory": "24Gi"},
             "nodes": 1,
+            "sharding": "none",
             "terminationGracePeriodSeconds": 60,
         },
         "export": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}, "scratch": "1Gi"},

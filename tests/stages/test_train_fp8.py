@@ -329,7 +329,7 @@ def test_layers_that_gain_nothing_stay_as_they_are(
     model = in_fp8(adapted(directory))
     assert any(isinstance(module, fp8.Fp8Linear) for module in model.modules()) == (not narrow)
     arguments = world(tmp_path, precision="fp8").arguments
-    plan = make_plan(arguments, directory, (24,), 0, 0)
+    plan = make_plan(arguments, directory, (24,), 1, 0)
     assert plan.facts()["levers"]["fp8"] == (not narrow)
     assert ("the base computes in bf16, not in fp8" in caplog.text) == bool(narrow)
 

@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "more text than one variable can carry": (
         {"datasets": [{"source": "s3://data/a.json", "system": "x" * 8000}] * 12},
-        "spec: is 98495 bytes long; 75 KiB are the limit",
+        "spec: is 98513 bytes long; 75 KiB are the limit",
     ),
 }
 

@@ -382,6 +382,21 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
             id="nodes whose GPUs can't share a step",
         ),
         pytest.param(
+            {"resources": {"train": {"sharding": "fsdp2"}}},
+            "spec.resources.train.sharding: fsdp2 splits the base over several GPUs: ask for more than one, "
+            "or set it to none",
+            id="a base split over one GPU",
+        ),
+        pytest.param(
+            {
+                "training": {"quantization": "nf4"},
+                "resources": {"train": {"gpu": {"count": 2}, "sharding": "fsdp2"}},
+            },
+            "spec.resources.train.sharding: fsdp2 does not go with quantization: nf4, precision: fp8 or "
+            "lora.variant: dora: change one",
+            id="a base in 4 bits that is split",
+        ),
+        pytest.param(
             {"resources": {"train": {"gpu": {"count": 0}, "nodes": 3}}},
             "spec.resources.train.nodes: nodes times gpu.count must divide training.batchSize, the rows of a "
             "step, which all share: change one of them",

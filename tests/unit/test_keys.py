@@ -152,6 +152,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "resources.train.gpu.resourceName": stage("train", gpu={"resourceName": "amd.com/gpu"}),
     "resources.train.gpu.memory": stage("train", gpu={"memory": "80Gi"}),
     "resources.train.nodes": stage("train", nodes=2),
+    "resources.train.sharding": stage("train", gpu={"count": 2}, sharding="fsdp2"),
     "resources.train.terminationGracePeriodSeconds": stage("train", terminationGracePeriodSeconds=60),
     "scheduling.queueName": scheduling(queueName="gpus"),
     "scheduling.priorityClassName": scheduling(priorityClassName="batch"),

@@ -49,6 +49,8 @@ LESS: Final = {
     "no dropout": (replace(PLAIN, dropout=True), False, PLAIN, False),
     "no decomposition": (replace(PLAIN, dora=True), False, PLAIN, False),
     "logits at learned places alone": (PLAIN, True, replace(PLAIN, packed=True), True),
+    "layers that are split": (PLAIN, True, replace(PLAIN, shards=2), True),
+    "layers that are split once more": (replace(PLAIN, shards=2), True, replace(PLAIN, shards=8), True),
     "compiled layers": (replace(PLAIN, packed=True), False, COMPILED, False),
 }
 
@@ -115,6 +117,12 @@ def test_a_base_in_4_bits_is_so_but_for_what_is_not_multiplied_with() -> None:
     assert peak.weights == pytest.approx(
         GLM_9B.quantised * 4.127 / 8 + 2 * (others + GLM_9B.largest), rel=1e-4
     )
+
+
+def test_a_base_that_is_split_is_so_but_for_embeddings_head_and_the_layers_that_compute() -> None:
+    held = estimate(GLM_9B, replace(PLAIN, shards=4), 2048, checkpointing=True).weights
+    layers, whole = GLM_9B.quantised, GLM_9B.parameters - GLM_9B.quantised
+    assert held == pytest.approx(2 * (whole + layers / 4 + 4 * layers / GLM_9B.layers))
 
 
 def test_padded_rows_are_as_long_as_the_longest() -> None:

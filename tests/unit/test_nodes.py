@@ -1,12 +1,13 @@
 """The Job of a training on several nodes, and the Service by which its pods meet."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lorafinetune.api.status import StageName
-from lorafinetune.contract.arguments import MEETING_VARIABLE, NODES_VARIABLE, STAGES
+from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MEETING_VARIABLE, NODES_VARIABLE, STAGES
 from lorafinetune.core.nodes import MEETING_PORT, NODES_LABEL, PORTS, service
 from unit.test_jobs import container, environment, make, pod
 from unit.world import World
@@ -38,6 +39,18 @@ def test_a_job_of_one_pod_says_nothing_of_nodes(stage: StageName) -> None:
 @pytest.mark.parametrize("stage", ["download", "prepare", "export"])
 def test_other_stages_have_one_pod_whatever_the_training_has(stage: StageName) -> None:
     assert make(stage, TWO)["spec"].get("completions") is None
+
+
+def test_a_training_is_told_how_its_base_is_split_where_it_is() -> None:
+    told = {
+        sharding: json.loads(
+            environment(make("train", {"resources": {"train": {"gpu": {"count": 2}, "sharding": sharding}}}))[
+                ARGUMENTS_VARIABLE
+            ]
+        )
+        for sharding in ("none", "fsdp2")
+    }
+    assert {name: given.get("sharding") for name, given in told.items()} == {"none": None, "fsdp2": "fsdp2"}
 
 
 def meeting(made: Object) -> str:

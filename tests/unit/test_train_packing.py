@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune_stages.train.packing import Pack, Row, pack, packs, shares
+from lorafinetune_stages.train.packing import Pack, Row, even, pack, packs, shares, shortest
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
@@ -110,3 +110,20 @@ def test_every_row_is_in_one_share_and_no_share_is_much_larger(dealt: list[int],
     assert all(share == sorted(share) for share in places)
     tokens = [sum(dealt[place] for place in share) for share in places]
     assert max(tokens) - min(tokens) <= max(dealt)
+
+
+EVEN: dict[str, tuple[list[list[str]], int, list[str], int]] = {
+    "the passes alone where no rank has more": ([["a", "b"], ["c"]], 0, ["a", "b"], 0),
+    "idle ones behind them where another has more": ([["a", "b"], ["c"]], 1, ["c", "idle"], 1),
+    "idle ones alone where there is none": ([["a", "b"], []], 1, ["idle", "idle"], 2),
+}
+
+
+@pytest.mark.parametrize("sentence", EVEN)
+def test_a_rank_makes(sentence: str) -> None:
+    passes, own, expected, idle = EVEN[sentence]
+    assert even(passes, own, lambda: "idle") == (expected, idle)
+
+
+def test_the_shortest_row_idles() -> None:
+    assert shortest(rows([3, 1, 2]))["input_ids"] == rows([3, 1, 2])[1]["input_ids"]

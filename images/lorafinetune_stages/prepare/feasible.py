@@ -4,12 +4,13 @@ with the smallest change that fits.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from lorafinetune.api.quantity import amount
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.spec import Training
 from lorafinetune.api.status import DatasetStatus, Estimate
 from lorafinetune.contract import effort, memory
 from lorafinetune.contract.arguments import PrepareArguments
@@ -54,7 +55,13 @@ class Feasibility:
 
     @cached_property
     def _settings(self) -> Settings:
-        return self.settings_of(self.arguments.training)
+        return self._settings_of(self.arguments.training)
+
+    def _settings_of(self, training: Training) -> Settings:
+        settings = self.settings_of(training)
+        if self.arguments.sharding is None:
+            return settings
+        return replace(settings, shards=max(self._gpus, 1), compiled=False)
 
     @property
     def _share(self) -> int:
@@ -109,7 +116,7 @@ class Feasibility:
             self.arguments.training,
             self.arguments.datasets,
             self.shape,
-            self.settings_of,
+            self._settings_of,
             self.longest,
             self.rows.rows,
             self._share,

@@ -63,7 +63,7 @@ class Remedies:
         if not self.shape.quantised:
             return False
         held = training.quantization == "none" and training.precision in ("auto", "bf16", "fp16")
-        return held and training.lora.variant != "dora"
+        return held and training.lora.variant != "dora" and self.settings_of(training).shards == 1
 
     def _fits(self, training: Training) -> bool:
         return self._least(training, self.shape, self.longest) <= self.available

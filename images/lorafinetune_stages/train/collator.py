@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lorafinetune_stages.train.packing import Pack, Row, learned, packs, shares
+from lorafinetune_stages.train.packing import Pack, Row, even, learned, packs, shares, shortest
 
 
 def tensors(packed: Pack) -> dict[str, Any]:
@@ -29,17 +29,28 @@ def tensors(packed: Pack) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Collator:
     """Makes of the rows of an optimizer step what a rank's step takes: the packs of its share, and of the
-    whole step the number of tokens that are learned, and of those that are no padding."""
+    whole step the number of tokens that are learned, and of those that are no padding. together: ranks make
+    as many passes, some of them idle."""
 
     limit: int
     multiple: int = 1
     rank: int = 0
     ranks: int = 1
+    together: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        share = shares(rows, self.ranks)[self.rank]
+        found, idle = self._passes(rows)
         return {
-            "passes": [tensors(packed) for packed in packs(share, self.limit, self.multiple)],
+            "passes": [tensors(packed) for packed in found],
+            "idle": idle,
             "learned": learned(rows),
             "tokens": sum(len(row["input_ids"]) for row in rows),
         }
+
+    def _passes(self, rows: Sequence[Row]) -> tuple[list[Pack], int]:
+        """And how many of the last ones are idle."""
+        given = shares(rows, self.ranks)
+        if not self.together:
+            return packs(given[self.rank], self.limit, self.multiple), 0
+        every = [packs(share, self.limit, self.multiple) for share in given]
+        return even(every, self.rank, lambda: packs([shortest(rows)], self.limit, self.multiple)[0])

@@ -31,20 +31,29 @@ def evaluate(
     model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
 ) -> RowLosses | None:
     """Of the conversations in which something is learned, in their order; None where `stopped` says so on the
-    way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass."""
-    shares = groups(rows, plan.fit.pack_tokens)[peers.rank :: peers.size]
+    way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass;
+    where the base is split over them, all make as many passes."""
+    split = plan.shards > 1
+    given = groups(filter(_teaches, rows) if split else rows, plan.fit.pack_tokens)
+    shares = given[peers.rank :: peers.size]
+    turns = -(-len(given) // peers.size) if split else len(shares)
     measured: list[list[RowLoss]] = []
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for group in shares:
-                if stopped():
+            for turn in range(turns):
+                if peers.any(stopped()) if split else stopped():
                     break
-                measured.append(list(_of_group(model, group, plan)))
+                found = list(_of_group(model, shares[turn] if turn < len(shares) else given[0], plan))
+                measured += [found] if turn < len(shares) else []
     finally:
         model.train(was_training)
     return _joined(peers.gather(measured if len(measured) == len(shares) else None))
+
+
+def _teaches(row: Row) -> bool:
+    return learned([row]) > 0
 
 
 def _joined(shares: Sequence[list[list[RowLoss]] | None]) -> RowLosses | None:

@@ -28,6 +28,7 @@ from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
 from lorafinetune_stages.train.peers import ALONE, Peers, connect, part
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.sharding import check_layers
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.workflows import connected
 
@@ -37,20 +38,27 @@ __all__ = ["ALONE", "Watch", "connect", "free_memory", "make_plan", "part", "tra
 
 
 def make_plan(
-    arguments: TrainArguments, model: Path, longest: Sequence[int], gpus: int, free_bytes: int
+    arguments: TrainArguments, model: Path, longest: Sequence[int], ranks: int, free_bytes: int
 ) -> Plan:
     """How the training is to run. model: directory of the base. longest: lengths of the longest rows, from
-    the longest on. gpus: of all nodes. free_bytes: of one GPU."""
-    training = arguments.training
+    the longest on. ranks: of all nodes. free_bytes: of one GPU."""
+    training, gpus = arguments.training, ranks if arguments.gpus else 0
+    shards = ranks if arguments.sharding else 1
     network = build(model)
+    if shards > 1:
+        check_layers(network)
     shape = measure(network, training.lora)
     levers = _levers(training, network.config.get_text_config(), gpus)
+    if shards > 1 and levers and levers.compiled:
+        log.warning("layers are not compiled: that was not tried with a base that is split (fsdp2)")
+        levers = replace(levers, compiled=False, multiple=1)
     if levers and levers.fp8 and not gains(network):
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
         levers = replace(levers, fp8=False)
     settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
+    settings = replace(settings, shards=shards)
     cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
-    return Plan(cut, levers, training.quantization == "nf4")
+    return Plan(cut, levers, training.quantization == "nf4", shards)
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
@@ -98,10 +106,11 @@ def train(
 
 def _changes(training: Training, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
+    split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.levers:
-        return packed(training, plan.levers, plan.fit.pack_tokens, peers)
+        return packed(training, plan.levers, plan.fit.pack_tokens, peers, split)
     if peers.size > 1:
-        return padded(training.objective, plan.fit.micro_batch, peers)
+        return padded(training.objective, plan.fit.micro_batch, peers, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()
 
 

@@ -18,6 +18,7 @@ from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
 from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.sharding import split_when_loaded
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
 from lorafinetune_stages.train.token_steps import TokenSteps, one_step
 from lorafinetune_stages.train.workflows import WORKFLOWS
@@ -89,11 +90,15 @@ def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -
     return cross_entropy(logits[pack["sources"]], pack["targets"], reduction=reduction)
 
 
-def packed(training: Training, levers: Levers, limit: int, peers: Peers) -> AbstractContextManager[None]:
-    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass."""
+def packed(
+    training: Training, levers: Levers, limit: int, peers: Peers, split: str = ""
+) -> AbstractContextManager[None]:
+    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. split: on which kind of device
+    the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[training.objective]
-    load_model = workflow.own("load_model")
-    collator = Collator(limit, levers.multiple, peers.rank, peers.size)
+    own = workflow.own("load_model")
+    load_model = split_when_loaded(own, peers, split) if split else own
+    collator = Collator(limit, levers.multiple, peers.rank, peers.size, bool(split))
 
     def load(*arguments: Any, **others: Any) -> Any:
         model = load_model(*arguments, **others)

@@ -4,10 +4,10 @@ A step is cut into packs that fit the memory. Which conversations share a pack s
 the order in which floats are added: every loss is divided by the learned tokens of the whole step.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeVar
 
 IGNORED: Final = -100
 """Label of a token that is not learned."""
@@ -15,6 +15,7 @@ PADDING: Final = 0
 """Any token: nothing is learned from it, and no conversation sees it."""
 
 Row = Mapping[str, Sequence[int]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,17 @@ def shares(rows: Sequence[Row], number: int) -> list[list[Row]]:
         dealt[least].append(place)
         tokens[least] += len(rows[place]["input_ids"])
     return [[rows[place] for place in sorted(places)] for places in dealt]
+
+
+def shortest(rows: Sequence[Row]) -> Row:
+    return min(rows, key=lambda row: len(row["input_ids"]))
+
+
+def even(passes: Sequence[Sequence[T]], own: int, idle: Callable[[], T]) -> tuple[list[T], int]:
+    """The passes of a rank, and behind them as many idle ones as it takes to have as many as any rank; and
+    how many these are. passes: of all ranks."""
+    missing = max(len(each) for each in passes) - len(passes[own])
+    return [*passes[own], *(idle() for _ in range(missing))], missing
 
 
 def learned(rows: Iterable[Row]) -> int:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.packing import IGNORED, Row, shares
+from lorafinetune_stages.train.packing import IGNORED, Row, even, shares, shortest
 from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.sharding import split_when_loaded
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
 from lorafinetune_stages.train.workflows import WORKFLOWS
 
@@ -53,29 +54,38 @@ TRAINERS: Final = {"sft": PaddedTrainer, "pt": PaddedTextTrainer}
 @dataclass(frozen=True)
 class PaddedCollator:
     """Makes of the rows of an optimizer step what a rank's step takes. pad: LLaMA-Factory's own collator.
-    rows: in one pass."""
+    rows: in one pass. together: ranks make as many passes, some of them idle."""
 
     pad: Callable[[Sequence[Row]], Any]
     rows: int
     peers: Peers
+    together: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        share = shares(rows, self.peers.size)[self.peers.rank]
-        starts = range(0, len(share), self.rows)
+        every = [self._cut(share) for share in shares(rows, self.peers.size)]
+        passes, idle = every[self.peers.rank], 0
+        if self.together:
+            passes, idle = even(every, self.peers.rank, lambda: [shortest(rows)])
         return {
-            "passes": [self.pad(share[start : start + self.rows]) for start in starts],
+            "passes": [self.pad(each) for each in passes],
+            "idle": idle,
             "learned": sum(label != IGNORED for row in rows for label in row["labels"]),
             "tokens": sum(len(row["input_ids"]) for row in rows),
         }
 
+    def _cut(self, share: Sequence[Row]) -> list[Sequence[Row]]:
+        return [share[start : start + self.rows] for start in range(0, len(share), self.rows)]
 
-def padded(objective: str, rows: int, peers: Peers) -> AbstractContextManager[None]:
-    """While this is entered, LLaMA-Factory pads on several ranks. rows: in one pass."""
+
+def padded(objective: str, rows: int, peers: Peers, split: str = "") -> AbstractContextManager[None]:
+    """While this is entered, LLaMA-Factory pads on several ranks. rows: in one pass. split: on which kind of
+    device the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[objective]
-    collator = workflow.own(workflow.collator)
+    collator, load_model = workflow.own(workflow.collator), workflow.own("load_model")
     return workflow.replaced(
         {
-            workflow.collator: lambda **given: PaddedCollator(collator(**given), rows, peers),
+            workflow.collator: lambda **given: PaddedCollator(collator(**given), rows, peers, bool(split)),
             workflow.trainer: partial(TRAINERS[objective], peers),
+            "load_model": split_when_loaded(load_model, peers, split) if split else load_model,
         }
     )

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """levers: absent where LLaMA-Factory trains as it is. nf4: the base is in 4 bits."""
+    """levers: absent where LLaMA-Factory trains as it is. nf4: the base is in 4 bits. shards: ranks that the
+    frozen base is split over; 1 where each holds all of it."""
 
     fit: Fit
     levers: "Levers | None" = None
     nf4: bool = False
+    shards: int = 1
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -25,4 +27,5 @@ class Plan:
             "estimatedBytes": self.fit.bytes,
             "nf4": self.nf4,
             "levers": self.levers.facts() if self.levers else None,
+            **({"shards": self.shards} if self.shards > 1 else {}),
         }

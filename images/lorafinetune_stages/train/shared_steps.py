@@ -36,8 +36,11 @@ class SharedSteps:
         if not model.training:
             model.train()
         total = torch.zeros((), device=self.args.device)
-        for each in self._prepare_inputs(inputs)["passes"]:
+        passes = self._prepare_inputs(inputs)["passes"]
+        own = len(passes) - inputs["idle"]
+        for place, each in enumerate(passes):
             loss = self.pass_loss(model, each, max(inputs["learned"], 1))
+            loss = loss if place < own else 0 * loss
             self.accelerator.backward(loss)
             total += loss.detach()
         return self._peers.add_up(self._trained, total)

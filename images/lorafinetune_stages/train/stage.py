@@ -160,7 +160,7 @@ class Attempt:
         free = int(self.peers.least(device.free_bytes(self.arguments.gpus)))
         longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
         plan: Plan = self.launch.make_plan(
-            self.arguments, self.inputs.model_directory, longest, self._gpus, free
+            self.arguments, self.inputs.model_directory, longest, self.peers.size, free
         )
         less = smaller(plan.fit) if self.smaller else None
         return replace(plan, fit=less) if less else plan

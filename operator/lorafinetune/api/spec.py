@@ -600,6 +600,10 @@ class TrainResources(StageResources):
     with these requests and limits. All share every step: `training.batchSize` must be a multiple of nodes
     times GPUs. It changes no result but as `gpu.count` does. Where one pod is lost all end, and go on
     together from the last checkpoint. `lorafinetune run` trains on one machine, whatever this says."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """`fsdp2` splits the layers of the frozen base over all GPUs of the training, for a model that does not
+    fit one card: each is gathered while it computes. It changes no result but as `gpu.count` does, and costs
+    speed. It does not go with `quantization: nf4`, `precision: fp8` or `lora.variant: dora`."""
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     """Time to save a checkpoint when the pod is asked to leave."""
 
@@ -741,6 +745,18 @@ class LoRAFineTuneSpec(Model):
             "nodes times gpu.count must divide training.batchSize, the rows of a step, which all share: "
             "change one of them",
             ".resources.train.nodes",
+        ),
+        Rule(
+            "self.resources.train.sharding == 'none' || "
+            "self.resources.train.nodes * self.resources.train.gpu.count > 1",
+            "fsdp2 splits the base over several GPUs: ask for more than one, or set it to none",
+            ".resources.train.sharding",
+        ),
+        Rule(
+            "self.resources.train.sharding == 'none' || (self.training.quantization == 'none' && "
+            "self.training.precision != 'fp8' && self.training.lora.variant != 'dora')",
+            "fsdp2 does not go with quantization: nf4, precision: fp8 or lora.variant: dora: change one",
+            ".resources.train.sharding",
         ),
         Rule(
             "self.resources.train.nodes <= 1 || self.training.objective != 'dpo'",

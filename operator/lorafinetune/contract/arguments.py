@@ -113,6 +113,8 @@ class PrepareArguments(StageArguments):
     """The cards that the training will ask for, on each of its nodes."""
     nodes: Annotated[int, Field(ge=2)] | None = None
     """How many nodes it will have. Absent: one."""
+    sharding: Literal["fsdp2"] | None = None
+    """How its GPUs will split the base. Absent: each holds all of it."""
     scratch: Quantity = TrainResources().scratch
     """Size of the training's scratch directory."""
     publish: tuple[Publish, ...] = ()
@@ -129,6 +131,8 @@ class TrainArguments(StageArguments):
     config: dict[str, Any]
     """LLaMA-Factory arguments as rendered by the operator, without paths and device."""
     gpus: Annotated[int, Field(ge=0, le=1024)]
+    sharding: Literal["fsdp2"] | None = None
+    """How ranks split the base. Absent: each holds all of it."""
 
 
 class RunFacts(Model):

@@ -32,6 +32,9 @@ LOGIT_BYTES: Final = 4 + 4 + 4
 PAIR_LOGIT_BYTES: Final = 5 * 4 + 1
 """The same of pairs, when the base has read them, too: the logits and their logarithms, which wait for the
 way back, and the base's with a copy in between, in fp32; and what is small beside these."""
+GATHERED_LAYERS: Final = 4
+"""Whole layers on a device that holds a part of each: the one that computes and the next, each as it arrives
+and as it is used."""
 CHUNK_PLACES: Final = 512
 """Places whose logits are in memory at a time where the loss is taken at learned places alone."""
 CHUNK_LOGIT_BYTES: Final = 14
@@ -84,7 +87,7 @@ class Settings:
     packed: conversations are put one after another without padding, and logits are made at learned
     places alone. compiled: layers keep no more than they must. pairs: every row is read with either of two
     answers, and by the base as well. step_tokens: of an optimizer step, and so of a pass, at most; None: as
-    many as the conversations have.
+    many as the conversations have. shards: devices that the layers of the base are split over.
     """
 
     weights: Weights = "bf16"
@@ -94,6 +97,7 @@ class Settings:
     compiled: bool = False
     pairs: bool = False
     step_tokens: int | None = None
+    shards: int = 1
 
     @classmethod
     def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
@@ -243,9 +247,17 @@ def _cost_of_a_token(cut: Cut) -> float:
 
 def _weights(shape: Shape, settings: Settings) -> float:
     if settings.weights != "nf4":
-        return shape.parameters * WEIGHT_BYTES[settings.weights]
+        return _held(shape, settings.shards) * WEIGHT_BYTES[settings.weights]
     unquantised = 2 * (shape.parameters - shape.quantised)
     return unquantised + shape.quantised * WEIGHT_BYTES["nf4"] + 2 * shape.largest
+
+
+def _held(shape: Shape, shards: int) -> float:
+    """Parameters of the base on one device: all, or a part of each layer with a few whole ones."""
+    if shards == 1:
+        return shape.parameters
+    layer = shape.quantised / shape.layers
+    return shape.parameters - shape.quantised + shape.quantised / shards + GATHERED_LAYERS * layer
 
 
 def _working(shape: Shape) -> float:

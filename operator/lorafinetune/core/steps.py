@@ -6,10 +6,10 @@ its result standing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
-from lorafinetune.api.spec import Training
+from lorafinetune.api.spec import Training, TrainResources
 from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, StageName, StageStatus
 from lorafinetune.contract.arguments import (
     STAGES,
@@ -155,6 +155,7 @@ def _prepare(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgumen
         config=render(spec),
         gpu=spec.resources.train.gpu,
         nodes=spec.resources.train.nodes if spec.resources.train.nodes > 1 else None,
+        sharding=_sharding(spec.resources.train),
         scratch=spec.resources.train.scratch,
         publish=spec.export.publish,
     )
@@ -171,6 +172,7 @@ def _train(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments
         training=_ungated(spec.training),
         config=render(spec),
         gpus=spec.resources.train.gpu.count,
+        sharding=_sharding(spec.resources.train),
     )
 
 
@@ -205,6 +207,11 @@ ARGUMENTS: Final[dict[StageName, Callable[[LoRAFineTune, LoRAFineTuneStatus], St
     "train": _train,
     "export": _export,
 }
+
+
+def _sharding(resources: TrainResources) -> Literal["fsdp2"] | None:
+    """Absent where it is as before there was a choice, so that Jobs are, too."""
+    return None if resources.sharding == "none" else resources.sharding
 
 
 def _ungated(training: Training) -> Training:
