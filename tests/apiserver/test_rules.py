@@ -68,6 +68,34 @@ RULES: dict[str, Case] = {
         "spec.resources.train.gpu.count",
         "objective: dpo trains on one GPU: set it to 1",
     ),
+    "nodes share the rows of a step": (
+        {"resources": {"train": {"gpu": {"count": 2}, "nodes": 4}}},
+        {"resources": {"train": {"gpu": {"count": 2}, "nodes": 3}}},
+        "spec.resources.train.nodes",
+        "nodes times gpu.count must divide training.batchSize, the rows of a step, which all share: change "
+        "one of them",
+    ),
+    "pairs are trained on by one node": (
+        PAIRS | {"resources": {"train": {"gpu": {"count": 0}, "nodes": 1}}},
+        PAIRS | {"resources": {"train": {"gpu": {"count": 0}, "nodes": 2}}},
+        "spec.resources.train.nodes",
+        "objective: dpo trains on one node: set it to 1",
+    ),
+    "a base is split over several GPUs": (
+        {"resources": {"train": {"gpu": {"count": 1}, "nodes": 2, "sharding": "fsdp2"}}},
+        {"resources": {"train": {"gpu": {"count": 1}, "sharding": "fsdp2"}}},
+        "spec.resources.train.sharding",
+        "fsdp2 splits the base over several GPUs: ask for more than one, or set it to none",
+    ),
+    "a base in 4 bits is not split": (
+        {"training": {"quantization": "nf4"}, "resources": {"train": {"gpu": {"count": 2}}}},
+        {
+            "training": {"quantization": "nf4"},
+            "resources": {"train": {"gpu": {"count": 2}, "sharding": "fsdp2"}},
+        },
+        "spec.resources.train.sharding",
+        "fsdp2 does not go with quantization: nf4, precision: fp8 or lora.variant: dora: change one",
+    ),
     "a model's place is what it says": (
         {"model": {"source": "s3://models/..a/.b."}},
         {"model": {"source": "s3://models/../data"}},

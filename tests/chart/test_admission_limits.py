@@ -63,7 +63,7 @@ DATA = "s3://data/rows.json"
 LONG = (
     "spec.activeDeadlineSeconds: this cluster wants a limit of at most 86400 seconds: set it to that or less"
 )
-MANY = "spec.resources.train.gpu.count: at most 0 in this cluster: set it to that or less"
+MANY = "spec.resources.train.gpu.count: at most 0 in this cluster, over all nodes: set it to that or less"
 COUNTED = (
     "spec.resources: this cluster limits GPUs, which are asked for in spec.resources.train.gpu alone: "
     "remove resources with a / in their name from requests and limits"
