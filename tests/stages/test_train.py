@@ -25,13 +25,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, TrainResul
     return made, made.train()
 
 
-def test_the_output_is_the_adapter_its_card_and_the_loss_curve(trained: tuple[World, TrainResult]) -> None:
+def test_the_output_is_the_adapter_its_card_the_curve_and_answers(
+    trained: tuple[World, TrainResult],
+) -> None:
     made, _ = trained
     assert [file.path for file in made.manifest().files] == [
         "adapter/README.md",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "adapter/training.json",
+        "answers.json",
         "held_out.json",
         "loss.png",
         "metrics.jsonl",

@@ -77,7 +77,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, peers
         )
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, processing_class: Any = None, **_: Any
+    ) -> None:
+        self._tokenizer = processing_class
         check_targets(model, self._training.lora.targets)
         if self._plan.nf4:
             settle(model.get_base_model())
@@ -207,6 +210,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             self._take_best(model, bests)
         if self._compares and is_quantised(self._plan):
             self._evaluate_exported(model, state)
+        self.measuring.ask(model, self._tokenizer)
         if self.stopped_early:
             if self._peers.leads:
                 model.save_pretrained(args.output_dir)

@@ -72,7 +72,7 @@ def evaluate_last(
     trained on a quantised one."""
     if in_fp8(plan):
         restore_layers(model.get_base_model())
-    with shipped(model, plan), _uncompiled(plan) if in_fp8(plan) else nullcontext():
+    with shipped(model, plan), uncompiled(plan) if in_fp8(plan) else nullcontext():
         return evaluate(model, rows, stopped, plan, peers)
 
 
@@ -92,7 +92,7 @@ def evaluate_base(
     base = model.get_base_model()
     if in_fp8(plan):
         restore_layers(base)
-    with model.disable_adapter(), shipped(model, plan), _uncompiled(plan):
+    with model.disable_adapter(), shipped(model, plan), uncompiled(plan):
         losses = evaluate(model, rows, stopped, plan, peers)
     if in_fp8(plan):
         quantise_layers(base)
@@ -113,7 +113,13 @@ def in_fp8(plan: Plan) -> bool:
     return plan.levers is not None and plan.levers.fp8
 
 
-def _uncompiled(plan: Plan) -> AbstractContextManager[Any]:
+def mixed(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+    """While this is entered, what is not fp32 is computed as in the training."""
+    name = plan.levers.mixed if plan.levers else ""
+    return torch.autocast(device.type, getattr(torch, name)) if name else nullcontext()
+
+
+def uncompiled(plan: Plan) -> AbstractContextManager[Any]:
     """Layers that are not those of the training: to compile them anew would take longer than it saves."""
     if plan.levers is None or not plan.levers.compiled:
         return nullcontext()
@@ -141,6 +147,5 @@ def _packed(model: Any, rows: Sequence[Row], plan: Plan, tokens: Sequence[int]) 
     (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-    mixed = plan.levers.mixed
-    with torch.autocast(device.type, getattr(torch, mixed)) if mixed else nullcontext():
+    with mixed(plan, device):
         return row_nats(model.get_base_model(), moved, plan.levers, tokens)

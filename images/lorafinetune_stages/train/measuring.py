@@ -1,4 +1,5 @@
-"""What the held-out rows of a training cost its base, and what they cost the tuned model, row by row."""
+"""What the held-out rows of a training cost its base, and what they cost the tuned model, row by row; and
+what both say to some of them."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +9,11 @@ from typing import Any
 from datasets import load_from_disk
 
 from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train.answering import answers
 from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
 from lorafinetune_stages.train.meter import Meter
@@ -36,6 +39,8 @@ class Measuring:
     ) -> None:
         self.of_result: RowLosses | None = None
         """Of the evaluation that what is exported was measured by, once that is known."""
+        self.answers: Answers | None = None
+        """Of the base and of what is exported, on the rank that leads, once they were asked."""
         self._of_base: RowLosses | None = None
         self._training = training
         self._held_out = held_out
@@ -90,3 +95,13 @@ class Measuring:
                 return found.measured if found else {}
             self.of_result = evaluate_held_out(model, rows, stopped, self._plan, self._peers, as_shipped)
         return {"eval_loss": self.of_result.loss} if self.of_result else {}
+
+    def ask(self, model: Any, tokenizer: Any) -> None:
+        """Has the base and the tuned model answer, on the rank that leads: no other needs to know. A request
+        to stop ends it."""
+        if self._peers.leads:
+            self._progress.begin("answering held-out prompts", None, "answers")
+            rows = load_from_disk(str(self._held_out))
+            self.answers = answers(
+                model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested
+            )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
-from lorafinetune.contract.arguments import ADAPTER, COMPARED, METRICS, TrainArguments, place
+from lorafinetune.contract.arguments import ADAPTER, ANSWERS, COMPARED, METRICS, TrainArguments, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.ending import explain
@@ -251,6 +251,8 @@ class Attempt:
         (kept / METRICS).write_text(watch.history.to_json_lines())
         if compared := watch.measuring.compared:
             (kept / COMPARED).write_text(json.dumps(compared.encode()))
+        if answers := watch.measuring.answers:
+            (kept / ANSWERS).write_text(json.dumps(answers.encode()))
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(watch.history.rows, kept / "loss.png", unit)
         self.fence.check()
