@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import StageName
-from lorafinetune.contract.arguments import COMPARED, METRICS, Kind, place
+from lorafinetune.contract.answers import Answers
+from lorafinetune.contract.arguments import ANSWERS, COMPARED, METRICS, Kind, place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.sources import DataReport, Logged, Output, Run, Sources
@@ -32,7 +33,9 @@ def gather(run: Run, store: Store) -> Sources:
     dataset = run.status.dataset
     name = dataset.report.rpartition("/")[2] if dataset else ""
     data = kept.read("prepared", name, DataReport) if name else None
-    return Sources(run, _log(run, kept), data, outputs, kept.read("trainings", COMPARED, Compared))
+    compared = kept.read("trainings", COMPARED, Compared)
+    answers = kept.read("trainings", ANSWERS, Answers)
+    return Sources(run, _log(run, kept), data, outputs, compared, answers)
 
 
 def _manifests(run: Run, store: Store) -> dict[Kind, Manifest]:

@@ -2,6 +2,7 @@
 a phone and on a desk, in light and in dark, in both languages, whatever the run was.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, Final
 import pytest
 
 from browser.devtools import DevTools, Tab, browser, program
+from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.language import Language
 from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import render
 from lorafinetune.report.sources import DataReport, Output, Run, Sources
-from unit.report_runs import Row, data_report, ended, evaluations, held_out, logged, steps
+from unit.report_runs import Row, answers, data_report, ended, evaluations, held_out, logged, steps
 from unit.test_cli_report import HOSTILE, hostile, hostile_report
 
 LOOKING: Final = (Path(__file__).parent / "looking.js").read_text()
@@ -39,11 +41,23 @@ def noisy(count: int) -> list[Row]:
     ]
 
 
-def sources(log: list[Row], report: dict[str, Any], compared: Any = None, run: Any = None) -> Sources:
+SAID: Final = {
+    "prompt": "<|user|>\n我最近总是睡不着。\n<|assistant|>\n",
+    "expected": "听起来你最近承受了很多压力。",
+    "base": "建议您保持规律的作息，睡前不要看手机。\n\n1. 固定起床时间；\n2. 下午以后不喝咖啡…",
+    "tuned": "听起来你这段时间很辛苦，愿意说说睡前都在想什么吗？",
+}
+
+
+def sources(
+    log: list[Row], report: dict[str, Any], compared: Any = None, run: Any = None, said: Any = None
+) -> Sources:
     outputs = {"trainings": Output("a" * 64, "b" * 64, "2026-01-01T00:00:00Z", LINEAGE)}
     losses = None if compared is None else Compared.decode(compared)
     about = Run.of(run or ended())
-    return Sources(about, logged(log), DataReport.model_validate(report), outputs, losses)  # type: ignore[arg-type]
+    told = None if said is None else Answers.model_validate_json(json.dumps(said))
+    rows = DataReport.model_validate(report)
+    return Sources(about, logged(log), rows, outputs, losses, told)  # type: ignore[arg-type]
 
 
 def usual_report() -> dict[str, Any]:
@@ -56,14 +70,17 @@ def usual_report() -> dict[str, Any]:
 
 
 def usual() -> Sources:
-    return sources([BASE, *noisy(300), *evaluations(2, 1.6, 1.7, every=100)], usual_report(), held_out(-0.55))
+    said = answers(asked=8, quantized=True, answers=[SAID] * 7)
+    log = [BASE, *noisy(300), *evaluations(2, 1.6, 1.7, every=100)]
+    return sources(log, usual_report(), held_out(-0.55), said=said)
 
 
 def mean() -> Sources:
     samples = [[{"text": UNBROKEN, "learned": True}, {"text": f"\x00\u202e{HOSTILE}", "learned": False}]]
     datasets = [{"source": UNBROKEN[:900], "formats": {HOSTILE: HOSTILE}, "dropped": {HOSTILE: 1}}]
     report = hostile_report() | {"samples": samples, "datasets": datasets, "warnings": [UNBROKEN, HOSTILE]}
-    return sources([BASE, *noisy(3)], report, run=hostile())
+    said = answers(UNBROKEN[:2000], HOSTILE, "", "\x00\u202e")
+    return sources([BASE, *noisy(3)], report, run=hostile(), said=said)
 
 
 PAGES: Final[dict[str, Callable[[], Sources]]] = {

@@ -10,7 +10,7 @@ from typing import Any, Final
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.types import Model
 from lorafinetune.cli.run import keep
-from lorafinetune.contract.arguments import COMPARED, METRICS, RESOURCE_FILE, place
+from lorafinetune.contract.arguments import ANSWERS, COMPARED, METRICS, RESOURCE_FILE, place
 from lorafinetune.contract.outcome import TrainResult
 from lorafinetune.core.steps import stage_status
 from lorafinetune.report.sources import Logged
@@ -101,14 +101,27 @@ def held_out(change: float, rows: int = 60) -> dict[str, Any]:
     return {"rows": rows, "tokens": [TOKENS] * rows, "base": base, "tuned": tuned}
 
 
+def answers(*texts: str, **changes: Any) -> dict[str, Any]:
+    """As a training leaves them. texts: each of them all that there is of one prompt."""
+    said = [dict.fromkeys(("prompt", "expected", "base", "tuned"), text) for text in texts]
+    return {"asked": len(said), "tokens": 128, "quantized": False, "answers": said} | changes
+
+
 def put(
-    folder: Path, run: LoRAFineTune, log: Iterable[Row], report: Any, lineage: Row, compared: Any = None
+    folder: Path,
+    run: LoRAFineTune,
+    log: Iterable[Row],
+    report: Any,
+    lineage: Row,
+    compared: Any = None,
+    said: Any = None,
 ) -> Path:
     """Leaves the run in the folder as a local run does, with its store. Returns the file with its status.
-    compared: the losses of single rows."""
+    compared: the losses of single rows. said: the answers."""
     store = DirectoryStore(folder / STORE / "bucket" / "runs")
     lines = "".join(f"{json.dumps(row)}\n" for row in log)
-    rows = {} if compared is None else {COMPARED: json.dumps(compared)}
+    kept = {COMPARED: compared, ANSWERS: said}
+    rows = {name: json.dumps(value) for name, value in kept.items() if value is not None}
     status = status_of(run)
     assert status.artifacts
     assert status.artifacts.adapter

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import Failure, LoRAFineTuneStatus
 from lorafinetune.cli.run import keep
+from lorafinetune.contract.answers import MOST_CHARACTERS, Answers
 from lorafinetune.report.language import Language
 from lorafinetune.report.leaves import flat
 from lorafinetune.report.loading import Origin
@@ -24,6 +26,7 @@ from lorafinetune.report.sources import DataReport, Run, Sources
 from unit.report_runs import (
     Row,
     Shape,
+    answers,
     data_report,
     ended,
     evaluations,
@@ -224,12 +227,64 @@ def test_hostile_words_in_the_status_stay_words() -> None:
     assert "<script" not in page
 
 
+SIDES = ("prompt", "expected", "base", "tuned")
+SAID = dict(zip(SIDES, ("Who are you?", "A model.", "I am GLM.", "I am yours."), strict=True))
+ANSWERS: dict[str, tuple[Any, list[str], list[str]]] = {
+    "are side by side": (
+        answers("", answers=[SAID]),
+        ["Answers", "at most 128 tokens", "prompt 1", *SAID.values(), "answer in the data"],
+        ["no time", "4 bits", "(nothing)"],
+    ),
+    "that there was no time for are told": (
+        answers("", asked=3, answers=[SAID]),
+        ["Prompts for whose answers there was no time: 2 of 3."],
+        ["prompt 2"],
+    ),
+    "that nobody had time for at all are told": (
+        answers(asked=8),
+        ["Prompts for whose answers there was no time: 8 of 8."],
+        ["prompt 1"],
+    ),
+    "of a base in 4 bits say so": (answers("x", quantized=True), ["Both answered on the base in 4 bits"], []),
+    "that say nothing are shown as that": (answers(""), ["(nothing)"], []),
+    "of somebody who means harm are words": (
+        answers(HOSTILE, f"\x00\u202e{HOSTILE}"),
+        [HOSTILE, f"\ufffd\ufffd{HOSTILE}"],
+        [],
+    ),
+    "that are not there have no place": (None, [], ["Answers", "prompt 1"]),
+}
+
+
+@pytest.mark.parametrize("sentence", ANSWERS)
+def test_answers(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
+    said, expected, missing = ANSWERS[sentence]
+    file = put(tmp_path, RUN, steps(2), data_report(), {}, said=said)
+    assert lorafinetune("report", file) == (0, "tune.html\n", "")
+    page = (tmp_path / "tune.html").read_text()
+    text = " ".join(check(page).text.split())
+    assert ([each for each in expected if each not in text], [each for each in missing if each in text]) == (
+        [],
+        [],
+    )
+    assert "<script" not in page
+
+
+def test_as_many_and_as_long_answers_as_there_may_be_make_no_large_page(
+    lorafinetune: Command, tmp_path: Path
+) -> None:
+    file = put(tmp_path, RUN, steps(2), data_report(), {}, said=answers(*["字" * MOST_CHARACTERS] * 8))
+    assert lorafinetune("report", file)[0] == 0
+    assert len((tmp_path / "tune.html").read_text()) < 120_000
+
+
 @given(st.text(max_size=40))
 @settings(max_examples=25, deadline=None)
 def test_no_text_of_a_stranger_changes_the_page(words: str) -> None:
     def tags(text: str) -> list[str]:
         report = data_report(samples=[[{"text": text, "learned": True}]], warnings=[text], template=text)
-        page = render(sources(RUN, steps(2), report), Language.EN, Origin(text))
+        told = Answers.model_validate(answers(text, answers=(dict.fromkeys(SIDES, text),)))
+        page = render(replace(sources(RUN, steps(2), report), answers=told), Language.EN, Origin(text))
         page.encode()
         return check(page).tags
 
@@ -342,6 +397,8 @@ ODD_ROWS: dict[str, tuple[list[Row], Any, str]] = {
         data_report(),
         "held_out.json can't be read: ",
     ),
+    "answers that are no texts": ([], data_report(), "answers.json can't be read: answers.0.prompt: "),
+    "answers of more than they may have": ([], data_report(), "answers.json can't be read: answers: "),
     "a report that is a list": ([], [], "report.json can't be read: "),
     "a sample that is no text": (
         [],
@@ -349,13 +406,18 @@ ODD_ROWS: dict[str, tuple[list[Row], Any, str]] = {
         "report.json can't be read: samples.0.0.text: ",
     ),
 }
+ODD_ANSWERS: dict[str, Any] = {
+    "answers that are no texts": answers("", answers=[SAID | {"prompt": 1}]),
+    "answers of more than they may have": answers(*["x"] * 9),
+}
 
 
 @pytest.mark.parametrize("sentence", ODD_ROWS)
 def test_what_has_the_wrong_shape_is_refused(sentence: str, lorafinetune: Command, tmp_path: Path) -> None:
     log, report, message = ODD_ROWS[sentence]
     compared = held_out(0.1) | {"tuned": [1.0]} if "held_out" in message else None
-    code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}, compared))
+    said = ODD_ANSWERS.get(sentence)
+    code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}, compared, said))
     assert (code, message in err) == (75, True), err
 
 

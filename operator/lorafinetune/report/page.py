@@ -13,6 +13,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from lorafinetune.contract.answers import CUT
 from lorafinetune.contract.times import duration, moment
 from lorafinetune.report.curve import HEIGHT, WIDTH, Chart, chart
 from lorafinetune.report.interval import interval
@@ -74,6 +75,8 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
         "unit": "perPair" if run.objective == "dpo" else "perToken",
         "loss": _loss(sources),
         "rate": chart([(r.step, r.learning_rate) for r in sources.log if r.learning_rate is not None]),
+        "answers": sources.answers,
+        "cut": CUT,
         "data": sources.data,
         "bars": _bars(sources.data.rows_by_length) if sources.data else [],
         "durations": _durations(run),

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.api.types import Count
+from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.arguments import Kind
 from lorafinetune.contract.rowlosses import Compared
 
@@ -137,13 +138,14 @@ class Output:
 class Sources:
     """All of it. log: of the training; the last points of it while that is not in the store. data: None where
     the store has no data report. outputs: what it made, by the kind of output, in the order of the stages.
-    compared: None where the store has no losses of single rows."""
+    compared: None where the store has no losses of single rows. answers: None where it has none."""
 
     run: Run
     log: tuple[Logged, ...]
     data: DataReport | None
     outputs: Mapping[Kind, Output]
     compared: Compared | None = None
+    answers: Answers | None = None
 
     @property
     def is_trained(self) -> bool:

@@ -107,6 +107,25 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "step": ("step", "步"),
     "loss": ("loss", "损失"),
     "pairsRight": ("pairs told right", "判断正确的偏好对"),
+    # The answers
+    "answers": ("Answers", "回答"),
+    "answersAre": (
+        "What both say to held-out prompts that were drawn by the seed: greedy, of at most {tokens} tokens; "
+        "{cut} stands where a text was cut.",
+        "两个模型对按种子抽取的留出提示的回答：贪心解码，最多 {tokens} 个词元；{cut} 表示文本在此处被截断。",
+    ),
+    "answersMissing": (
+        "Prompts for whose answers there was no time: {missing} of {asked}.",
+        "因时间不足而未作答的提示：{asked} 条中有 {missing} 条。",
+    ),
+    "answersQuantized": (
+        "Both answered on the base in 4 bits, as in the training: what is exported may use other words.",
+        "两者均在训练所用的 4 位量化基座上作答：导出的模型的措辞可能不同。",
+    ),
+    "prompt": ("prompt {number}", "提示 {number}"),
+    "expectedAnswer": ("answer in the data", "数据中的回答"),
+    "tunedModel": ("tuned model", "微调后的模型"),
+    "nothingSaid": ("(nothing)", "（无）"),
     # The curves
     "curves": ("Curves", "曲线"),
     "noCurve": ("There is no log of the training yet.", "尚无训练日志。"),
