@@ -1,5 +1,6 @@
 """Attempts are numbered by the store, and only the newest goes on."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,13 +31,19 @@ def test_the_newest_attempt_stops_the_older_ones(store: DirectoryStore) -> None:
 def test_what_fails_because_a_newer_attempt_removed_it_is_superseded(store: DirectoryStore) -> None:
     ours = Fence(store, PLACE)
     gone = StageError(Reason.STORAGE_UNAVAILABLE, "gone")
-    with pytest.raises(StageError) as caught, ours.guard():
-        raise gone
-    assert caught.value is gone
-    with pytest.raises(StageError) as caught, ours.guard():
-        Fence(store, PLACE)
-        raise gone
-    assert caught.value.reason is Reason.SUPERSEDED
+
+    def fails_after(happens: Callable[[], object]) -> StageError:
+        with pytest.raises(StageError) as caught, ours.guard():
+            _raise_after(happens, gone)
+        return caught.value
+
+    assert fails_after(lambda: None) is gone
+    assert fails_after(lambda: Fence(store, PLACE)).reason is Reason.SUPERSEDED
+
+
+def _raise_after(happens: Callable[[], object], problem: StageError) -> None:
+    happens()
+    raise problem
 
 
 def test_another_training_is_no_other_attempt(store: DirectoryStore) -> None:
