@@ -39,6 +39,7 @@ def test_two_ranks_learn_what_one_learns(
     assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
     for side in ("base", "tuned"):
         assert together.compared()[side] == pytest.approx(made.compared()[side], rel=1e-5)
+    assert together.answers() == made.answers()
     assert together.manifest().lineage["plan"]["shards"] == 2
 
 

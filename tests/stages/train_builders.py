@@ -20,7 +20,7 @@ from builders import merged
 from lorafinetune.api.spec import BaseModelSource, Dataset, Export, LoRAFineTuneSpec, Storage, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName
 from lorafinetune.contract import keys
-from lorafinetune.contract.arguments import COMPARED, ExportArguments, TrainArguments, place
+from lorafinetune.contract.arguments import ANSWERS, COMPARED, ExportArguments, TrainArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.outcome import ExportResult, Progress, TrainResult
 from lorafinetune.core.training import render
@@ -144,6 +144,11 @@ class World:
         """What each held-out row costs the base and the tuned model."""
         assert COMPARED in [file.path for file in self.manifest().files]
         found: dict[str, Any] = json.loads((self.place / COMPARED).read_text())
+        return found
+
+    def answers(self) -> dict[str, Any]:
+        """What the base and the tuned model answered."""
+        found: dict[str, Any] = json.loads((self.place / ANSWERS).read_text())
         return found
 
     def manifest(self) -> Manifest:

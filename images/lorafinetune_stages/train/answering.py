@@ -22,6 +22,7 @@ from lorafinetune.api.spec import Training
 from lorafinetune.contract.answers import CUT, MOST_ANSWERS, MOST_CHARACTERS, Answer, Answers
 from lorafinetune_stages.train.evaluation import mixed, uncompiled
 from lorafinetune_stages.train.packing import IGNORED, PADDING
+from lorafinetune_stages.train.peers import ALONE, Peers
 from lorafinetune_stages.train.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -62,16 +63,18 @@ def answers(
     training: Training,
     plan: Plan,
     stopped: Callable[[], bool],
+    peers: Peers = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answers | None:
     """None where no row has a prompt, where `stopped` says so on the way, and where it fails. model: a
-    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits."""
+    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits. peers: ranks that
+    answer together, as they must where the base is split over them."""
     asked = questions(rows, training.seed)
     if not asked:
         return None
     room = plan.fit.pack_tokens or plan.fit.micro_batch * training.cutoff_length
     try:
-        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, clock)
+        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, peers, clock)
         with _speaking(model, plan):
             found = pair.answers(list(_batches(asked, room)))
     except Exception as problem:  # the training is done, and is not lost for want of some answers
@@ -135,7 +138,13 @@ class _Pair:
     """The base and the tuned model. room: tokens of the longest conversation that they know."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, room: int, stopped: Callable[[], bool], clock: Callable[[], float]
+        self,
+        model: Any,
+        tokenizer: Any,
+        room: int,
+        stopped: Callable[[], bool],
+        peers: Peers,
+        clock: Callable[[], float],
     ) -> None:
         self._model = model
         self._base = model.get_base_model()
@@ -143,6 +152,7 @@ class _Pair:
         self._ends = _ends(self._base, tokenizer)
         self._room = room
         self._stopped = stopped
+        self._peers = peers
         self._clock = clock
         self._until = clock() + SECONDS
 
@@ -161,7 +171,9 @@ class _Pair:
         until = self._clock() + (self._until - self._clock()) / turns
         prompts = [each.prompt for each in batch]
         with nullcontext() if tuned else self._model.disable_adapter():
-            said = self._continued(prompts, lambda: self._stopped() or self._clock() >= until)
+            said = self._continued(
+                prompts, lambda: self._peers.any(self._stopped() or self._clock() >= until)
+            )
         return [self._ended(tokens) for tokens in said]
 
     def _continued(self, prompts: Sequence[list[int]], is_over: Callable[[], bool]) -> list[list[int]]:

@@ -17,7 +17,7 @@ from lorafinetune_stages.train.answering import answers
 from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
 from lorafinetune_stages.train.meter import Meter
-from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.peers import ALONE, Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.stopping import Stop
@@ -97,11 +97,15 @@ class Measuring:
         return {"eval_loss": self.of_result.loss} if self.of_result else {}
 
     def ask(self, model: Any, tokenizer: Any) -> None:
-        """Has the base and the tuned model answer, on the rank that leads: no other needs to know. A request
-        to stop ends it."""
-        if self._peers.leads:
-            self._progress.begin("answering held-out prompts", None, "answers")
-            rows = load_from_disk(str(self._held_out))
-            self.answers = answers(
-                model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested
-            )
+        """Has the base and the tuned model answer, on the rank that leads: no other needs to know, and none
+        helps unless the base is split over them. A request to stop ends it."""
+        split = self._plan.shards > 1
+        if not (split or self._peers.leads):
+            return
+        self._progress.begin("answering held-out prompts", None, "answers")
+        rows = load_from_disk(str(self._held_out))
+        peers = self._peers if split else ALONE
+        told = answers(
+            model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested, peers
+        )
+        self.answers = told if self._peers.leads else None
