@@ -20,7 +20,7 @@ from lorafinetune.contract.outcome import Progress
 
 pytestmark = pytest.mark.model
 
-CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/manifest.json"
+CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/*/manifest.json"
 SHELLS: Final = {
     str(Path(found).resolve()) for name in ("sh", "dash", "bash") if (found := shutil.which(name))
 }
@@ -157,7 +157,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_the_same_command_goes_on(calm: Calm
     out, _ = runner.communicate(timeout=60)
     assert runner.returncode == 85
     assert "stopping after a checkpoint; interrupt again to end at once" in out
-    newest = max(int(path.parent.name) for path in made.samples.parent.glob(CHECKPOINTS))
+    newest = max(int(path.parent.parent.name) for path in made.samples.parent.glob(CHECKPOINTS))
     assert out.splitlines()[-1] == f"stopped at step {newest}; the same command goes on from there"
     code, out = made.finish()
     assert code == 0, out

@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_the_adapter_of_a_kept_step_is_merged(trained: World, tmp_path: Path) -> None:
     result, last = trained.export(of_step(2)), trained.export(MERGED)
     ours = load(directory(trained, result))
-    adapter = trained.place / "checkpoints" / "2"
+    adapter = trained.state(2)
     assert_equal(ours, peer_export(trained.root / "model", adapter, tmp_path / "theirs"))
     assert result.key != last.key
     assert result.warnings == ("export.merged: of the checkpoint of step 2, not of the training's result",)
@@ -68,8 +68,8 @@ def test_a_checkpoint_that_is_damaged_or_not_whole_is_none(trained: World, tmp_p
     left = trained.copy(tmp_path)
     whole = trained.place / "manifest.json"
     (left.place / "manifest.json").write_bytes(whole.read_bytes())
-    (left.place / "checkpoints" / "1" / "manifest.json").write_text("{}")
-    (left.place / "checkpoints" / "2" / "manifest.json").unlink()
+    (left.state(1) / "manifest.json").write_text("{}")
+    (left.state(2) / "manifest.json").unlink()
     with pytest.raises(StageError, match=r"there are those of the steps: 3$"):
         left.export(of_step(1))
 
@@ -77,7 +77,7 @@ def test_a_checkpoint_that_is_damaged_or_not_whole_is_none(trained: World, tmp_p
 def test_an_adapter_that_is_not_what_its_manifest_says_is_not_merged(trained: World, tmp_path: Path) -> None:
     left = trained.copy(tmp_path)
     (left.place / "manifest.json").write_bytes((trained.place / "manifest.json").read_bytes())
-    weights = left.place / "checkpoints" / "3" / "adapter_model.safetensors"
+    weights = left.state(3) / "adapter_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)

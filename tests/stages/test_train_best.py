@@ -45,12 +45,12 @@ def losses(made: World) -> dict[int, float]:
 
 def bests(made: World) -> list[int]:
     """Steps of the complete ones in the store."""
-    return sorted(int(path.parent.name) for path in made.place.glob("best/*/manifest.json"))
+    return made.complete("best")
 
 
 def of_step(made: World, step: int) -> bytes:
     """The adapter in the checkpoint of a step."""
-    return (made.place / "checkpoints" / str(step) / WEIGHTS).read_bytes()
+    return (made.state(step) / WEIGHTS).read_bytes()
 
 
 def adapter(made: World) -> bytes:
@@ -172,7 +172,7 @@ def test_a_checkpoint_whose_best_is_damaged_is_not_gone_on_from(
     log: str,
 ) -> None:
     left = cut(whole[0], tmp_path, BEST + 1)
-    damage(left.place / "best" / str(BEST))
+    damage(left.state(BEST, "best"))
     with caplog.at_level(logging.WARNING, "lorafinetune_stages"):
         same_end(left, whole)
     assert log in caplog.text
@@ -229,7 +229,7 @@ def test_the_best_of_each_kind(whole: tuple[World, TrainResult], changes: dict[s
     found = losses(made)
     best = min(found, key=found.__getitem__)
     assert made.manifest().lineage["best"]["step"] == best
-    kept = made.place / "best" / str(best) / WEIGHTS
+    kept = made.state(best, "best") / WEIGHTS
     assert adapter(made) == kept.read_bytes()
 
 
@@ -244,4 +244,4 @@ def test_the_best_of_pairs(tmp_path: Path) -> None:
     told = made.train().training
     found = losses(made)
     assert told.best_step == min(found, key=found.__getitem__)
-    assert adapter(made) == (made.place / "best" / str(told.best_step) / WEIGHTS).read_bytes()
+    assert adapter(made) == (made.state(told.best_step, "best") / WEIGHTS).read_bytes()

@@ -112,7 +112,7 @@ def damage(made: World, random: Random) -> str:
     steps = made.checkpoints()
     if not steps:
         return "nothing to damage"
-    newest = made.place / "checkpoints" / str(steps[-1])
+    newest = made.state(steps[-1])
     harm = random.choice((flip, truncate, Path.unlink))
     files = sorted(path for path in newest.iterdir() if path.name != "manifest.json")
     path = random.choice([*files, newest / "manifest.json"])

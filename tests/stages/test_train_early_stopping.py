@@ -44,7 +44,7 @@ def test_it_ends_when_patience_is_exhausted_and_is_complete(whole: tuple[World, 
 def test_its_adapter_is_what_a_longer_training_had_at_that_step(whole: tuple[World, TrainResult]) -> None:
     longer = whole[0].training(**OVERFITTING)
     assert not longer.train().training.stopped_early
-    kept = longer.place / "checkpoints" / str(LAST)
+    kept = longer.state(LAST)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (whole[0].place / "adapter" / name).read_bytes() == (kept / name).read_bytes()
     assert "stoppedEarly" not in longer.manifest().lineage

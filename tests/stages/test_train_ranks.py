@@ -94,7 +94,7 @@ def test_two_ranks_end_early_at_one_step_and_keep_the_best(
     assert numbers(together.metrics()) == pytest.approx(numbers(alone(made, monkeypatch)), rel=1e-5)
     assert (told.step < told.total_steps, told.stopped_early) == (True, True)
     assert told.best_step == made.manifest().lineage["best"]["step"] == told.step - 3
-    kept = together.place / "best" / str(told.best_step)
+    kept = together.state(told.best_step, "best")
     weights = "adapter_model.safetensors"
     assert (together.place / "adapter" / weights).read_bytes() == (kept / weights).read_bytes()
 
@@ -138,7 +138,7 @@ def test_ranks_that_are_stopped_lost_and_killed_end_with_the_same_adapter(
         assert stage.end() == ExitCode.STOPPED
         step = left.checkpoints()[-1]
         assert stage.error().message == f"saved a checkpoint at step {step} of {STEPS}"
-    states = sorted((left.place / "checkpoints" / str(step)).glob("rng_state*"))
+    states = sorted(left.state(step).glob("rng_state*"))
     assert [path.name for path in states] == ["rng_state.pth", "rng_state_1.pth"]
     assert states[0].read_bytes() != states[1].read_bytes()
     with Stage(left, tmp_path / "lost") as stage:

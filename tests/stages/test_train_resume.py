@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,28 +130,28 @@ def test_the_newest_checkpoints_are_kept(
 
 
 def _flip(left: World) -> None:
-    path = left.place / "checkpoints" / "4" / "optimizer.pt"
+    path = left.state(4) / "optimizer.pt"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
 def _lose(left: World) -> None:
-    (left.place / "checkpoints" / "4" / "rng_state.pth").unlink()
+    (left.state(4) / "rng_state.pth").unlink()
 
 
 def _garble(left: World) -> None:
-    (left.place / "checkpoints" / "4" / "manifest.json").write_text("{}")
+    (left.state(4) / "manifest.json").write_text("{}")
 
 
 def _leave_incomplete(left: World) -> None:
-    (left.place / "checkpoints" / "4" / "manifest.json").unlink()
+    (left.state(4) / "manifest.json").unlink()
 
 
 def _swap(left: World) -> None:
     """The checkpoint of another step in this one's place."""
     left.store.delete(f"trainings/{left.arguments.key}/checkpoints/4")
-    (left.place / "checkpoints" / "2").rename(left.place / "checkpoints" / "4")
+    shutil.copytree(left.place / "checkpoints" / "2", left.place / "checkpoints" / "4", dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def _swap(left: World) -> None:
         pytest.param(_lose, "rng_state.pth does not exist", id="a lost file"),
         pytest.param(_garble, "manifest.json: kind: Field required", id="an unreadable manifest"),
         pytest.param(_leave_incomplete, "", id="an upload that was cut"),
-        pytest.param(_swap, "checkpoints/4 belongs to another training", id="a checkpoint from elsewhere"),
+        pytest.param(_swap, "checkpoints/4/1 belongs to another training", id="a checkpoint from elsewhere"),
     ],
 )
 def test_a_bad_checkpoint_is_told_of_and_the_one_before_is_used(
@@ -197,7 +198,7 @@ def test_without_a_whole_checkpoint_the_training_begins_anew(
     whole: tuple[World, TrainResult], tmp_path: Path
 ) -> None:
     left = cut(whole[0], tmp_path, 1)
-    (left.place / "checkpoints" / "1" / "trainer_state.json").write_text("{}")
+    (left.state(1) / "trainer_state.json").write_text("{}")
     same_end(left, whole, resumes=0)
 
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
 STEPS = 6
 BOUND_SECONDS = 120
-OPTIMIZER = "checkpoints/{}/optimizer.pt"
+OPTIMIZER = "checkpoints/{}/1/optimizer.pt"
 
 
 class SlowStore(DirectoryStore):

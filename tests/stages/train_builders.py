@@ -32,6 +32,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest
 from lorafinetune_stages.store.transfer import upload_tree
+from lorafinetune_stages.train.states import states_at
 
 STORE: Final = "s3://bucket/runs"
 MODEL: Final = "hf://example/tiny"
@@ -132,7 +133,17 @@ class World:
 
     def checkpoints(self) -> list[int]:
         """Steps of the complete checkpoints."""
-        return sorted(int(path.parent.name) for path in self.place.glob("checkpoints/*/manifest.json"))
+        return self.complete("checkpoints")
+
+    def complete(self, kind: str) -> list[int]:
+        """Steps of the states of that kind which have a manifest."""
+        states = states_at(self.store, f"{place('trainings', self.arguments.key)}/{kind}")
+        return sorted({state.step for state, is_complete in states.items() if is_complete})
+
+    def state(self, step: int, kind: str = "checkpoints") -> Path:
+        """The directory in which the newest attempt left that of a step."""
+        states = states_at(self.store, f"{place('trainings', self.arguments.key)}/{kind}")
+        return self.place / kind / next(state.path for state in states if state.step == step)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of the log without their timings, which no two runs have in common."""

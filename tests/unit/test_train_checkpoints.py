@@ -13,9 +13,12 @@ from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
 MODEL = ModelStatus(source="hf://owner/model", revision="c0ffee", digest="d" * 64, bytes=1)
+LEFT = 7
+"""The attempt that left what there is."""
 
 
 @pytest.mark.parametrize(
@@ -32,9 +35,12 @@ def test_after_one_was_saved_are_kept(
     tmp_path: Path, keep: int | Literal["all"], rotates: bool, there: Sequence[int], kept: Sequence[int]
 ) -> None:
     store, uploads = DirectoryStore(tmp_path / "store", "s3://bucket/runs"), Uploads()
-    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
+    store.write(f"t/attempts/{LEFT + 1}", b"begun")
+    fence = Fence(store, "t")
+    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, fence)
     for step in there:
-        store.write(f"t/checkpoints/{step}/optimizer.pt", b"left by another attempt")
+        store.write(f"t/checkpoints/{step}/{LEFT}/manifest.json", b"left by another attempt")
+    store.write(f"t/checkpoints/2/{LEFT + 1}/optimizer.pt", b"an upload that was cut")
     directory = tmp_path / "checkpoint-4"
     directory.mkdir()
     (directory / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
@@ -42,6 +48,9 @@ def test_after_one_was_saved_are_kept(
     checkpoints = Checkpoints(saved, keep, None, Mark(tmp_path), uploads)
     checkpoints.save(directory, 4, {}, rotates, lambda: told.append("complete"))
     uploads.wait()
-    assert saved.steps() == list(kept)
+    attempts = [fence.number] + [LEFT] * (len(kept) - 1)
+    states = saved.states()
+    assert [state for state, is_whole in states.items() if is_whole] == list(map(State, kept, attempts))
+    assert all(states.values()) == rotates
     assert told == ["complete"]
     assert not directory.exists()

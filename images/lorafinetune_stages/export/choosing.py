@@ -13,6 +13,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
+from lorafinetune_stages.train.states import State, states_at
 
 CHECKPOINTS: Final = "checkpoints"
 
@@ -45,19 +46,21 @@ def choose(store: Store, trained: Manifest, step: int | None) -> Chosen:
     if step is None:
         own = tuple(file for file in trained.files if file.path.startswith(f"{ADAPTER}/"))
         return Chosen(where, trained.model_copy(update={"files": own}), ADAPTER, result)
-    found = _checkpoint(store, trained, step)
+    found = next(_checkpoints(store, trained, step), None)
     if found is None:
-        there = ", ".join(map(str, sorted(_steps(store, trained)))) or "none at all"
+        steps = sorted({state.step for state, _ in _checkpoints(store, trained)})
+        there = ", ".join(map(str, steps)) or "none at all"
         raise StageError(
             Reason.CONFIG_INVALID,
             f"export.merged.checkpoint: {step}: the training has kept no checkpoint of that step; "
             f"there are those of the steps: {there}",
             "Set `spec.export.merged.checkpoint` to one of these, or leave it out for the training's result.",
         )
-    own = tuple(file for file in found.files if file.path in (CONFIG, WEIGHTS))
-    at = _at(trained, step)
+    state, manifest = found
+    own = tuple(file for file in manifest.files if file.path in (CONFIG, WEIGHTS))
+    at = _at(trained, state)
     told = _of_step(result, own, f"{store.uri}/{at}", step)
-    return Chosen(at, found.model_copy(update={"files": own}), "", told, step)
+    return Chosen(at, manifest.model_copy(update={"files": own}), "", told, step)
 
 
 def _of_step(result: TrainResult, files: tuple[ManifestFile, ...], uri: str, step: int) -> TrainResult:
@@ -67,23 +70,24 @@ def _of_step(result: TrainResult, files: tuple[ManifestFile, ...], uri: str, ste
     return result.model_copy(update={"adapter": adapter, "training": training})
 
 
-def _checkpoint(store: Store, trained: Manifest, step: int) -> Manifest | None:
-    """Whole, and of this training."""
+def _checkpoints(
+    store: Store, trained: Manifest, step: int | None = None
+) -> Iterator[tuple[State, Manifest]]:
+    """Those that are whole and of this training, of one step or of all; that of the newest attempt first."""
+    for state in states_at(store, f"{place('trainings', trained.key)}/{CHECKPOINTS}"):
+        found = _checkpoint(store, trained, state) if step in (None, state.step) else None
+        if found and found.key == trained.key and found.lineage.get("step") == state.step:
+            yield state, found
+
+
+def _checkpoint(store: Store, trained: Manifest, state: State) -> Manifest | None:
     try:
-        found = read_manifest(store, _at(trained, step))
+        return read_manifest(store, _at(trained, state))
     except StageError as problem:
         if problem.reason is not Reason.ARTIFACT_CORRUPT:
             raise
         return None
-    return found if found and found.key == trained.key and found.lineage.get("step") == step else None
 
 
-def _steps(store: Store, trained: Manifest) -> Iterator[int]:
-    folder = f"{place('trainings', trained.key)}/{CHECKPOINTS}"
-    names = {entry.key.removeprefix(f"{folder}/").partition("/")[0] for entry in store.list(folder)}
-    steps = (int(name) for name in names if name.isascii() and name.isdecimal())
-    yield from (step for step in steps if _checkpoint(store, trained, step))
-
-
-def _at(trained: Manifest, step: int) -> str:
-    return f"{place('trainings', trained.key)}/{CHECKPOINTS}/{step}"
+def _at(trained: Manifest, state: State) -> str:
+    return f"{place('trainings', trained.key)}/{CHECKPOINTS}/{state.path}"

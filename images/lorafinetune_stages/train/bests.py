@@ -1,4 +1,4 @@
-"""The adapter of the best evaluation so far: on the disk, and in the store at `place`/best/STEP/.
+"""The adapter of the best evaluation so far: on the disk, and in the store at `place`/best/STEP/ATTEMPT/.
 
 It is sent while the training goes on. But it is there before a checkpoint that speaks of it, and it stays for
 as long as a training may go on from one that does: from there it may not be made again, as the same step need
@@ -6,7 +6,7 @@ not lead to the same loss on a GPU.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from itertools import pairwise
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
 from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
 FILES: Final = (CONFIG, WEIGHTS)
@@ -60,7 +61,7 @@ class Bests:
         self.wait()
         shutil.rmtree(self._root, ignore_errors=True)
         self.directory = None if step is None else self._root / str(step)
-        notes = self._saved.fetch(step, self.directory) if step is not None and self.directory else {}
+        notes = self._fetch(step, self.directory) if step is not None and self.directory else {}
         if notes is None:
             return False
         self.losses = _losses(notes)
@@ -70,15 +71,25 @@ class Bests:
     def rotate(self) -> None:
         """Removes those that no checkpoint speaks of any more. That of the step of a better one may still
         speak of the one before: its evaluation may have been cut short."""
-        resumable = self._checkpoints.steps()
-        for better, step in pairwise(self._saved.steps()):
+        resumable = {state.step for state in self._checkpoints.states()}
+        states = self._saved.states()
+        for better, step in pairwise(dict.fromkeys(state.step for state in states)):
             if not any(step <= each <= better for each in resumable):
-                self._saved.remove(step)
+                self._remove([state for state in states if state.step == step])
+
+    def _fetch(self, step: int, directory: Path) -> Mapping[str, Any] | None:
+        """Of the newest attempt that left a whole one."""
+        of_step = (state for state in self._saved.states() if state.step == step)
+        return next(
+            (notes for state in of_step if (notes := self._saved.fetch(state, directory)) is not None), None
+        )
 
     def _remove_after(self, step: int) -> None:
-        for later in self._saved.steps():
-            if later > step:
-                self._saved.remove(later)
+        self._remove([state for state in self._saved.states() if state.step > step])
+
+    def _remove(self, states: Iterable[State]) -> None:
+        for state in states:
+            self._saved.remove(state)
 
     def _send(self, directory: Path, step: int, losses: RowLosses) -> None:
         self._saved.send(directory, step, {LOSSES: losses.encode()})

@@ -1,6 +1,6 @@
 """Checkpoints in the store, so that a training goes on in a fresh directory, on another machine.
 
-A checkpoint lies at `trainings/KEY/checkpoints/STEP/`, its manifest written last. It is what the
+A checkpoint lies at `trainings/KEY/checkpoints/STEP/ATTEMPT/`, its manifest written last. It is what the
 trainer itself saves at the end of a step: adapter, optimizer, scheduler, random number generators and
 log. Those of torch are pickles; they come from our own manifest, verified by sha256, and are loaded
 with `weights_only`, which runs no code.
@@ -21,6 +21,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.saved import Kept, Saved
+from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,18 @@ OTHER_RANDOM: Final = re.compile(r"rng_state_([0-9]+)\.pth")
 class Checkpoint:
     """A checkpoint that has been downloaded and verified. notes: what was saved beside it."""
 
-    step: int
+    state: State
     directory: Path
     notes: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        return self.state.step
 
     def fetched(self, kept: Kept, root: Path) -> "Checkpoint":
         """The same on another node's disk, below `root`."""
         directory = root / self.directory.name
-        if kept.fetch(self.step, directory) is None:
+        if kept.fetch(self.state, directory) is None:
             raise StageError(Reason.RANK_LOST, f"the checkpoint of step {self.step} is not there any more")
         return replace(self, directory=directory)
 
@@ -92,13 +97,13 @@ class Checkpoints:
 
         What is newer than it, or was never completed, is removed: the training writes it again.
         """
-        for step in self._saved.steps():
-            directory = root / f"checkpoint-{step}"
-            notes = self._saved.fetch(step, directory)
+        for state in self._saved.states():
+            directory = root / f"{state.attempt}" / f"checkpoint-{state.step}"
+            notes = self._saved.fetch(state, directory)
             if notes is not None and self._restores_best(notes):
-                log.info("going on from the checkpoint of step %d", step)
-                return Checkpoint(step, directory, notes)
-            self._saved.remove(step)
+                log.info("going on from the checkpoint of step %d", state.step)
+                return Checkpoint(state, directory, notes)
+            self._saved.remove(state)
         self._restores_best({})
         return None
 
@@ -134,14 +139,15 @@ class Checkpoints:
         return self.bests is None or self.bests.restore(notes.get("best"))
 
     def _rotate(self, newest: int) -> None:
-        """What is newer than the one just saved is what an older attempt left that was overtaken: it would be
-        counted in place of one that is whole."""
-        steps = self._saved.steps()
-        left = [step for step in steps if step > newest]
-        kept = None if self._keep == "all" else self._keep
-        own = [step for step in steps if step <= newest]
-        for step in (*left, *(own[kept:] if kept else ())):
-            self._saved.remove(step)
+        """Of each step that of the newest attempt is kept. What has no manifest, or is newer than the one
+        that was just saved, an older attempt left that was overtaken."""
+        states = self._saved.states()
+        complete = [state for state, is_complete in states.items() if is_complete and state.step <= newest]
+        of_steps = list({state.step: state for state in sorted(complete)}.values())
+        kept = of_steps if self._keep == "all" else of_steps[-self._keep :]
+        for state in states:
+            if state not in kept:
+                self._saved.remove(state)
 
 
 def add_random_states(directory: Path, states: Sequence[bytes]) -> None:

@@ -2,7 +2,8 @@
 
 In one cluster the API server lets nobody begin twice. But a node that is cut off trains on while another
 takes over, and clusters may share a store. So every attempt takes the next number by a conditional write, and
-asks before it writes whether its number is still the highest.
+asks before it writes whether its number is still the highest. One that is frozen right after it has asked
+writes where no other does: `states.py`.
 """
 
 from collections.abc import Iterator

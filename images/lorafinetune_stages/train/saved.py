@@ -1,7 +1,7 @@
 """What a training saves of itself after some of its steps, so that it is there on another machine.
 
-A state lies at `place`/STEP/, its manifest written last. Where it is fetched again it is verified by sha256,
-and must say of itself that it is of this training.
+A state lies at `place`/STEP/ATTEMPT/, its manifest written last. Where it is fetched again it is verified by
+sha256, and must say of itself that it is of this training.
 """
 
 import logging
@@ -18,6 +18,7 @@ from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_m
 from lorafinetune_stages.store.transfer import download_tree, upload_tree
 from lorafinetune_stages.train.adapter import rename_base
 from lorafinetune_stages.train.fence import Fence
+from lorafinetune_stages.train.states import State, states_at
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +35,18 @@ class Kept:
     model: ModelStatus
     is_kept: Callable[[str], bool]
 
-    def steps(self) -> list[int]:
-        """Steps of which there is anything in the store, from the last one on."""
-        names = {
-            entry.key.removeprefix(f"{self.place}/").split("/")[0] for entry in self.store.list(self.place)
-        }
-        return sorted((int(name) for name in names if name.isascii() and name.isdecimal()), reverse=True)
+    def states(self) -> dict[State, bool]:
+        """Those of which there is anything in the store, from the last one on; each with whether it has a
+        manifest."""
+        return states_at(self.store, self.place)
 
-    def fetch(self, step: int, directory: Path) -> Mapping[str, Any] | None:
+    def fetch(self, state: State, directory: Path) -> Mapping[str, Any] | None:
         """Downloads a state, and returns its notes; None where it is not whole and ours, which is logged."""
         try:
-            manifest = read_manifest(self.store, self._at(step))
-            if manifest is None or not self._is_ours(step, manifest):
+            manifest = read_manifest(self.store, self._at(state))
+            if manifest is None or not self._is_ours(state, manifest):
                 return None
-            download_tree(self.store, self._at(step), manifest, directory)
+            download_tree(self.store, self._at(state), manifest, directory)
         except StageError as problem:
             if problem.reason is not Reason.ARTIFACT_CORRUPT:
                 raise
@@ -55,18 +54,18 @@ class Kept:
             return None
         return manifest.result or {}
 
-    def _at(self, step: int) -> str:
-        return f"{self.place}/{step}"
+    def _at(self, state: State) -> str:
+        return f"{self.place}/{state.path}"
 
-    def _is_ours(self, step: int, manifest: Manifest) -> bool:
-        from_us = manifest.key == self.key and manifest.lineage == self._fingerprint(step)
+    def _is_ours(self, state: State, manifest: Manifest) -> bool:
+        from_us = manifest.key == self.key and manifest.lineage == self._fingerprint(state.step)
         if from_us and all(self.is_kept(file.path) for file in manifest.files):
             return True
         log.error(
             "%s: %s/%s belongs to another training: it is removed",
             Reason.CHECKPOINT_CORRUPT,
             self.store.uri,
-            self._at(step),
+            self._at(state),
         )
         return False
 
@@ -86,7 +85,7 @@ class Saved(Kept):
 
         Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
         """
-        where = self._at(step)
+        where = self._at(State(step, self.fence.number))
         with self.fence.guard():
             for path in directory.iterdir():
                 if not self.is_kept(path.name):
@@ -96,6 +95,11 @@ class Saved(Kept):
         told = {**notes, "attempt": self.fence.number}
         commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
 
-    def remove(self, step: int) -> None:
-        withdraw_manifest(self.store, self._at(step))
-        self.store.delete(self._at(step))
+    def remove(self, state: State) -> None:
+        """Raises StageError(Superseded), with nothing removed, where a newer attempt has begun: so of what a
+        newer one wrote nothing is ever removed, as a state is seen no sooner than its attempt."""
+        self.fence.check()
+        withdraw_manifest(self.store, self._at(state))
+        for entry in list(self.store.list(self._at(state))):
+            if state.attempt or "/" not in entry.key.removeprefix(f"{self._at(state)}/"):
+                self.store.delete(entry.key)

@@ -1,0 +1,42 @@
+"""Where the states of a training lie: each attempt has a path of its own, which no other attempt writes to.
+
+An attempt that was frozen in the middle of a write may wake long after another has taken its place. What it
+writes then, or removes, must not be its successor's: no look beforehand whether there is one can see to that.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import MANIFEST
+
+
+@dataclass(frozen=True, order=True)
+class State:
+    """What an attempt left of a step, at STEP/ATTEMPT; attempt 0, as there is none, is what an older version
+    left at STEP itself."""
+
+    step: int
+    attempt: int
+
+    @property
+    def path(self) -> str:
+        return f"{self.step}/{self.attempt}" if self.attempt else f"{self.step}"
+
+
+def states_at(store: Store, place: str) -> dict[State, bool]:
+    """The states of which there is anything at `place`, the newest step first, of each step the newest
+    attempt. Each with whether it has a manifest."""
+    found = Counter[State]()
+    for entry in store.list(place):
+        *where, name = entry.key.removeprefix(f"{place}/").split("/")
+        if state := _state(where):
+            found[state] += name == MANIFEST
+    return {state: found[state] > 0 for state in sorted(found, reverse=True)}
+
+
+def _state(where: list[str]) -> State | None:
+    if len(where) not in (1, 2) or not all(part.isascii() and part.isdecimal() for part in where):
+        return None
+    step, attempt = (*map(int, where), 0)[:2]
+    return State(step, attempt)
