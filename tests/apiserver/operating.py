@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -173,10 +174,18 @@ class Namespace:
 
     def end(self, pod: Object, outcome: Result | StageError) -> None:
         """The Pod's container ends with a termination message."""
-        failed = isinstance(outcome, StageError)
-        message = encode_error(outcome) if isinstance(outcome, StageError) else encode_result(outcome)
+        if isinstance(outcome, StageError):
+            self._end(pod, 1, encode_error(outcome))
+        else:
+            self._end(pod, 0, encode_result(outcome))
+
+    def kill(self, pod: Object) -> None:
+        """The Pod's container ends by SIGKILL, without a word."""
+        self._end(pod, 128 + signal.SIGKILL, "")
+
+    def _end(self, pod: Object, code: int, message: str) -> None:
         terminated = {
-            "exitCode": int(failed),
+            "exitCode": code,
             "startedAt": pod["metadata"]["creationTimestamp"],
             "finishedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "message": message,
@@ -190,7 +199,7 @@ class Namespace:
             "restartCount": 0,
             "state": {"terminated": terminated},
         }
-        phase = "Failed" if failed else "Succeeded"
+        phase = "Failed" if code else "Succeeded"
         self._set_status(pod, {"phase": phase, "containerStatuses": [ended]})
 
     def remove(self, pod: Object) -> None:

@@ -17,6 +17,7 @@ from apiserver.operating import Namespace, Object, Operator, uid
 from apiserver.siege import BAD, UNAUTHENTICATED
 from cluster.certificates import Authority
 from cluster.process import Process, fetch, free_port
+from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import PROGRESS_CA_VARIABLE, PROGRESS_URL_VARIABLE
 from lorafinetune.core.jobs import PROGRESS_AUDIENCE
 
@@ -75,6 +76,31 @@ def test_progress_is_shown_soon_and_then_every_five_seconds(
     own_namespace.wait(lambda: own_namespace.status("telling")["progress"] == "99%", within=10)
 
 
+def test_a_training_that_is_killed_is_not_counted_where_it_told_of_a_newer_checkpoint(
+    own_namespace: Namespace, listening: Operator
+) -> None:
+    """By maxRetries 0 the first that is counted is the last."""
+    own_namespace.apply("killed", {"maxRetries": 0})
+    for stage in ("download", "prepare"):
+        own_namespace.finish("killed", stage)
+    first = train_until(own_namespace, 20, own_namespace.job("killed", "train"))
+    second = train_until(own_namespace, 30, own_namespace.job("killed", "train", other_than=first))
+    train_until(own_namespace, 30, own_namespace.job("killed", "train", other_than=second))
+    own_namespace.until("killed", "Failed", "Internal")
+    assert own_namespace.status("killed")["stages"][2]["attempts"] == 1
+
+
+def train_until(namespace: Namespace, checkpoint: int, job: Object) -> Object:
+    """An attempt tells of a checkpoint, and is killed once that is shown. Its Job."""
+    pod = namespace.pod(job)
+    namespace.run(pod)
+    post(pod, token_of(namespace, pod), checkpoint, "train", checkpointStep=checkpoint, activity="training")
+    namespace.wait(lambda: namespace.status("killed").get("progress") == f"{checkpoint}%")
+    assert namespace.status("killed")["checkpoint"]["step"] == checkpoint
+    namespace.kill(pod)
+    return job
+
+
 def test_a_port_under_siege_does_not_hold_up_a_run(
     address: str, own_namespace: Namespace, listening: Operator, tmp_path: Path
 ) -> None:
@@ -111,11 +137,12 @@ def token_of(namespace: Namespace, pod: Object) -> str:
     return str(namespace.client.request("POST", path, {"spec": spec})["status"]["token"])
 
 
-def post(pod: Object, token: str, done: int) -> None:
+def post(pod: Object, token: str, done: int, stage: StageName = "download", **more: object) -> None:
     """As a stage does, with what the operator told its Job."""
     (container,) = pod["spec"]["containers"]
     told = {each["name"]: each.get("value", "") for each in container["env"]}
-    progress = {"stage": "download", "done": done, "total": 100, "unit": "bytes"}
+    unit = "steps" if stage == "train" else "bytes"
+    progress = {"stage": stage, "done": done, "total": 100, "unit": unit, **more}
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(
         told[PROGRESS_URL_VARIABLE], json.dumps(progress).encode(), headers, method="POST"

@@ -546,6 +546,65 @@ def test_an_attempt_that_came_further_is_not_counted_however_often_it_is_seen() 
     assert stage_status(world.status, "train").checkpoint_step == 6
 
 
+COUNTED: dict[str, tuple[list[tuple[int | None, int | None]], int]] = {
+    "each that told of a newer checkpoint and was then killed": ([(5, None), (6, None), (9, None)], 0),
+    "one that was killed before it told of any": ([(None, None)], 1),
+    "one that told of no newer checkpoint than the one it went on from": ([(5, None), (5, None)], 1),
+    "one that told of none, after one that did": ([(5, None), (None, None)], 1),
+    "one that went on from an older one, as the newer was damaged": ([(5, None), (4, None)], 1),
+    "one that said in the end that it had left a newer one than it had told of": ([(5, 7)], 0),
+    "one that told of none newer than its predecessor had left with its last words": ([(5, 7), (7, None)], 1),
+}
+"""What attempts tell of their checkpoints: while they run, and in the end, if they come to say anything."""
+
+
+@pytest.mark.parametrize("sentence", COUNTED)
+def test_of_attempts_at_a_training_is_counted_or_not(sentence: str) -> None:
+    said, attempts = COUNTED[sentence]
+    world = World()
+    run_until("train")(world)
+    for told, left in said:
+        tell_of_checkpoint(world, told)
+        world.reconcile()
+        world.fail(Reason.INTERNAL, checkpoint=left)
+        world.progress = {}
+        for _ in range(3):
+            world.reconcile()
+        world.settle()
+    assert stage_status(world.status, "train").attempts == attempts
+
+
+def tell_of_checkpoint(world: World, step: int | None) -> None:
+    job = world.active()
+    assert job is not None
+    told = Progress(stage="train", activity="training", done=9, total=20, checkpoint_step=step)
+    world.progress = {job.name: told}
+
+
+def test_a_training_that_is_killed_again_and_again_before_its_first_checkpoint_fails() -> None:
+    world = World()
+    run_until("train")(world)
+    for _ in range(world.resource.spec.max_retries + 1):
+        tell_of_checkpoint(world, None)
+        world.reconcile()
+        world.fail(Reason.INTERNAL)
+        world.settle()
+    assert stage_status(world.status, "train").state == "Failed"
+
+
+def test_a_checkpoint_of_the_training_counts_for_no_other_stage() -> None:
+    world = World()
+    run_until("train")(world)
+    tell_of_checkpoint(world, 5)
+    world.reconcile()
+    world.progress = {}
+    world.succeed()
+    run_until("export")(world)
+    world.fail(Reason.STORAGE_UNAVAILABLE)
+    world.reconcile()
+    assert stage_status(world.status, "export").attempts == 1
+
+
 def test_a_training_of_another_key_begins_at_no_checkpoint() -> None:
     world = World()
     run_until("train")(world)

@@ -89,7 +89,7 @@ def _create(given: Input, turn: Turn, current: Step) -> Turn:
         }
     )
     arguments = arguments_of(stage, given.resource, turn.status)
-    checkpoint = recorded.checkpoint_step or 0
+    checkpoint = max(recorded.checkpoint_step or 0, _told_step(turn, stage))
     created = job(current, arguments, given.resource, recorded.attempts + 1, given.settings, checkpoint)
     return replace(
         turn.with_stage(started),
@@ -189,8 +189,9 @@ def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) 
     made_for = (observed.generation, observed.refresh)
     if made_for != (given.resource.metadata.generation, refresh_of(given.resource)):
         return turn.stop(observed.stage, [observed], "tried again after an edit")
-    counted = _counted(stage_status(turn.status, observed.stage), observed, error)
-    against = 0 if _has_advanced(observed, error) else counted.attempts
+    furthest = max(error.checkpoint or 0, _told_step(turn, observed.stage))
+    counted = _counted(stage_status(turn.status, observed.stage), observed, error, furthest)
+    against = 0 if furthest > observed.checkpoint else counted.attempts
     if _is_final(given, retry, against):
         failed = counted.model_copy(update={"state": "Failed"})
         situation = Situation("Failed", error.reason, error.message, observed.stage)
@@ -198,10 +199,12 @@ def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) 
     return _try_again(given, turn.with_stage(counted), observed, error, counted.attempts)
 
 
-def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError) -> StageStatus:
-    """The stage after a failed attempt, however often that is looked at."""
-    attempts = max(recorded.attempts, observed.attempt - _has_advanced(observed, error))
-    checkpoint = max(recorded.checkpoint_step or 0, error.checkpoint or 0)
+def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError, furthest: int) -> StageStatus:
+    """The stage after a failed attempt, however often that is looked at. furthest: step of the last
+    checkpoint that it left. One that came further than all before it is not counted, or a long training would
+    end by what befalls any machine in weeks."""
+    attempts = max(recorded.attempts, observed.attempt - (furthest > observed.checkpoint))
+    checkpoint = max(recorded.checkpoint_step or 0, furthest)
     return recorded.model_copy(
         update={
             "attempts": min(attempts, MAX_ATTEMPTS),
@@ -212,10 +215,10 @@ def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError) ->
     )
 
 
-def _has_advanced(observed: ObservedJob, error: StageError) -> bool:
-    """Whether an attempt came further than all before it: it is not counted, or a long training would end by
-    what befalls any machine in weeks."""
-    return (error.checkpoint or 0) > observed.checkpoint
+def _told_step(turn: Turn, stage: StageName) -> int:
+    """Step of the newest checkpoint of which a training told while it ran, as the status shows it: what ends
+    an attempt without a word leaves it no time to say so. 0: there is none."""
+    return turn.status.checkpoint.step if stage == "train" and turn.status.checkpoint else 0
 
 
 def _make_anew(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
