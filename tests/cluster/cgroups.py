@@ -16,6 +16,8 @@ from cluster.process import ServerError
 MOUNT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
 LIMITS = ("cpuset.cpus", "cpuset.mems")
+PODS = "kubepods"
+"""What the kubelet names the group of all pods."""
 PATIENCE = 20.0
 JOIN = 'for file in {files}; do echo $$ > "$file" || exit 1; done; exec "$@"'
 
@@ -58,8 +60,16 @@ class ControlGroup:
             _signal(found, signal.SIGCONT)
 
     def kill_program(self, program: str) -> None:
-        """End the processes of one program without a word."""
-        _signal(self._running(program), signal.SIGKILL)
+        """End the processes of one program without a word; when this returns they are gone."""
+        found = set(self._running(program))
+        _signal(found, signal.SIGKILL)
+        _until(lambda: not found & self.processes(), f"{program} does not end")
+
+    def kill_pods(self) -> None:
+        """End all that runs in pods without a word."""
+        _signal(
+            {p for group in self._groups() if PODS in group.parts for p in _processes(group)}, signal.SIGKILL
+        )
 
     def _running(self, program: str) -> list[int]:
         found = [process for process in self.processes() if program_of(process) == program]

@@ -14,15 +14,17 @@ ETCD = "http://127.0.0.1:2379"
 
 @dataclass(frozen=True)
 class Component:
-    """`health` is a URL that answers when the component does its work; containerd has none."""
+    """`health` is a URL that answers when the component does its work; containerd has none. `program` is
+    its path, where the name does not say what runs."""
 
     name: str
     flags: list[str]
     health: str = ""
+    program: str = ""
 
     def command(self) -> list[str]:
-        program = str(binary(self.name)) if self.name in SOURCES else self.name
-        return [program, *self.flags]
+        known = str(binary(self.name)) if self.name in SOURCES else self.name
+        return [self.program or known, *self.flags]
 
 
 def every(layout: Layout) -> Iterator[Component]:

@@ -12,12 +12,18 @@ from cluster.build import cache
 from cluster.certificates import Authority, new_key
 from cluster.kubeconfig import kubeconfig
 
-API_SERVER = f"https://{network.NODE}:6443"
+API_PORT = 6443
+API_SERVER = f"https://{network.NODE}:{API_PORT}"
+KUBELETS_WAY = "127.0.0.2"
+"""An address of the API server that nobody has but the kubelet, so that its way there can be cut alone."""
+API_SERVERS = {"kubelet": f"https://{KUBELETS_WAY}:{API_PORT}"}
+"""At which address a component asks for the API server, where it is not `API_SERVER`."""
 NODE_NAME = "node"
 SERVER_NAMES = (
     network.NODE,
     network.API_SERVICE,
     "127.0.0.1",
+    KUBELETS_WAY,
     "localhost",
     NODE_NAME,
     "kubernetes",
@@ -72,5 +78,6 @@ class Layout:
             rows = csv.writer(file)
             rows.writerows([tokens[name], user, user, group] for name, (user, group) in USERS.items())
         for component, token in tokens.items():
-            self.kubeconfig_of(component).write_text(kubeconfig(API_SERVER, authority, token))
+            address = API_SERVERS.get(component, API_SERVER)
+            self.kubeconfig_of(component).write_text(kubeconfig(address, authority, token))
         self.kubeconfig_of("admin").rename(self.kubeconfig)

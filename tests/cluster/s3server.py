@@ -59,18 +59,20 @@ class S3Endpoint:
 
         Asked once more if it fails: it was seen to do so after the user was there.
         """
-        admin = [str(binary("versitygw")), "admin", f"--endpoint-url={self.endpoint}"]
-        admin += [f"--access={self.access_key}", f"--secret={self.secret_key}"]
-        user = [f"--access={access_key}", f"--secret={secret_key}", f"--role={role}"]
+        user = (f"--access={access_key}", f"--secret={secret_key}", f"--role={role}")
         for last in (False, True):
             try:
-                run(*admin, "create-user", *user, name="create-user")
+                self._administrate("create-user", *user)
                 return
             except CommandError as problem:
                 if USER_EXISTS in str(problem):
                     return
                 if last:
                     raise
+
+    def delete_user(self, access_key: str) -> None:
+        """From now on nobody has this key."""
+        self._administrate("delete-user", f"--access={access_key}")
 
     def let_read(self, access_key: str, bucket: str) -> None:
         """The user may read and list the bucket, and no more."""
@@ -84,6 +86,11 @@ class S3Endpoint:
             client.put_bucket_policy(Bucket=bucket, Policy=policy)
         finally:
             client.close()
+
+    def _administrate(self, what: str, *options: str) -> None:
+        admin = [str(binary("versitygw")), "admin", f"--endpoint-url={self.endpoint}"]
+        admin += [f"--access={self.access_key}", f"--secret={self.secret_key}"]
+        run(*admin, what, *options, name=what)
 
 
 class S3Server(S3Endpoint, Server):

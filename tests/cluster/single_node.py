@@ -62,7 +62,7 @@ class SingleNode:
         """Whether pods can run on it; one that was killed half-way is not running."""
         try:
             self._machine.first_process()
-            self._check_node()
+            self.check_ready()
         except OSError:
             return False
         return True
@@ -98,13 +98,38 @@ class SingleNode:
     def without(self, name: str) -> Iterator[None]:
         """One of its components is killed, and is there again after the block."""
         component = next(c for c in components.every(self.layout) if c.name == name)
-        self.group.kill_program(name)
+        with self.away(component):
+            yield
+
+    @contextmanager
+    def away(self, component: Component) -> Iterator[None]:
+        """What was started in it is killed, and is there again after the block."""
+        self.group.kill_program(component.name)
         try:
             yield
         finally:
-            process = self._launch(component)
-            process.await_answer(lambda: self._answers(component), PATIENCE)
-            process.let_go()
+            self.serve(component)
+
+    def serve(self, component: Component) -> None:
+        """Start one more program in it, which stays until the cluster ends or somebody kills it."""
+        process = self._launch(component)
+        process.await_answer(lambda: self._answers(component), PATIENCE)
+        process.let_go()
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """The kubelet and all that runs in pods is killed; a kubelet is there again after the block."""
+        with self.without("kubelet"):
+            self.group.kill_pods()
+            yield
+
+    def check_ready(self) -> None:
+        """Raise OSError unless pods can run: the node is well, and a pod would have its identity."""
+        client = self._client()
+        client.get("/api/v1/namespaces/default/serviceaccounts/default")
+        conditions = client.get(f"/api/v1/nodes/{NODE_NAME}")["status"]["conditions"]
+        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            raise InterruptedError(f"the node is not ready: {conditions}")
 
     def run(self, *command: str) -> str:
         """What a command prints that runs in it."""
@@ -156,7 +181,7 @@ class SingleNode:
         for component, process in started:
             process.await_answer(partial(self._probe, component), PATIENCE)
         kubelet = started[0][1]
-        kubelet.await_answer(self._check_node, PATIENCE)
+        kubelet.await_answer(self.check_ready, PATIENCE)
 
     def _sort_images(self) -> None:
         """Drop those that nothing could name any more, and see that pods can start."""
@@ -183,14 +208,6 @@ class SingleNode:
             self._probe(component)
         else:
             self._ctr("version")
-
-    def _check_node(self) -> None:
-        """Raise OSError unless pods can run: the node is well, and a pod would have its identity."""
-        client = self._client()
-        client.get("/api/v1/namespaces/default/serviceaccounts/default")
-        conditions = client.get(f"/api/v1/nodes/{NODE_NAME}")["status"]["conditions"]
-        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            raise InterruptedError(f"the node is not ready: {conditions}")
 
     def _client(self) -> Client:
         return Client(self.kubeconfig)
