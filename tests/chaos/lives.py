@@ -11,17 +11,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from chaos.disturbances import DISTURBANCES, Missed
+from chaos.disturbances import DISTURBANCES
 from chaos.hands import Hands, operator_log, stubborn
 from chaos.judgement import End, Judged, crowded, judge
-from chaos.schedule import CLUSTER, Schedule, Strike
-from cluster.process import CommandError, say
+from chaos.means import Missed, where_it_was
+from chaos.schedule import CLUSTER, Schedule
+from cluster.process import say
 from e2e.installation import Installation
 from e2e.tenant import Store
 from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune_stages.store.manifest import MANIFEST, Manifest
 
-PATIENCE: Final = 300.0
+PATIENCE: Final = 420.0
+"""A node that is lost is replaced after some minutes, for all runs."""
 GONE_WITHIN: Final = 120.0
 NOBODY: Final = Schedule(0, ())
 
@@ -71,27 +73,25 @@ class Stage:
         hands.kubectl("delete", "lorafinetune", "tune")
         end = replace(end, crowded=frozenset(crowds), left=left(hands))
         hands.system("delete", "namespace", hands.namespace, "--wait=false")
+        stubborn(partial(self.store.clear, f"{hands.namespace}/"))
         return end, struck
 
     def _strike(self, hands: Hands, schedule: Schedule, length: float) -> Iterator[str]:
         began = time.monotonic()
         for strike in schedule.strikes:
             time.sleep(max(0.0, began + strike.at * length - time.monotonic()))
-            if strike.what in CLUSTER:
-                self.struck.append((time.monotonic(), strike.what))
             with suppress(Missed):
-                _done(hands, strike)
+                with self._told(strike.what), where_it_was():
+                    DISTURBANCES[strike.what](hands)
                 yield strike.what
 
-
-def _done(hands: Hands, strike: Strike) -> None:
-    """What is gone when the strike comes was no target."""
-    try:
-        DISTURBANCES[strike.what](hands)
-    except CommandError as error:
-        if "NotFound" not in str(error):
-            raise
-        raise Missed from error
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """All runs are told when it begins and when it is over, if it is their business."""
+        told = [what] if what in CLUSTER else []
+        self.struck.extend((time.monotonic(), each) for each in told)
+        yield
+        self.struck.extend((time.monotonic(), each) for each in told)
 
 
 @contextmanager

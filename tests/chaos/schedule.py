@@ -11,13 +11,22 @@ RUN: Final = (
     "the operator killed",
     "a pod deleted",
     "a pod deleted without grace",
+    "a pod deleted in the foreground",
     "a pod evicted",
+    "a finished pod deleted",
+    "a finished pod evicted",
     "a Job deleted in the background",
     "a Job deleted in the foreground",
     "a Job deleted, its pods orphaned",
+    "a Job deleted and made again by hand",
     "the Secret wrong for a while",
     "the Secret away for a while",
+    "the Secret deleted in the foreground and given again at once",
+    "the keys exchanged for others",
+    "the keys lapsed for a while",
+    "the service account deleted",
     "deleted and applied again",
+    "deleted in the foreground and applied again at once",
     "suspended and resumed",
     "edited and edited back",
 )
@@ -29,17 +38,44 @@ CLUSTER: Final = (
     "the API server killed",
     "the API server silent for a while",
     "etcd killed",
+    "no DNS for a while",
     "the store silent for a while",
+    "the store killed, and back after a while",
+    "the store killed, and back at once",
+    "the store full for a while",
+    "the clock of the store wrong for a while",
+    "the session at the store expired for a while",
     "no way to the store for a while",
+    "no way back from the store for a while",
     "the operator cut off for a while",
+    "no way back to the operator for a while",
+    "no way for progress for a while",
+    "no answer to progress for a while",
+    "the kubelet cut off for a while",
+    "no way back to the kubelet for a while",
+    "the operator's clock ahead for a while",
+    "the operator's clock behind for a while",
+    "the operator without rights for a while",
+    "the operator's account deleted for a while",
     "the node drained",
+    "the node cordoned for a while",
+    "the node lost for good",
 )
 """What strikes all that runs, for which the cluster must be ours."""
+EVERYTHING: Final = (*RUN, *CLUSTER)
+AWAY: Final = frozenset({"StorageUnavailable"})
 EXPLAINS: Final[Mapping[str, frozenset[str]]] = {
-    "the store silent for a while": frozenset({"StorageUnavailable"}),
-    "no way to the store for a while": frozenset({"StorageUnavailable"}),
+    "no DNS for a while": AWAY,
+    "the store silent for a while": AWAY,
+    "the store killed, and back after a while": AWAY,
+    "the store killed, and back at once": AWAY,
+    "no way to the store for a while": AWAY,
+    "no way back from the store for a while": AWAY,
 }
-"""With which reasons a run may give up after what; after all else it must complete."""
+"""With which reasons a run may give up after what; after all else it must complete.
+
+A store that is full, or takes neither keys nor the time, is for a person to mend: the run waits, and goes on.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,15 +97,36 @@ class Schedule:
         return ", ".join(f"{strike.what} at {strike.at:.0%}" for strike in self.strikes)
 
 
-def draw(seed: int, runs: int, names: Sequence[str] = (*RUN, *CLUSTER)) -> list[Schedule]:
-    """Schedules of so many runs. All names come up equally often, in an order that the seed decides."""
+def draw(seed: int, runs: int, names: Sequence[str] = EVERYTHING, most: int = MOST) -> list[Schedule]:
+    """Schedules of so many runs, of one to so many strikes each. All names come up equally often, in an order
+    that the seed decides."""
     chance = random.Random(seed)
     deck: list[str] = []
     schedules = []
     for number in range(1, runs + 1):
-        count = chance.randint(1, MOST)
+        count = chance.randint(1, most)
         while len(deck) < count:
             deck += chance.sample(names, len(names))
         moments = sorted(round(chance.random(), 2) for _ in range(count))
         schedules.append(Schedule(number, tuple(Strike(at, deck.pop(0)) for at in moments)))
     return schedules
+
+
+def chosen(text: str) -> int | tuple[str, ...]:
+    """What somebody wants alone: the run of a number, a disturbance, or all that have a text in their names.
+
+    Raises ValueError where there is none.
+    """
+    if text.isdecimal():
+        return int(text)
+    names = (text,) if text in EVERYTHING else tuple(name for name in EVERYTHING if text in name)
+    if not names:
+        raise ValueError(f"no disturbance has {text!r} in its name")
+    return names
+
+
+def drawn(seed: int, runs: int, only: int | tuple[str, ...] | None) -> list[Schedule]:
+    """The schedules of which there is to be nothing else than what was chosen."""
+    if isinstance(only, tuple):
+        return draw(seed, runs, only, most=1)
+    return [schedule for schedule in draw(seed, runs) if only in (None, schedule.number)]

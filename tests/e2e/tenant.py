@@ -26,11 +26,12 @@ Object = dict[str, Any]
 
 
 class Store:
-    """A bucket of the cluster's S3 service."""
+    """A bucket of the cluster's S3 service, or of another. inside: its address for pods."""
 
-    def __init__(self, endpoint: S3Endpoint, bucket: str) -> None:
+    def __init__(self, endpoint: S3Endpoint, bucket: str, inside: str = INSIDE) -> None:
         self.endpoint = endpoint
         self.bucket = bucket
+        self.inside = inside
         endpoint.create_bucket(bucket)
 
     def fill(self, folder: Path) -> None:
@@ -57,10 +58,15 @@ class Store:
         client.close()
         return found
 
-    def empty(self) -> None:
+    def clear(self, prefix: str) -> None:
         client = self.endpoint.client()
-        for key in self.keys(""):
+        for key in self.keys(prefix):
             client.delete_object(Bucket=self.bucket, Key=key)
+        client.close()
+
+    def empty(self) -> None:
+        self.clear("")
+        client = self.endpoint.client()
         client.delete_bucket(Bucket=self.bucket)
         client.close()
 
@@ -68,7 +74,7 @@ class Store:
         """A short tuning of the tiny model, whose outputs lie below the prefix."""
         here = {"connection": "store"}
         mine = {
-            "connections": [{"name": "store", "endpoint": INSIDE, "secretRef": {"name": "s3"}}],
+            "connections": [{"name": "store", "endpoint": self.inside, "secretRef": {"name": "s3"}}],
             "model": {"source": f"s3://{self.bucket}/tiny", **here},
             "datasets": [{"source": f"s3://{self.bucket}/rows.jsonl", "format": "alpaca", **here}],
             "training": {"maxSteps": 10, "evaluation": {"everySteps": 5}, "checkpoint": {"every": 5}},

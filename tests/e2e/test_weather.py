@@ -4,11 +4,15 @@ They live beside each other. Each ends with the digests of a run that was left a
 that a disturbance explains.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import pytest
+
+from chaos.depot import supplied
 from chaos.lives import Stage
-from chaos.schedule import CLUSTER, RUN, draw
+from chaos.schedule import EVERYTHING, RUN, draw
 from e2e.installation import Installation
 from e2e.tenant import Store
 
@@ -16,9 +20,19 @@ SEED: Final = 23
 RUNS: Final = 4
 
 
-def test_disturbed_runs_end_as_one_that_is_left_alone(installation: Installation, store: Store) -> None:
-    names = (*RUN, *CLUSTER) if installation.cluster.is_ours else RUN
-    place = Stage(installation, store)
+@pytest.fixture
+def place(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """With a store that may be harmed, where the cluster is ours."""
+    if installation.cluster.is_ours:
+        with supplied(installation.cluster) as store:
+            yield Stage(installation, store)
+    else:
+        others: Store = request.getfixturevalue("store")
+        yield Stage(installation, others)
+
+
+def test_disturbed_runs_end_as_one_that_is_left_alone(place: Stage) -> None:
+    names = EVERYTHING if place.installation.cluster.is_ours else RUN
     twin, length = place.undisturbed()
     with ThreadPoolExecutor(RUNS) as pool:
         lived = [pool.submit(place.disturbed, schedule, twin, length) for schedule in draw(SEED, RUNS, names)]

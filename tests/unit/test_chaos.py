@@ -4,7 +4,9 @@ import pytest
 
 from chaos.disturbances import DISTURBANCES
 from chaos.judgement import End, Verdict, crowded, judge, tally
-from chaos.schedule import CLUSTER, EXPLAINS, MOST, RUN, Schedule, Strike, draw
+from chaos.schedule import CLUSTER, EVERYTHING, EXPLAINS, MOST, RUN, Schedule, Strike, chosen, draw, drawn
+from chaos.ways import dropped
+from lorafinetune.api.reasons import Reason, Retry
 
 TWIN = End(digests={"adapter": "a", "merged": "m"})
 OTHER = End(digests={"adapter": "b", "merged": "m"})
@@ -67,13 +69,58 @@ def test_each_run_has_a_few_strikes_in_order_within_its_time() -> None:
 
 def test_all_disturbances_come_up_equally_often() -> None:
     drawn = [strike.what for schedule in draw(7, 200) for strike in schedule.strikes]
-    counts = [drawn.count(what) for what in (*RUN, *CLUSTER)]
+    counts = [drawn.count(what) for what in EVERYTHING]
     assert max(counts) - min(counts) <= 1
 
 
 def test_what_is_drawn_can_be_done() -> None:
     assert DISTURBANCES.keys() == {*RUN, *CLUSTER}
     assert EXPLAINS.keys() <= DISTURBANCES.keys()
+
+
+def test_a_run_may_give_up_only_for_what_is_not_for_a_person_to_mend() -> None:
+    reasons = {reason for given in EXPLAINS.values() for reason in given}
+    assert {Reason(reason).facts.retry for reason in reasons} == {Retry.BACKOFF}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        pytest.param("5", 5, id="a run, by its number"),
+        pytest.param("a pod deleted", ("a pod deleted",), id="a disturbance, by the whole of its name"),
+        pytest.param(
+            "evicted", ("a pod evicted", "a finished pod evicted"), id="some, by a part of their names"
+        ),
+    ],
+)
+def test_there_can_be_nothing_but(text: str, found: int | tuple[str, ...]) -> None:
+    assert chosen(text) == found
+
+
+def test_what_nobody_does_can_not_be_chosen() -> None:
+    with pytest.raises(ValueError, match="no disturbance has 'earthquake' in its name"):
+        chosen("earthquake")
+
+
+def test_runs_of_one_disturbance_are_struck_by_it_once_each() -> None:
+    schedules = drawn(7, 3, (STORE,))
+    assert [[strike.what for strike in schedule.strikes] for schedule in schedules] == [[STORE]] * 3
+    assert drawn(7, 3, (STORE,)) == schedules
+
+
+def test_a_run_that_is_chosen_is_struck_as_it_is_among_all() -> None:
+    (alone,) = drawn(7, 20, 5)
+    assert alone == draw(7, 20)[4]
+    assert drawn(7, 20, None) == draw(7, 20)
+
+
+def test_packets_are_counted_where_the_rule_is_ours() -> None:
+    listing = """Chain INPUT (policy ACCEPT 9 packets, 99 bytes)
+    pkts      bytes target     prot opt in     out     source               destination
+       3      180 DROP       6    --  *      *       0.0.0.0/0            127.0.0.2   /* chaos */ tcp dpt:6443
+      70     4180 DROP       6    --  *      *       0.0.0.0/0            0.0.0.0/0   /* kubernetes */
+"""
+    assert dropped(listing) == 3
 
 
 def test_a_stage_is_crowded_where_two_of_its_pods_run() -> None:
@@ -85,7 +132,7 @@ def test_a_run_counts_in_the_row_of_each_disturbance_that_struck_it() -> None:
     schedule = Schedule(1, (Strike(0.1, POD), Strike(0.2, POD), Strike(0.3, STORE)))
     well = judge(schedule, [POD, POD], [], TWIN, TWIN)
     ill = judge(schedule, [POD, STORE], [], OTHER, TWIN)
-    assert tally([well, ill], (*RUN, *CLUSTER)) == [
+    assert tally([well, ill], EVERYTHING) == [
         {"disturbance": POD, "times": 3, "completed": 1, "failed with the right reason": 0, "wrong": 1},
         {"disturbance": STORE, "times": 1, "completed": 0, "failed with the right reason": 0, "wrong": 1},
     ]

@@ -1,0 +1,115 @@
+"""What people and the cluster do to one run: to its resource, its Jobs and its pods."""
+
+import json
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any, Final
+
+from chaos.hands import Hands
+from chaos.means import A_WHILE, Disturbance, Missed
+from cluster.client import ApiError
+from cluster.process import CommandError
+from e2e.tenant import Object
+
+ALIVE: Final = ("Pending", "Running")
+ENDED: Final = ("Succeeded", "Failed")
+MADE_BY_THE_CLUSTER: Final = ("batch.kubernetes.io/controller-uid", "controller-uid")
+"""Labels of a Job that no one but its controller may give."""
+
+
+def delete_pod(*options: str, phases: Collection[str] = ALIVE) -> Disturbance:
+    def delete(hands: Hands) -> None:
+        hands.kubectl("delete", "pod", _name(_pod(hands, phases)), "--wait=false", *options)
+
+    return delete
+
+
+def evict_pod(phases: Collection[str] = ALIVE) -> Disturbance:
+    def evict(hands: Hands) -> None:
+        pod = _name(_pod(hands, phases))
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{hands.namespace}/pods/{pod}/eviction"
+        with suppress(ApiError):
+            hands.installation.cluster.client.request("POST", path, eviction)
+
+    return evict
+
+
+def delete_job(cascade: str) -> Disturbance:
+    def delete(hands: Hands) -> None:
+        hands.kubectl("delete", "job", _job(hands), f"--cascade={cascade}", "--wait=false")
+
+    return delete
+
+
+def job_again(hands: Hands) -> None:
+    """Deleted in the foreground, and made again by the same hands as soon as the name is free."""
+    job = json.loads(hands.kubectl("get", "job", _job(hands), "--output=json"))
+    hands.kubectl("delete", "job", _name(job), "--cascade=foreground", "--wait=true")
+    with suppress(CommandError):  # the operator was faster
+        hands.create(made_anew(job))
+
+
+def made_anew(job: Object) -> Object:
+    """A Job as somebody makes it who has the YAML of one."""
+    template = job["spec"]["template"]
+    spec = {k: v for k, v in job["spec"].items() if k != "selector"}
+    labels = _by_hand(template["metadata"]["labels"])
+    spec["template"] = template | {"metadata": template["metadata"] | {"labels": labels}}
+    kept = ("name", "annotations", "ownerReferences")
+    metadata = {k: job["metadata"][k] for k in kept if k in job["metadata"]}
+    metadata["labels"] = _by_hand(job["metadata"].get("labels", {}))
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def apply_again(hands: Hands) -> None:
+    hands.kubectl("delete", "lorafinetune", "tune", "--wait=true")
+    hands.apply_run()
+
+
+def apply_again_at_once(hands: Hands) -> None:
+    """Deleted in the foreground, and applied under the same name while the old one still goes."""
+    hands.replace("lorafinetune", "tune", hands.apply_run)
+
+
+def suspend_and_resume(hands: Hands) -> None:
+    hands.edit("tune", {"suspend": True})
+    time.sleep(A_WHILE)
+    hands.edit("tune", {"suspend": False})
+
+
+def edit_and_edit_back(hands: Hands) -> None:
+    before = hands.get()["spec"]["training"]["learningRate"]
+    hands.edit("tune", {"training": {"learningRate": "5e-4"}})
+    time.sleep(A_WHILE / 4)
+    hands.edit("tune", {"training": {"learningRate": before}})
+
+
+def delete_account(hands: Hands) -> None:
+    """The identity of its pods, by which they tell of their progress; the cluster makes another one."""
+    hands.kubectl("delete", "serviceaccount", "default")
+
+
+def _by_hand(labels: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name not in MADE_BY_THE_CLUSTER}
+
+
+def _name(made: Object) -> str:
+    return str(made["metadata"]["name"])
+
+
+def _job(hands: Hands) -> str:
+    """Of a pod that has not ended."""
+    return str(_pod(hands, ALIVE)["metadata"]["labels"]["job-name"])
+
+
+def _pod(hands: Hands, phases: Collection[str]) -> dict[str, Any]:
+    """A pod of the run in one of these phases: the one that is, or the next."""
+    deadline = time.monotonic() + A_WHILE
+    while time.monotonic() < deadline:
+        for pod in hands.pods():
+            if pod["status"].get("phase") in phases and not pod["metadata"].get("deletionTimestamp"):
+                return dict(pod)
+        time.sleep(0.2)
+    raise Missed
