@@ -22,6 +22,7 @@ from cluster.machine import hindrance
 from cluster.packages import become_administrator
 from cluster.process import CommandError, Process, fetch, free_port, run
 from cluster.s3server import HEALTH, S3Endpoint, S3Server
+from lorafinetune.contract.arguments import credential_variable
 
 pytestmark = pytest.mark.skipif(bool(hindrance()), reason=f"no machine within this one: {hindrance()}")
 
@@ -135,7 +136,7 @@ def read(file: Path) -> str:
     return ""
 
 
-TESTS: Final = Path(__file__).parents[1]
+FINDING_TESTS: Final = {"PYTHONPATH": f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"}
 ASK: Final = """
 import sys, time
 from botocore.exceptions import ClientError
@@ -152,8 +153,35 @@ for action in (client.get_object, client.head_object):
 
 def test_a_process_with_a_wrong_clock_is_refused_as_the_stand_in_does(s3_server: S3Server) -> None:
     keys = (s3_server.endpoint, s3_server.access_key, s3_server.secret_key)
-    skewed = clock.environment("+2h", str(clock.library().parent)) | {"PYTHONPATH": str(TESTS)}
+    skewed = clock.environment("+2h", str(clock.library().parent)) | FINDING_TESTS
     told = run(sys.executable, "-c", ASK, *keys, environment=skewed).split()
     assert float(told[0]) - time.time() == pytest.approx(7200, abs=60)
     assert float(told[1]) - time.monotonic() == pytest.approx(0, abs=60)
     assert told[2:] == ["403", "RequestTimeTooSkewed", "403", "403"]
+
+
+ASK_AS_A_STAGE: Final = """
+import sys
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.store.s3 import S3Store
+from stages.store_builders import QUICK, connection
+store = S3Store("bucket", "runs", connection(sys.argv[1]), QUICK)
+for action in (lambda: store.find("key"), lambda: store.read("key"), lambda: store.write("key", b"1")):
+    try:
+        action()
+    except StageError as error:
+        print(error.reason, error.hint)
+"""
+
+
+def test_a_stage_with_a_wrong_clock_says_that_it_is_the_clock(s3_server: S3Server) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": s3_server.access_key, "AWS_SECRET_ACCESS_KEY": s3_server.secret_key}
+    surroundings = {
+        **clock.environment("+2h", str(clock.library().parent)),
+        **{credential_variable("store", name): value for name, value in keys.items()},
+        **FINDING_TESTS,
+    }
+    told = run(sys.executable, "-c", ASK_AS_A_STAGE, s3_server.endpoint, environment=surroundings)
+    lines = told.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("CredentialsInvalid The clocks of the node and") for line in lines), told

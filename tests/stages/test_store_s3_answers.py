@@ -60,6 +60,12 @@ def is_about(key: str, method: str) -> Callable[[Asked], bool]:
             error(400, "ExpiredToken", ECHO), Reason.CREDENTIALS_INVALID, "400 ExpiredToken", id="expired"
         ),
         pytest.param(
+            error(403, "RequestTimeTooSkewed"),
+            Reason.CREDENTIALS_INVALID,
+            "403 RequestTimeTooSkewed",
+            id="a wrong clock",
+        ),
+        pytest.param(
             error(403, "AccessDenied", ECHO), Reason.STORAGE_DENIED, "403 AccessDenied", id="denied"
         ),
         pytest.param(Answer(403), Reason.STORAGE_DENIED, "403", id="denied by a proxy without a word"),
@@ -94,6 +100,7 @@ def test_a_refusal_has_a_reason_and_tells_no_secret(
     assert f": the server at {server.endpoint} answered {told}" in refused.value.message
     assert refused.value.message.isprintable()
     assert (refused.value.hint == IN_ANOTHER_REGION) == ("region" in told)
+    assert ("clock" in refused.value.hint) == ("Skewed" in told)
     for secret in ("the-secret", "the-token"):
         assert secret not in refused.value.message + refused.value.hint + caplog.text
     assert refused.value.__suppress_context__

@@ -26,6 +26,7 @@ CODES: Final = {
             "InvalidIdentityToken",
             "TokenRefreshRequired",
             "UnrecognizedClientException",
+            "RequestTimeTooSkewed",
         ),
         Reason.CREDENTIALS_INVALID,
     ),
@@ -47,6 +48,11 @@ WRONG_REGION: Final = frozenset(
         "IllegalLocationConstraintException",
     }
 )
+HINTS: Final = {
+    "RequestTimeTooSkewed": "The clocks of the node and of the store differ by more than the store allows, "
+    "most often 15 minutes: set the wrong one right.",
+}
+"""What a person can do where the reason's own hint would lead astray."""
 STATUSES: Final = {
     401: Reason.CREDENTIALS_INVALID,
     403: Reason.STORAGE_DENIED,
@@ -104,7 +110,8 @@ def explain(refusal: Refusal, uri: str, access: Access) -> StageError:
             hint = "Name a Secret in the connection, or give the process an identity."
             return StageError(Reason.CREDENTIALS_INVALID, f"{uri}: {answer} to {ANONYMOUS}", hint)
         case Reason.CREDENTIALS_INVALID | Reason.STORAGE_DENIED as reason:
-            return StageError(reason, f"{uri}: {answer} to {access.identity}")
+            hint = HINTS.get(refusal.code, "")
+            return StageError(reason, f"{uri}: {answer} to {access.identity}", hint)
         case Reason.STORAGE_UNAVAILABLE as reason if refusal.status is None:
             return StageError(
                 reason, f"{uri}: no answer from the server at {access.endpoint}{_kind(refusal)}"
