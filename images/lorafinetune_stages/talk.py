@@ -5,12 +5,20 @@ as the adapter can be switched off. The answers are greedy, so the same question
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
+from lorafinetune.contract.outcome import ExitCode
+
+INTERRUPTED: Final = 130
+UNLOADED: Final = (
+    "ArtifactCorrupt: the models can't be loaded: {}. Make the run again with `lorafinetune run`, or give "
+    "another store.\n"
+)
 SIDES: Final = {"base": False, "tuned": True}
 """Names of the two, and whether the adapter is on."""
 
@@ -49,7 +57,11 @@ class Pair:
 
 def main(argv: list[str]) -> int:
     options = _options(argv)
-    pair = Pair(options.base, options.adapter, options.tokens)
+    try:
+        pair = Pair(options.base, options.adapter, options.tokens)
+    except Exception as problem:  # libraries refuse a damaged file in many ways
+        sys.stderr.write(UNLOADED.format(next(iter(printable(str(problem)).splitlines()), repr(problem))))
+        return ExitCode.BAD_INPUT
     start = [{"role": "system", "content": options.system}] if options.system else []
     talks: dict[str, Messages] = {side: list(start) for side in SIDES}
     for question in options.questions or _typed():
@@ -61,6 +73,17 @@ def main(argv: list[str]) -> int:
             talks[side].append({"role": "assistant", "content": pair.answer(talks[side], tuned)})
             _print(side, talks[side][-1]["content"])
     return 0
+
+
+def program(argv: list[str]) -> int:
+    """As a person starts it, who may interrupt it or read no further."""
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
 
 
 def printable(text: str) -> str:
@@ -97,4 +120,4 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(program(sys.argv[1:]))

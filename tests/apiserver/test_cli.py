@@ -19,8 +19,6 @@ from apiserver.logs import node
 from apiserver.operating import MERGE, Namespace, metric
 from builders import NOW, document, sha
 from cluster.apiserver import ApiServer
-from cluster.kubeconfig import kubeconfig
-from cluster.process import free_port
 from cluster.s3server import S3Server
 from commands import Command, commander
 from documents import Typist, checkout, said
@@ -62,58 +60,6 @@ def file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def stranger(server: ApiServer, folder: Path, token: str, url: str = "") -> Path:
-    """A kubeconfig that logs in with a token, at the server or elsewhere."""
-    path = folder / "stranger"
-    path.write_text(kubeconfig(url or server.url, server.ca_file.read_bytes(), token))
-    return path
-
-
-def powerless(own: Namespace, server: ApiServer, folder: Path) -> Path:
-    """A kubeconfig of an account that may do nothing."""
-    made = own.client.request("POST", f"{own.path('serviceaccounts', 'default')}/token", {"spec": {}})
-    return stranger(server, folder, made["status"]["token"])
-
-
-CALLS: dict[str, tuple[object, ...]] = {
-    "list": ("list",),
-    "watch": ("watch", "tune"),
-    "logs": ("logs", "tune"),
-    "suspend": ("suspend", "tune"),
-    "resume": ("resume", "tune"),
-}
-
-
-@pytest.mark.parametrize("command", CALLS)
-def test_what_keeps_a_command_from_the_cluster_is_one_line(
-    command: str, anonymous: Command, served: ApiServer, own_namespace: Namespace, tmp_path: Path
-) -> None:
-    nobody = stranger(served, tmp_path, "unknown")
-    call = (*CALLS[command], "-n", own_namespace.name)
-    (tmp_path / "broken").write_text("apiVersion: v1\nclusters: 7\n")
-    told = {
-        "no kubeconfig": anonymous(*call),
-        "a broken kubeconfig": anonymous(*call, "--kubeconfig", tmp_path / "broken"),
-        "a wrong context": anonymous(*call, "--kubeconfig", served.kubeconfig, "--context", "prod"),
-        "a wrong token": anonymous(*call, "--kubeconfig", nobody),
-    }
-    away = stranger(served, tmp_path, "unknown", f"https://127.0.0.1:{free_port()}")
-    told["nobody there"] = anonymous(*call, "--kubeconfig", away)
-    told["no rights"] = anonymous(*call, "--kubeconfig", powerless(own_namespace, served, tmp_path))
-    reasons = {
-        "no kubeconfig": (64, "NoCluster: there is no kubeconfig at ~/.kube/config. Give --kubeconfig FILE."),
-        "a broken kubeconfig": (64, "NoCluster: "),
-        "a wrong context": (64, "NoCluster: "),
-        "a wrong token": (64, "Unauthorized: Unauthorized. Log in again"),
-        "nobody there": (75, "NoAnswer: https://127.0.0.1:"),
-        "no rights": (64, "Forbidden: lorafinetunes.lorafinetune.dev "),
-    }
-    for case, (code, begins) in reasons.items():
-        assert (told[case][0], told[case][1]) == (code, ""), case
-        assert told[case][2].startswith(begins), case
-        assert told[case][2].count("\n") == 1, case
-
-
 def test_a_credential_plugin_logs_in(anonymous: Command, served: ApiServer, tmp_path: Path) -> None:
     answer = {"apiVersion": PLUGIN, "kind": "ExecCredential", "status": {"token": served.token}}
     (tmp_path / "answer").write_text(json.dumps(answer))
@@ -122,18 +68,6 @@ def test_a_credential_plugin_logs_in(anonymous: Command, served: ApiServer, tmp_
     config["users"][0]["user"] = {"exec": plugin | {"interactiveMode": "Never"}}
     (tmp_path / "config").write_text(yaml.safe_dump(config))
     assert anonymous("list", "--kubeconfig", tmp_path / "config")[0] == 0
-
-
-@pytest.mark.parametrize("command", [each for each in CALLS if each != "list"])
-def test_a_run_that_is_not_there_is_named(
-    command: str, lorafinetune: Command, own_namespace: Namespace
-) -> None:
-    code, out, err = lorafinetune(*CALLS[command], "-n", own_namespace.name)
-    assert (code, out) == (64, "")
-    assert err == (
-        'NotFound: lorafinetunes.lorafinetune.dev "tune" not found. '
-        "`lorafinetune list -A` shows what there is.\n"
-    )
 
 
 def test_apply_creates_changes_and_leaves_alone(

@@ -39,6 +39,39 @@ def test_both_answer_and_each_stays_itself(
     assert len(typed) == 4
 
 
+ENDS: dict[str, tuple[type[BaseException], int]] = {
+    "a person who interrupts it": (KeyboardInterrupt, 130),
+    "a reader who leaves": (BrokenPipeError, 0),
+}
+
+
+@pytest.mark.parametrize("sentence", ENDS)
+def test_no_traceback_is_shown_to(sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ends_with, code = ENDS[sentence]
+
+    class Broken:
+        def isatty(self) -> bool:
+            raise ends_with
+
+    base = tiny_model(tmp_path / "tiny")
+    monkeypatch.setattr("sys.stdin", Broken())
+    with (tmp_path / "shown").open("w") as shown:
+        monkeypatch.setattr("sys.stdout", shown)
+        assert talk.program([str(base), str(an_adapter(base, tmp_path / "adapter"))]) == code
+
+
+def test_a_model_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tiny_model(tmp_path / "tiny")
+    adapter = an_adapter(base, tmp_path / "adapter")
+    for file in base.glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert talk.program([str(base), str(adapter), "Hi"]) == 64
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("ArtifactCorrupt: the models can't be loaded: ")
+    assert told.err.count("\n") == 1
+
+
 def blocks(printed: str) -> list[tuple[str, str]]:
     """Who said what: a line that begins with a name, and those that are indented below it."""
     found: list[tuple[str, str]] = []

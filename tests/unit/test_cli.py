@@ -54,7 +54,10 @@ def every_command() -> Iterator[Any]:
 
 
 BAD_FILES = {
-    "a file that is not there": (None, "FILE: no such file or directory\n"),
+    "a file that is not there": (
+        None,
+        "FILE: no such file or directory. Give a YAML file that can be read, or - for standard input.\n",
+    ),
     "an unknown field": (
         document({"training": {"epochs": "3", "learningrate": "1e-4"}}),
         "FILE:24: spec.training.learningrate: unknown field (did you mean learningRate?)\n",

@@ -375,7 +375,7 @@ def test_a_store_that_was_tampered_with(sentence: str, lorafinetune: Command, tm
     (path,) = (tmp_path / "lorafinetune-store" / "bucket" / "runs").glob(pattern)
     path.unlink() if content is None else path.write_text(content)
     code, _, err = lorafinetune("report", file)
-    assert (code, err.startswith("ArtifactCorrupt: s3://bucket/runs/trainings/")) == (75, True)
+    assert (code, err.startswith("ArtifactCorrupt: s3://bucket/runs/trainings/")) == (64, True)
     assert message in err
     assert not list(tmp_path.glob("*.html"))
 
@@ -418,7 +418,7 @@ def test_what_has_the_wrong_shape_is_refused(sentence: str, lorafinetune: Comman
     compared = held_out(0.1) | {"tuned": [1.0]} if "held_out" in message else None
     said = ODD_ANSWERS.get(sentence)
     code, _, err = lorafinetune("report", put(tmp_path, RUN, log, report, {}, compared, said))
-    assert (code, message in err) == (75, True), err
+    assert (code, message in err) == (64, True), err
 
 
 def test_all_lineage_is_there(lorafinetune: Command, tmp_path: Path) -> None:

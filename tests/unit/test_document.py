@@ -243,11 +243,15 @@ def test_it_refuses(content: str, write: Write) -> None:
 
 
 def test_it_refuses_a_file_that_is_not_there(write: Write) -> None:
-    assert problems(Path("none.yaml")) == ["none.yaml: no such file or directory"]
+    assert problems(Path("none.yaml")) == [
+        "none.yaml: no such file or directory. Give a YAML file that can be read, or - for standard input."
+    ]
 
 
 def test_it_refuses_a_directory(tmp_path: Path) -> None:
-    assert problems(tmp_path) == [f"{tmp_path}: is a directory"]
+    assert problems(tmp_path) == [
+        f"{tmp_path}: is a directory. Give a YAML file that can be read, or - for standard input."
+    ]
 
 
 def test_it_refuses_a_file_that_is_too_large(write: Write) -> None:

@@ -106,13 +106,17 @@ def _is_of(place: str, manifest: Manifest) -> bool:
 
 
 def verify_present(store: Store, place: str, manifest: Manifest) -> bool:
-    """Whether every file of the output is there with its size. One listing; no content is read."""
-    sizes = {entry.key.removeprefix(f"{place}/"): entry.size for entry in store.list(place)}
-    damaged = [file.path for file in manifest.files if sizes.get(file.path) != file.size]
-    if damaged:
+    """Whether every file of the output is there with its size; what is not is logged."""
+    if damaged := damaged_files(store, place, manifest):
         counts = f"{len(damaged)} of {len(manifest.files)}"
         log.warning("%s/%s: %s files are missing or cut, first %s", store.uri, place, counts, damaged[0])
     return not damaged
+
+
+def damaged_files(store: Store, place: str, manifest: Manifest) -> list[str]:
+    """The files of the output that are missing or cut. One listing; no content is read."""
+    sizes = {entry.key.removeprefix(f"{place}/"): entry.size for entry in store.list(place)}
+    return [file.path for file in manifest.files if sizes.get(file.path) != file.size]
 
 
 def take_back(store: Store, damaged: DamagedError) -> None:
@@ -169,7 +173,7 @@ def _decode(data: bytes, store: Store, place: str) -> Manifest:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as problem:
         first = problem.errors()[0]
-        message = f"{uri}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        message = ": ".join(filter(None, (uri, ".".join(map(str, first["loc"])), first["msg"])))
         if first["type"] == NO_JSON:
             raise DamagedError(place, "", message) from problem
         raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem

@@ -22,7 +22,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import read_manifest
+from lorafinetune_stages.store.manifest import damaged_files, read_manifest
 
 CACHE: Final = Path("~/.cache/lorafinetune/chat")
 NO_TRAINER: Final = "NoTrainer: to run a model takes what trains it. Install it: pip install '.[train]'"
@@ -53,6 +53,8 @@ def _directory(store: Store, where: str, folder: str) -> Path:
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{where} is not in the store any more")
     if isinstance(store, DirectoryStore):
+        if damaged := damaged_files(store, where, manifest):
+            raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{where}/{damaged[0]} is missing or cut")
         return store.root / where / folder
     kept = CACHE.expanduser() / where / folder
     if not kept.exists():

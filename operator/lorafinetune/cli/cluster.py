@@ -37,6 +37,7 @@ HINTS: Final = {
 POLICY: Final = "ValidatingAdmissionPolicy"
 """Whose message says itself what to do; a role would not help against some of them."""
 NOT_SERVED: Final = f"The cluster has no {KIND}: install the operator's chart first."
+NO_SUCH_NAMESPACE: Final = "Create the namespace, or give another one with --namespace."
 NO_SUCH_RUN: Final = "`lorafinetune list -A` shows what there is."
 TEMPORARY: Final = (0, 429, 500, 502, 503, 504)
 
@@ -181,6 +182,8 @@ def _error(status: int, text: bytes, told: Object) -> ApiError:
 
 
 def _hint(reason: str, message: str) -> str:
+    if reason == "NotFound" and message.startswith("namespaces "):
+        return NO_SUCH_NAMESPACE
     if reason == "NotFound":
         return NOT_SERVED if "could not find the requested resource" in message else NO_SUCH_RUN
     return "" if POLICY in message else HINTS.get(reason, "")

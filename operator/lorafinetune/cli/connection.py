@@ -68,12 +68,22 @@ def _as_kubeconfig(settings: "Configuration", access: Access) -> str:
     except ConfigException as problem:
         raise _no_cluster(one_line(str(problem)), "Give another one with --context.") from None
     except Exception as problem:  # a hostile file breaks the client in many ways
-        raise _no_cluster(f"{access.files} can't be used: {one_line(repr(problem))}", "Mend it.") from None
+        told = f"{access.files} can't be used: {_fault(problem)}"
+        raise _no_cluster(told, "Mend it, or give another one with --kubeconfig.") from None
     if said:
         raise _no_cluster(f"the credential plugin fails: {one_line(said[0])}", "Install it, or log in again.")
     name = access.context or current["name"]
     chosen = next(each["context"] for each in contexts if each["name"] == name)
     return str(chosen.get("namespace") or "default")
+
+
+def _fault(problem: Exception) -> str:
+    """The client's own words only where they are for a person."""
+    from yaml import YAMLError
+
+    if isinstance(problem, YAMLError):
+        return one_line(str(problem))
+    return str(problem.strerror).lower() if isinstance(problem, OSError) else "it is no kubeconfig"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Final
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.connection import Access
 from lorafinetune.cli.differences import SECTIONS, Difference, Run, differences
-from lorafinetune.cli.errors import one_line, sentence
+from lorafinetune.cli.errors import one_line, refused
 from lorafinetune.cli.named import run_named
 from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
 from lorafinetune.cli.reading import status_of
@@ -64,6 +64,6 @@ def _lineage(resource: LoRAFineTune, where: Where) -> dict[str, Any]:
     try:
         manifest = read_manifest(open_store_of(resource, where), place("trainings", key))
     except StageError as problem:
-        errors.print(f"the lineage of {resource.metadata.name} is left out: {sentence(problem)}")
+        errors.print(f"the lineage of {resource.metadata.name} is left out: {refused(problem).message}")
         return {}
     return manifest.lineage if manifest else {}

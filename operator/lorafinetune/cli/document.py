@@ -14,6 +14,7 @@ from lorafinetune.cli.kubeyaml import Document, YamlError, parse
 
 MAX_BYTES: Final = 1_500_000
 """etcd takes no larger object either."""
+HINT: Final = "Give a YAML file that can be read, or - for standard input."
 STANDARD_INPUT: Final = Path("/dev/stdin")
 
 
@@ -90,7 +91,8 @@ def _read(path: Path) -> str:
         with (STANDARD_INPUT if path == Path("-") else path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as problem:
-        raise DocumentError([f"{path}: {(problem.strerror or 'unreadable').lower()}"]) from None
+        told = f"{path}: {(problem.strerror or 'unreadable').lower()}. {HINT}"
+        raise DocumentError([told]) from None
     if len(content) > MAX_BYTES:
         raise DocumentError([f"{path}: is larger than {MAX_BYTES} bytes"])
     try:

@@ -1,19 +1,48 @@
 """What ends a command: one sentence for a person, and an exit code for a script."""
 
+import errno
 from typing import Final
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError
 
 LONGEST: Final = 500
+INTERRUPTED: Final = 130
+"""As a shell has it, where a person or a reader that left has ended a command."""
 
 
 class CommandError(Exception):
     """message: reason, what happened, and what to do about it."""
 
-    def __init__(self, message: str, code: ExitCode = ExitCode.BAD_INPUT) -> None:
+    def __init__(self, message: str, code: int = ExitCode.BAD_INPUT) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+
+
+MADE_AGAIN: Final = (
+    "Make it again: `lorafinetune run FILE`, or on a cluster with another value of the annotation "
+    "lorafinetune.dev/refresh."
+)
+"""A command that only reads a store has nothing made again by itself."""
+
+
+def refused(error: StageError) -> CommandError:
+    """What a store, a file or a Secret is missing, as the end of a command."""
+    if error.reason is Reason.ARTIFACT_CORRUPT:
+        return CommandError(f"{error.reason}: {error.message}. {MADE_AGAIN}")
+    needs_a_person = error.reason.facts.retry.needs_a_person
+    return CommandError(sentence(error), ExitCode.BAD_INPUT if needs_a_person else ExitCode.TEMPORARY)
+
+
+def unusable(error: OSError, hint: str) -> CommandError:
+    """A file or a folder that can't be used, in the system's own words."""
+    reason = Reason.DISK_FULL if error.errno == errno.ENOSPC else Reason.STORAGE_DENIED
+    return CommandError(f"{reason}: {_where(error)}{(error.strerror or 'unusable').lower()}. {hint}")
+
+
+def _where(error: OSError) -> str:
+    return f"{error.filename}: " if error.filename else ""
 
 
 def sentence(error: StageError) -> str:

@@ -46,8 +46,9 @@ def collect(
     """Shows what is garbage, and deletes it if told to. bound: an age like `7d`. Raises CommandError and
     StageError."""
     before = clock() - span(bound)
+    runs = _runs(resource, referrers)
     store = open_store_of(resource, where)
-    found = judged(outputs(store.list("")), _runs(resource, referrers), before.timestamp())
+    found = judged(outputs(store.list("")), runs, before.timestamp())
     if form.is_data:
         emit(structured([_told(each) for each in found["garbage"]], form))
     else:

@@ -12,7 +12,7 @@ import typer
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.spec import BATCH_SIZE
-from lorafinetune.cli.errors import CommandError, sentence
+from lorafinetune.cli.errors import CommandError, sentence, unusable
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import emit, output
 from lorafinetune.contract.https import ANYWHERE
@@ -63,7 +63,10 @@ def asked(given: str, option: str, what: str) -> str:
         return given
     if not sys.stdin.isatty():
         raise CommandError(f"ConfigInvalid: the {what} is missing. Give {option}.")
-    return str(typer.prompt(what))
+    try:
+        return str(typer.prompt(what))
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
 def text(wishes: Wishes, file: str) -> str:
@@ -185,5 +188,5 @@ def write(wishes: Wishes, to: str) -> None:
     except FileExistsError:
         raise CommandError(f"ConfigInvalid: {file} exists already. Give another file with --to.") from None
     except OSError as problem:
-        raise CommandError(f"ConfigInvalid: {file}: {(problem.strerror or 'unwritable').lower()}") from None
+        raise unusable(problem, "Give another file with --to.") from None
     output.print(f"{file} is written. Next: lorafinetune run {file}, or lorafinetune apply {file}")

@@ -4,12 +4,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Never
 
 import typer
 
 from lorafinetune.cli import cluster_commands, store_commands
-from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.options import (
     HERE,
     RUNS,
@@ -24,7 +24,7 @@ from lorafinetune.cli.options import (
     Store,
     complete_reason,
 )
-from lorafinetune.cli.output import Format, emit, errors, output
+from lorafinetune.cli.output import Format, emit, errors, output, silence
 from lorafinetune.contract.outcome import ExitCode
 
 if TYPE_CHECKING:
@@ -162,12 +162,18 @@ def main() -> None:
     logging.basicConfig(level=os.environ.get("LORAFINETUNE_LOG", "WARNING"))
     try:
         app(prog_name=_name())
-    except CommandError as problem:
-        errors.print(problem.message, style="red")
-        sys.exit(problem.code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         sys.exit(ExitCode.DONE)
+    except OSError as problem:
+        _end(unusable(problem, "Give a place that can be read and written, with room."))
+    except CommandError as problem:
+        _end(problem)
+
+
+def _end(problem: CommandError) -> Never:
+    errors.print(problem.message, style="red")
+    sys.exit(problem.code)
 
 
 def _name() -> str:

@@ -16,21 +16,33 @@ HERE: Final = "On this machine"
 THERE: Final = "On a cluster"
 KEPT: Final = "What the store keeps"
 
+"""What can't be read is bad input like any other, and no wrong usage: hence `readable=False`."""
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A YAML file with one LoRAFineTune; - reads standard input.")
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A YAML file with one LoRAFineTune; - reads standard input.", readable=False
+    ),
 ]
 Store = Annotated[
     Path,
-    typer.Option(help="Directory that stands in for every S3 server: s3://BUCKET/KEY is DIR/BUCKET/KEY."),
+    typer.Option(
+        help="Directory that stands in for every S3 server: s3://BUCKET/KEY is DIR/BUCKET/KEY.",
+        readable=False,
+    ),
 ]
 S3 = Annotated[bool, typer.Option("--s3", help="Use the S3 servers that the file names, not a directory.")]
 Endpoint = Annotated[
     str, typer.Option(help="Address of the S3 server as seen from here; another one for --s3.")
 ]
 SecretsFolder = Annotated[
-    Path, typer.Option("--secrets", help="Directory with the Secrets that the file names, as DIR/NAME/KEY.")
+    Path,
+    typer.Option(
+        "--secrets", help="Directory with the Secrets that the file names, as DIR/NAME/KEY.", readable=False
+    ),
 ]
-RunsFolder = Annotated[Path, typer.Option("--runs", help="Directory for logs and scratch files.")]
+RunsFolder = Annotated[
+    Path, typer.Option("--runs", help="Directory for logs and scratch files.", readable=False)
+]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 
 

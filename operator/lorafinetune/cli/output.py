@@ -1,8 +1,10 @@
 """What a command prints: for a person, or for a program with `-o`."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lorafinetune.api import GROUP, KIND
+from lorafinetune.cli.errors import INTERRUPTED, CommandError
 
 
 class _Console(Console):
@@ -21,6 +24,24 @@ class _Console(Console):
 
 output: Final = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 errors: Final = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def silence() -> None:
+    """Leaves nothing to be written to a pipe that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def watched(told: str) -> Iterator[None]:
+    """For what has an end of its own to tell: without a reader it was interrupted, and is not done.
+
+    told: what that means. Raises CommandError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        silence()
+        raise CommandError(told, INTERRUPTED) from None
 
 
 def emit(text: str) -> None:

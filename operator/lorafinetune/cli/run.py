@@ -1,6 +1,5 @@
 """`lorafinetune run`: wires the local runner to the terminal."""
 
-import errno
 import os
 import signal
 import threading
@@ -14,8 +13,9 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.ending import exit_code
-from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.kubeyaml import dump
+from lorafinetune.cli.output import watched
 from lorafinetune.cli.summary import Surroundings, places
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
@@ -29,6 +29,7 @@ from lorafinetune.local.runner import run
 from lorafinetune.local.secrets import SecretMissingError, Secrets
 
 ORPHAN: Final = "a stage of a killed run is still leaving; waiting for it"
+UNREAD: Final = "nobody reads what is shown: the run is ended; the same command goes on from its checkpoint"
 STOPPING: Final = "stopping after a checkpoint; interrupt again to end at once"
 LOCK_FILE: Final = "lock"
 SETTINGS: Final = Settings(local=True, https=ANYWHERE, first_retry_after=timedelta(seconds=2))
@@ -42,7 +43,7 @@ def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets
     folder = (runs / resource.metadata.namespace / resource.metadata.name).absolute()
     view = make_view(Surroundings(places(store)))
     try:
-        with run_lock(folder / LOCK_FILE, lambda: view.note(ORPHAN)) as lock, view:
+        with watched(UNREAD), run_lock(folder / LOCK_FILE, lambda: view.note(ORPHAN)) as lock, view:
             executor = Executor(folder, Secrets(secrets), _environment(resource, store), (lock,))
             return _run(resource, executor, view)
     except AlreadyRunningError as problem:
@@ -50,9 +51,7 @@ def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets
             f"{resource.metadata.name} is running already: {problem}", ExitCode.TEMPORARY
         ) from None
     except OSError as problem:
-        reason = Reason.DISK_FULL if problem.errno == errno.ENOSPC else Reason.STORAGE_DENIED
-        what = f"{problem.filename}: {(problem.strerror or 'unusable').lower()}"
-        raise CommandError(f"{reason}: {what}. Give another directory with --store or --runs.") from None
+        raise unusable(problem, "Give another directory with --store or --runs.") from None
     except SecretMissingError as problem:
         told = f"{Reason.CREDENTIALS_INVALID}: {problem}"
         raise CommandError(f"{told}. Put the value there, or give --secrets DIR.") from None

@@ -40,7 +40,7 @@ SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the clu
 def fetch(
     file: File,
     what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
-    to: Annotated[Path, typer.Option(help="Directory to make.")] = Path("model"),
+    to: Annotated[Path, typer.Option(help="Directory to make.", readable=False)] = Path("model"),
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -116,7 +116,9 @@ def diff(
 @app.command(rich_help_panel=KEPT)
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help=SIDE)],
-    to: Annotated[Path | None, typer.Option(help="File to write; NAME.html by default.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="File to write; NAME.html by default.", readable=False)
+    ] = None,
     language: Annotated[Language, typer.Option(help="Of the page.")] = Language.EN,
     store: Store = STORE,
     s3: S3 = False,
@@ -183,11 +185,10 @@ def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "Where":
 @contextmanager
 def _failures() -> Iterator[None]:
     """What the store or a Secret is missing, as a sentence."""
-    from lorafinetune.cli.errors import CommandError, sentence
-    from lorafinetune.contract.outcome import ExitCode, StageError
+    from lorafinetune.cli.errors import refused
+    from lorafinetune.contract.outcome import StageError
 
     try:
         yield
     except StageError as problem:
-        code = ExitCode.BAD_INPUT if problem.reason.facts.retry.needs_a_person else ExitCode.TEMPORARY
-        raise CommandError(sentence(problem), code) from None
+        raise refused(problem) from None

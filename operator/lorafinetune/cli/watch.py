@@ -10,17 +10,15 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.cli.cluster import ApiError, Cluster
 from lorafinetune.cli.ending import exit_code
-from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.errors import INTERRUPTED, CommandError
 from lorafinetune.cli.following import Gone, follow
-from lorafinetune.cli.output import errors
+from lorafinetune.cli.output import errors, watched
 from lorafinetune.cli.reading import decoded, has_ended, situation_of, status_of
 from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.outcome import ExitCode, Progress
 from lorafinetune.core.events import events_between
 
-INTERRUPTED: Final = 130
-"""As a shell has it: the run itself goes on."""
 DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 UNSEEN: Final = "waiting for the operator to look at it; does one serve this namespace?"
 
@@ -31,15 +29,20 @@ def watch_run(cluster: Cluster, name: str) -> int:
     stopped = f"suspended{{at}}; `lorafinetune resume {which}` goes on from there"
     view = make_view(Surroundings(lambda uri: uri, stopped))
     try:
-        with view:
-            ended = _until_end(cluster, name, view)
+        with watched(f"nobody reads what is shown; `lorafinetune watch {which}` shows it again"):
+            return _shown(cluster, name, view, f"lorafinetune logs {which}")
     except KeyboardInterrupt:
         errors.print(f"{name} goes on; `lorafinetune watch {which}` shows it again")
         return INTERRUPTED
+
+
+def _shown(cluster: Cluster, name: str, view: View, logs: str) -> int:
+    with view:
+        ended = _until_end(cluster, name, view)
     if ended is None:
         raise CommandError(f"{name} was deleted before it ended", ExitCode.STOPPED)
     failure = status_of(ended).failure
-    view.conclude(ended, f"lorafinetune logs {which} --stage {failure.stage}" if failure else "")
+    view.conclude(ended, f"{logs} --stage {failure.stage}" if failure else "")
     return exit_code(ended)
 
 

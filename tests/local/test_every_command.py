@@ -1,0 +1,273 @@
+"""Every command with every bad input that it can get: a sentence and an exit code, and never a traceback.
+
+What only a cluster can answer is in `tests/apiserver/test_every_command.py`.
+"""
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+from rich.cells import cell_len
+
+from builders import document
+from calls import CODES, COMMANDS, ENDED, FILE, ROWS, forms, here, is_a_sentence, is_decent, takes, there
+from cluster.process import free_port
+from forked import Call, Ended, forking
+from lorafinetune.cli.run import keep
+from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.manifest import MANIFEST
+from unit.test_cli_store import ended, put, used_by
+
+Calls = Callable[..., Ended]
+
+STORE: Final = "lorafinetune-store"
+STORED_MODEL: Final = {"model": {"source": "s3://bucket/no-model", "connection": "store"}}
+CLUSTER: Final = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "users": [{"name": "a", "user": {"token": "t"}}],
+    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+    "current-context": "a",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a run that has ended, its store, and what nobody may touch."""
+    home = tmp_path_factory.mktemp("home")
+    store = DirectoryStore(home / STORE / "bucket" / "runs")
+    for place in used_by(ended()):
+        put(store, place)
+    keep(ended(), home / ENDED)
+    for name in (FILE, "closed.yaml"):
+        (home / name).write_text(yaml.safe_dump(document(STORED_MODEL)))
+    (home / "secrets" / "s3").mkdir(parents=True)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        (home / "secrets" / "s3" / key).write_text("k")
+    (home / "broken").write_text("apiVersion: v1\nclusters: 7\n")
+    for name in ("folder.yaml", "closed"):
+        (home / name).mkdir()
+    for name in ("closed.yaml", "closed"):
+        (home / name).chmod(0)
+    spoil(home)
+    return home
+
+
+def spoil(home: Path) -> None:
+    """Stores that are not whole."""
+    for name, change in HALVES.items():
+        shutil.copytree(home / STORE, home / name)
+        for manifest in sorted((home / name).rglob(MANIFEST)):
+            change(manifest)
+
+
+HALVES: Final[Mapping[str, Callable[[Path], object]]] = {
+    "store-without-manifests": Path.unlink,
+    "store-of-cut-manifests": lambda manifest: manifest.write_bytes(manifest.read_bytes()[:40]),
+    "store-of-empty-manifests": lambda manifest: manifest.write_bytes(b""),
+    "store-without-files": lambda manifest: manifest.with_name("data").unlink(),
+    "store-of-cut-files": lambda manifest: manifest.with_name("data").write_bytes(b"c"),
+}
+
+
+@pytest.fixture(scope="module")
+def call(folder: Path) -> Iterator[Calls]:
+    """Makes calls in the folder, as somebody who is not root."""
+    with forking(HOME=str(folder), KUBECONFIG="", NO_COLOR="1", COLUMNS="", TERM="xterm") as calling:
+        yield lambda *arguments, **how: calling(Call(tuple(map(str, arguments)), str(folder), **how))
+
+
+def test_every_command_has_a_row() -> None:
+    assert set(ROWS) == set(COMMANDS)
+    assert {command for command in COMMANDS if takes(command, "context")} == {
+        command for command, row in ROWS.items() if row.there is not None
+    }
+    assert {0, 1, 2, 64, 75, 85, 130} == CODES
+
+
+def those(*parameters: str) -> list[str]:
+    return [command for command in COMMANDS if takes(command, *parameters)]
+
+
+FILES: Final = {
+    "a file that is not there": "nothing.yaml",
+    "a file that nobody may read": "closed.yaml",
+    "a folder in place of a file": "folder.yaml",
+}
+
+
+def files(command: str) -> tuple[str, ...]:
+    """The call of a command with files."""
+    return here(command) if ROWS[command].here else there(command)
+
+
+@pytest.mark.parametrize("command", those("file", "a", "run"))
+@pytest.mark.parametrize("sentence", FILES)
+def test_a_file_can_be_bad(sentence: str, command: str, call: Calls) -> None:
+    bad = [FILES[sentence] if word in (FILE, ENDED) else word for word in files(command)]
+    for form in forms(command):
+        told = call(*bad, *form)
+        assert told.code == 64
+        assert is_a_sentence(told), told
+
+
+PLACES: Final = {
+    "init": ("--to", "closed/a.yaml"),
+    "fetch": ("--what", "adapter", "--to", "closed/there"),
+    "report": ("--to", "closed/a.html"),
+    "run": ("--runs", "closed/runs"),
+}
+
+
+def test_what_writes_has_a_place_where_it_may_not() -> None:
+    assert set(PLACES) == {*those("to"), "run"}
+
+
+@pytest.mark.parametrize("command", PLACES)
+def test_a_place_can_be_closed(command: str, call: Calls) -> None:
+    told = call(*here(command), *PLACES[command])
+    assert told.code == 64
+    assert is_a_sentence(told), told
+
+
+def test_a_usage_can_be_wrong(call: Calls) -> None:
+    for command in COMMANDS:
+        told = call(command, "--no-such-option")
+        assert (told.code, told.out, "No such option" in told.err) == (2, "", True), command
+
+
+def server(port: int) -> Mapping[str, object]:
+    return CLUSTER | {"clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{port}"}}]}
+
+
+CLUSTERS: Final[Mapping[str, tuple[tuple[str, ...], int]]] = {
+    "no kubeconfig": ((), 64),
+    "a kubeconfig that is not there": (("--kubeconfig", "nothing"), 64),
+    "a kubeconfig that nobody may read": (("--kubeconfig", "closed.yaml"), 64),
+    "a folder in place of a kubeconfig": (("--kubeconfig", "folder.yaml"), 64),
+    "a broken kubeconfig": (("--kubeconfig", "broken"), 64),
+    "a wrong context": (("--kubeconfig", "away", "--context", "prod"), 64),
+    "a server that is not there": (("--kubeconfig", "away"), 75),
+}
+
+
+@pytest.mark.parametrize("command", those("context"))
+@pytest.mark.parametrize("sentence", CLUSTERS)
+def test_a_cluster_can_be_out_of_reach(sentence: str, command: str, call: Calls, folder: Path) -> None:
+    options, code = CLUSTERS[sentence]
+    (folder / "away").write_text(yaml.safe_dump(dict(server(free_port()))))
+    for form in forms(command):
+        told = call(*there(command), *options, *form)
+        assert told.code == code
+        assert is_a_sentence(told), told
+
+
+GOES_ON: Final = {"diff": "leaves out what it can't read", "report": "tells what the status knows"}
+"""Commands that have something to say without a store."""
+
+
+@pytest.mark.parametrize("command", those("store"))
+@pytest.mark.parametrize("store", [*HALVES, "closed", "store-that-is-not-there"])
+def test_a_store_can_be_half_written(store: str, command: str, call: Calls, folder: Path) -> None:
+    for form in forms(command):
+        told = call(*here(command), "--store", store, *form)
+        assert is_decent(told, *form), told
+        if command not in ("run", "gc", *GOES_ON):
+            assert told.code == 64
+        assert told.code == 0 or "hint" in told.out or is_a_sentence(told), told
+
+
+NARROW: Final = (20, 40)
+
+
+@pytest.mark.parametrize("columns", NARROW)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_terminal_can_be_narrow(command: str, columns: int, call: Calls) -> None:
+    assert call(command, "--help", columns=columns).code == 0
+    if command == "chat":  # takes a model
+        return
+    wide, narrow = (call(*files(command), columns=width) for width in (200, columns))
+    assert narrow.code == wide.code
+    assert is_decent(narrow)
+    if command == "run":
+        assert max(map(cell_len, drawn(narrow.out))) <= columns
+    else:
+        assert narrow.out.split() == wide.out.split()
+
+
+def drawn(shown: str) -> list[str]:
+    """The lines with a stage that a terminal shows in place."""
+    return [line for line in shown.splitlines() if line.startswith(("·", "▶", "…"))]
+
+
+READERS_LEAVE: Final = {"run": 130}
+"""How what has an end of its own to tell ends; all others have done what they shall."""
+
+
+@pytest.mark.parametrize("command", [name for name, row in ROWS.items() if row.here is not None])
+def test_a_reader_can_leave(command: str, call: Calls) -> None:
+    if command in ("chat", "fetch"):
+        pytest.skip("prints once it has its output: tests/stages/test_talk.py, tests/local")
+    for form in forms(command):
+        told = call(*here(command), *form, is_read=False)
+        assert told.code == READERS_LEAVE.get(command, 0)
+        assert is_decent(told)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_person_can_interrupt(command: str, call: Calls, tmp_path: Path) -> None:
+    how: dict[str, object] = {"interrupt_at": str(tmp_path / "waits")}
+    arguments: tuple[str, ...] = there(command)
+    with waiting(tmp_path) as port:
+        (tmp_path / "cluster").write_text(yaml.safe_dump(dict(server(port))))
+        if takes(command, "file", "run", "a"):
+            arguments = tuple(str(tmp_path / FILE) if w in (FILE, ENDED) else w for w in files(command))
+        elif takes(command, "context"):
+            arguments = (*arguments, "--kubeconfig", str(tmp_path / "cluster"))
+        elif command == "init":
+            arguments, how = (command,), {"interrupt_at": "prompt", "columns": 80}
+        else:
+            arguments, how = (*files(command), *forms(command)[-1]), {"interrupt_at": "output"}
+        told = call(*arguments, **how)
+    assert told.code == 130, told
+    assert is_decent(told)
+
+
+@contextmanager
+def waiting(folder: Path) -> Iterator[int]:
+    """A file and a server, at the port, that somebody waits for in vain; then `waits` is there."""
+    os.mkfifo(folder / FILE)
+    over = threading.Event()
+
+    def hold_file() -> None:
+        with (folder / FILE).open("w"):
+            (folder / "waits").touch()
+            over.wait()
+
+    def hold_connection() -> None:
+        try:
+            with listening.accept()[0]:
+                (folder / "waits").touch()
+                over.wait()
+        except OSError:
+            pass
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        threads = [threading.Thread(target=each) for each in (hold_file, hold_connection)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            over.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            os.close(os.open(folder / FILE, os.O_RDONLY | os.O_NONBLOCK))  # lets go who waits for a reader
+            for thread in threads:
+                thread.join()
