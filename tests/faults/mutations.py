@@ -105,6 +105,7 @@ WHOLE: Final[Mapping[str, Any]] = {
             {"to": "hf://owner/tuned", "connection": "hub", "visibility": "private"},
             {"to": "s3://data/tuned", "connection": "store"},
         ],
+        "trackers": [{"name": "tensorboard"}],
     },
     "storage": {"uri": "s3://bucket/runs", "connection": "store"},
     "resources": {

@@ -92,6 +92,7 @@ def test_which_lists_are_maps() -> None:
     assert {path: names for path, names in keys.items() if names} == {
         ".spec.connections": ["name"],
         ".spec.export.publish": ["to"],
+        ".spec.export.trackers": ["name"],
         ".spec.scheduling.imagePullSecrets": ["name"],
         ".status.conditions": ["type"],
         ".status.stages": ["name"],

@@ -141,6 +141,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "export.publish[].visibility": {
         "export": {"merged": {}, "publish": [{"to": "s3://models/a", "visibility": "public"}]}
     },
+    "export.trackers[].name": {"export": {"trackers": [{"name": "tensorboard"}]}},
     "storage.uri": {"storage": {"uri": "s3://bucket/elsewhere"}},
     "storage.connection": {"storage": {"connection": None}},
     **{

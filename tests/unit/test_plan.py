@@ -176,6 +176,12 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         {"Ready", "Complete", "Validated"},
         [*STAGES, "export"],
     ),
+    "a tracker that is added after the end re-runs the export alone": (
+        [done, lambda w: w.edit({"export": {"trackers": [{"name": "tensorboard"}]}}), done],
+        "Complete",
+        {"Ready", "Complete", "Validated"},
+        [*STAGES, "export"],
+    ),
     "an edit of the learning rate re-runs from prepare, which makes the new key": (
         [done, lambda w: w.edit({"training": {"learningRate": "2e-4"}}), done],
         "Complete",

@@ -150,6 +150,7 @@ MISHAPS: dict[str, Step] = {
     "the rank is edited": edit(training={"lora": {"rank": 16}}),
     "the size of the shards is edited": edit(export={"merged": {"maxShardSize": "1GB"}}),
     "a target is added": edit(export={"merged": {}, "publish": [{"to": "s3://models/a"}]}),
+    "a tracker is added": edit(export={"merged": {}, "trackers": [{"name": "tensorboard"}]}),
     "a gate is set, and passed": edit(training={"evaluation": {"gate": {"mustImproveBy": "0.4"}}}),
     "a gate is set, and not passed": edit(training={"evaluation": {"gate": {"mustImproveBy": "0.5"}}}),
     "the gate is removed": edit(training={"evaluation": {"gate": None}}),

@@ -27,7 +27,7 @@ from lorafinetune.contract.times import rfc3339
 from lorafinetune.report.language import Language
 from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import render
-from lorafinetune.report.sources import Run
+from lorafinetune.report.sources import Run, Sources
 from lorafinetune_stages.prepare.output import Prepared
 from lorafinetune_stages.reporting import gather
 from lorafinetune_stages.runtime import Context
@@ -40,27 +40,33 @@ REPORTS: Final = "reports"
 Shape = TypeVar("Shape", bound=Model)
 
 
-def keep_report(
+def known(
     arguments: ExportArguments, context: Context, trained: Manifest, result: ExportResult, began: datetime
-) -> ExportResult:
-    """Writes it in every language; returns the result with its address. Where the store has something that
-    can't be read, the result stays as it was: it is whole without its page."""
-    facts = arguments.run
-    if facts is None:
-        return result
+) -> Sources | None:
+    """What the store keeps of the run; None where some of it can't be read, or where nobody asks."""
+    if arguments.run is None:
+        return None
     try:
-        sources = gather(_run(facts, arguments, context, trained, result, began), context.store)
+        return gather(_run(arguments.run, arguments, context, trained, result, began), context.store)
     except StageError as problem:
         if problem.reason is not Reason.ARTIFACT_CORRUPT:
             raise
         log.warning("there is no page about the run: %s", problem.message)
-        return result
-    where = f"{REPORTS}/{facts.namespace}/{facts.name}"
+        return None
+
+
+def keep_report(facts: RunFacts, sources: Sources, context: Context) -> str:
+    """Writes the page in every language, and returns its address."""
+    where = folder(facts)
     for language in Language:
         page = render(sources, language, _origin(facts))
         context.store.write(f"{where}/{language.value}.html", page.encode())
-    uri = f"{context.store.uri}/{where}/{Language.EN.value}.html"
-    return result.model_copy(update={"report": uri})
+    return f"{context.store.uri}/{where}/{Language.EN.value}.html"
+
+
+def folder(facts: RunFacts) -> str:
+    """Where the store has what is told of a run when it ends."""
+    return f"{REPORTS}/{facts.namespace}/{facts.name}"
 
 
 def _run(

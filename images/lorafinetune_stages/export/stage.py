@@ -1,25 +1,34 @@
 """The export stage from its arguments to its result."""
 
+import logging
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from lorafinetune.api.status import Artifact
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
-from lorafinetune.contract.outcome import ExportResult
+from lorafinetune.contract.outcome import ExportResult, fits
 from lorafinetune_stages.base import forbid_hubs, require
-from lorafinetune_stages.export.making import WARNINGS, Making
+from lorafinetune_stages.export.making import MAX_WARNING, WARNINGS, Making
 from lorafinetune_stages.export.publishing import publish, tellable
-from lorafinetune_stages.export.report import keep_report
+from lorafinetune_stages.export.report import folder, keep_report, known
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.store.manifest import find_output
+from lorafinetune_stages.store.manifest import Manifest, find_output
+from lorafinetune_stages.tracking.record import record
+from lorafinetune_stages.tracking.telling import tell
+
+log = logging.getLogger("lorafinetune")
+
+UNTOLD: Final = "export.trackers: none was told: what the store keeps of the run can't be read"
 
 
 def run(arguments: ExportArguments, context: Context, pause: Pause | None = None) -> ExportResult:
-    """Merges the adapter, or finds the merged model in the store; then publishes it where it is missing, and
-    leaves a page about the run.
+    """Merges the adapter, or finds the merged model in the store; then publishes it where it is missing,
+    leaves a page about the run, and tells the trackers.
 
     pause: replaces waiting between attempts. Raises StageError(ModelUnsupported) where the adapter can't be
     merged, and StageError for whatever else a person can mend.
@@ -30,7 +39,7 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
     reads = {"trained": arguments.trained, "model": arguments.model.digest}
     key = keys.key("export", {"export": arguments.export.encode()}, reads)
     if arguments.export.merged is None:
-        return keep_report(arguments, context, trained, ExportResult(key=key), began)
+        return _told(arguments, context, trained, ExportResult(key=key), began)
     where = place("exports", key)
     found = find_output(context.store, where)
     if found is None:
@@ -43,4 +52,28 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
         warnings=tuple((manifest.result or {}).get(WARNINGS, ())),
         cache_hit=found is not None,
     )
-    return keep_report(arguments, context, trained, result, began)
+    return _told(arguments, context, trained, result, began)
+
+
+def _told(
+    arguments: ExportArguments, context: Context, trained: Manifest, result: ExportResult, began: datetime
+) -> ExportResult:
+    """The result, once the page about the run is written and the trackers are told; it is whole without."""
+    facts, sources = arguments.run, known(arguments, context, trained, result, began)
+    if facts and sources:
+        result = result.model_copy(update={"report": keep_report(facts, sources, context)})
+    if not arguments.export.trackers:
+        return result
+    if facts is None or sources is None or not sources.is_trained:
+        return _with_warnings(result, [UNTOLD])
+    made = record(sources, context.store.uri, result.report)
+    return _with_warnings(result, tell(arguments, context, made, folder(facts)))
+
+
+def _with_warnings(result: ExportResult, told: Iterable[str]) -> ExportResult:
+    """With as many of them as there is room for; the log has all."""
+    for warning in told:
+        log.warning("%s", warning)
+        longer = result.model_copy(update={"warnings": (*result.warnings, warning[:MAX_WARNING])})
+        result = longer if fits(longer) else result
+    return result

@@ -532,6 +532,13 @@ class Publish(Model):
     """Visibility of a hub's repository that is created; one that is there keeps its own."""
 
 
+class Tracker(Model):
+    """One experiment tracker that is told of the run."""
+
+    name: Literal["tensorboard"]
+    """`tensorboard`: event files in the store, in the folder `tensorboard` beside the page about the run."""
+
+
 class Export(Model):
     """What is made of the adapter, which is always kept."""
 
@@ -547,6 +554,9 @@ class Export(Model):
     """Merge the adapter into the base model. Absent: the adapter alone."""
     publish: Annotated[tuple[Publish, ...], list_map("to"), Field(max_length=8)] = ()
     """Where the merged model is published to."""
+    trackers: Annotated[tuple[Tracker, ...], list_map("name"), Field(max_length=3)] | None = None
+    """Experiment trackers that are told of the run once its training is done: curves, hyperparameters, the
+    result and where it is. One that can't be told is a warning, and fails no run. Absent: none."""
 
 
 class Storage(Model):

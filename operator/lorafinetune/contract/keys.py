@@ -22,8 +22,8 @@ EVALUATION_SEMANTICS: Final = 1
 """The same of a base model's loss on held-out rows."""
 
 Owner = StageName | Literal["publish"]
-"""Whose work a field shapes. The export stage publishes too, but that makes no output in the store: it brings
-a place outside of it to the state of the merged model, which does not depend on the place."""
+"""Whose work a field shapes. The export stage publishes too, and tells trackers, but that makes no output at
+a key: it brings another place to the state of what is there, which does not depend on the place."""
 
 DATASET_FIELDS: Final[dict[str, Owner | None]] = {
     "name": "prepare",
@@ -98,6 +98,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "export.merged.maxShardSize": "export",
     "export.merged.checkpoint": "export",
     "export.publish": "publish",
+    "export.trackers": "publish",
     "storage": None,
     "resources": None,
     "scheduling": None,

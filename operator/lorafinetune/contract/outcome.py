@@ -159,10 +159,19 @@ class Progress(Model):
 
 def encode_result(result: Result) -> str:
     """The termination message of a stage that is done. Raises ValueError over the size limit."""
-    text = TerminationMessage(result=result.encode()).model_dump_json(by_alias=True, exclude_none=True)
+    text = _message(result)
     if len(text.encode()) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a result of {len(text.encode())} bytes does not fit a termination message")
     return text
+
+
+def fits(result: Result) -> bool:
+    """Whether a result has room in a termination message."""
+    return len(_message(result).encode()) <= MAX_MESSAGE_BYTES
+
+
+def _message(result: Result) -> str:
+    return TerminationMessage(result=result.encode()).model_dump_json(by_alias=True, exclude_none=True)
 
 
 def encode_error(error: StageError) -> str:

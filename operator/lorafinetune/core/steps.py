@@ -35,7 +35,7 @@ READS_FIELDS_OF: Final[dict[StageName, tuple[Owner, ...]]] = {
     "export": ("export", "publish"),
 }
 """Whose shaping fields are in a stage's inputs. Prepare makes train's key, so it reads train's too;
-train's inputs are that key. The export runs again for another target, and finds the merged model."""
+train's inputs are that key. The export runs again for another target or tracker, and merges nothing again."""
 
 
 @dataclass(frozen=True)

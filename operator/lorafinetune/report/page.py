@@ -16,13 +16,12 @@ from markupsafe import Markup
 from lorafinetune.contract.answers import CUT
 from lorafinetune.contract.times import duration, moment
 from lorafinetune.report.curve import HEIGHT, WIDTH, Chart, chart
-from lorafinetune.report.interval import interval
 from lorafinetune.report.language import Language
 from lorafinetune.report.leaves import flat
 from lorafinetune.report.loading import Origin, ways
 from lorafinetune.report.sources import LengthBin, Run, Sources
 from lorafinetune.report.texts import Speaker
-from lorafinetune.report.verdict import FEWEST_ROWS, Verdict, judge
+from lorafinetune.report.verdict import FEWEST_ROWS, verdict
 
 TEMPLATE: Final = "page.html.jinja"
 BEGINNING: Final = "<!doctype html>\n<!-- report of lorafinetune -->\n"
@@ -69,7 +68,7 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
     return {
         "run": run,
         "status": run.status,
-        "verdict": _verdict(sources),
+        "verdict": verdict(sources),
         "needed": FEWEST_ROWS,
         "trained": sources.is_trained,
         "unit": "perPair" if run.objective == "dpo" else "perToken",
@@ -88,15 +87,6 @@ def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:
         "bars_width": BARS_WIDTH,
         "bars_height": BARS_HEIGHT,
     }
-
-
-def _verdict(sources: Sources) -> Verdict:
-    run, data, dataset = sources.run, sources.data, sources.run.status.dataset
-    rows, leaked = (dataset.eval_rows, dataset.overlap) if dataset else (0, 0)
-    if data:
-        rows, leaked = data.eval_rows, data.overlap.rows
-    chance = interval(sources.compared) if sources.compared else None
-    return judge(sources.log, sources.is_trained, run.objective, rows, leaked, run.takes_best, chance)
 
 
 def _loss(sources: Sources) -> Chart | None:

@@ -34,6 +34,9 @@ class Logged(BaseModel):
     eval_loss: Number | None = None
     learning_rate: Number | None = None
     accuracy: Number | None = Field(None, alias="eval_rewards/accuracies")
+    epoch: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
     exported: bool = False
     """An evaluation of the result, measured apart: it is not compared with those on the way."""
 

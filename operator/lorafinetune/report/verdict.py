@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from lorafinetune.report.interval import Interval
-from lorafinetune.report.sources import Logged
+from lorafinetune.report.interval import Interval, interval
+from lorafinetune.report.sources import Logged, Sources
 
 FEWEST_ROWS: Final = 50
 """On fewer held-out rows the loss says little: chance moves it more than a training does."""
@@ -73,6 +73,16 @@ class Verdict:
     def is_known(self) -> bool:
         """Whether something is said of the result."""
         return self.word in KNOWN
+
+
+def verdict(sources: Sources) -> Verdict:
+    """What is said of a run."""
+    run, data, dataset = sources.run, sources.data, sources.run.status.dataset
+    rows, leaked = (dataset.eval_rows, dataset.overlap) if dataset else (0, 0)
+    if data:
+        rows, leaked = data.eval_rows, data.overlap.rows
+    chance = interval(sources.compared) if sources.compared else None
+    return judge(sources.log, sources.is_trained, run.objective, rows, leaked, run.takes_best, chance)
 
 
 def judge(
