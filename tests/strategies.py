@@ -54,6 +54,7 @@ def specs(draw: DrawFn, whole: bool = False) -> Json:
         for name in ("select", "earlyStopping"):
             checkpoint.pop(name, None)
     _obey_connections(draw, spec)
+    _obey_trackers(draw, spec, whole)
     return spec
 
 
@@ -191,6 +192,20 @@ def _obey_connections(draw: DrawFn, spec: Json) -> None:
                 holder["source"] = "hf://owner/rows"
         else:
             holder.pop("connection", None)
+
+
+def _obey_trackers(draw: DrawFn, spec: Json, whole: bool) -> None:
+    """All fields of them are set with `mlflow` alone, whose connection has an endpoint."""
+    export, servers = spec.get("export", {}), spec.get("connections", [])
+    if "trackers" not in export:
+        return
+    names = {"mlflow"} if whole else {tracker["name"] for tracker in export["trackers"]}
+    found: list[Json] = [{"name": "tensorboard"}] if "tensorboard" in names else []
+    if "mlflow" in names and servers:
+        server = draw(st.sampled_from(servers))
+        server.setdefault("endpoint", "http://mlflow.example:5000")
+        found.append({"name": "mlflow", "experiment": "runs", "connection": server["name"]})
+    export["trackers"] = found
 
 
 def _values(node: Node, name: str, whole: bool) -> SearchStrategy[Json]:

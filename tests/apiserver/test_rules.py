@@ -21,9 +21,20 @@ FORMAT_OF_ANOTHER_OBJECTIVE = (
 )
 PLAIN = "has the part . or ..: write the path that is meant"
 
+EXPERIMENT = "experiment is where mlflow has the run: mlflow needs it, and no other tracker has it"
+
 Change = dict[str, Any]
 Case = tuple[Change, Change, str, str]
 """A change that is accepted, one that is refused, where, and the rule's message."""
+
+
+def tracked(**fields: Any) -> Change:
+    """One tracker; what is None is left out."""
+    tracker = {"name": "mlflow", "experiment": "runs", "connection": "mlflow"} | fields
+    servers = [{"name": "store"}, {"name": "mlflow", "endpoint": "http://mlflow.example:5000"}]
+    given = {name: value for name, value in tracker.items() if value is not None}
+    return {"connections": servers, "export": {"trackers": [given]}}
+
 
 RULES: dict[str, Case] = {
     "a model's connection is one of the list": (
@@ -55,6 +66,42 @@ RULES: dict[str, Case] = {
         {"export": {"publish": [{"to": "hf://owner/tuned"}]}},
         "spec.export.publish",
         "publish needs merged",
+    ),
+    "a tracker's connection is one of the list": (
+        tracked(connection="mlflow"),
+        tracked(connection="nobody"),
+        "spec.export.trackers",
+        "a tracker names a connection that is not in spec.connections",
+    ),
+    "mlflow's connection has an endpoint": (
+        tracked(connection="mlflow"),
+        tracked(connection="store"),
+        "spec.export.trackers",
+        "mlflow's connection has no endpoint: give it the address of the server",
+    ),
+    "mlflow has a connection": (
+        tracked(connection="mlflow"),
+        tracked(connection=None),
+        "spec.export.trackers[0].connection",
+        "mlflow needs a connection, with the endpoint of its server",
+    ),
+    "tensorboard has no connection": (
+        tracked(name="tensorboard", experiment=None, connection=None),
+        tracked(name="tensorboard", experiment=None),
+        "spec.export.trackers[0].connection",
+        "tensorboard has no connection: what it reads lies in the store",
+    ),
+    "mlflow has an experiment": (
+        tracked(experiment="runs"),
+        tracked(experiment=None),
+        "spec.export.trackers[0].experiment",
+        EXPERIMENT,
+    ),
+    "tensorboard has no experiment": (
+        tracked(name="tensorboard", experiment=None, connection=None),
+        tracked(name="tensorboard", connection=None),
+        "spec.export.trackers[0].experiment",
+        EXPERIMENT,
     ),
     "GPUs share the rows of a step": (
         {"resources": {"train": {"gpu": {"count": 4}}}},

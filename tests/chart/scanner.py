@@ -1,17 +1,13 @@
 """checkov in an environment of its own, locked beside it, made once for what is in the lock."""
 
-import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 
-from cluster.build import cache, one_at_a_time
-from cluster.process import run, say
+from cluster.environments import environment
+from cluster.process import run
 
 PROJECT = Path(__file__).parent / "checkov"
 EXCEPTIONS = PROJECT / "exceptions.yaml"
-OURS = Path(__file__).parents[2] / ".uv" / "bin" / "uv"
 
 
 def failures(framework: str, *places: Path) -> set[str]:
@@ -24,20 +20,5 @@ def failures(framework: str, *places: Path) -> set[str]:
 
 
 def _checkov(*arguments: str) -> str:
-    program = _environment() / "bin" / "checkov"
+    program = environment(PROJECT, "checkov") / "bin" / "checkov"
     return run(str(program), *arguments, "--skip-download", "--quiet", environment={"LOG_LEVEL": "ERROR"})
-
-
-def _environment() -> Path:
-    lock = (PROJECT / "uv.lock").read_bytes()
-    folder = cache() / "checkov" / hashlib.sha256(lock).hexdigest()[:16]
-    with one_at_a_time("checkov"):
-        if not (folder / "ready").exists():
-            say("installing checkov, once …")
-            uv = shutil.which("uv") or str(OURS)
-            environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
-            run(
-                uv, "sync", "--frozen", "--quiet", f"--project={PROJECT}", within=500, environment=environment
-            )
-            (folder / "ready").touch()
-    return folder

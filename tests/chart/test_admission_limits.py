@@ -33,6 +33,7 @@ LARGEST: Object = {
     "export": {
         "merged": {},
         "publish": [{"to": f"s3://finetunes/{'p' * 400}/{n}", "connection": "c6"} for n in range(8)],
+        "trackers": [{"name": "mlflow", "experiment": "runs", "connection": "c6"}, {"name": "tensorboard"}],
     },
 }
 
@@ -57,6 +58,11 @@ def endpoint(url: str) -> Object:
 
 def published(to: str) -> Object:
     return {"export": {"merged": {}, "publish": [{"to": to}]}}
+
+
+def tracked(url: str) -> Object:
+    tracker = {"name": "mlflow", "experiment": "runs", "connection": "tracker"}
+    return {"connections": [STORE, {"name": "tracker", "endpoint": url}], "export": {"trackers": [tracker]}}
 
 
 DATA = "s3://data/rows.json"
@@ -115,6 +121,12 @@ TABLE: Mapping[str, tuple[Object, str]] = {
         published("hf://another/model"),
         misplaced("spec.export.publish", "hf://another/model"),
     ),
+    "a tracker must be allowed as a host": (
+        tracked("https://evil.example"),
+        elsewhere("spec.export.trackers", "mlflow", "https://evil.example"),
+    ),
+    "one that is, need not be a place": (tracked("http://mlflow.storage.svc:5000"), ""),
+    "one in the store is where the store is": ({"export": {"trackers": [{"name": "tensorboard"}]}}, ""),
     "one that is both is accepted": (published("hf://our-team/model"), ""),
     "the prefix itself is a place": ({"storage": {"uri": f"s3://finetunes/{TEAM}"}}, ""),
     "another namespace's prefix is not": (

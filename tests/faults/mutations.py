@@ -105,7 +105,10 @@ WHOLE: Final[Mapping[str, Any]] = {
             {"to": "hf://owner/tuned", "connection": "hub", "visibility": "private"},
             {"to": "s3://data/tuned", "connection": "store"},
         ],
-        "trackers": [{"name": "tensorboard"}],
+        "trackers": [
+            {"name": "tensorboard"},
+            {"name": "mlflow", "experiment": "runs", "connection": "hub"},
+        ],
     },
     "storage": {"uri": "s3://bucket/runs", "connection": "store"},
     "resources": {

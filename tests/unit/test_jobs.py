@@ -134,6 +134,20 @@ CREDENTIALS: dict[str, tuple[dict[str, Any], dict[StageName, set[str]]]] = {
             for stage in STAGES
         },
     ),
+    "a tracker's token reaches the export alone": (
+        {
+            "connections": [
+                {"name": "store", "secretRef": {"name": "s3"}},
+                {"name": "tracker", "endpoint": "http://mlflow:5000", "secretRef": {"name": "tracker"}},
+            ],
+            "export": {"trackers": [{"name": "mlflow", "experiment": "runs", "connection": "tracker"}]},
+        },
+        {
+            stage: {"CONNECTION_STORE_AWS_ACCESS_KEY_ID"}
+            | ({"CONNECTION_TRACKER_TOKEN"} if stage == "export" else set())
+            for stage in STAGES
+        },
+    ),
     "a connection with no Secret brings no variable": (
         {"connections": [{"name": "store"}]},
         {stage: set() for stage in STAGES},
@@ -159,6 +173,23 @@ def test_no_secret_is_optional_but_the_session_token() -> None:
         "AWS_SECRET_ACCESS_KEY": False,
         "AWS_SESSION_TOKEN": True,
     }
+
+
+def test_a_tracker_s_secret_holds_nothing_up() -> None:
+    """Unless something else needs it."""
+    spec = {
+        "connections": [{"name": "store", "secretRef": {"name": "s3"}}]
+        + [{"name": n, "endpoint": "http://x", "secretRef": {"name": n}} for n in ("hub", "tracker")],
+        "export": {
+            "merged": {},
+            "publish": [{"to": "hf://team/model", "connection": "hub"}],
+            "trackers": [{"name": "mlflow", "experiment": "runs", "connection": "tracker"}],
+        },
+    }
+    for connection, held_up in (("tracker", False), ("hub", True)):
+        spec["export"]["trackers"][0]["connection"] = connection  # type: ignore[index]
+        found: Any = environment(make("export", spec))[f"CONNECTION_{connection.upper()}_TOKEN"]
+        assert found["secretKeyRef"].get("optional", False) is not held_up
 
 
 NAMES: dict[str, tuple[StageName, str, str]] = {

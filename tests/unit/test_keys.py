@@ -44,6 +44,13 @@ def connection(**changes: Any) -> dict[str, Any]:
     return {"connections": [{"name": "store", "secretRef": {"name": "s3"}} | changes]}
 
 
+def tracked(**changes: Any) -> dict[str, Any]:
+    server = {"endpoint": "http://mlflow.example:5000"}
+    servers = [{"name": "store"}, *({"name": name} | server for name in ("mlflow", "other"))]
+    tracker = {"name": "mlflow", "experiment": "runs", "connection": "mlflow"} | changes
+    return {"connections": servers, "export": {"trackers": [tracker]}}
+
+
 TOLERATION = {"key": "gpu", "operator": "Equal", "value": "a", "effect": "NoExecute"}
 
 EDITS: dict[str, dict[str, Any]] = {
@@ -142,6 +149,8 @@ EDITS: dict[str, dict[str, Any]] = {
         "export": {"merged": {}, "publish": [{"to": "s3://models/a", "visibility": "public"}]}
     },
     "export.trackers[].name": {"export": {"trackers": [{"name": "tensorboard"}]}},
+    "export.trackers[].experiment": tracked(experiment="others"),
+    "export.trackers[].connection": tracked(connection="other"),
     "storage.uri": {"storage": {"uri": "s3://bucket/elsewhere"}},
     "storage.connection": {"storage": {"connection": None}},
     **{

@@ -30,6 +30,8 @@
     'connection': string(d.?connection.orValue(''))})
     + object.spec.export.publish.map(p, {'field': 'spec.export.publish', 'uri': string(p.to),
     'connection': string(p.?connection.orValue(''))})
+    + object.spec.export.?trackers.orValue([]).filter(t, t.name != 'tensorboard').map(t,
+    {'field': 'spec.export.trackers', 'uri': string(t.name), 'connection': string(t.?connection.orValue(''))})
 {{- end }}
 {{- with .hosts }}
 - name: servers
@@ -37,7 +39,7 @@
     variables.places.filter(p, !p.uri.startsWith('file://')).map(p, {'field': p.field, 'uri': p.uri,
     'url': string((object.spec.connections.filter(c, c.name == p.connection && has(c.endpoint)).map(c, c.endpoint)
     + [{'hf': 'https://huggingface.co', 'modelscope': 'https://modelscope.cn',
-    's3': 'https://amazonaws.com'}[p.uri.split('://')[0]]])[0])})
+    's3': 'https://amazonaws.com', 'mlflow': ''}[p.uri.split('://')[0]]])[0])})
 - name: outside
   expression: >-
     variables.servers.filter(s, !s.url.lowerAscii().matches('^https?://([a-z0-9-]+[.])*(

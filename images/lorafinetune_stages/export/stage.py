@@ -39,7 +39,7 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
     reads = {"trained": arguments.trained, "model": arguments.model.digest}
     key = keys.key("export", {"export": arguments.export.encode()}, reads)
     if arguments.export.merged is None:
-        return _told(arguments, context, trained, ExportResult(key=key), began)
+        return _told(arguments, context, trained, ExportResult(key=key), began, pause)
     where = place("exports", key)
     found = find_output(context.store, where)
     if found is None:
@@ -52,11 +52,16 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
         warnings=tuple((manifest.result or {}).get(WARNINGS, ())),
         cache_hit=found is not None,
     )
-    return _told(arguments, context, trained, result, began)
+    return _told(arguments, context, trained, result, began, pause)
 
 
 def _told(
-    arguments: ExportArguments, context: Context, trained: Manifest, result: ExportResult, began: datetime
+    arguments: ExportArguments,
+    context: Context,
+    trained: Manifest,
+    result: ExportResult,
+    began: datetime,
+    pause: Pause | None,
 ) -> ExportResult:
     """The result, once the page about the run is written and the trackers are told; it is whole without."""
     facts, sources = arguments.run, known(arguments, context, trained, result, began)
@@ -67,7 +72,7 @@ def _told(
     if facts is None or sources is None or not sources.is_trained:
         return _with_warnings(result, [UNTOLD])
     made = record(sources, context.store.uri, result.report)
-    return _with_warnings(result, tell(arguments, context, made, folder(facts)))
+    return _with_warnings(result, tell(arguments, context, made, folder(facts), pause))
 
 
 def _with_warnings(result: ExportResult, told: Iterable[str]) -> ExportResult:

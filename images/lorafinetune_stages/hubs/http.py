@@ -27,6 +27,7 @@ from lorafinetune_stages.hubs.pinned import pinned
 
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
 USER_AGENT: Final = "lorafinetune"
+JSON: Final = {"Content-Type": "application/json"}
 MAX_REDIRECTS: Final = 5
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Largest answer of an API."""
@@ -105,19 +106,29 @@ class Http:
 
     def get(self, url: str, params: Mapping[str, str | int]) -> bytes:
         """A small answer whole. Raises TransientError, or StageError for a refusal."""
-        body = bytearray()
         with self.failures(), self._client.stream("GET", url, params=params, headers=self._headers) as answer:
             self.check(answer)
-            for chunk in answer.iter_raw():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise self.too_much()
+            return self._whole(answer)
+
+    def _whole(self, answer: httpx.Response) -> bytes:
+        body = bytearray()
+        for chunk in answer.iter_raw():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise self.too_much()
         return bytes(body)
 
     def post(self, url: str, body: Any) -> bytes:
-        """Sends JSON, and returns the small answer. Raises TransientError, or StageError for a refusal."""
-        headers = {**self._headers, "Content-Type": "application/json"}
-        return self._send("POST", url, json.dumps(body).encode(), headers)
+        """Sends JSON, and returns the beginning of the answer. Raises TransientError, or StageError for a
+        refusal."""
+        return self._send("POST", url, json.dumps(body).encode(), self._headers | JSON)
+
+    def ask(self, url: str, body: Any) -> bytes:
+        """As `post`, for an answer that is needed whole."""
+        content, headers = json.dumps(body).encode(), self._headers | JSON
+        with self.failures(), self._client.stream("POST", url, content=content, headers=headers) as answer:
+            self.check(answer)
+            return self._whole(answer)
 
     def put(self, url: str, content: Iterable[bytes], size: int) -> None:
         """Sends a stream of `size` bytes, and follows no redirect: it could not be sent again. Raises

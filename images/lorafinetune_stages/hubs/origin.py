@@ -1,4 +1,4 @@
-"""What a resource asks to be fetched or published, and how a failure of it is told.
+"""What a resource asks to be fetched, published or told, and how a failure of it is told.
 
 Every message names the field of the resource and its source. None holds text of a server's answer:
 a hostile server could put the credentials into it that it was sent.
@@ -14,20 +14,21 @@ from lorafinetune.api.spec import Connection
 from lorafinetune.contract.arguments import TOKEN_KEY, credential_variable
 from lorafinetune.contract.outcome import StageError
 
+FAILED: Final = {"source": "can't be fetched", "to": "can't be published to", "name": "can't be told"}
 PUBLIC_ENDPOINTS: Final = {"hf": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One source of the resource, or one target. field: where it stands, like `spec.datasets[3]`. name: of
-    its URI there."""
+    """One source of the resource, one target, or one tracker, which has its name for a URI. field: where it
+    stands, like `spec.datasets[3]`. name: of its URI there."""
 
     field: str
     kind: Literal["models", "datasets"]
     source: str
     revision: str | None = None
     connection: Connection | None = None
-    name: Literal["source", "to"] = "source"
+    name: Literal["source", "to", "name"] = "source"
 
     @property
     def scheme(self) -> str:
@@ -77,7 +78,7 @@ class Origin:
     @property
     def failed(self) -> str:
         """The predicate of what can't be done with it."""
-        return "can't be fetched" if self.name == "source" else "can't be published to"
+        return FAILED[self.name]
 
     def error(self, reason: Reason, what: str, hint: str = "") -> StageError:
         """A failure of this source. what: a predicate, like `has no config.json`."""

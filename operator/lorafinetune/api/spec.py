@@ -64,10 +64,10 @@ class SecretReference(Model):
 
 
 class Connection(Model):
-    """How to reach a store or a hub, and with whose credentials."""
+    """How to reach a store, a hub or a tracker, and with whose credentials."""
 
     name: Label
-    """Name by which sources, storage and publish targets refer to this connection."""
+    """Name by which sources, storage, publish targets and trackers refer to this connection."""
     endpoint: (
         Annotated[
             str,
@@ -85,8 +85,9 @@ class Connection(Model):
     addressing: Literal["path", "virtual"] = "path"
     """Where the bucket's name stands in an S3 URL."""
     secret_ref: SecretReference | None = None
-    """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optional AWS_SESSION_TOKEN for S3, or
-    with `token` for a hub. Absent: the identity of the pod's service account, or anonymous."""
+    """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optional AWS_SESSION_TOKEN for S3, with
+    `token` for a hub or a tracker, or with `username` and `password` for MLflow. Absent: the identity of the
+    pod's service account, or anonymous."""
 
 
 class BaseModelSource(Model):
@@ -535,8 +536,38 @@ class Publish(Model):
 class Tracker(Model):
     """One experiment tracker that is told of the run."""
 
-    name: Literal["tensorboard"]
-    """`tensorboard`: event files in the store, in the folder `tensorboard` beside the page about the run."""
+    rules: ClassVar = (
+        Rule(
+            "self.name == 'mlflow' ? has(self.experiment) : !has(self.experiment)",
+            "experiment is where mlflow has the run: mlflow needs it, and no other tracker has it",
+            ".experiment",
+        ),
+        Rule(
+            "self.name != 'mlflow' || has(self.connection)",
+            "mlflow needs a connection, with the endpoint of its server",
+            ".connection",
+        ),
+        Rule(
+            "self.name != 'tensorboard' || !has(self.connection)",
+            "tensorboard has no connection: what it reads lies in the store",
+            ".connection",
+        ),
+    )
+
+    name: Literal["tensorboard", "mlflow"]
+    """`tensorboard`: event files in the store, in the folder `tensorboard` beside the page about the run.
+    `mlflow`: a run on an MLflow server."""
+    experiment: (
+        Annotated[
+            str,
+            Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=250),
+            form("the name of an experiment, in one line"),
+        ]
+        | None
+    ) = None
+    """MLflow's experiment, which is made where it is missing."""
+    connection: Label | None = None
+    """Connection with the `endpoint` of the server and, where it asks for one, a Secret."""
 
 
 class Export(Model):
@@ -707,6 +738,18 @@ class LoRAFineTuneSpec(Model):
             ".export.publish",
         ),
         Rule(
+            "!has(self.export.trackers) || self.export.trackers.all(t, !has(t.connection) || "
+            "self.connections.exists(c, c.name == t.connection))",
+            "a tracker names a connection that is not in spec.connections",
+            ".export.trackers",
+        ),
+        Rule(
+            "!has(self.export.trackers) || self.export.trackers.all(t, t.name != 'mlflow' || "
+            "!has(t.connection) || self.connections.all(c, c.name != t.connection || has(c.endpoint)))",
+            "mlflow's connection has no endpoint: give it the address of the server",
+            ".export.trackers",
+        ),
+        Rule(
             "self.datasets.all(d, !has(d.name) || "
             "self.datasets.exists_one(e, has(e.name) && e.name == d.name))",
             "two datasets have the same name",
@@ -776,7 +819,7 @@ class LoRAFineTuneSpec(Model):
     )
 
     connections: Annotated[tuple[Connection, ...], list_map("name"), Field(max_length=8)] = ()
-    """Stores and hubs; the only place where Secrets are named."""
+    """Stores, hubs and trackers; the only place where Secrets are named."""
     model: BaseModelSource
     """The pretrained model that is tuned."""
     datasets: Annotated[tuple[Dataset, ...], Field(min_length=1, max_length=32)]

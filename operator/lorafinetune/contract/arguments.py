@@ -70,6 +70,10 @@ CREDENTIAL_KEYS: Final = {
 """Keys of an S3 connection's Secret, and whether each must be there."""
 TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key, not a token
 """Key of a hub connection's Secret."""
+USERNAME_KEY: Final = "username"
+PASSWORD_KEY: Final = "password"  # noqa: S105 - the name of a key, not a password
+TRACKER_KEYS: Final = {TOKEN_KEY: False, USERNAME_KEY: False, PASSWORD_KEY: False}
+"""Keys of a tracker connection's Secret. None must be there: what is missing is a warning."""
 
 
 class DatasetOrigin(Model):

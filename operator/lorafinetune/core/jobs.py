@@ -16,17 +16,15 @@ from lorafinetune.api.spec import StageResources
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,
-    CREDENTIAL_KEYS,
     PROGRESS_CA_VARIABLE,
     PROGRESS_TOKEN_VARIABLE,
     PROGRESS_URL_VARIABLE,
-    TOKEN_KEY,
     WORKDIR_VARIABLE,
     StageArguments,
-    credential_variable,
 )
 from lorafinetune.contract.https import HTTPS, HTTPS_VARIABLE, NOWHERE, HttpsSources
 from lorafinetune.contract.keys import digest
+from lorafinetune.core.credentials import credentials
 from lorafinetune.core.nodes import spread
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
@@ -47,7 +45,6 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
 TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
 TOKEN_SECONDS: Final = 3600
-HUB_SCHEMES: Final = ("hf://", "modelscope://")
 
 
 @dataclass(frozen=True)
@@ -254,10 +251,7 @@ def _environment(
         yield {"name": name, "value": SCRATCH}
     if stage != "download":
         yield {"name": "HF_HUB_OFFLINE", "value": "1"}
-    for name, keys in sorted(_credentials(stage, resource).items()):
-        connection = arguments.connection(name)
-        if connection and connection.secret_ref:
-            yield from (_secret(name, key, connection.secret_ref.name, keys[key]) for key in keys)
+    yield from credentials(stage, resource)
     if stage == "download" and any(dataset.source.startswith(HTTPS) for dataset in resource.spec.datasets):
         yield {"name": HTTPS_VARIABLE, "value": settings.https.model_dump_json(by_alias=True)}
     if settings.receiver:
@@ -275,26 +269,3 @@ def _receiver(receiver: Receiver) -> Iterator[Object]:
     yield {"name": PROGRESS_URL_VARIABLE, "value": receiver.url}
     yield {"name": PROGRESS_CA_VARIABLE, "value": receiver.ca}
     yield {"name": PROGRESS_TOKEN_VARIABLE, "value": f"{TOKEN_FOLDER}/token"}
-
-
-def _secret(connection: str, key: str, secret: str, required: bool) -> Object:
-    reference = {"name": secret, "key": key} | ({} if required else {"optional": True})
-    return {"name": credential_variable(connection, key), "valueFrom": {"secretKeyRef": reference}}
-
-
-def _credentials(stage: StageName, resource: LoRAFineTune) -> dict[str, dict[str, bool]]:
-    """Which keys of which connections a stage gets: the store's always, the sources' for the download,
-    the publish targets' for the download too, which proves them, and for the export."""
-    spec = resource.spec
-    uses = [(spec.storage.uri, spec.storage.connection)]
-    if stage == "download":
-        uses += [(spec.model.source, spec.model.connection)]
-        uses += [(dataset.source, dataset.connection) for dataset in spec.datasets]
-    if stage in ("download", "export"):
-        uses += [(target.to, target.connection) for target in spec.export.publish]
-    keys: dict[str, dict[str, bool]] = {}
-    for uri, connection in uses:
-        if connection:
-            wanted = {TOKEN_KEY: True} if uri.startswith(HUB_SCHEMES) else CREDENTIAL_KEYS
-            keys.setdefault(connection, {}).update(wanted)
-    return keys
