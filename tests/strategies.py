@@ -195,16 +195,19 @@ def _obey_connections(draw: DrawFn, spec: Json) -> None:
 
 
 def _obey_trackers(draw: DrawFn, spec: Json, whole: bool) -> None:
-    """All fields of them are set with `mlflow` alone, whose connection has an endpoint."""
+    """Their fields are set by two of them; mlflow's connection has an endpoint."""
     export, servers = spec.get("export", {}), spec.get("connections", [])
     if "trackers" not in export:
         return
-    names = {"mlflow"} if whole else {tracker["name"] for tracker in export["trackers"]}
+    names = {"mlflow", "wandb"} if whole else {tracker["name"] for tracker in export["trackers"]}
     found: list[Json] = [{"name": "tensorboard"}] if "tensorboard" in names else []
     if "mlflow" in names and servers:
         server = draw(st.sampled_from(servers))
         server.setdefault("endpoint", "http://mlflow.example:5000")
         found.append({"name": "mlflow", "experiment": "runs", "connection": server["name"]})
+    if "wandb" in names and servers:
+        known = draw(st.sampled_from(servers))["name"]
+        found.append({"name": "wandb", "entity": "team", "project": "runs", "connection": known})
     export["trackers"] = found
 
 

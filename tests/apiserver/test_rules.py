@@ -21,6 +21,8 @@ FORMAT_OF_ANOTHER_OBJECTIVE = (
 )
 PLAIN = "has the part . or ..: write the path that is meant"
 
+WANDB: Any = {"name": "wandb", "experiment": None, "project": "runs"}
+PROJECT = "project and entity are where wandb has the run: wandb needs a project, no other tracker has one"
 EXPERIMENT = "experiment is where mlflow has the run: mlflow needs it, and no other tracker has it"
 
 Change = dict[str, Any]
@@ -84,6 +86,24 @@ RULES: dict[str, Case] = {
         tracked(connection=None),
         "spec.export.trackers[0].connection",
         "mlflow needs a connection, with the endpoint of its server",
+    ),
+    "wandb has a connection": (
+        tracked(**WANDB, connection="store"),
+        tracked(**WANDB, connection=None),
+        "spec.export.trackers[0].connection",
+        "wandb needs a connection, with the Secret that has its key",
+    ),
+    "wandb has a project": (
+        tracked(**WANDB),
+        tracked(**WANDB | {"project": None}),
+        "spec.export.trackers[0].project",
+        PROJECT,
+    ),
+    "mlflow has no entity": (
+        tracked(),
+        tracked(entity="team"),
+        "spec.export.trackers[0].project",
+        PROJECT,
     ),
     "tensorboard has no connection": (
         tracked(name="tensorboard", experiment=None, connection=None),

@@ -125,6 +125,13 @@ TABLE: Mapping[str, tuple[Object, str]] = {
         tracked("https://evil.example"),
         elsewhere("spec.export.trackers", "mlflow", "https://evil.example"),
     ),
+    "Weights & Biases without an endpoint is the public one": (
+        {
+            "connections": [STORE, {"name": "wandb", "secretRef": {"name": "wandb"}}],
+            "export": {"trackers": [{"name": "wandb", "project": "runs", "connection": "wandb"}]},
+        },
+        elsewhere("spec.export.trackers", "wandb", "https://api.wandb.ai"),
+    ),
     "one that is, need not be a place": (tracked("http://mlflow.storage.svc:5000"), ""),
     "one in the store is where the store is": ({"export": {"trackers": [{"name": "tensorboard"}]}}, ""),
     "one that is both is accepted": (published("hf://our-team/model"), ""),

@@ -108,6 +108,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "trackers": [
             {"name": "tensorboard"},
             {"name": "mlflow", "experiment": "runs", "connection": "hub"},
+            {"name": "wandb", "entity": "team", "project": "runs", "connection": "hub"},
         ],
     },
     "storage": {"uri": "s3://bucket/runs", "connection": "store"},

@@ -151,6 +151,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "export.trackers[].name": {"export": {"trackers": [{"name": "tensorboard"}]}},
     "export.trackers[].experiment": tracked(experiment="others"),
     "export.trackers[].connection": tracked(connection="other"),
+    "export.trackers[].entity": tracked(name="wandb", experiment=None, project="runs", entity="team"),
+    "export.trackers[].project": tracked(name="wandb", experiment=None, project="runs"),
     "storage.uri": {"storage": {"uri": "s3://bucket/elsewhere"}},
     "storage.connection": {"storage": {"connection": None}},
     **{

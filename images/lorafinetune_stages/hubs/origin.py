@@ -15,7 +15,11 @@ from lorafinetune.contract.arguments import TOKEN_KEY, credential_variable
 from lorafinetune.contract.outcome import StageError
 
 FAILED: Final = {"source": "can't be fetched", "to": "can't be published to", "name": "can't be told"}
-PUBLIC_ENDPOINTS: Final = {"hf": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
+PUBLIC_ENDPOINTS: Final = {
+    "hf": "https://huggingface.co",
+    "modelscope": "https://modelscope.cn",
+    "wandb": "https://api.wandb.ai",
+}
 
 
 @dataclass(frozen=True)

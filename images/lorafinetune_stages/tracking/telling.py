@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 from typing import Final
 
@@ -42,7 +43,7 @@ def tell(
         origin = Origin(
             f"spec.export.trackers[{index}]", "models", tracker.name, connection=connection, name="name"
         )
-        telling = partial(_tell, origin, tracker, record, pause or time.sleep)
+        telling = partial(_tell, origin, tracker, record, context.workdir, pause or time.sleep)
         if warning := in_time(telling, origin, WITHIN_SECONDS):
             yield warning
 
@@ -72,9 +73,13 @@ def _place(origin: Origin) -> str:
     return f"{origin.field.removeprefix('spec.')}.{origin.name}: {origin.source}"
 
 
-def _tell(origin: Origin, tracker: Tracker, record: Record, pause: Pause) -> None:
-    mlflow = import_module("lorafinetune_stages.tracking.mlflow")
-    mlflow.tell(origin, tracker.experiment, record, pause)
+def _tell(origin: Origin, tracker: Tracker, record: Record, scratch: Path, pause: Pause) -> None:
+    if tracker.name == "mlflow":
+        mlflow = import_module("lorafinetune_stages.tracking.mlflow")
+        mlflow.tell(origin, tracker.experiment, record, pause)
+        return
+    wandb = import_module("lorafinetune_stages.tracking.wandb")
+    wandb.tell(origin, tracker, record, scratch)
 
 
 def _keep_events(arguments: ExportArguments, context: Context, record: Record, folder: str) -> None:

@@ -543,8 +543,18 @@ class Tracker(Model):
             ".experiment",
         ),
         Rule(
+            "self.name == 'wandb' ? has(self.project) : !has(self.project) && !has(self.entity)",
+            "project and entity are where wandb has the run: wandb needs a project, no other tracker has one",
+            ".project",
+        ),
+        Rule(
             "self.name != 'mlflow' || has(self.connection)",
             "mlflow needs a connection, with the endpoint of its server",
+            ".connection",
+        ),
+        Rule(
+            "self.name != 'wandb' || has(self.connection)",
+            "wandb needs a connection, with the Secret that has its key",
             ".connection",
         ),
         Rule(
@@ -554,9 +564,9 @@ class Tracker(Model):
         ),
     )
 
-    name: Literal["tensorboard", "mlflow"]
+    name: Literal["tensorboard", "mlflow", "wandb"]
     """`tensorboard`: event files in the store, in the folder `tensorboard` beside the page about the run.
-    `mlflow`: a run on an MLflow server."""
+    `mlflow`: a run on an MLflow server. `wandb`: a run at Weights & Biases, or on a server of its kind."""
     experiment: (
         Annotated[
             str,
@@ -566,8 +576,23 @@ class Tracker(Model):
         | None
     ) = None
     """MLflow's experiment, which is made where it is missing."""
+    entity: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64), form("the name of a user or team")]
+        | None
+    ) = None
+    """The user or team of W&B whose project it is. Absent: the one that the key belongs to."""
+    project: (
+        Annotated[
+            str,
+            Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=128),
+            form("the name of a project, of letters, digits, -, _ and ."),
+        ]
+        | None
+    ) = None
+    """W&B's project, which is made where it is missing."""
     connection: Label | None = None
-    """Connection with the `endpoint` of the server and, where it asks for one, a Secret."""
+    """Connection with the `endpoint` of the server, which may be absent for `wandb`, and with a Secret where
+    the server asks for one."""
 
 
 class Export(Model):
