@@ -5,6 +5,7 @@ clock wrong, which nobody else notices. Pods reach it by a Service, as they woul
 """
 
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,12 +40,13 @@ class Depot(S3Endpoint):
         self._namespace = f"store-{secrets.token_hex(4)}"
         self.inside = f"http://{PROGRAM}.{self._namespace}.svc:{PORT}"
         self._folder = self._node.layout.root / f"{PROGRAM}-disk"
+        self._users = self._node.layout.root / f"{PROGRAM}-users"
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        self._folder.mkdir()
+        for folder in (self._folder, self._users):
+            folder.mkdir()
         self._node.run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(self._folder))
-        self._node.run("mkdir", str(self._folder / "data"), str(self._folder / "users"))
         self._link().symlink_to(binary("versitygw"))
         self._node.serve(self._server())
         for document in manifests(self._namespace):
@@ -57,6 +59,7 @@ class Depot(S3Endpoint):
             self._link().unlink()
             self._node.run("umount", "--lazy", str(self._folder))
             self._folder.rmdir()
+            shutil.rmtree(self._users)
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -97,12 +100,12 @@ class Depot(S3Endpoint):
             f"--access={self.access_key}",
             f"--secret={self.secret_key}",
             f"--health={HEALTH}",
-            f"--iam-dir={self._folder / 'users'}",
+            f"--iam-dir={self._users}",
             "--iam-cache-disable",
             "--keep-alive",
             "--quiet",
             "posix",
-            str(self._folder / "data"),
+            str(self._folder),
         ]
         return Component(PROGRAM, flags, self.endpoint + HEALTH, str(self._link()))
 

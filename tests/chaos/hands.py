@@ -109,6 +109,9 @@ class Hands(Tenant):
         patch = json.dumps([{"op": "replace", "path": place, "value": value}])
         self.system("patch", what, f"--namespace={namespace}", "--type=json", f"--patch={patch}")
 
+    def _read(self, group: str, what: str) -> Object:
+        return stubborn(lambda: super(Hands, self)._read(group, what))
+
     def look(self, path: str) -> Object:
         return stubborn(lambda: self.installation.cluster.client.get(path))
 

@@ -62,6 +62,8 @@ CLUSTER: Final = (
     "the node lost for good",
 )
 """What strikes all that runs, for which the cluster must be ours."""
+FOR_NOBODY_BESIDE: Final = ("the node lost for good",)
+"""Of these, what others on the cluster do not survive: what they keep in pods is gone."""
 EVERYTHING: Final = (*RUN, *CLUSTER)
 AWAY: Final = frozenset({"StorageUnavailable"})
 EXPLAINS: Final[Mapping[str, frozenset[str]]] = {

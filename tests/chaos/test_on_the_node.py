@@ -18,10 +18,12 @@ from botocore.exceptions import ClientError
 from chaos import clock, disk
 from chaos.depot import STAND_IN
 from chaos.ways import Way, back, cut, to
+from cluster.cgroups import PODS, ControlGroup
 from cluster.machine import hindrance
 from cluster.packages import become_administrator
 from cluster.process import CommandError, Process, fetch, free_port, run
 from cluster.s3server import HEALTH, S3Endpoint, S3Server
+from e2e.installation import until
 from lorafinetune.contract.arguments import credential_variable
 
 pytestmark = pytest.mark.skipif(bool(hindrance()), reason=f"no machine within this one: {hindrance()}")
@@ -185,3 +187,26 @@ def test_a_stage_with_a_wrong_clock_says_that_it_is_the_clock(s3_server: S3Serve
     lines = told.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("CredentialsInvalid The clocks of the node and") for line in lines), told
+
+
+def test_a_node_that_is_lost_takes_its_pods_with_it_and_not_its_other_programs(tmp_path: Path) -> None:
+    become_administrator()
+    node = ControlGroup(f"chaos-{secrets.token_hex(4)}")
+    pods = ControlGroup(f"{node.path[1:]}/{PODS}")
+    started = []
+    try:
+        for group in (node, pods):
+            group.create()
+            started.append(Process(group.joined(["sleep", "600"]), tmp_path / "sleep.log", detached=True))
+            started[-1].launch()
+        until(lambda: pods.processes() and len(node.processes()) == 2, 10)
+        node.kill_pods()
+        until(lambda: not pods.processes(), 10)
+        assert len(node.processes()) == 1
+        node.kill_program("sleep")
+        assert not node.processes()
+    finally:
+        for process in started:
+            process.kill()
+        node.kill()
+        node.remove()

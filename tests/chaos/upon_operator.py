@@ -47,6 +47,7 @@ def without_account(hands: Hands) -> None:
         try:
             with away(hands, ACCOUNT):
                 time.sleep(A_WHILE)
+            time.sleep(A_WHILE)
         finally:
             hands.keep_logs()
             _end(hands, pod)
