@@ -35,6 +35,7 @@ def environment(skew: str, folder: str = FOLDER) -> dict[str, str]:
         "LD_PRELOAD": f"{folder}/{LIBRARY}",
         "FAKETIME": skew,
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # or threads that wait for each other take seconds for each turn
         "NO_FAKE_STAT": "1",
     }
 

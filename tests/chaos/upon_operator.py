@@ -15,7 +15,7 @@ from e2e.tenant import Object
 DEPLOYMENT: Final = f"deployment/{OPERATOR}"
 RIGHTS: Final = f"clusterrolebinding/{NAMESPACE}:{OPERATOR}"
 ACCOUNT: Final = f"serviceaccount/{OPERATOR}"
-ROLLED_OUT_WITHIN: Final = "--timeout=60s"
+ROLLED_OUT_WITHIN: Final = "--timeout=90s"
 SERVERS_OWN: Final = ("uid", "resourceVersion", "creationTimestamp", "managedFields")
 
 
