@@ -86,7 +86,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument(
         "--at-once", type=int, default=AT_ONCE, help="how many live beside each other (%(default)s)"
     )
-    made.add_argument("--minutes", type=float, default=60, help="begin no run after this time (%(default)s)")
+    made.add_argument("--minutes", type=float, default=240, help="begin no run after this time (%(default)s)")
     return made
 
 

@@ -7,6 +7,7 @@ is kept in docs/results/soak.json. The exit status is 1 where something is left 
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,14 @@ def main() -> int:
     options = argparse.ArgumentParser(prog=NAME)
     options.add_argument("--lives", type=int, default=2000)
     options.add_argument("--at-once", type=int, default=16, help="how many lives there are beside each other")
-    options.add_argument("--minutes", type=float, default=60, help="begin no life after this time")
+    options.add_argument("--minutes", type=float, default=240, help="begin no life after this time")
     options.add_argument("--seed", type=int, default=7)
     given = options.parse_args()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         soaked = soak(Path(folder), given.lives, given.at_once, 60 * given.minutes, given.seed)
-    write_results(NAME, soaked.rows(), seed=given.seed, lives=soaked.lives, complaints=soaked.complaints())
+    others = {"seed": given.seed, "lives": soaked.lives, "seconds": round(time.monotonic() - began)}
+    write_results(NAME, soaked.rows(), **others, complaints=soaked.complaints())
     sys.stderr.write("".join(f"{complaint}\n" for complaint in soaked.complaints()))
     return int(bool(soaked.complaints()))
 
