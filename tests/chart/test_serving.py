@@ -19,5 +19,13 @@ def test_the_definition_of_kserve_takes_the_sample(site: Site) -> None:
     path = os.pathsep.join([str(Path(binary("kubectl")).parent), os.environ["PATH"]])
     typist.environment |= {"PATH": path, "KUBECONFIG": str(site.server.kubeconfig)}
     typist.type(said("docs/how-to/serve.md", "KServe"))
+    assert served_from(site).startswith("s3://")
+    uri = "s3://bucket/runs/exports/made"
+    site.kubectl("create", "configmap", "emollm", f"--from-literal=MERGED_URI={uri}")
+    typist.type(said("docs/how-to/serve.md", "A ConfigMap for others", 1))
+    assert served_from(site) == uri
+
+
+def served_from(site: Site) -> str:
     (server,) = site.get("inferenceservices")["items"]
-    assert server["spec"]["predictor"]["model"]["storageUri"].startswith("s3://")
+    return str(server["spec"]["predictor"]["model"]["storageUri"])

@@ -110,6 +110,7 @@ WHOLE: Final[Mapping[str, Any]] = {
             {"name": "mlflow", "experiment": "runs", "connection": "hub"},
             {"name": "wandb", "entity": "team", "project": "runs", "connection": "hub"},
         ],
+        "configMap": {"name": "tuned"},
     },
     "storage": {"uri": "s3://bucket/runs", "connection": "store"},
     "resources": {

@@ -153,6 +153,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "export.trackers[].connection": tracked(connection="other"),
     "export.trackers[].entity": tracked(name="wandb", experiment=None, project="runs", entity="team"),
     "export.trackers[].project": tracked(name="wandb", experiment=None, project="runs"),
+    "export.configMap.name": {"export": {"configMap": {"name": "tuned"}}},
     "storage.uri": {"storage": {"uri": "s3://bucket/elsewhere"}},
     "storage.connection": {"storage": {"connection": None}},
     **{

@@ -20,6 +20,10 @@
 - apiGroups: [""]
   resources: [services]
   verbs: [create, get]
+# With the URIs of a complete run, where it asks for one: export.configMap.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, delete, get, patch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, watch]

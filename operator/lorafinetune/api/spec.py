@@ -595,6 +595,14 @@ class Tracker(Model):
     the server asks for one."""
 
 
+class ConfigMapTarget(Model):
+    """A ConfigMap that says where the outputs are, for those that consume them."""
+
+    name: Subdomain
+    """Name of the ConfigMap, in the resource's namespace. One of the name that is there, and is not the
+    resource's own, is left alone."""
+
+
 class Export(Model):
     """What is made of the adapter, which is always kept."""
 
@@ -613,6 +621,9 @@ class Export(Model):
     trackers: Annotated[tuple[Tracker, ...], list_map("name"), Field(max_length=3)] | None = None
     """Experiment trackers that are told of the run once its training is done: curves, hyperparameters, the
     result and where it is. One that can't be told is a warning, and fails no run. Absent: none."""
+    config_map: ConfigMapTarget | None = None
+    """Keep a ConfigMap with the URIs and digests of the outputs once the run is complete. Absent: none. A
+    local run makes none."""
 
 
 class Storage(Model):

@@ -14,6 +14,7 @@ from lorafinetune.api.types import (
     Label,
     Line,
     Model,
+    Subdomain,
     Text,
     Time,
     form,
@@ -228,6 +229,15 @@ class Artifacts(Model):
     """A page about the run, as it was when its export ended."""
 
 
+class ConfigMapStatus(Model):
+    """What became of `export.configMap`."""
+
+    name: Subdomain | None = None
+    """The ConfigMap that is kept."""
+    message: Text | None = None
+    """Why there is none of the name that the spec asks for."""
+
+
 class GpuSeconds(Model):
     """Time that GPUs were held by a finished training, summed over GPUs and over its attempts, each up to the
     checkpoint that the next went on from."""
@@ -288,6 +298,8 @@ class LoRAFineTuneStatus(Model):
     """How often the training went on from a checkpoint."""
     artifacts: Artifacts | None = None
     """The outputs."""
+    config_map: ConfigMapStatus | None = None
+    """What became of `export.configMap`."""
     gpu_seconds: GpuSeconds | None = None
     """Time that GPUs were held."""
     failure: Failure | None = None

@@ -99,6 +99,7 @@ FIELDS: Final[dict[str, Owner | None]] = {
     "export.merged.checkpoint": "export",
     "export.publish": "publish",
     "export.trackers": "publish",
+    "export.configMap": None,
     "storage": None,
     "resources": None,
     "scheduling": None,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.quantity import amount
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.spec import StageResources
@@ -36,7 +35,7 @@ from lorafinetune.core.observed import (
     STAGE_LABEL,
     TEMPLATE_ANNOTATION,
 )
-from lorafinetune.core.steps import Step, refresh_of, shape
+from lorafinetune.core.steps import Step, owner, refresh_of, shape
 
 Object = dict[str, Any]
 
@@ -100,20 +99,9 @@ def job(
                 TEMPLATE_ANNOTATION: digest([labels, spec]),
                 REFRESH_ANNOTATION: refresh_of(resource),
             },
-            "ownerReferences": [_owner(resource)],
+            "ownerReferences": [owner(resource)],
         },
         "spec": spec,
-    }
-
-
-def _owner(resource: LoRAFineTune) -> Object:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "name": resource.metadata.name,
-        "uid": resource.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 

@@ -6,8 +6,9 @@ its result standing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
+from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
 from lorafinetune.api.spec import Training, TrainResources
 from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, StageName, StageStatus
@@ -61,6 +62,18 @@ def step(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -
 def arguments_of(stage: StageName, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArguments:
     """What the stage is told. Needs a resource that passes the checks."""
     return ARGUMENTS[stage](resource, status)
+
+
+def owner(resource: LoRAFineTune) -> dict[str, Any]:
+    """The reference by which what is made for a resource goes with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def refresh_of(resource: LoRAFineTune) -> str:
@@ -183,7 +196,7 @@ def _export(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> StageArgument
         connections=spec.connections,
         model=_model(status),
         trained=_need(stage_status(status, "train").key),
-        export=spec.export,
+        export=spec.export.model_copy(update={"config_map": None}),
         run=_facts(resource, status),
     )
 

@@ -16,6 +16,7 @@ from lorafinetune.core.plan import Input, Plan, is_finished, plan
 from lorafinetune.core.steps import watched_jobs
 from lorafinetune.shell import undecodable
 from lorafinetune.shell.client import ApiError
+from lorafinetune.shell.handover import Handover
 from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
@@ -58,6 +59,7 @@ class Looker:
     writer: Writer
     changed: Changed
     words: LastWords
+    handover: Handover
 
     async def look(self, key: Key) -> float | None:
         """Returns after how many seconds to look again, at the latest; None: it is gone. Raises ApiError."""
@@ -75,7 +77,7 @@ class Looker:
     async def _follow(self, resource: LoRAFineTune, key: Key) -> float:
         known = self.known
         of = resource.metadata
-        made = await self._create(resource, key)
+        made = await self.handover.completed(resource, await self._create(resource, key))
         differs = made.status != (resource.status or LoRAFineTuneStatus())
         if differs:
             await self.writer.write_status(of, made.status.encode())

@@ -18,6 +18,7 @@ from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import UNLIMITED, connect
+from lorafinetune.shell.handover import Handover
 from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.holding import Holding
 from lorafinetune.shell.index import Index, Key, key_of
@@ -99,7 +100,9 @@ class Operator:
         if self._given.progress:
             tasks.create_task(self._receive(client, self._given.progress))
         writer = Writer(client, known.index, known.refusals)
-        looker = Looker(known, writer, self._metrics.changed, LastWords(client, known.index))
+        looker = Looker(
+            known, writer, self._metrics.changed, LastWords(client, known.index), Handover(client)
+        )
         tasks.create_task(work(self._queue, looker.look, self._metrics))
 
     async def _watch(self, stack: AsyncExitStack) -> None:

@@ -12,6 +12,7 @@ ROOTS: Final = {
     "pods": "/api/v1",
     "events": "/api/v1",
     "services": "/api/v1",
+    "configmaps": "/api/v1",
 }
 VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 OBJECT: Final = re.compile(

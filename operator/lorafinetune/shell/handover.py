@@ -1,0 +1,121 @@
+"""Keeps the ConfigMap of a run that has ended, where its spec asks for one.
+
+It is not watched: what somebody else does to it is mended at the next look, some ten minutes later.
+"""
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from lorafinetune.api.resource import LoRAFineTune, Metadata
+from lorafinetune.api.status import ConfigMapStatus, LoRAFineTuneStatus
+from lorafinetune.core.events import Event
+from lorafinetune.core.handover import config_map, named
+from lorafinetune.core.plan import Plan, is_finished
+from lorafinetune.shell.client import ApiError, Client
+from lorafinetune.shell.paths import path
+from lorafinetune.shell.trimming import Object, controller
+from lorafinetune.shell.writing import CONFLICT, NOT_FOUND, REFUSALS, about
+
+log = logging.getLogger(__name__)
+
+TAKEN: Final = (
+    "the ConfigMap {} is there, and is not of this run: it is left alone. Remove it, or give another name in "
+    "spec.export.configMap.name."
+)
+ANEW: Final = timedelta(seconds=30)
+"""Until it is tried again where a person has to do something."""
+LONGEST: Final = 4096
+
+
+class Handover:
+    """Writes ConfigMaps. Methods raise ApiError for what the queue is to repeat."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def completed(self, resource: LoRAFineTune, made: Plan) -> Plan:
+        """The plan with what the status says of the ConfigMap: of a run whose end is in its status."""
+        before = made.status.config_map
+        if (
+            not is_finished(resource)
+            or resource.metadata.deletion_timestamp
+            or not (before or named(resource))
+        ):
+            return made
+        after = await self._kept(resource, made.status)
+        again = ANEW if after and after.message else made.check_again
+        status = made.status.model_copy(update={"config_map": after})
+        return replace(made, status=status, events=made.events + _news(before, after), check_again=again)
+
+    async def _kept(self, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> ConfigMapStatus | None:
+        of, wanted, name = resource.metadata, config_map(resource), named(resource)
+        known = status.config_map.name if status.config_map else None
+        if known and known != name:
+            await self._remove(of, known)
+            known = None
+        if wanted is None:
+            return ConfigMapStatus(name=known) if known else None
+        fault = await self._write(of, wanted)
+        return ConfigMapStatus(message=fault[:LONGEST]) if fault else ConfigMapStatus(name=name)
+
+    async def _write(self, of: Metadata, wanted: Object) -> str:
+        """Makes or changes it. Returns why that can't be done; empty: it is there."""
+        name = wanted["metadata"]["name"]
+        where = path("configmaps", of.namespace, name)
+        try:
+            there = await self._there(where)
+            if there is None:
+                await self._client.create(path("configmaps", of.namespace), wanted)
+                log.info("created ConfigMap %s", name, extra=about(of))
+            elif not _is_of(there, of):
+                return TAKEN.format(name)
+            elif there.get("data") != wanted["data"]:
+                await self._client.patch(where, _change(there, wanted))
+                log.info("changed ConfigMap %s", name, extra=about(of))
+        except ApiError as problem:
+            if problem.code not in REFUSALS:
+                raise
+            return f"the ConfigMap {name} can't be written: {problem.message}"
+        return ""
+
+    async def _remove(self, of: Metadata, name: str) -> None:
+        where = path("configmaps", of.namespace, name)
+        there = await self._there(where)
+        if there is None or not _is_of(there, of):
+            return
+        try:
+            await self._client.delete(where, there["metadata"]["uid"])
+        except ApiError as problem:
+            if problem.code not in (NOT_FOUND, CONFLICT):
+                raise
+        log.info("removed ConfigMap %s", name, extra=about(of))
+
+    async def _there(self, where: str) -> Object | None:
+        try:
+            return await self._client.get(where)
+        except ApiError as problem:
+            if problem.code != NOT_FOUND:
+                raise
+            return None
+
+
+def _is_of(there: Object, of: Metadata) -> bool:
+    return (controller(there) or {}).get("uid") == of.uid
+
+
+def _change(there: Object, wanted: Object) -> Object:
+    """A patch that leaves nothing else in it, and is for this object alone."""
+    gone = dict.fromkeys(there.get("data") or {})
+    uid = there["metadata"]["uid"]
+    return {"metadata": {"uid": uid}, "data": {**gone, **wanted["data"]}}
+
+
+def _news(before: ConfigMapStatus | None, after: ConfigMapStatus | None) -> tuple[Event, ...]:
+    """What changed."""
+    if after is None or after == before:
+        return ()
+    if after.message:
+        return (Event("Warning", "ConfigMapRefused", after.message),)
+    return (Event("Normal", "ConfigMapWritten", f"the ConfigMap {after.name} says where the outputs are"),)
