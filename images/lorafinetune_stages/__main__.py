@@ -37,6 +37,7 @@ from lorafinetune.contract.arguments import (
 )
 from lorafinetune.contract.outcome import ExitCode, Result, StageError, encode_result
 from lorafinetune_stages.ending import fail, message_path
+from lorafinetune_stages.loglines import configure as configure_log
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
@@ -54,8 +55,8 @@ and leaves its result in ${MESSAGE_VARIABLE} (default {DEFAULT_MESSAGE_PATH}).
 
 
 def main(argv: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stage = next((name for name in STAGES if argv == [name]), None)
+    configure_log(stage)
     if stage is None:
         sys.stderr.write(USAGE)
         return ExitCode.BAD_INPUT

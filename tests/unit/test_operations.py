@@ -1,11 +1,16 @@
 """The page on operations says of an alert what its rule says, and rules ask for what the operator exports."""
 
+import logging
 import re
+import shutil
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from documents import Typist, said
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.loglines import JsonFormatter
 from lorafinetune.shell.declared import DECLARED
 from telemetry import OF_A_SCRAPE, ROOT, labels_of, metrics_of, rules
 
@@ -50,3 +55,21 @@ def test_the_reasons_that_an_alert_is_about_are_reasons(rule: dict[str, Any]) ->
     for asked in re.findall(r'reason[=!]~?"(.+?)"', rule["expr"]):
         for pattern in asked.split("|"):
             assert any(re.fullmatch(pattern, reason) for reason in reasons), pattern
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+def test_the_query_of_the_log_finds_the_lines_of_a_stage(tmp_path: Path) -> None:
+    """Among lines of another run, of no run, and what no JSON is."""
+    fields: tuple[dict[str, str], ...] = (
+        {"resource": "smollm2-emollm", "stage": "train"},
+        {"resource": "other", "stage": "train"},
+        {},
+    )
+    lines = ["warming up", '{"half', '"text"']
+    for number, about in enumerate(fields):
+        record = logging.LogRecord("logger", logging.INFO, "", 0, f"line {number}", (), None)
+        record.__dict__.update(about, created=0.0)
+        lines.append(JsonFormatter().format(record))
+    (tmp_path / "operator.log").write_text("\n".join(lines))
+    shown = Typist(tmp_path).type(said("docs/operations.md", "Logs"))
+    assert shown == "1970-01-01T00:00:00.000Z line 0\n"

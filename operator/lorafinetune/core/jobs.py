@@ -23,6 +23,7 @@ from lorafinetune.contract.arguments import (
 )
 from lorafinetune.contract.https import HTTPS, HTTPS_VARIABLE, NOWHERE, HttpsSources
 from lorafinetune.contract.keys import digest
+from lorafinetune.contract.loglines import LOG_ABOUT, LOG_FORMAT, Form
 from lorafinetune.core.credentials import credentials
 from lorafinetune.core.nodes import spread
 from lorafinetune.core.observed import (
@@ -63,6 +64,7 @@ class Settings:
     local: bool = False
     https: HttpsSources = NOWHERE
     receiver: Receiver | None = None
+    log_format: Form = "text"
     first_retry_after: timedelta = timedelta(seconds=10)
     longest_retry_after: timedelta = timedelta(minutes=10)
 
@@ -237,6 +239,10 @@ def _environment(
     yield {"name": ARGUMENTS_VARIABLE, "value": encode_arguments(arguments)}
     for name in (WORKDIR_VARIABLE, "HOME", "TMPDIR"):
         yield {"name": name, "value": SCRATCH}
+    if settings.log_format == "json":
+        meta = resource.metadata
+        yield {"name": LOG_FORMAT, "value": settings.log_format}
+        yield {"name": LOG_ABOUT, "value": f"{meta.namespace}/{meta.name}/{meta.uid}"}
     if stage != "download":
         yield {"name": "HF_HUB_OFFLINE", "value": "1"}
     yield from credentials(stage, resource)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from lorafinetune.contract.loglines import plain
 from lorafinetune.contract.outcome import safe
 
 LONGEST: Final = 800
@@ -33,7 +34,8 @@ _SECRETS: Final = (
 
 def log_tail(text: str) -> str:
     """The last whole lines of a log that have room; of one line that has none, its end."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    told = (part for line in text.splitlines() for part in plain(line.rstrip()))
+    lines = [line.rstrip() for line in told if line.strip()]
     kept = list(_fitting(reversed(lines)))
     if lines and not kept:
         return f"…{_without_secrets(lines[-1]).encode()[-LONGEST:].decode(errors='ignore')}"

@@ -1,11 +1,10 @@
 """One line of the log for each decision, about which resource, for people or for machines."""
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
+from lorafinetune.contract.loglines import Form, JsonFormatter, time_of
 from lorafinetune.shell.writing import ABOUT
 
 QUIET: Final = {"kopf": logging.WARNING, "aiohttp.access": logging.WARNING}
@@ -18,30 +17,14 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         about = "/".join(str(value) for name in ABOUT if (value := getattr(record, name, "")))
         said = f"{about}: {record.getMessage()}" if about else record.getMessage()
-        line = f"{_time(record)} {record.levelname} {said}"
+        line = f"{time_of(record)} {record.levelname} {said}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonFormatter(logging.Formatter):
-    """One object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        about = {name: value for name in ABOUT if (value := getattr(record, name, ""))}
-        line = {"time": _time(record), "level": record.levelname, "logger": record.name}
-        line |= about | {"message": record.getMessage()}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def configure(form: Literal["text", "json"]) -> None:
+def configure(form: Form) -> None:
     """Logs to the standard error stream."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
-
-
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

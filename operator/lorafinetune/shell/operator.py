@@ -150,7 +150,9 @@ class Operator:
 
     def _settings(self) -> Settings:
         told = self._authority.receiver() if self._authority else None
-        return Settings(self._given.images, https=self._given.https, receiver=told)
+        return Settings(
+            self._given.images, https=self._given.https, receiver=told, log_format=self._given.log_format
+        )
 
     def _notice(self, call: Call, code: int) -> None:
         self._metrics.called(call, code)

@@ -6,13 +6,14 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 from lorafinetune.api.spec import HOST
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import LABEL_PATTERN
 from lorafinetune.contract.https import HttpsSources
+from lorafinetune.contract.loglines import LOG_FORMAT, Form
 
 DOWNLOAD_IMAGE: Final = "LORAFINETUNE_DOWNLOAD_IMAGE"
 TRAIN_IMAGE: Final = "LORAFINETUNE_TRAIN_IMAGE"
@@ -24,7 +25,6 @@ STATUS_ADDRESS: Final = "LORAFINETUNE_STATUS_ADDRESS"
 PROGRESS_ADDRESS: Final = "LORAFINETUNE_PROGRESS_ADDRESS"
 PROGRESS_URL: Final = "LORAFINETUNE_PROGRESS_URL"
 TLS_DIRECTORY: Final = "LORAFINETUNE_TLS_DIRECTORY"
-LOG_FORMAT: Final = "LORAFINETUNE_LOG_FORMAT"
 
 DEFAULTS: Final = {STATUS_ADDRESS: "0.0.0.0:8080", PROGRESS_ADDRESS: "0.0.0.0:8443", LOG_FORMAT: "text"}
 IMAGE_OF: Final[dict[StageName, str]] = {
@@ -67,7 +67,7 @@ class ShellSettings:
     https: HttpsSources
     status_address: Address
     progress: ProgressSettings | None
-    log_format: Literal["text", "json"]
+    log_format: Form
 
 
 def read(environment: Mapping[str, str]) -> ShellSettings:

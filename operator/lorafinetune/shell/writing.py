@@ -14,7 +14,7 @@ from lorafinetune.api.resource import Metadata
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.events import Event
 from lorafinetune.core.nodes import service
-from lorafinetune.core.observed import TEMPLATE_ANNOTATION
+from lorafinetune.core.observed import STAGE_LABEL, TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import path
@@ -41,6 +41,7 @@ class Writer:
 
     async def delete_job(self, of: Metadata, name: str) -> None:
         """Asks a Job to leave. One that is gone, or another of the name, is none of our business."""
+        held = self._index.jobs.get(of.namespace, name)
         if not (uid := self._uid(of, name)):
             return
         try:
@@ -50,7 +51,7 @@ class Writer:
             return
         if answer.get("kind") == "Job":
             self._index.jobs.put(answer)
-        log.info("deleted Job %s", name, extra=about(of))
+        log.info("deleted Job %s", name, extra=about(of, held))
 
     async def _is_there(self, of: Metadata, name: str, uid: str) -> bool:
         """Whether it is the same Job still: a conflict may mean another of the name, or just the moment."""
@@ -74,7 +75,7 @@ class Writer:
                 return await self._find_job(of, job)
             return self._is_refused(of, name, problem)
         self._index.jobs.put(answer)
-        log.info("created Job %s", name, extra=about(of))
+        log.info("created Job %s", name, extra=about(of, job))
         return True
 
     def _is_refused(self, of: Metadata, name: str, problem: ApiError) -> bool:
@@ -108,7 +109,7 @@ class Writer:
         self._index.jobs.put(there)
         if trimmed_job(there) is None:
             self._refusals.add((of.namespace, name), None)
-            log.warning("the name of Job %s is taken", name, extra=about(of))
+            log.warning("the name of Job %s is taken", name, extra=about(of, wanted))
         return _is_same(there, wanted)
 
     async def write_status(self, of: Metadata, status: Mapping[str, Any]) -> None:
@@ -156,7 +157,9 @@ class Writer:
         self._index.jobs.drop(of.namespace, name, uid)
 
     async def tell(self, of: Metadata, event: Event, now: datetime) -> None:
-        """Puts an Event on the resource. One that can't be told is lost: the status says it too."""
+        """Logs what happened, and puts an Event on the resource. One that can't be told is lost: the status
+        says it too."""
+        log.info("%s: %s", event.reason, event.message, extra=about(of))
         try:
             await self._client.create(path("events", of.namespace), _event(of, event, now))
         except ApiError as problem:
@@ -164,9 +167,13 @@ class Writer:
                 log.warning("an Event was lost: %s: %s", event.reason, problem, extra=about(of))
 
 
-def about(of: Metadata) -> dict[str, str]:
-    """Which resource a line of the log is about."""
-    return dict(zip(ABOUT, (of.namespace, of.name), strict=True))
+def about(of: Metadata, job: Object | None = None) -> dict[str, str]:
+    """Which resource, and with a Job which stage of it, a line of the log is about."""
+    labels = (job or {}).get("metadata", {}).get("labels", {})
+    return dict(zip(ABOUT, (of.namespace, of.name), strict=True)) | {
+        "uid": of.uid,
+        "stage": labels.get(STAGE_LABEL, ""),
+    }
 
 
 def _is_same(there: Object, wanted: Object) -> bool:
