@@ -296,12 +296,14 @@ def test_logs_follow_the_pod_of_the_running_stage(
 ) -> None:
     own_namespace.apply("tune")
     asked: list[str] = []
-    pieces = [b"loading\n10%\r20", b"%\nbad \x1b[2J \xff\ttext\nno newline at the end"]
+    ours = b'{"level": "INFO", "stage": "train", "message": "training"}\n'
+    pieces = [ours, b"loading\n10%\r20", b"%\nbad \x1b[2J \xff\ttext\nno newline at the end"]
     with node(served, tmp_path / "node", pieces, asked) as host:
         pod = a_pod(own_namespace, "tune", "train", host)
         code, out, err = lorafinetune("logs", "tune", "-n", own_namespace.name, "--tail", "9")
     assert (code, err) == (0, f"train: pod {pod}\n")
     assert out.splitlines() == [
+        "INFO training",
         "loading",
         "10%",
         "20%",

@@ -84,6 +84,10 @@ def test_the_program_of_a_stage_logs_so(form: str, tmp_path: Any) -> None:
 
 TAILS: dict[str, tuple[str, str]] = {
     "a line of ours": ('{"level": "INFO", "message": "reading"}', "INFO reading"),
+    "a line of ours with its time": (
+        '{"time": "2026-01-31T12:00:00.000Z", "level": "INFO", "uid": "u", "message": "a\\nb"}',
+        "2026-01-31T12:00:00.000Z INFO a\nb",
+    ),
     "a traceback": (
         '{"level": "ERROR", "message": "the stage failed", "exception": "Traceback\\nKeyError: 1"}',
         "ERROR the stage failed\nTraceback\nKeyError: 1",

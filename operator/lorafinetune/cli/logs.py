@@ -9,6 +9,7 @@ from lorafinetune.cli.cluster import ApiError, Cluster, Object
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import errors, output
 from lorafinetune.cli.words import printable
+from lorafinetune.contract.loglines import plain
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
 from lorafinetune.core.pods import has_ended, newest_first, node_of
 
@@ -35,7 +36,8 @@ def show_logs(cluster: Cluster, name: str, stage: StageName | None, follow: bool
     where = cluster.where("pods", pod["metadata"]["name"], "log")
     errors.print(f"{_stage(pod)}: pod {pod['metadata']['name']}")
     for line in cluster.lines(where, query, QUIET_SECONDS):
-        parts = [part for part in BREAKS.split(line.decode(errors="replace")) if part]
+        said = (part for told in plain(line.decode(errors="replace")) for part in BREAKS.split(told))
+        parts = [part for part in said if part]
         for part in parts or [""]:
             output.print(printable(part.replace("\t", "    ")))
 

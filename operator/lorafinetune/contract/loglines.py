@@ -48,11 +48,12 @@ def about_run(told: str, stage: str) -> dict[str, str]:
 
 
 def plain(line: str) -> list[str]:
-    """What a line of either form says, without fields: of one that is no such object, the line itself."""
+    """What a line of either form says to a person: of one that is no such object, the line itself."""
     try:
         told = json.loads(line) if line.startswith("{") else None
     except ValueError:
         told = None
     if not isinstance(told, dict) or not {"level", "message"} <= told.keys():
         return [line]
-    return [*f"{told['level']} {told['message']}".splitlines(), *str(told.get("exception", "")).splitlines()]
+    said = " ".join(filter(None, (str(told.get(name, "")) for name in ("time", "level", "message"))))
+    return [*said.splitlines(), *str(told.get("exception", "")).splitlines()]
