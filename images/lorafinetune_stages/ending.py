@@ -48,6 +48,9 @@ def explain(problem: BaseException) -> StageError:
             return StageError(Reason.HOST_OUT_OF_MEMORY, "the stage ran out of memory")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return StageError(Reason.DISK_FULL, f"no space left on the disk: {problem.filename or 'scratch'}")
+        case OSError(errno=errno.EIO | errno.ESTALE):
+            where = problem.filename or "scratch"
+            return StageError(Reason.DATA_UNREADABLE, f"the disk can't be read or written: {where}")
         case KeyboardInterrupt():
             return StageError(Reason.PREEMPTED, "the stage was interrupted")
         case _:

@@ -122,6 +122,12 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
         "failed",
         "Internal",
     ),
+    "a failure without a word by SIGBUS tells of a file that can't be read": (
+        a_job("Failed"),
+        [a_pod("Failed", exitCode=135)],
+        "failed",
+        "DataUnreadable",
+    ),
     "a result with a failed Job is not believed": (
         a_job("Failed"),
         [a_pod("Failed", exitCode=1, message=GOOD)],

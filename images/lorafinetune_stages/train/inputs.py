@@ -1,7 +1,9 @@
 """What the training reads: the base model and the prepared dataset, downloaded and verified."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,6 +89,33 @@ def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, ad
     download_tree(store, place("prepared", arguments.prepared), inputs.rows, inputs.workdir, advance)
     if arguments.training.precision == "fp32":
         compute_in_fp32(model / "config.json")
+
+
+@contextmanager
+def readable(inputs: Inputs) -> Iterator[None]:
+    """Where something fails meanwhile, and the rows are not any more what was downloaded, that is why: the
+    libraries say whatever they first stumble on."""
+    try:
+        yield
+    except Exception as problem:
+        is_explained = isinstance(problem, StageError) and problem.reason is not Reason.LOSS_DIVERGED
+        fault = "" if is_explained else rows_fault(inputs)
+        if not fault:
+            raise
+        raise StageError(Reason.DATA_UNREADABLE, fault) from problem
+
+
+def rows_fault(inputs: Inputs) -> str:
+    """What is wrong with the rows on the disk, or an empty string. Reads all of them."""
+    for file in inputs.rows.files:
+        try:
+            with (inputs.workdir / file.path).open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as problem:
+            return f"{file.path} can't be read any more ({problem.strerror})"
+        if found != file.sha256:
+            return f"{file.path} is not what was downloaded any more"
+    return ""
 
 
 def compute_in_fp32(config: Path) -> None:

@@ -41,6 +41,8 @@ class Measuring:
         """Of the evaluation that what is exported was measured by, once that is known."""
         self.answers: Answers | None = None
         """Of the base and of what is exported, on the rank that leads, once they were asked."""
+        self.evaluation: Evaluation | None = training.evaluation if held_out.is_dir() else None
+        """None where there is nothing to evaluate on: rows that vanish later are a failure."""
         self._of_base: RowLosses | None = None
         self._training = training
         self._held_out = held_out
@@ -57,11 +59,6 @@ class Measuring:
         evaluated, or what was measured of the base is not in the store any more."""
         base = self._of_base or (self._base_loss.find() if self._base_loss and self.of_result else None)
         return Compared.of(base, self.of_result) if base and self.of_result else None
-
-    @property
-    def evaluation(self) -> Evaluation | None:
-        """None where there is nothing to evaluate on."""
-        return self._training.evaluation if self._held_out.is_dir() else None
 
     def base(self, model: Any) -> dict[str, float]:
         """Nothing where it is cut short."""

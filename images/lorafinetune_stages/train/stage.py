@@ -27,7 +27,7 @@ from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
-from lorafinetune_stages.train.inputs import Inputs, fetch, find_inputs
+from lorafinetune_stages.train.inputs import Inputs, fetch, find_inputs, readable
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.meter import Meter
@@ -195,7 +195,7 @@ class Attempt:
             resumed.directory if resumed else None,
         )
         self.context.progress.begin("loading the model", None, "steps")
-        with self.uploads.awaited():
+        with readable(inputs), self.uploads.awaited():
             self.launch.train(local, arguments.training, plan, watch, self.stop, self.peers)
         return watch
 

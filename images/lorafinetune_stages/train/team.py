@@ -23,7 +23,7 @@ from lorafinetune.contract.arguments import (
     PROGRESS_VARIABLE,
     WORKDIR_VARIABLE,
 )
-from lorafinetune.contract.outcome import ExitCode, StageError, TrainResult, decode_message
+from lorafinetune.contract.outcome import BY_BUS_ERROR, ExitCode, StageError, TrainResult, decode_message
 from lorafinetune_stages.train.line import PERIOD_SECONDS
 from lorafinetune_stages.train.nodes import LAST_WORDS_SECONDS, Node, Others, first_cause
 from lorafinetune_stages.train.seat import GO, SEAT_VARIABLE, TCP, Seat
@@ -152,11 +152,11 @@ class Team:
 
     def _without_a_word(self, rank: _Rank) -> StageError:
         code = rank.code or 0
+        who = f"rank {rank.number} of {self._seats[0].ranks}"
+        if code == -signal.SIGBUS:
+            return StageError(Reason.DATA_UNREADABLE, f"{who} was ended {BY_BUS_ERROR}")
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return StageError(
-            Reason.RANK_LOST,
-            f"rank {rank.number} of {self._seats[0].ranks} was ended {how}, and left no message",
-        )
+        return StageError(Reason.RANK_LOST, f"{who} was ended {how}, and left no message")
 
 
 def environment(given: Mapping[str, str], seat: Seat, message: Path, ranks: int) -> Iterator[tuple[str, str]]:

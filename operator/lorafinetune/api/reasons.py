@@ -74,6 +74,7 @@ class Reason(StrEnum):
     CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
     GPU_UNAVAILABLE = "GpuUnavailable"
     GPU_FAULT = "GpuFault"
+    DATA_UNREADABLE = "DataUnreadable"
     RANK_LOST = "RankLost"
     STALLED = "Stalled"
     LOSS_DIVERGED = "LossDiverged"
@@ -182,6 +183,13 @@ FACTS: Final = {
         "The GPU or its driver failed in the middle of the training.",
         "The run goes on from its last checkpoint. If it comes back, have the node's GPU looked at "
         "(`nvidia-smi -q`, Xid errors in the kernel's log), or keep off it by `spec.scheduling`.",
+        Retry.BACKOFF,
+    ),
+    Reason.DATA_UNREADABLE: Facts(
+        "The rows or the model could not be read any more from the scratch disk, to which they were copied "
+        "whole: a file is gone, cut or changed, or the disk answers with an error.",
+        "The run goes on from its last checkpoint, with fresh copies. If it comes back, have the node's disk "
+        "looked at, or keep off it by `spec.scheduling`.",
         Retry.BACKOFF,
     ),
     Reason.RANK_LOST: Facts(

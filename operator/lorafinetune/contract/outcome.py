@@ -46,6 +46,10 @@ class ExitCode(IntEnum):
     """Stopped early, after a checkpoint."""
 
 
+BY_BUS_ERROR: Final = "by SIGBUS: a file that it had mapped could not be read any more, or /dev/shm is full"
+"""How a program ends that the disk fails while it reads: it has no last words."""
+
+
 class StageError(Exception):
     """A failure that a person can understand: it ends the stage, and becomes its termination message.
 

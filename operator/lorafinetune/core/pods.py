@@ -4,12 +4,13 @@ A message must not change while the cause stays, or the status would be written 
 texts are cut to their constant part.
 """
 
+import signal
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import ExitCode, StageError, safe
+from lorafinetune.contract.outcome import BY_BUS_ERROR, ExitCode, StageError, safe
 from lorafinetune.contract.times import moment
 from lorafinetune.core.logtail import log_tail
 
@@ -29,6 +30,8 @@ NOT_YET_READ: Final = "failed to sync "
 """How a kubelet begins that has not been told of a Secret or a ConfigMap yet, which passes."""
 REJECTED: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "Preempting")
 """How the reasons begin for which a kubelet refuses a pod that the scheduler gave it."""
+BUS_ERROR: Final = 128 + signal.SIGBUS
+"""Exit code of a container whose program read from a mapped file what is not there any more."""
 MAX_DETAIL: Final = 500
 """Characters of what somebody else wrote."""
 
@@ -91,9 +94,16 @@ def failure_without_words(conditions: Mapping[str, Object], pods: list[Object]) 
         return StageError(Reason.INTERNAL, f"the stage ended without a word: {said}")
     if ended.get("exitCode") == ExitCode.STOPPED:
         return StageError(Reason.PREEMPTED, "the stage stopped early")
-    message = f"the stage ended without a word: exit code {ended.get('exitCode')}"
+    reason, message = _by_exit_code(ended.get("exitCode"))
     log = log_tail(str(ended.get("message", "")))
-    return StageError(Reason.INTERNAL, f"{message}; its log ends:\n{log}" if log else message)
+    return StageError(reason, f"{message}; its log ends:\n{log}" if log else message)
+
+
+def _by_exit_code(code: object) -> tuple[Reason, str]:
+    """What can be said of a stage that left no message."""
+    if code == BUS_ERROR:
+        return Reason.DATA_UNREADABLE, f"the stage was ended {BY_BUS_ERROR}"
+    return Reason.INTERNAL, f"the stage ended without a word: exit code {code}"
 
 
 def without_words(pod: Object) -> StageError | None:

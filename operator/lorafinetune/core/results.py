@@ -127,8 +127,8 @@ def with_progress(
     progress: Progress,
     now: datetime,
 ) -> LoRAFineTuneStatus:
-    """The status with what a running stage says of itself. It decides nothing,
-    but that an attempt is not counted which ends without a word after it told of a newer checkpoint.
+    """The status with what a running stage says of itself. It decides nothing but whether an attempt counts
+    that ends without a word.
 
     A training is as far as its steps are, not as the copying of its inputs.
     """
