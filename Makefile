@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e faults chaos soak reliability generate sbom audit images site release push version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e faults chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -73,6 +73,9 @@ audit: .venv/ready ## ask osv.dev what is known against all that is locked; fail
 	  $(BIN)/uv audit --frozen --preview-features audit-command --service-url $(OSV) --project $$project \
 	    || failed=yes; \
 	done; test -z "$$failed"
+
+pictures: .venv/ready ## take the pictures of README.md and the report anew, from a real run of the sample
+	PYTHONPATH=tests $(BIN)/python -m pictures docs/pictures
 
 SITE := .site
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs samples charts/lorafinetune/monitoring
