@@ -1,5 +1,6 @@
 """`lorafinetune run` from the outside: what it leaves, what it finds again, and what can't harm it."""
 
+import os
 import shutil
 import signal
 import time
@@ -21,6 +22,7 @@ from lorafinetune.contract.outcome import Progress
 pytestmark = pytest.mark.model
 
 CHECKPOINTS: Final = "runs/test/trainings/*/checkpoints/*/*/manifest.json"
+ROWS: Final = "lorafinetune-runs/team-a/tune/lft-train-*/scratch/train-*/dataset/train/*.arrow"
 SHELLS: Final = {
     str(Path(found).resolve()) for name in ("sh", "dash", "bash") if (found := shutil.which(name))
 }
@@ -113,6 +115,21 @@ def test_a_run_whose_stages_are_killed_makes_them_anew(calm: Calm, tmp_path: Pat
         kill(there.pid)
     out, _ = runner.communicate(timeout=BOUND_SECONDS)
     assert runner.returncode == 0, out
+    assert made.digests() == calm.desk.digests()
+
+
+def test_a_run_whose_rows_are_cut_while_it_trains_on_them_goes_on_from_its_checkpoint(
+    calm: Calm, tmp_path: Path
+) -> None:
+    made = like(calm.desk, tmp_path)
+    runner = made.start()
+    wait_for_step(made, 30)
+    (rows,) = made.folder.glob(ROWS)
+    os.truncate(rows, 0)
+    out, _ = runner.communicate(timeout=BOUND_SECONDS)
+    assert runner.returncode == 0, out
+    assert "DataUnreadable: the stage was ended by SIGBUS" in out
+    assert made.status()["resumes"] == 1
     assert made.digests() == calm.desk.digests()
 
 
