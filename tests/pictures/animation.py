@@ -64,8 +64,9 @@ def _some(screens: Sequence[str]) -> list[str]:
 
 
 def _lines(screen: str) -> list[Text]:
-    console = Console(width=COLUMNS, file=io.StringIO())
-    return list(Text.from_ansi(screen).wrap(console, COLUMNS))
+    """Wrapped as a terminal does it, in the middle of a word."""
+    told = (Text.from_ansi(line) for line in screen.splitlines())
+    return [part for line in told for part in line.divide(range(COLUMNS, len(line), COLUMNS))]
 
 
 def _draw(screen: str, rows: int, title: str, name: str) -> list[str]:

@@ -18,6 +18,8 @@ UP: Final = "\x1b[1A"
 ERASE: Final = "\x1b[2K"
 CONTROLS: Final = re.compile(r"(\x1b\[1A|\x1b\[2K|\x1b\[\?25[lh]|\r|\n)")
 """All that rich moves a terminal by, where it draws in place."""
+BEGUN: Final = re.compile(r"\x1b(\[[0-9;?]*)?$")
+"""A sequence whose end is yet to come."""
 
 
 def record(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
@@ -48,7 +50,7 @@ def screens(pieces: Iterable[str], first: str) -> Iterator[str]:
     """What stands there after each piece that changes it, with its colours. first: what stood there
     before."""
     lines, shown = [*first.splitlines(), ""], ""
-    for piece in pieces:
+    for piece in _whole(pieces):
         for token in CONTROLS.split(piece):
             if token == UP:
                 lines.pop()
@@ -61,3 +63,13 @@ def screens(pieces: Iterable[str], first: str) -> Iterator[str]:
         if (now := "\n".join(lines).rstrip()) != shown:
             shown = now
             yield now
+
+
+def _whole(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text, with no sequence in two pieces."""
+    begun = ""
+    for piece in pieces:
+        text = begun + piece
+        cut = BEGUN.search(text)
+        begun = text[cut.start() :] if cut else ""
+        yield text[: cut.start()] if cut else text

@@ -23,6 +23,7 @@ PLAYED: dict[str, tuple[list[str], list[str]]] = {
         ["$\none\ntwo", "$\nthree"],
     ),
     "colours, which stay": (["\x1b[32mgood\x1b[0m"], ["$\n\x1b[32mgood\x1b[0m"]),
+    "a colour whose name comes in two pieces": (["a\x1b", "[3", "2mb"], ["$\na", "$\na\x1b[32mb"]),
     "what changes nothing": (["one", "\x1b[?25l", "\r"], ["$\none"]),
 }
 
