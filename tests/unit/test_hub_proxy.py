@@ -47,6 +47,7 @@ def test_a_request_is_passed_on_as_it_is() -> None:
         for _ in range(2):
             answer = client.post(f"{server.url}/a/b?c=d", content=b"x" * 100_000)
             assert answer.text == f"POST /a/b {{'c': 'd'}} {b'x' * 100_000!r}"
+            assert answer.headers["Connection"] == "close"
         assert "Proxy-Connection" not in server.requests[0].headers
         assert proxy.refusals == []
 

@@ -89,13 +89,15 @@ class _Visit(StreamRequestHandler):
         if server is None:
             self._answer(b"502 Bad Gateway")
             return
-        with server:
+        with server, server.makefile("rb") as answer:
             if method == CONNECT:
                 self._answer(b"200 Connection established", b"")
             else:
                 server.sendall(_head(method, url, headers))
             Thread(target=self._send, args=(server,), daemon=True).start()
-            while data := server.recv(CHUNK):
+            if method != CONNECT and (status := answer.readline(MAX_LINE)):
+                self.wfile.write(status + b"Connection: close\r\n")
+            while data := answer.read1(CHUNK):
                 self.wfile.write(data)
         self.request.shutdown(socket.SHUT_RDWR)
 
