@@ -432,6 +432,31 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         {"Reconciling"},
         [],
     ),
+    "a pod that outlives its Job blocks that of a later spec, too": (
+        [
+            run_until("prepare"),
+            lambda w: w.vanish(pods=1),
+            lambda w: w.edit({"training": {"learningRate": "2e-4"}}),
+            World.reconcile,
+            World.reconcile,
+        ],
+        "Prepare",
+        {"Reconciling"},
+        ["download", "prepare"],
+    ),
+    "once that pod is gone, the later spec has its turn": (
+        [
+            run_until("prepare"),
+            lambda w: w.vanish(pods=1),
+            lambda w: w.edit({"training": {"learningRate": "2e-4"}}),
+            World.reconcile,
+            lambda w: w.left_behind.clear(),
+            done,
+        ],
+        "Complete",
+        {"Ready", "Complete", "Validated"},
+        ["download", "prepare", "prepare", "train", "export"],
+    ),
     "a name that a stranger's Job has is waited for": (
         [lambda w: w.blocked.update({first_job(w): None}), World.reconcile],
         "Download",

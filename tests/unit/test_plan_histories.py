@@ -51,14 +51,6 @@ def fresh_status(world: World) -> None:
     world.resource = world.resource.model_copy(update={"status": None})
 
 
-def vanish(world: World, pods: int = 0) -> None:
-    """The active Job is gone, and so many of its pods are not."""
-    job = world.active()
-    assert job is not None
-    del world.jobs[job.name]
-    world.left_behind[job.name] = pods
-
-
 def block(world: World, answer: str | None) -> None:
     """None of the Jobs that would be made next can be made."""
     there = {*world.jobs, *world.others}
@@ -129,8 +121,8 @@ MISHAPS: dict[str, Step] = {
     "the stage fails for good": if_active(lambda w: w.fail(Reason.CONFIG_INVALID)),
     "an output is damaged": if_active(lambda w: w.fail(Reason.ARTIFACT_CORRUPT)),
     "revisions are to be resolved anew": lambda w: w.annotate(REFRESH_ANNOTATION, str(len(w.created))),
-    "the Job vanishes": if_active(vanish),
-    "a pod outlives its Job": if_active(lambda w: vanish(w, 1)),
+    "the Job vanishes": if_active(World.vanish),
+    "a pod outlives its Job": if_active(lambda w: w.vanish(pods=1)),
     "the pod that outlived its Job ends": lambda w: w.left_behind.clear(),
     "every Job vanishes": lambda w: w.jobs.clear(),
     "a stranger takes the name": lambda w: block(w, None),

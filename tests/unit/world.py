@@ -31,6 +31,7 @@ from lorafinetune.core.observed import (
     Outcome,
 )
 from lorafinetune.core.plan import Input, Plan, plan
+from lorafinetune.core.steps import watched_jobs
 
 SETTINGS = Settings(first_retry_after=timedelta(seconds=10))
 
@@ -78,7 +79,9 @@ class World:
     def _decide(self) -> Plan:
         taken = frozenset(name for name, answer in self.known.items() if answer is None)
         refused = {name: answer for name, answer in self.known.items() if answer is not None}
-        observed = Observed(self.jobs, self.others, self.left_behind)
+        watched = watched_jobs(self.resource)
+        left = {name: pods for name, pods in self.left_behind.items() if name in watched}
+        observed = Observed(self.jobs, self.others, left)
         made = plan(Input(self.resource, observed, self.settings, self.now, self.progress, taken, refused))
         for name in made.delete:
             owner = self.jobs if name in self.jobs else self.others
@@ -106,6 +109,13 @@ class World:
         """The Job that has not ended is in trouble, or (None) no longer."""
         job = next(job for job in self.jobs.values() if job.state in ("queued", "active", "leaving"))
         self.jobs[job.name] = replace(job, trouble=StageError(reason, message) if reason else None)
+
+    def vanish(self, pods: int = 0) -> None:
+        """The active Job is gone, and so many of its pods are not."""
+        job = self.active()
+        assert job is not None
+        del self.jobs[job.name]
+        self.left_behind[job.name] = pods
 
     def install(self, version: str) -> None:
         """The operator is upgraded or set right: its stages have other images."""

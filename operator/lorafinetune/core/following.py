@@ -62,8 +62,6 @@ def _begun(given: Input, turn: Turn, observed: ObservedJob) -> StageStatus:
 
 def _without_job(given: Input, turn: Turn, current: Step) -> Turn:
     stage, name = current.stage, current.job
-    if given.observed.left_behind.get(name):
-        return turn.stop(stage, [], "a pod of an earlier Job is still there")
     if given.resource.spec.suspend:
         return replace(turn, situation=Situation("Suspended", "Suspended", "spec.suspend is set", stage))
     if other := given.observed.others.get(name):

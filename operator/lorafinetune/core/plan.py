@@ -150,12 +150,15 @@ def _visit(given: Input, turn: Turn, stage: StageName) -> Turn:
     if has_result(turn.status, current):
         return turn
     recorded = stage_status(turn.status, stage)
+    others = [j for j in given.observed.of(stage) if j.name != current.job]
+    if any(given.observed.left_behind.get(name) for name in (recorded.job or "", current.job)):
+        return turn.stop(stage, others, "a pod of an earlier Job is still there")
     if recorded.inputs != current.inputs:
         key = recorded.key if stage == "train" else None
         recorded = StageStatus(name=stage, inputs=current.inputs, key=key)
         turn = replace(turn, status=without_outputs(turn.status, stage))
     turn = turn.with_stage(recorded)
-    if others := [j for j in given.observed.of(stage) if j.name != current.job]:
+    if others:
         return turn.stop(stage, others, "a Job of an earlier spec is leaving")
     return follow(given, turn, current)
 

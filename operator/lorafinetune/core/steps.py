@@ -91,9 +91,9 @@ def job_name(stage: StageName, resource_name: str, inputs: str) -> str:
 
 
 def watched_jobs(resource: LoRAFineTune) -> frozenset[str]:
-    """Names of the Jobs that the resource has or may create next, whoever they belong to."""
+    """Names of the Jobs that the resource had last or may create next, whoever they belong to."""
     status = resource.status or LoRAFineTuneStatus()
-    names = set()
+    names = {stage.job for stage in status.stages if stage.job}
     for stage in STAGES:
         current = step(stage, resource, status)
         names.add(current.job)
