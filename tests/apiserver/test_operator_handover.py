@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apiserver.operating import MERGE, Namespace, Object
+from apiserver.operating import MERGE, Namespace, Object, Operator
 from builders import artifact
 from cluster.apiserver import ApiServer
 from cluster.build import binary
@@ -100,14 +100,17 @@ def test_one_that_can_not_be_changed_is_said(runs: Namespace) -> None:
     assert kept(runs, "stuck", "immutable")["data"]
 
 
-def test_the_page_s_commands_show_it(runs: Namespace, served: ApiServer, tmp_path: Path) -> None:
-    runs.apply("smollm2-emollm", {"export": {"merged": {}}})
-    runs.finish_all("smollm2-emollm")
+def test_the_page_s_commands_show_it(
+    own_operator: Operator, own_namespace: Namespace, served: ApiServer, tmp_path: Path
+) -> None:
+    own_operator.start()
+    own_namespace.apply("smollm2-emollm", {"export": {"merged": {}}})
+    own_namespace.finish_all("smollm2-emollm")
     (tmp_path / "config").write_text(served.kubeconfig.read_text())
     person = Typist(tmp_path)
     path = os.pathsep.join([str(Path(binary("kubectl")).parent), os.environ["PATH"]])
     person.environment |= {"PATH": path, "KUBECONFIG": str(tmp_path / "config")}
-    person.type(f"kubectl config set-context --current --namespace={runs.name}")
+    person.type(f"kubectl config set-context --current --namespace={own_namespace.name}")
     shown = person.type(said("docs/how-to/serve.md", "A ConfigMap for others"))
     assert shown.splitlines()[-1] == artifact("merged").uri
 

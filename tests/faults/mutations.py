@@ -106,9 +106,9 @@ WHOLE: Final[Mapping[str, Any]] = {
             {"to": "s3://data/tuned", "connection": "store"},
         ],
         "trackers": [
-            {"name": "tensorboard"},
-            {"name": "mlflow", "experiment": "runs", "connection": "hub"},
             {"name": "wandb", "entity": "team", "project": "runs", "connection": "hub"},
+            {"name": "mlflow", "experiment": "runs", "connection": "hub"},
+            {"name": "tensorboard"},
         ],
         "configMap": {"name": "tuned"},
     },
@@ -184,6 +184,8 @@ OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "training.evaluation.dataset": _with(
         {"evaluation": {"fraction": None, "groupBy": None, "dataset": "rows"}}
     ),
+    "export.trackers.0.experiment": {**WHOLE}
+    | {"export": WHOLE["export"] | {"trackers": WHOLE["export"]["trackers"][1:]}},
     "training.dpo": PAIRS,
     "training.dpo.beta": PAIRS,
 }
