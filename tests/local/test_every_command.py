@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -252,12 +252,9 @@ def waiting(folder: Path) -> Iterator[int]:
             over.wait()
 
     def hold_connection() -> None:
-        try:
-            with listening.accept()[0]:
-                (folder / "waits").touch()
-                over.wait()
-        except OSError:
-            pass
+        with suppress(OSError), listening.accept()[0]:  # an OSError: nobody has called, and it is over
+            (folder / "waits").touch()
+            over.wait()
 
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         threads = [threading.Thread(target=each) for each in (hold_file, hold_connection)]
