@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,7 @@ TESTS: Final = Path(__file__).parent
 class Call:
     """One call. columns: of its terminal; 0: it has none. is_read: whether somebody reads what it prints.
     interrupt_at: when Ctrl-C is pressed: once its `output` fills a pipe, at its `prompt` on a terminal, or
-    once a file is there."""
+    once a file is there, and it waits then."""
 
     arguments: tuple[str, ...]
     folder: str
@@ -114,10 +115,11 @@ def _on_pipes(call: Call) -> Ended:
     pid = _fork(call, {0: os.open(os.devnull, os.O_RDONLY), 1: writing, 2: telling}, (reading, told))
     os.close(writing)
     os.close(telling)
-    if call.interrupt_at:
-        _interrupt(pid, call, reading)
-    out = _read(reading) if call.is_read else ""
-    return Ended(_code(pid), out, _read(told))
+    with _bounded(pid):
+        if call.interrupt_at:
+            _interrupt(pid, call, reading)
+        out = _read(reading) if call.is_read else ""
+        return Ended(_code(pid), out, _read(told))
 
 
 def _on_terminal(call: Call) -> Ended:
@@ -126,12 +128,14 @@ def _on_terminal(call: Call) -> Ended:
     pid = _fork(call, dict.fromkeys(range(3), theirs), (own,))
     os.close(theirs)
     shown = ""
-    if call.interrupt_at:
-        while ":" not in shown:
-            shown += os.read(own, 4096).decode(errors="replace")
-        os.write(own, b"\x03")
-    shown += _read(own)
-    return Ended(_code(pid), shown, "")
+    with _bounded(pid):
+        if call.interrupt_at:
+            while ":" not in shown:
+                shown += os.read(own, 4096).decode(errors="replace")
+            _until(lambda: _sleeps(pid))
+            os.write(own, b"\x03")
+        shown += _read(own)
+        return Ended(_code(pid), shown, "")
 
 
 def _fork(call: Call, streams: dict[int, int], unused: tuple[int, ...]) -> int:
@@ -183,12 +187,32 @@ def _become(call: Call) -> None:
     os._exit(int(code))
 
 
+@contextmanager
+def _bounded(pid: int) -> Iterator[None]:
+    """Nobody waits longer than that for a call: one that hangs is killed, and the next has its own answer."""
+    timer = threading.Timer(2 * BOUND_SECONDS, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
 def _interrupt(pid: int, call: Call, reading: int) -> None:
-    """Once it waits."""
-    deadline = time.monotonic() + BOUND_SECONDS
-    while time.monotonic() < deadline and not _waits(call, reading):
-        time.sleep(0.01)
+    _until(lambda: _waits(call, reading) and _sleeps(pid))
     os.kill(pid, signal.SIGINT)
+
+
+def _until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + BOUND_SECONDS
+    while time.monotonic() < deadline and not is_true():
+        time.sleep(0.01)
+
+
+def _sleeps(pid: int) -> bool:
+    """Whether it is in the call that waits: a signal just before it is seen by Python only after it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def _waits(call: Call, reading: int) -> bool:
