@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
 from lorafinetune_stages.prepare.decoding import Decoder
@@ -22,7 +23,7 @@ class Stretch(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Lines that follow each other, without their ends. number: of the first one. offset: its first byte."""
+    """Lines that follow each other, with their ends. number: of the first one. offset: its first byte."""
 
     number: int
     offset: int
@@ -32,7 +33,7 @@ class Lines(NamedTuple):
         offset = self.offset
         for number, line in enumerate(self.lines, self.number):
             yield Lines(number, offset, [line])
-            offset += len(line) + 1
+            offset += len(line)
 
 
 def line_blocks(file: BinaryIO, stretch: Stretch, advance: Advance) -> Iterator[Lines]:
@@ -44,14 +45,17 @@ def line_blocks(file: BinaryIO, stretch: Stretch, advance: Advance) -> Iterator[
         data = file.read(min(BLOCK_BYTES, end - offset))
         if not data.endswith(b"\n"):
             data += file.readline(MAX_ROW_BYTES + 1)
-        lines = data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
+        lines = lines_of(data)
         yield Lines(number, offset, lines)
         number += len(lines)
         size = len(data) + (0 if data.endswith(b"\n") else skip_line(file))
         offset += size
         advance(size)
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    """With their ends: so it is several times as fast as `split`."""
+    return BytesIO(data).readlines()
 
 
 def skip_line(file: BinaryIO) -> int:
@@ -68,7 +72,7 @@ def parsed_rows(block: Lines, name: str, decoder: Decoder) -> Iterator[Row]:
     """The rows of a block, each with its place. name: the file's, in messages."""
     for number, offset, (line,) in block.one_by_one():
         place = Place(name, number)
-        if len(line) >= MAX_ROW_BYTES:
+        if len(line) > MAX_ROW_BYTES:
             yield place, RowError(Kind.TOO_LARGE, "", f"the row has more than {MAX_ROW_BYTES} bytes")
         elif line.strip():
             yield _parse_line(decoder, place, offset, line)

@@ -14,6 +14,8 @@ from lorafinetune_stages.prepare.conversation import Packed
 NOT_PLAIN: Final = (AttributeError, KeyError, TypeError, ValueError)
 """What is raised here for any other row."""
 NOT_COUNTED: Final = {bool, int, type(None)}
+TEXTS: Final = {str: 1, type(None): 0}
+"""How many strings a text is, or null, by its type; there is no other."""
 
 Row = dict[Any, Any]
 Pack = Callable[[Row, str], tuple[Packed, int]]
@@ -30,7 +32,7 @@ def pair_packer(columns: Columns) -> Pack:
         strings, take = len(row) + 1, row.pop
         asked, more = take(prompt, None), take(query, None)
         own, earlier = take(system, None), take(history, None)
-        strings += _text(asked) + _text(more) + _text(own) + _no_text(take(tools, None))
+        strings += TEXTS[type(asked)] + TEXTS[type(more)] + TEXTS[type(own)] + _no_text(take(tools, None))
         packed = [place, own or "", "", ""]
         for pair in () if earlier is None else _listed(earlier):
             before, said = _listed(pair)
@@ -48,10 +50,10 @@ def turns_packer(columns: Columns) -> Pack:
 
     def pack(row: Row, place: str) -> tuple[Packed, int]:
         packed, strings, first = [place, "", "", ""], len(row), row.pop(system, None)
-        strings += _text(first)
+        strings += TEXTS[type(first)]
         for turn in _listed(row.pop(columns.messages)):
             strings, own = strings + len(turn) + 2, turn.pop(system, None)
-            strings += _text(own)
+            strings += TEXTS[type(own)]
             if own and own != (packed[1] or own):
                 raise ValueError("the system prompt changes")
             packed[1] = own or packed[1] or first or ""
@@ -93,7 +95,7 @@ def _messages_packer(columns: Columns, names: tuple[str, str], speakers: tuple[s
             strings += _others(first)
         else:
             own = row.pop(columns.system, None)
-        strings += _text(own)
+        strings += TEXTS[type(own)]
         packed[1] = own or ""
         for message in messages:
             strings += len(message) + 2
@@ -127,20 +129,11 @@ def _listed(value: Any) -> list[Any]:
     return value
 
 
-def _text(value: Any) -> int:
-    """How many strings a text is, or null."""
-    if value is None:
-        return 0
-    if type(value) is not str:
-        raise TypeError("not a text")
-    return 1
-
-
 def _no_text(value: Any) -> int:
     """The same of a text that may be there, but must be empty."""
     if value:
         raise ValueError("not empty")
-    return _text(value)
+    return TEXTS[type(value)]
 
 
 def _others(values: Row) -> int:

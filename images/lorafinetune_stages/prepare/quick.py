@@ -17,7 +17,7 @@ import orjson
 from lorafinetune_stages.prepare.conversation import Packed
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.fingerprints import Marks
-from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, skip_line
+from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, lines_of, skip_line
 from lorafinetune_stages.prepare.plain import NOT_PLAIN, Pack
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import ignore_progress
@@ -25,8 +25,8 @@ from lorafinetune_stages.store import ignore_progress
 QUOTE: Final = ord('"')
 BACKSLASH: Final = ord("\\")
 LINE_END: Final = ord("\n")
+PLAIN_ESCAPES: Final = rb'"\nrt'
 STRETCH_BYTES: Final = 2**20
-
 
 Part = Lines | tuple[Stretch, Marks]
 """Lines that are not taken, or where rows are that were, and what is known of them."""
@@ -66,11 +66,11 @@ class Quick:
         """The rows of a stretch of which all were taken."""
         with self._path.open("rb") as file:
             data = os.pread(file.fileno(), stretch.size, stretch.offset)
-        rows, _ = self._packed(data.split(b"\n"), stretch.number)
+        rows, _ = self._packed(lines_of(data), stretch.number)
         return self._named(rows)
 
     def _parts(self, block: Lines) -> Iterator[Part]:
-        data = b"\n".join(block.lines)
+        data = b"".join(block.lines)
         if rows := self._rows(block, data):
             yield Stretch(block.number, block.offset, len(data)), Marks.of(rows)
         elif len(block.lines) > 1:
@@ -87,9 +87,16 @@ class Quick:
             rows, strings = self._packed(block.lines, block.number)
         except NOT_PLAIN:
             return None
-        if strings != _strings(data) or (self._may_refuse(data) and self._may_refuse(orjson.dumps(rows))):
+        escaped = _escaped(data)
+        if strings != _strings(data, escaped):
+            return None
+        if self._is_odd(data, escaped) and self._is_odd(again := orjson.dumps(rows), _escaped(again)):
             return None
         return self._named(rows)
+
+    def _is_odd(self, data: bytes, escaped: bytes) -> bool:
+        """Whether a text may be refused, or is not written as orjson writes it: then nobody knows yet."""
+        return bool(escaped.translate(None, PLAIN_ESCAPES)) or self._may_refuse(data)
 
     def _packed(self, lines: Sequence[bytes], number: int) -> tuple[list[Packed], int]:
         """The rows, and how many strings they have."""
@@ -106,10 +113,16 @@ class Quick:
         return rows
 
 
-def _strings(data: bytes) -> int:
-    """How many JSON has, by the quotes in it that are not part of one."""
+def _escaped(data: bytes) -> bytes:
+    """What stands behind the backslashes of JSON, in a row."""
     octets = np.frombuffer(data, np.uint8)
-    quotes, backslashes = np.count_nonzero(octets == QUOTE), np.flatnonzero(octets == BACKSLASH)
-    if (np.diff(backslashes) == 1).any():  # one may be no escape, but be escaped
-        return _strings(data.replace(b"\\\\", b""))
-    return int(quotes - np.count_nonzero(octets[backslashes + 1] == QUOTE)) // 2
+    at = np.flatnonzero(octets == BACKSLASH)
+    if (at[1:] - at[:-1] == 1).any():  # one may be no escape, but be escaped
+        return _escaped(data.replace(rb"\\", b""))
+    return octets[at + 1].tobytes()
+
+
+def _strings(data: bytes, escaped: bytes) -> int:
+    """How many JSON has, by the quotes in it that are not part of one."""
+    quotes = np.count_nonzero(np.frombuffer(data, np.uint8) == QUOTE)
+    return int(quotes - escaped.count(QUOTE)) // 2

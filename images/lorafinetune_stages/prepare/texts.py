@@ -11,8 +11,8 @@ from lorafinetune_stages.prepare.findings import Kind, RowError
 
 FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: a search that most texts are spared, since they are printable."""
-FORBIDDEN_JSON: Final = ((b"\\", rb"\\[ubf/]"), (b"\x7f", rb"\x7f"), (b"\xc2", rb"\xc2[\x80-\x9f]"))
-"""The same in JSON, and texts that are written in another way than orjson's; each with its first byte."""
+FORBIDDEN_JSON: Final = ((b"\x7f", rb"\x7f"), (b"\xc2", rb"\xc2[\x80-\x9f]"))
+"""The same in JSON, where it is not escaped; each with its first byte."""
 TYPE_NAMES: Final = {
     dict: "an object",
     list: "a list",
@@ -49,7 +49,8 @@ class Texts:
         )
 
     def may_refuse(self, data: bytes) -> bool:
-        """Whether JSON may hold a text that is refused: for most it does not, and that is told fast."""
+        """Whether JSON without odd escapes may hold a text that is refused: most does not, and that is told
+        fast."""
         return any(start in data and pattern.search(data) for start, pattern in self._odd)
 
     def text(self, value: Any, field: str) -> str:
