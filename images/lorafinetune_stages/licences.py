@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
+from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Publish
 from lorafinetune.contract.names import HUBS
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.download.selection import is_licence_file

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Lora
+from lorafinetune.api.training import Lora
 from lorafinetune.contract.memory import Shape
 from lorafinetune.contract.outcome import StageError
 

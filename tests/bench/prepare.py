@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.results import Row, write_results
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.datasets import Dataset
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles

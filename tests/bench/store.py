@@ -22,7 +22,7 @@ import boto3
 
 from bench.results import Row, write_results
 from cluster.s3server import S3Server
-from lorafinetune.api.spec import Connection, SecretReference
+from lorafinetune.api.sources import Connection, SecretReference
 from lorafinetune.contract.arguments import credential_variable
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from hubs.huggingface import HuggingFaceHub
 from hubs.repository import Repository, model, safetensors
-from lorafinetune.api.spec import BaseModelSource, Connection, Export, SecretReference, Storage
+from lorafinetune.api.exports import Export
+from lorafinetune.api.sources import BaseModelSource, Connection, SecretReference, Storage
 from lorafinetune.contract.arguments import (
     DatasetOrigin,
     DownloadArguments,

@@ -8,7 +8,7 @@ from pathlib import Path
 from hubs.huggingface import HuggingFaceHub
 from hubs.modelscope import ModelScopeHub
 from hubs.repository import Hub
-from lorafinetune.api.spec import BaseModelSource, Connection, SecretReference, Storage
+from lorafinetune.api.sources import BaseModelSource, Connection, SecretReference, Storage
 from lorafinetune.contract.arguments import DatasetOrigin, DownloadArguments, place
 from lorafinetune.contract.keys import source_key
 from lorafinetune.contract.outcome import DownloadResult, StageError

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import BaseModelSource, Dataset, Gpu, LoRAFineTuneSpec, Publish, Storage, Training
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.exports import Publish
+from lorafinetune.api.pods import Gpu
+from lorafinetune.api.sources import BaseModelSource, Storage
+from lorafinetune.api.spec import LoRAFineTuneSpec
 from lorafinetune.api.status import ModelStatus
+from lorafinetune.api.training import Training
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import Kind, PrepareArguments, place
 from lorafinetune.contract.outcome import PrepareResult

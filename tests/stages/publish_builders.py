@@ -13,8 +13,9 @@ from hubs.huggingface_writing import WritableHuggingFaceHub
 from hubs.modelscope_writing import WritableModelScopeHub
 from hubs.repository import Repository, safetensors
 from hubs.writing import Storage
-from lorafinetune.api.spec import Connection, Export, SecretReference
-from lorafinetune.api.spec import Storage as StorageSpec
+from lorafinetune.api.exports import Export
+from lorafinetune.api.sources import Connection, SecretReference
+from lorafinetune.api.sources import Storage as StorageSpec
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import ExportResult, Progress, StageError

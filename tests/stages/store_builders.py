@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from cluster.s3server import S3Server
-from lorafinetune.api.spec import Connection, SecretReference
+from lorafinetune.api.sources import Connection, SecretReference
 from lorafinetune.contract.arguments import credential_variable
 from lorafinetune_stages.store.s3 import S3Store
 from lorafinetune_stages.store.s3_access import Bounds

@@ -11,7 +11,7 @@ from hubs.huggingface import HuggingFaceHub
 from hubs.repository import Repository, model, safetensors
 from hubs.server import Answer, Request, cut_after, sending
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Connection, SecretReference
+from lorafinetune.api.sources import Connection, SecretReference
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.origin import Origin

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.exports import Export
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Export
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import ExportResult, StageError
 from stages.train_builders import World, tiny_model, world

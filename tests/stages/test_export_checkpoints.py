@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lorafinetune.api.exports import Export
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Export
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.manifest import read_manifest
 from stages.test_export import MERGED, assert_equal, directory, load, peer_export

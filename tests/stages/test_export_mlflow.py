@@ -11,7 +11,8 @@ import pytest
 
 from hubs.mlflow_server import MlflowServer
 from hubs.server import Answer, Request, Server, failing, hung_up, redirected, sending
-from lorafinetune.api.spec import Connection, Export, SecretReference
+from lorafinetune.api.exports import Export
+from lorafinetune.api.sources import Connection, SecretReference
 from lorafinetune.contract.outcome import ExportResult
 from lorafinetune_stages import export
 from lorafinetune_stages.hubs.origin import Origin

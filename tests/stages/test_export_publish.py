@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorafinetune.api.spec import Export
+from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
 from lorafinetune_stages.store.manifest import ManifestFile, files_digest
 from stages.train_builders import World, world

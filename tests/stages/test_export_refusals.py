@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.exports import Export
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Export
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest

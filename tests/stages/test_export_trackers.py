@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from documents import Typist, said
-from lorafinetune.api.spec import Export
+from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.outcome import ExportResult
 from lorafinetune.core.steps import arguments_of

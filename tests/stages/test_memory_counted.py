@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.datasets import Clean
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Clean
 from lorafinetune.api.status import Artifact, DatasetStatus, Estimate, TrainingStatus
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message

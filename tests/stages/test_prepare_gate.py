@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.exports import Publish
+from lorafinetune.api.pods import Gpu
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Gpu, Publish
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dpo, Evaluation
+from lorafinetune.api.training import Dpo
 from lorafinetune.contract.outcome import StageError
 from stages.peer import Peer, smollm2, tiny_glm
 from stages.prepare_builders import EMOLLM, Bench, json_lines

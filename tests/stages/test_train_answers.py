@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builders import merged
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_CHARACTERS, Answers
 from lorafinetune.contract.arguments import ANSWERS
 from lorafinetune_stages.train.fit import Fit

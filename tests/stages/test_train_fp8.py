@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from stages.train_builders import OVERFITTING, partly_known, random_rows, tiny_model, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]

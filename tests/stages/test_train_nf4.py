@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pytest
 
+from lorafinetune.api.exports import Export
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Export, Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.memory import WEIGHT_BYTES
 from lorafinetune.contract.outcome import ExitCode, StageError, TrainResult

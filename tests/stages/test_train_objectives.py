@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from lorafinetune.api.spec import Export
+from lorafinetune.api.exports import Export
 from lorafinetune.contract.outcome import TrainResult
 from stages.test_train_resume import EVALUATION, cut, same_end
 from stages.train_builders import ROWS, World, random_pairs, random_texts, world

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.outcome import StageError, TrainResult
 from stages.train_builders import ROWS, Row, World, random_rows, world
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Export
+from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import place
 from stages.test_export import assert_equal, load, peer_export
 from stages.train_builders import Row, World, world

@@ -17,8 +17,12 @@ from random import Random
 from typing import Any, Final
 
 from builders import merged
-from lorafinetune.api.spec import BaseModelSource, Dataset, Export, LoRAFineTuneSpec, Storage, Training
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.exports import Export
+from lorafinetune.api.sources import BaseModelSource, Storage
+from lorafinetune.api.spec import LoRAFineTuneSpec
 from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName
+from lorafinetune.api.training import Training
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ANSWERS, COMPARED, ExportArguments, TrainArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS

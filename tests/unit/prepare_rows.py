@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import Columns, Dataset, Objective
+from lorafinetune.api.datasets import Columns, Dataset
+from lorafinetune.api.training import Objective
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import find_reader

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorafinetune.api.spec import EarlyStopping
+from lorafinetune.api.training import EarlyStopping
 from lorafinetune_stages.train.early_stopping import is_exhausted
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.status import Estimate
+from lorafinetune.api.training import Training
 from lorafinetune.contract import effort
 
 

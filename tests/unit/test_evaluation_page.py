@@ -6,7 +6,9 @@ from pathlib import Path
 import yaml
 
 from builders import resource
-from lorafinetune.api.spec import EarlyStopping, Gate, LoRAFineTuneSpec
+from lorafinetune.api.evaluation import Gate
+from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.api.training import EarlyStopping
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Export
+from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, ExportArguments
 from lorafinetune.contract.outcome import ExportResult
 from lorafinetune.core.steps import arguments_of

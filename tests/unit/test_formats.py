@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place

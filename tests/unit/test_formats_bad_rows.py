@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.datasets import Dataset
 from lorafinetune_stages.prepare.findings import Place, RowError
 from lorafinetune_stages.prepare.formats import find_reader
 from unit.prepare_rows import ALPACA, CALL, TEXTS, TOOL, convert, gpt, human, say

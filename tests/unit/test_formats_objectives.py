@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Clean, Dataset, Objective
+from lorafinetune.api.datasets import Clean, Dataset
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus, Merger

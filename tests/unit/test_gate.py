@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.spec import Gate
+from lorafinetune.api.evaluation import Gate
 from lorafinetune.api.status import Condition, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.gate import REMEDY, judge

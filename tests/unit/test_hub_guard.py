@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune_stages.hubs.guard import RedirectGuard, kind
 from lorafinetune_stages.hubs.origin import Origin
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from hubs.server import Answer, Request, Server
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune_stages.hubs.guard import RedirectGuard
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.proxy import GuardedProxy, guarded

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from builders import SPEC, merged
 from lorafinetune.api.fields import walk
-from lorafinetune.api.spec import LoRAFineTuneSpec, Training
+from lorafinetune.api.spec import LoRAFineTuneSpec
 from lorafinetune.api.status import StageName
+from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import (
     FIELDS,
     SEMANTICS,

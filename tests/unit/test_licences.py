@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from builders import sha
+from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Publish
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.licences import RULES, check_names
 from lorafinetune_stages.store.directory import DirectoryStore

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import GLM_9B
-from lorafinetune.api.spec import Lora, Training
+from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.memory import (
     GIB,
     Settings,

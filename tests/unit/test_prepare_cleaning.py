@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorafinetune.api.datasets import Clean, Replace
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Clean, Replace
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation, Turn

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.datasets import Dataset
 from lorafinetune.contract.outcome import MAX_MESSAGE_BYTES, StageError, decode_message, encode_error
 from lorafinetune_stages.prepare.findings import KEPT_PLACES, Findings, Kind, Place, RowError
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorafinetune.api.spec import Clean, Columns, Dataset, Objective
+from lorafinetune.api.datasets import Clean, Columns, Dataset
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import lines, quick, rowfile, workers
 from lorafinetune_stages.prepare.corpus import Corpus, Merger

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.datasets import Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import lines, window
 from lorafinetune_stages.prepare.decoding import Decoder

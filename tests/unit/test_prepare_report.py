@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorafinetune.api.spec import Dataset
+from lorafinetune.api.datasets import Dataset
 from lorafinetune_stages.prepare.basemodel import read_base_model, special_tokens
 from lorafinetune_stages.prepare.findings import Findings, Kind, RowError
 from lorafinetune_stages.prepare.fingerprints import Overlap

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset, Evaluation, Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.selection import Rows, Sampling, choose, select, shares, split, split_groups
 

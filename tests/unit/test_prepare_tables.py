@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lorafinetune.api.spec import Columns, Dataset
+from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import csv_rows, parquet_rows
 from lorafinetune_stages.prepare.findings import RowError

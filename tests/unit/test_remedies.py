@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import GLM_9B
-from lorafinetune.api.spec import Dataset, Training
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import resolved_packing
 from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, step_rows, usable
 from lorafinetune_stages.prepare.remedies import Remedies

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore

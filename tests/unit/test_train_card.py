@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lorafinetune.api.spec import Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
+from lorafinetune.api.training import Training
 from lorafinetune_stages.train.card import adapter_card
 
 DATASET = DatasetStatus(rows=10, tokens=200, learned_tokens=120, digest="e" * 64, report="")

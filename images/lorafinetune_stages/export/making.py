@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lorafinetune.api.exports import Merged
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Merged
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import INDEX, base_lineage, json_object, model_place, require

@@ -14,8 +14,8 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
+from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Publish
 from lorafinetune.api.status import Published
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.keys import digest

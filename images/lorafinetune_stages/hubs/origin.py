@@ -10,7 +10,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import TOKEN_KEY, credential_variable
 from lorafinetune.contract.outcome import StageError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lorafinetune.api.spec import Publish
+from lorafinetune.api.exports import Publish
 from lorafinetune.contract.arguments import StageArguments
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.opening import open_target

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import re2
 
+from lorafinetune.api.datasets import Clean, Replace
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Clean, Replace
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset, Objective
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation, Packed

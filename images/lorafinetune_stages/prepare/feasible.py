@@ -10,8 +10,8 @@ from typing import Final
 
 from lorafinetune.api.quantity import amount
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
 from lorafinetune.api.status import DatasetStatus, Estimate
+from lorafinetune.api.training import Training
 from lorafinetune.contract import effort, memory
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.keys import resolved_batch_size

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset
 from lorafinetune.contract.outcome import StageError
 
 KEPT_PLACES: Final = 20

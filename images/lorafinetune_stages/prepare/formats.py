@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Columns, Dataset, Objective
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import messages, pairs, plain
 from lorafinetune_stages.prepare.conversation import Conversation

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
+from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset, Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.outcome import StageError

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lorafinetune.api.spec import Columns
+from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
 from lorafinetune_stages.prepare.texts import Texts, type_name

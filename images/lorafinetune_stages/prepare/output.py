@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import Field, ValidationError
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
 from lorafinetune.api.status import DatasetStatus, Estimate
+from lorafinetune.api.training import Training
 from lorafinetune.api.types import Count, Line, Model
 from lorafinetune.contract import effort, keys
 from lorafinetune.contract.arguments import PrepareArguments, place

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lorafinetune.api.spec import Columns
+from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
 from lorafinetune_stages.prepare.texts import Texts, said, type_name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import isinf
 from typing import Any, Final
 
-from lorafinetune.api.spec import Columns
+from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Packed
 
 NOT_PLAIN: Final = (AttributeError, KeyError, TypeError, ValueError)

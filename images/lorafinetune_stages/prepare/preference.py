@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lorafinetune.api.spec import Columns
+from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare import messages, pairs
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError

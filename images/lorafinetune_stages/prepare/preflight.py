@@ -17,7 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Lora, Training
+from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.keys import resolved_packing
 from lorafinetune.contract.memory import Settings, Shape

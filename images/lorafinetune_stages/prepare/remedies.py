@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from lorafinetune.api.spec import Dataset, Training
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.training import Training
 from lorafinetune.contract import memory
 from lorafinetune.contract.memory import GIB, KEPT_LENGTHS, Settings, Shape
 

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from lorafinetune.api.spec import Objective
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap

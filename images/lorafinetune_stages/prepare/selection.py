@@ -12,8 +12,10 @@ from fractions import Fraction
 from itertools import chain
 from typing import Final, Literal
 
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Dataset, Evaluation, Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.outcome import StageError
 
 Sampling = Literal["head", "shuffle", "proportional"]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Objective
 from lorafinetune.api.status import Estimate
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.importing import uncollected

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store

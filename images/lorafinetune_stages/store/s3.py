@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune_stages.store import PARTS_AT_ONCE, Advance, Chunk, Entry, Stored, ignore_progress
 from lorafinetune_stages.store.errors import too_large
 from lorafinetune_stages.store.naming import check_key

@@ -26,7 +26,7 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store as BulkStore
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, credential_variable
 from lorafinetune.contract.outcome import StageError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
-from lorafinetune.api.spec import Tracker
+from lorafinetune.api.exports import Tracker
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import Pause

@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from lorafinetune.api.exports import Tracker
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Tracker
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.guard import RedirectGuard
 from lorafinetune_stages.hubs.origin import Origin

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import yaml
 
-from lorafinetune.api.spec import Objective, Training
 from lorafinetune.api.status import DatasetStatus, ModelStatus, TrainingStatus
+from lorafinetune.api.training import Objective, Training
 from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune.contract.names import base_name, base_revision
 

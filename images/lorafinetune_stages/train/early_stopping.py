@@ -5,7 +5,7 @@ one that was interrupted ends where it would have.
 import math
 from collections.abc import Iterable
 
-from lorafinetune.api.spec import EarlyStopping
+from lorafinetune.api.training import EarlyStopping
 
 
 class Ended(Exception):  # noqa: N818 - all is well

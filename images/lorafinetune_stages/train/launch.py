@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from llamafactory.train.tuner import run_exp
 
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
 from lorafinetune.contract.memory import Settings, step_rows

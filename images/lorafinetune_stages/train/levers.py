@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.adapted import adapt_layers
 from lorafinetune_stages.train.attention import NAME, Attention, register, suits

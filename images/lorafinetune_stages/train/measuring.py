@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets import load_from_disk
 
-from lorafinetune.api.spec import Evaluation, Training
+from lorafinetune.api.evaluation import Evaluation
+from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.rowlosses import Compared, RowLosses

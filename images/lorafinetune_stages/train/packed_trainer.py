@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats

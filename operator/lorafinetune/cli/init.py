@@ -11,7 +11,7 @@ import typer
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import InvalidResourceError, decode
-from lorafinetune.api.spec import BATCH_SIZE
+from lorafinetune.api.training import BATCH_SIZE
 from lorafinetune.cli.errors import CommandError, sentence, unusable
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import emit, output

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.spec import Connection
+from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, STORE_DIRECTORY_VARIABLE, credential_variable
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.local.secrets import SecretMissingError, Secrets

@@ -8,19 +8,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from lorafinetune.api.spec import (
-    BaseModelSource,
-    Connection,
-    Dataset,
-    Export,
-    Gpu,
-    Publish,
-    Revision,
-    Storage,
-    Training,
-    TrainResources,
-)
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.exports import Export, Publish
+from lorafinetune.api.pods import Gpu, TrainResources
+from lorafinetune.api.sources import BaseModelSource, Connection, Revision, Storage
 from lorafinetune.api.status import ModelStatus, StageName, StageStatus
+from lorafinetune.api.training import Training
 from lorafinetune.api.types import Digest, Line, Model, Quantity
 
 STAGES: Final[tuple[StageName, ...]] = ("download", "prepare", "train", "export")

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from lorafinetune.api.spec import Training
 from lorafinetune.api.status import Estimate
+from lorafinetune.api.training import Training
 
 GPU_RATE: Final = 400e12
 """Floating-point operations that an H100 does in a second of training: measured, in bf16."""

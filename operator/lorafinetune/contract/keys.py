@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
-from lorafinetune.api.spec import BATCH_SIZE, Dpo, LoRAFineTuneSpec, Training
+from lorafinetune.api.spec import LoRAFineTuneSpec
 from lorafinetune.api.status import StageName
+from lorafinetune.api.training import BATCH_SIZE, Dpo, Training
 from lorafinetune.api.types import Decimal
 from lorafinetune.contract.extra_args import packing_safe, shaping
 

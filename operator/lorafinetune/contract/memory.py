@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Literal
 
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import resolved_batch_size, resolved_precision
 
 Weights = Literal["bf16", "fp16", "fp32", "nf4"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import BaseModelSource
+from lorafinetune.api.sources import BaseModelSource
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.conditions import Situation
 from lorafinetune.core.steps import stage_status

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from lorafinetune.api.evaluation import Gate
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Gate
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.outcome import StageError
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from lorafinetune.api.pods import StageResources
 from lorafinetune.api.quantity import amount
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
-from lorafinetune.api.spec import StageResources
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,

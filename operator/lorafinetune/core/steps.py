@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.pods import TrainResources
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
-from lorafinetune.api.spec import Training, TrainResources
 from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, StageName, StageStatus
+from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import (
     STAGES,
     DatasetOrigin,

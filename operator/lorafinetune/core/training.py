@@ -6,7 +6,8 @@ stage at its start: it shapes no result, so it is not here.
 
 from typing import Any, Final
 
-from lorafinetune.api.spec import LoRAFineTuneSpec, Training
+from lorafinetune.api.spec import LoRAFineTuneSpec
+from lorafinetune.api.training import Training
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 from lorafinetune.contract.keys import resolved_dpo, resolved_precision
 

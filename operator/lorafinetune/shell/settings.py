@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from lorafinetune.api.spec import HOST
+from lorafinetune.api.sources import HOST
 from lorafinetune.api.status import StageName
 from lorafinetune.api.types import LABEL_PATTERN
 from lorafinetune.contract.https import HttpsSources

@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
-from lorafinetune.api.spec import Storage
+from lorafinetune.api.sources import Storage
 from lorafinetune.api.status import ModelStatus, TrainingStatus
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lorafinetune.api.spec import Lora, Training
+from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
 from lorafinetune.contract.memory import Settings
 from lorafinetune_stages.shape import adaptable

@@ -7,7 +7,7 @@ import torch
 
 from bench.memory.cases import DTYPES, SHAPES, adapted, flat, in_4_bits, network
 from bench.results import Row
-from lorafinetune.api.spec import Training
+from lorafinetune.api.training import Training
 from lorafinetune.contract.memory import Settings, per_token
 from lorafinetune_stages.shape import measure
 

@@ -32,7 +32,7 @@ from bench.train.__main__ import DATA
 from bench.train.measure import USUAL
 from bench.train.site import NINE_BILLION, TINY, Site, make_model, rows
 from cluster.s3server import S3Server
-from lorafinetune.api.spec import Storage
+from lorafinetune.api.sources import Storage
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,
     MESSAGE_VARIABLE,

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lorafinetune.api.spec import Objective
+from lorafinetune.api.training import Objective
 
 ALPACA = {"instruction": "q", "input": "", "output": "a"}
 SINGLE = {"prompt": "q", "completion": "a"}

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.spec import Dataset, Objective
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.training import Objective
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles

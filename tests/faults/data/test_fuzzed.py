@@ -15,7 +15,7 @@ from faults.data.making import ALPACA, MULTI, OPENAI, SHAREGPT, SINGLE, lines, l
 from faults.data.objective_cases import ASKED, PAIR, TEXT, TOOL, WHOLE, with_call
 from faults.data.reading import read
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.spec import Objective
+from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 
 CALLING = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
