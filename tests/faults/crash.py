@@ -13,13 +13,20 @@ from bench.results import Row
 from builders import document
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
-from faults.ledger import is_complete, wrong
+from faults.ledger import Seen, is_complete, wrong
 from faults.outcome import NOT_REACHED, Outcome
 from faults.points import KILLS, OWN_PROCESS, WRITE, Point, part, points
 from faults.proxy import Life
 from faults.world import World, around, until
 
-SPEC: Final = document({"model": {"source": "hf://owner/model"}, "ttlSecondsAfterFinished": 3600})["spec"]
+HANDED: Final = "outputs"
+SPEC: Final = document(
+    {
+        "model": {"source": "hf://owner/model"},
+        "export": {"configMap": {"name": HANDED}},
+        "ttlSecondsAfterFinished": 3600,
+    }
+)["spec"]
 WITHIN: Final = 300.0
 SETTLING: Final = 1.5
 """Seconds."""
@@ -119,8 +126,14 @@ async def _live(world: World, name: str, life: Life, start: Any = None) -> Life:
         start()
     await world.create(name, SPEC)
     seen = world.ledger.of(name)
-    await until(lambda: is_complete(seen.status) and None not in seen.ttl.values(), WITHIN)
+    await until(lambda: is_complete(seen.status) and is_cleared(seen), WITHIN)
+    seen.handed = await world.handed(name, HANDED)
     return life
+
+
+def is_cleared(seen: Seen) -> bool:
+    """Whether what follows the end is done, too."""
+    return None not in seen.ttl.values() and "configMap" in seen.status
 
 
 def _judged(world: World, name: str, life: Life) -> Tried:

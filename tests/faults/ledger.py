@@ -17,7 +17,8 @@ TIMES: Final = frozenset({"startTime", "completionTime", "lastTransitionTime", "
 @dataclass
 class Seen:
     """Of one namespace. statuses: each with its version. jobs, pods: uids, by name of the Job. born, done:
-    versions at which a Job was made and at which one ended well, by its name."""
+    versions at which a Job was made and at which one ended well, by its name. handed: what its ConfigMap
+    says in the end."""
 
     statuses: list[tuple[int, Object]] = field(default_factory=list)
     jobs: dict[str, set[str]] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class Seen:
     born: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     ttl: dict[str, int | None] = field(default_factory=dict)
+    handed: Object = field(default_factory=dict)
 
     @property
     def status(self) -> Object:
@@ -32,12 +34,13 @@ class Seen:
 
     def end(self) -> Object:
         """What is to be the same whatever went wrong: the status without its times, which Jobs there were,
-        how many of each name, and what is left of them."""
+        how many of each name, what is left of them, and what others are told."""
         return {
             "status": without_times(self.status),
             "jobs": {name: len(uids) for name, uids in sorted(self.jobs.items())},
             "pods": {name: len(uids) for name, uids in sorted(self.pods.items())},
             "left": dict(sorted(self.ttl.items())),
+            "handed": self.handed,
         }
 
 

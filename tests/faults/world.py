@@ -56,6 +56,16 @@ class World:
         made = document() | {"metadata": {"name": NAME}, "spec": spec}
         await self.client.create(path("lorafinetunes", namespace), made)
 
+    async def handed(self, namespace: str, name: str) -> Object:
+        """What a ConfigMap says; nothing where there is none."""
+        try:
+            data: Object = (await self.client.get(path("configmaps", namespace, name)))["data"]
+        except ApiError as problem:
+            if problem.reason != "NotFound":
+                raise
+            return {}
+        return data
+
     def operator(self, namespaces: str = "") -> "Operator":
         return Operator(self, namespaces)
 
