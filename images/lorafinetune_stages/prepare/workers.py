@@ -11,12 +11,12 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
@@ -44,13 +44,11 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Generator
     if count < 2:
         yield from map(work, left)
         return
-    with ExitStack() as ending:
-        team: list[_Member] = []
+    with _Team() as team:
         waiting: deque[_Member] = deque()
         for number, task in enumerate(left):
             if len(team) < count:
                 team.append(_Member(work, team))
-                ending.callback(team[-1].end)
             if len(waiting) == AHEAD * count:
                 yield waiting.popleft().result()
             member = team[number % count]
@@ -97,9 +95,11 @@ class _Member:
             raise result
         return result
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._line.close()
         self._process.kill()
+
+    def join(self) -> None:
         self._process.join()
 
     def _explain(self) -> NoReturn:
@@ -110,6 +110,19 @@ class _Member:
                 Reason.HOST_OUT_OF_MEMORY, "a process that shares the work was killed, for want of memory"
             )
         raise RuntimeError(f"a process that shares the work ended with exit code {code}")
+
+
+class _Team(list[_Member]):
+    """At its end all members end, at once: to give back the memory of one takes a while."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self:
+            member.kill()
+        for member in self:
+            member.join()
 
 
 def _serve(work: Callable[[Any], Any], tasks: Connection, others: Iterable[Connection]) -> None:
