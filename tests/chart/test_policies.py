@@ -15,7 +15,7 @@ from unit.world import World
 
 TEAM = "team-a"
 ALL = frozenset(STAGES)
-HUBS = frozenset({"download", "export"})
+HUBS = frozenset({"download"})
 NONE: frozenset[str] = frozenset()
 
 DNS = Peer("kube-system", {"k8s-app": "kube-dns"})
@@ -30,9 +30,9 @@ def policies(**of_tenant: Any) -> list[Object]:
     return [one for one in rendered if one["kind"] == "NetworkPolicy"]
 
 
-def stage_pod(stage: StageName, namespace: str = TEAM, nodes: int = 1) -> Peer:
+def stage_pod(stage: StageName, namespace: str = TEAM, nodes: int = 1, export: Object | None = None) -> Peer:
     """A pod of a Job of ours, with the labels that it has. nodes: of the training."""
-    world = World({"resources": {"train": {"nodes": nodes}}})
+    world = World({"resources": {"train": {"nodes": nodes}}, "export": export or {}})
     world.run_to_end()
     arguments = arguments_of(stage, world.resource, world.status)
     made = job(step(stage, world.resource, world.status), arguments, world.resource, 1, Settings())
@@ -113,6 +113,27 @@ def test_reached_with_a_value_for(sentence: str) -> None:
     values, target, port, wanted = VALUES[sentence]
     reached = {stage for stage in STAGES if allows(policies(**values), stage_pod(stage), target, port)}
     assert reached == wanted
+
+
+OUTSIDE: dict[str, tuple[Object, frozenset[str]]] = {
+    "nothing more": ({"merged": {}}, NONE),
+    "a page for TensorBoard, in the store": ({"trackers": [{"name": "tensorboard"}]}, NONE),
+    "a model on a hub": ({"merged": {}, "publish": [{"to": "hf://owner/model"}]}, frozenset({"export"})),
+    "a run on a tracker": (
+        {"trackers": [{"name": "wandb", "project": "p", "connection": "store"}]},
+        frozenset({"export"}),
+    ),
+}
+"""What is to be made of an adapter, and the stages after the download that reach a hub for it."""
+
+
+@pytest.mark.parametrize("sentence", OUTSIDE)
+def test_a_hub_is_reached_after_the_download_for(sentence: str) -> None:
+    export, wanted = OUTSIDE[sentence]
+    hub, later = Peer(address="18.64.0.1"), STAGES[1:]
+    assert {
+        stage for stage in later if allows(policies(), stage_pod(stage, export=export), hub, 443)
+    } == wanted
 
 
 PAIR = stage_pod("train", nodes=2)

@@ -42,6 +42,8 @@ Object = dict[str, Any]
 
 SCRATCH: Final = "/scratch"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+OUTSIDE_LABEL: Final = "lorafinetune.dev/outside"
+"""Of pods that need more than the store: hubs, servers of datasets, trackers; for NetworkPolicies."""
 PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
 TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
 TOKEN_SECONDS: Final = 3600
@@ -137,13 +139,20 @@ def _queue_label(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
     return {QUEUE_LABEL: queue} if queue and stage == "train" else {}
 
 
+def _outside_label(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
+    export = resource.spec.export
+    told = any(tracker.connection for tracker in export.trackers or ())
+    goes_out = stage == "download" or (stage == "export" and (told or bool(export.publish)))
+    return {OUTSIDE_LABEL: "true"} if goes_out else {}
+
+
 def _pod_template(
     step: Step, arguments: StageArguments, resource: LoRAFineTune, settings: Settings
 ) -> Object:
     scheduling = resource.spec.scheduling
     resources: StageResources = getattr(resource.spec.resources, step.stage)
     return {
-        "metadata": {"labels": _labels(step.stage, resource)},
+        "metadata": {"labels": _labels(step.stage, resource) | _outside_label(step.stage, resource)},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
