@@ -40,7 +40,7 @@ class Kind(StrEnum):
     ROLES = "roles out of order"
     CONTROL_CHARACTER = "control character"
     LONE_SURROGATE = "lone surrogate"
-    SPECIAL_TOKEN = "special token in text"  # noqa: S105
+    SPECIAL_TOKEN = "special token in text"  # noqa: S105 - a kind of finding
     TOOLS = "unusable tools"
     CUT_OFF = "answer cut off"
     PROMPT_CUT_OFF = "prompt cut off"

@@ -77,7 +77,7 @@ def select(
         case "head":
             return range(limit)
         case "shuffle":
-            return sorted(random.Random(f"sampling {seed}").sample(range(total), limit))  # noqa: S311
+            return sorted(random.Random(f"sampling {seed}").sample(range(total), limit))  # noqa: S311 - a sample, not a secret
         case "proportional":
             return _heads(counts, shares(sizes, limit))
 
@@ -95,7 +95,7 @@ def shares(sizes: Sequence[int | Fraction], limit: int) -> list[int]:
 
 def split(rows: Sequence[int], count: int, seed: int) -> tuple[Sequence[int], Sequence[int]]:
     """The rows to train on and the `count` rows to hold out, both ascending."""
-    held_out = set(random.Random(f"split {seed}").sample(range(len(rows)), count))  # noqa: S311
+    held_out = set(random.Random(f"split {seed}").sample(range(len(rows)), count))  # noqa: S311 - a sample, not a secret
     return (
         array("Q", (row for index, row in enumerate(rows) if index not in held_out)),
         array("Q", (rows[index] for index in sorted(held_out))),
@@ -122,7 +122,7 @@ def split_groups(
 def _fitting(sizes: Mapping[int, int], room: int, seed: int) -> set[int]:
     """Groups that fill the room, drawn at random, but for those that no longer fit."""
     order = list(sizes)
-    random.Random(f"split {seed}").shuffle(order)  # noqa: S311
+    random.Random(f"split {seed}").shuffle(order)  # noqa: S311 - an order, not a secret
     taken: set[int] = set()
     for group in order:
         if sizes[group] <= room:
