@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         site = make(Path(folder), TINY if options.tiny else NINE_BILLION, options.data, gpus)
         _say(f"the model is made, {deadline - time.monotonic():.0f} s are left")
-        _say(f"relative errors on this card: {_agreement(gpus)}")
+        errors = _agreement(gpus)
+        _say(f"relative errors on this card: {errors}")
         sustained = sustained_flops(gpus)
         card: Row = {"settings": "matrix products alone", "TFLOP/s": round(sustained / 1e12, 1)}
         rows: list[Row] = []
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
             if options.tiny:
                 _say(json.dumps(row))
             else:
-                _write(options.gpus, [*rows, card], options.copy)
+                _write(options.gpus, [*rows, card], errors, options.copy)
             _say(f"{deadline - time.monotonic():.0f} s are left")
             if deadline < time.monotonic():
                 break
@@ -138,8 +139,9 @@ def finish(team: Team, sustained: float, seconds: float) -> Row | None:
     return row
 
 
-def _write(gpus: int, rows: Sequence[Row], copy: Path | None) -> None:
-    path = write_results("train", rows) if gpus == 1 else write_results("train_gpus", rows)
+def _write(gpus: int, rows: Sequence[Row], errors: str, copy: Path | None) -> None:
+    """errors: relative ones, of the fast paths on this card."""
+    path = write_results("train" if gpus == 1 else "train_gpus", rows, errors=errors)
     if copy:
         shutil.copy(path, copy)
 
