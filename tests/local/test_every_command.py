@@ -16,14 +16,18 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
-from builders import document
+from builders import artifact, document
 from calls import CODES, COMMANDS, ENDED, FILE, ROWS, forms, here, is_a_sentence, is_decent, takes, there
 from cluster.process import free_port
 from forked import Call, Ended, forking
+from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.status import Artifacts
 from lorafinetune.cli.run import keep
+from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import MANIFEST
 from unit.test_cli_store import ended, put, used_by
+from unit.world import status_of
 
 Calls = Callable[..., Ended]
 
@@ -45,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = DirectoryStore(home / STORE / "bucket" / "runs")
     for place in used_by(ended()):
         put(store, place)
-    keep(ended(), home / ENDED)
+    keep(with_outputs_in_the_store(ended()), home / ENDED)
     for name in (FILE, "closed.yaml"):
         (home / name).write_text(yaml.safe_dump(document(STORED_MODEL)))
     (home / "secrets" / "s3").mkdir(parents=True)
@@ -58,6 +62,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / name).chmod(0)
     spoil(home)
     return home
+
+
+def with_outputs_in_the_store(run: LoRAFineTune) -> LoRAFineTune:
+    """The run with a status that says where its outputs are."""
+    *_, training, export = used_by(run)
+    artifacts = Artifacts(adapter=artifact(f"{training}/{ADAPTER}"), merged=artifact(export))
+    status = status_of(run).model_copy(update={"artifacts": artifacts})
+    return run.model_copy(update={"status": status})
 
 
 def spoil(home: Path) -> None:
@@ -106,6 +118,11 @@ FILES: Final = {
 def files(command: str) -> tuple[str, ...]:
     """The call of a command with files."""
     return here(command) if ROWS[command].here else there(command)
+
+
+def to(command: str, place: Path) -> tuple[str, ...]:
+    """Where the output of a command goes, if it makes a directory."""
+    return ("--to", str(place)) if command == "fetch" else ()
 
 
 @pytest.mark.parametrize("command", those("file", "a", "run"))
@@ -185,21 +202,29 @@ def test_a_store_can_be_half_written(store: str, command: str, call: Calls, fold
 
 
 NARROW: Final = (20, 40)
+CURSOR_IS_SHOWN: Final = "\x1b[?25h"
 
 
 @pytest.mark.parametrize("columns", NARROW)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_terminal_can_be_narrow(command: str, columns: int, call: Calls) -> None:
+def test_a_terminal_can_be_narrow(command: str, columns: int, call: Calls, tmp_path: Path) -> None:
     assert call(command, "--help", columns=columns).code == 0
     if command == "chat":  # takes a model
         return
-    wide, narrow = (call(*files(command), columns=width) for width in (200, columns))
+    wide = call(*files(command), *to(command, tmp_path / "model"), columns=200)
+    shutil.rmtree(tmp_path / "model", ignore_errors=True)
+    narrow = call(*files(command), *to(command, tmp_path / "model"), columns=columns)
     assert narrow.code == wide.code
     assert is_decent(narrow)
     if command == "run":
         assert max(map(cell_len, drawn(narrow.out))) <= columns
     else:
-        assert narrow.out.split() == wide.out.split()
+        assert said(narrow.out) == said(wide.out)
+
+
+def said(shown: str) -> list[str]:
+    """The words of a terminal; where there was a bar, those below it."""
+    return shown.rpartition(CURSOR_IS_SHOWN)[2].split()
 
 
 def drawn(shown: str) -> list[str]:
@@ -212,11 +237,11 @@ READERS_LEAVE: Final = {"run": 130}
 
 
 @pytest.mark.parametrize("command", [name for name, row in ROWS.items() if row.here is not None])
-def test_a_reader_can_leave(command: str, call: Calls) -> None:
-    if command in ("chat", "fetch"):
-        pytest.skip("prints once it has its output: tests/stages/test_talk.py, tests/local")
+def test_a_reader_can_leave(command: str, call: Calls, tmp_path: Path) -> None:
+    if command == "chat":
+        pytest.skip("prints once a model has answered: tests/stages/test_talk.py")
     for form in forms(command):
-        told = call(*here(command), *form, is_read=False)
+        told = call(*here(command), *to(command, tmp_path / "model"), *form, is_read=False)
         assert told.code == READERS_LEAVE.get(command, 0)
         assert is_decent(told)
 

@@ -67,5 +67,7 @@ def _part(manifest: Manifest, prefix: str) -> Manifest:
 
 
 def _bar() -> Progress:
+    """For a person alone: without a terminal nothing stands beside what went wrong."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
