@@ -25,6 +25,9 @@ OTHERS: Final = ("chromium", "chromium-browser", "google-chrome")
 """What will do where nothing can be installed."""
 ADDRESS: Final = "DevToolsActivePort"
 PATIENCE: Final = 60.0
+LOOKING: Final = (Path(__file__).parent / "looking.js").read_text()
+PHONE, DESK = 360, 1280
+"""Widths in CSS pixels."""
 
 Message = dict[str, Any]
 
@@ -111,6 +114,7 @@ class Tab:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
         tools.heard.clear()
+        self._width = width
         self.url = page.as_uri()
         self.call("Page.navigate", url=self.url)
         tools.wait_for("Page.loadEventFired")
@@ -124,6 +128,11 @@ class Tab:
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"])
         return found["result"].get("value")
+
+    def frowns(self) -> list[str]:
+        """At what a reader would frown, with every detail unfolded."""
+        found: list[str] = self.evaluate(f"({LOOKING})({self._width})")
+        return found
 
     def point_at(self, x: float, y: float) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)

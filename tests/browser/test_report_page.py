@@ -4,14 +4,14 @@ a phone and on a desk, in light and in dark, in both languages, whatever the run
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import pytest
 
-from browser.devtools import DevTools, Tab, browser, program
+from browser.devtools import DESK, PHONE, Tab
 from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.language import Language
@@ -21,8 +21,6 @@ from lorafinetune.report.sources import DataReport, Output, Run, Sources
 from unit.report_runs import Row, answers, data_report, ended, evaluations, held_out, logged, steps
 from unit.test_cli_report import HOSTILE, hostile, hostile_report
 
-LOOKING: Final = (Path(__file__).parent / "looking.js").read_text()
-PHONE, DESK = 360, 1280
 UNBROKEN: Final = "字" * 400 + "w" * 2000
 BASE: Final[Row] = {"step": 0, "eval_loss": 2.25}
 LINEAGE: Final = {
@@ -97,15 +95,6 @@ PAGES: Final[dict[str, Callable[[], Sources]]] = {
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevTools]:
-    found = program()
-    if found is None:
-        pytest.skip("there is no Chromium here, and only root installs one")
-    with browser(found, tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Language], Path]:
     """Makes a page where it was not made yet."""
     root = tmp_path_factory.mktemp("pages")
@@ -117,19 +106,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Language],
         return file
 
     return page
-
-
-@pytest.fixture
-def opened(tools: DevTools) -> Iterator[Callable[..., Tab]]:
-    tabs = []
-
-    def open_tab(page: Path, width: int, scheme: str) -> Tab:
-        tabs.append(Tab(tools, page, width, scheme))
-        return tabs[-1]
-
-    yield open_tab
-    for tab in tabs:
-        tab.close()
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK], ids="{} px".format)
@@ -145,7 +121,7 @@ def test_a_page_can_be_read(
     width: int,
 ) -> None:
     tab = opened(pages(sentence, language), width, scheme)
-    assert tab.evaluate(f"({LOOKING})({width})") == []
+    assert tab.frowns() == []
     assert tab.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
     assert (tab.complaints(), tab.requests()) == ([], [])
 
@@ -189,7 +165,7 @@ def test_what_it_finds(opened: Callable[..., Tab], tmp_path: Path, sentence: str
     body, expected = BAD[sentence]
     page = tmp_path / "bad.html"
     page.write_text(f"<!doctype html><body style='margin: 0'>{body}")
-    (said,) = opened(page, DESK, "light").evaluate(f"({LOOKING})({DESK})")
+    (said,) = opened(page, DESK, "light").frowns()
     assert said.startswith(expected)
 
 

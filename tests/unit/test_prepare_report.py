@@ -81,7 +81,7 @@ def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> 
     for part in (
         "2 rows to train on, 0 held out,",
         "1,234 tokens to train on, of which\n567 are learned",
-        "<td>s3://raw/&lt;a&gt;.jsonl</td>",
+        ">s3://raw/&lt;a&gt;.jsonl</td>",
         "1 empty answer",
         "4 rows equal an earlier one\nand were left out",
         "3 held-out rows are trained on too, and 5",
@@ -99,9 +99,9 @@ def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> 
 def test_the_picture_is_as_high_as_its_highest_bar() -> None:
     found = bars([{"upTo": 10, "rows": 4}, {"upTo": 20, "rows": 0}, {"upTo": None, "rows": 1}])
     assert [(bar.height, bar.y, bar.label, bar.over) for bar in found] == [
-        (160.0, 0.0, "≤ 10", False),
-        (0.0, 160.0, "≤ 20", False),
-        (40.0, 120.0, "over", True),
+        (120.0, 0.0, "≤10", False),
+        (0.0, 120.0, "≤20", False),
+        (30.0, 90.0, "over", True),
     ]
     assert "rect" in render(report().encode())
 

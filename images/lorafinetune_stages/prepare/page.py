@@ -1,18 +1,15 @@
-"""The page of the data report: one file with its picture and style inside, which loads and runs nothing.
-
-What stands on it comes from strangers, so everything is escaped.
-"""
+"""The page of the data report: one file with its picture and style inside, which loads and runs nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from lorafinetune.report.templates import environment
 
 TEMPLATE: Final = "report.html.jinja"
-WIDTH: Final = 640
-HEIGHT: Final = 160
+WIDTH: Final = 480
+HEIGHT: Final = 120
 
 
 @dataclass(frozen=True)
@@ -30,16 +27,7 @@ class Bar:
 
 def render(report: Mapping[str, Any]) -> str:
     """The page of an encoded report."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["percent"] = lambda value: f"{value:.1%}"
-    page = environment.get_template(TEMPLATE)
+    page = environment(Path(__file__).parent).get_template(TEMPLATE)
     return page.render(report=report, bars=bars(report["rowsByLength"]), width=WIDTH, height=HEIGHT)
 
 
@@ -51,7 +39,7 @@ def bars(by_length: list[dict[str, int | None]]) -> list[Bar]:
     for index, entry in enumerate(by_length):
         rows, top = entry["rows"] or 0, entry["upTo"]
         height = round(HEIGHT * rows / most, 1)
-        label = f"≤ {top}" if top is not None else "over"
+        label = f"≤{top}" if top is not None else "over"
         x = round(index * width, 1)
         found.append(Bar(x, HEIGHT - height, round(width - 6, 1), height, rows, label, top is None))
     return found

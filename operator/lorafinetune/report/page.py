@@ -1,17 +1,11 @@
-"""The page: one file with its pictures and style inside.
-
-What stands on it comes from strangers, so everything is escaped, and what could hide or turn text round is
-shown as a replacement character.
-"""
+"""The page about a run: one file with its pictures and style inside."""
 
 import functools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from jinja2 import Template
 
 from lorafinetune.contract.answers import CUT
 from lorafinetune.contract.times import duration, moment
@@ -20,14 +14,13 @@ from lorafinetune.report.language import Language
 from lorafinetune.report.leaves import flat
 from lorafinetune.report.loading import Origin, ways
 from lorafinetune.report.sources import LengthBin, Run, Sources
+from lorafinetune.report.templates import environment
 from lorafinetune.report.texts import Speaker
 from lorafinetune.report.verdict import FEWEST_ROWS, verdict
 
 TEMPLATE: Final = "page.html.jinja"
 BEGINNING: Final = "<!doctype html>\n<!-- report of lorafinetune -->\n"
 """By which a page of ours is known."""
-DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that no row needs to be read, or that change how others are read."""
 MANY_DOTS: Final = 40
 """More of them are drawn small, as they would be one thick line."""
 BARS_WIDTH: Final = 480
@@ -43,24 +36,7 @@ def render(sources: Sources, language: Language, origin: Origin) -> str:
 
 @functools.cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["short"] = lambda value: f"{value:.4g}"
-    environment.filters["signed"] = lambda value: f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
-    return environment.get_template(TEMPLATE)
-
-
-def _shown(value: Any) -> Any:
-    """A text without what could deceive; what is markup of our own stays."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return DECEPTIVE.sub("\ufffd", value) if is_text else value
+    return environment(Path(__file__).parent).get_template(TEMPLATE)
 
 
 def _facts(sources: Sources, origin: Origin) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""What our pages have in common: their style, and that nothing on them does harm.
+
+What stands on them comes from strangers, so everything is escaped, and what could hide or turn text round is
+shown as a replacement character.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that no row needs to be read, or that change how others are read."""
+
+
+def environment(folder: Path) -> Environment:
+    """For the templates of a folder; they include `head.html.jinja`, which lets a page load nothing."""
+    made = Environment(
+        loader=FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["number"] = lambda value: f"{value:,}"
+    made.filters["percent"] = lambda value: f"{value:.1%}"
+    made.filters["short"] = lambda value: f"{value:.4g}"
+    made.filters["signed"] = lambda value: f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """A text without what could deceive; what is markup of our own stays."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return DECEPTIVE.sub("\ufffd", value) if is_text else value
