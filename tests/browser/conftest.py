@@ -21,7 +21,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevTools]:
 def opened(tools: DevTools) -> Iterator[Callable[..., Tab]]:
     tabs = []
 
-    def open_tab(page: Path, width: int, scheme: str) -> Tab:
+    def open_tab(page: Path | str, width: int, scheme: str) -> Tab:
         tabs.append(Tab(tools, page, width, scheme))
         return tabs[-1]
 

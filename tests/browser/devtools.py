@@ -100,9 +100,9 @@ def _address(profile: Path, process: subprocess.Popen[bytes]) -> list[str]:
 
 
 class Tab:
-    """A page as a person has it before them. width: in CSS pixels; a narrow one is a phone's."""
+    """A page, or a URL, as a person has it before them. width: in CSS pixels; a narrow one is a phone's."""
 
-    def __init__(self, tools: DevTools, page: Path, width: int, scheme: str) -> None:
+    def __init__(self, tools: DevTools, page: Path | str, width: int, scheme: str) -> None:
         self._tools = tools
         self._target = tools.call("Target.createTarget", url="about:blank")["targetId"]
         attached = tools.call("Target.attachToTarget", targetId=self._target, flatten=True)
@@ -115,7 +115,7 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[feature])
         tools.heard.clear()
         self._width = width
-        self.url = page.as_uri()
+        self.url = page if isinstance(page, str) else page.as_uri()
         self.call("Page.navigate", url=self.url)
         tools.wait_for("Page.loadEventFired")
 

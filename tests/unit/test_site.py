@@ -41,8 +41,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("site"))
+
+
+def built(made: Path) -> Path:
     """What `make site` builds: in strict mode, so that a link to no page ends it."""
-    made = tmp_path_factory.mktemp("site")
     make, uv = str(shutil.which("make")), Path(sys.executable).with_name("uv")
     subprocess.run([make, "-s", "site", f"OUT={made}", f"UV={uv}"], cwd=ROOT, check=True)
     return made / ".site" / "html"

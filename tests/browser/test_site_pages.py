@@ -1,0 +1,63 @@
+"""The pages of the site in a real browser, from a web server: those with the widest tables and commands."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import pytest
+
+from browser.devtools import DESK, PHONE, Tab
+from documents import DOCUMENTS, ROOT
+from unit.test_site import built
+
+EACH: Final = 2
+IMAGES: Final = """Promise.all([...document.images].map((each) => (each.loading = "eager", each.decode())
+    .then(() => "", () => each.src))).then((all) => all.filter(Boolean))"""
+
+
+def widest(is_table: bool) -> list[str]:
+    """The pages whose longest line of a table, or of anything else, is the longest."""
+
+    def width(document: str) -> int:
+        lines = (ROOT / document).read_text().splitlines()
+        return max(len(line) for line in lines if line.startswith("|") is is_table or not line)
+
+    return sorted(DOCUMENTS, key=width)[-EACH:]
+
+
+PAGES: Final = sorted({"README.md", "docs/reference/api.md", *widest(is_table=True), *widest(is_table=False)})
+
+
+class Files(SimpleHTTPRequestHandler):
+    """Serves in silence."""
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the site."""
+    files = partial(Files, directory=str(built(tmp_path_factory.mktemp("site"))))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK], ids="{} px".format)
+@pytest.mark.parametrize("document", PAGES)
+def test_a_page_of_the_site_can_be_read(
+    opened: Callable[..., Tab], site: str, document: str, width: int
+) -> None:
+    tab = opened(site + document.replace("README", "index").replace(".md", ".html"), width, "light")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(IMAGES) == []
+    assert tab.complaints() == []
+    assert [url for url in tab.requests() if not url.startswith((site, "data:", f"blob:{site}"))] == []
