@@ -1,6 +1,7 @@
 """`lorafinetune watch`: a run on a cluster, live, until it ends.
 
-It shows what the status says: the API server is all that it needs, and a few kilobytes for every change.
+It shows what the status says: the API server is all that it needs, and every change is the whole resource:
+some ten kilobytes of a large one.
 """
 
 import re
