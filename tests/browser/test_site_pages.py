@@ -61,3 +61,12 @@ def test_a_page_of_the_site_can_be_read(
     assert tab.evaluate(IMAGES) == []
     assert tab.complaints() == []
     assert [url for url in tab.requests() if not url.startswith((site, "data:", f"blob:{site}"))] == []
+
+
+@pytest.mark.parametrize(("scheme", "expected"), [("light", "default"), ("dark", "slate")])
+def test_the_site_is_as_dark_as_its_reader_likes(
+    opened: Callable[..., Tab], site: str, scheme: str, expected: str
+) -> None:
+    tab = opened(f"{site}index.html", DESK, scheme)
+    assert tab.evaluate("document.body.dataset.mdColorScheme") == expected
+    assert tab.complaints() == []
