@@ -141,7 +141,10 @@ def finish(team: Team, sustained: float, seconds: float) -> Row | None:
 
 def _write(gpus: int, rows: Sequence[Row], errors: str, copy: Path | None) -> None:
     """errors: relative ones, of the fast paths on this card."""
-    path = write_results("train" if gpus == 1 else "train_gpus", rows, errors=errors)
+    if gpus == 1:
+        path = write_results("train", rows, errors=errors)
+    else:
+        path = write_results("train_gpus", rows, errors=errors)
     if copy:
         shutil.copy(path, copy)
 
