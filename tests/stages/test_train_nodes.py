@@ -41,6 +41,16 @@ if "lorafinetune_stages" in sys.orig_argv:
 """
 """What every Python begins with that finds it: a checkpoint takes longer than ranks get that lost another."""
 
+CRASHES_IN_THE_END = """
+import os, signal, sys
+
+if "lorafinetune_stages" in sys.orig_argv and '"rank":0,' in os.environ.get("LORAFINETUNE_SEAT", ""):
+    from lorafinetune_stages.train import launch
+
+    launch.part = lambda: os.kill(os.getpid(), signal.SIGSEGV)
+"""
+"""The same: the rank that leads crashes when its adapter is in the store, and all know it."""
+
 
 def two_free_ports() -> int:
     """The first of two that follow one another."""
@@ -168,6 +178,15 @@ def test_nodes_whose_memory_does_not_do_all_begin_again_with_half_of_a_pack(
     with nodes(made, tmp_path / "nodes", monkeypatch) as stages:
         assert [stage.end() for stage in stages] == [ExitCode.DONE, ExitCode.DONE]
     assert made.manifest().lineage["plan"]["packTokens"] == 20
+
+
+def test_what_crashes_when_all_is_done_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CRASHES_IN_THE_END)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    made = world(tmp_path / "world")
+    with nodes(made, tmp_path / "nodes", monkeypatch) as stages:
+        assert [stage.end() for stage in stages] == [ExitCode.DONE, ExitCode.DONE]
+        assert stages[0].result() == stages[1].result()
 
 
 def test_a_finished_training_is_found_by_every_node_alone(

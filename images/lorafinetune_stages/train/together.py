@@ -6,6 +6,7 @@ from collections.abc import Callable
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError, TrainResult
+from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train.inputs import Inputs, fetch
 from lorafinetune_stages.train.mark import Mark
@@ -29,8 +30,17 @@ def train_together(
             log.warning("%s; once more with less in one pass", found)
             found = others.agree(_try(Team(node, ranks, context.workdir, smaller=True), stop, others))
     if isinstance(found, StageError):
-        raise found
+        return _made_all_the_same(found, arguments, context)
     return found
+
+
+def _made_all_the_same(problem: StageError, arguments: TrainArguments, context: Context) -> TrainResult:
+    """What the store has by now: a rank may be lost when all is done. Raises the problem if it has none."""
+    made = find_trained(arguments.key, context.store) if problem.reason is Reason.RANK_LOST else None
+    if made is None:
+        raise problem
+    log.warning("%s; but the training was done", problem)
+    return made
 
 
 def _first_try(
