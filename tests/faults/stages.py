@@ -4,6 +4,7 @@ happened, and no manifest may ever stand without its files."""
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ STORE: Final = ("faults.programs", "lorafinetune_stages.store.s3")
 TIMED: Final = frozenset({"gpuSeconds", "resumes", "training"})
 """Fields of a result that tell how long it took, and how often it was disturbed."""
 TIMED_FILES: Final = frozenset({"loss.png", "metrics.jsonl", "trainer_state.json"})
+CHECKPOINT: Final = re.compile(r"(/checkpoints/\d+)/\d+$")
 ATTEMPTS: Final = 4
 WITHIN: Final = 300.0
 AT_ONCE: Final = 6
@@ -53,14 +55,14 @@ POLL: Final = 0.02
 
 @dataclass
 class Ended:
-    """One run. manifests: digest of the files that no clock enters, by place. attempts: processes that it
+    """One run. manifests: digests of the files that no clock enters, by place. attempts: processes that it
     took. torn: manifests that stood without their files, at any time, and ends that are no end."""
 
     write: str
     fault: str
     reached: bool = False
     result: Any = None
-    manifests: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, list[str]] = field(default_factory=dict)
     attempts: int = 0
     torn: list[str] = field(default_factory=list)
 
@@ -113,10 +115,9 @@ class Attempt:
                 self.ended.result = self.told(outcome)
                 break
             self._note(outcome, said)
-        self.ended.manifests = {
-            place: files_digest(tuple(file for file in manifest.files if file.path not in TIMED_FILES))
-            for place, manifest in self.manifests().items()
-        }
+        for place, manifest in self.manifests().items():
+            files = tuple(file for file in manifest.files if file.path not in TIMED_FILES)
+            self.ended.manifests.setdefault(whoever_made_it(place), []).append(files_digest(files))
 
     def _note(self, failure: StageError | None, said: str) -> None:
         """A stage that was not killed has said why it failed, and that it may pass."""
@@ -169,6 +170,11 @@ class Attempt:
             str(path.parent.relative_to(root)): Manifest.model_validate_json(path.read_bytes())
             for path in sorted(root.rglob(MANIFEST))
         }
+
+
+def whoever_made_it(place: str) -> str:
+    """A checkpoint's place without the attempt that made it: a disturbed run has more of them."""
+    return CHECKPOINT.sub(r"\1", place)
 
 
 def _is_there(place: Path, file: ManifestFile) -> bool:
