@@ -18,6 +18,7 @@ TITLES: Final = {
     "images": "Size of the images",
     "prepare": "From rows to tokens, against LLaMA-Factory's own way",
     "train": "Training a 9.4-billion-parameter model",
+    "held": "What a GPU is held for beside the steps, at 10 Gbit/s",
     "train_gpus": "Training it on two GPUs against one",
     "parity": "Loss curves beside the recipe's, of the shape of GLM-4-9B on a GPU",
     "parity_fp16": "Loss curves in the recipe's own type of numbers",

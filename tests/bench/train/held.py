@@ -26,7 +26,7 @@ import obstore
 from obstore.store import S3Store
 from rich.console import Console
 
-from bench.results import Row, table
+from bench.results import Row, table, write_results
 from bench.store import connection, set_keys
 from bench.train.__main__ import DATA
 from bench.train.measure import USUAL
@@ -79,7 +79,10 @@ def main(arguments: Sequence[str]) -> None:
             wanted = put(root, store, gpus, server.endpoint)
             with limited(options.gbit):
                 found = [*measured(wanted, root), *limits(server, root)]
-    Console().print(table("held", found))
+    if options.tiny:
+        Console().print(table("held", found))
+    else:
+        write_results("held", found)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
