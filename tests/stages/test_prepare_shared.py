@@ -40,7 +40,7 @@ def test_the_bytes_are_the_same_however_many_processes_share_the_work(
 ) -> None:
     monkeypatch.setattr(workers, "HERE", 1)
     monkeypatch.setattr(quick, "STRETCH_BYTES", 2**13)
-    monkeypatch.setattr("lorafinetune_stages.prepare.building.BATCH_ROWS", 64)
+    monkeypatch.setattr("lorafinetune_stages.prepare.batches.BATCH_ROWS", 64)
     found = []
     for processes in (1, 2, 3):
         monkeypatch.setattr(workers, "processors", lambda processes=processes: processes)

@@ -3,7 +3,7 @@
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 from llamafactory.extras.constants import IGNORE_INDEX
 
+from lorafinetune_stages.prepare.batches import batches
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, uses_tools
 from lorafinetune_stages.prepare.cutting import lost_answer_tokens
 from lorafinetune_stages.prepare.findings import RowError
@@ -22,9 +23,6 @@ from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
 from lorafinetune_stages.prepare.workers import in_order
 from lorafinetune_stages.prepare.writing import can_write, check_tools
 
-BATCH_ROWS: Final = 512
-BATCH_CHARACTERS: Final = 2**17
-"""A batch ends with the row that reaches either: they bound the memory."""
 PROVEN_ROWS: Final = 8
 
 FEATURES: Final = Features(
@@ -62,7 +60,8 @@ class Builder(Splits):
         summary = SplitSummary()
         with writer(self.path(name), FEATURES) as written:
             self.corpus.settle()
-            for batch in in_order(self._encode, self._batches(rows)):
+            parts = batches(rows, self.corpus.sizes, self.corpus.lasts())
+            for batch in in_order(self._encode, parts):
                 good = self._judge(batch)
                 self._count(summary, batch, good)
                 columns = sequences(batch.encoded.tokens, batch.encoded.labels, batch.encoded.ends)
@@ -83,17 +82,6 @@ class Builder(Splits):
     def _writable(self, rows: Sequence[int]) -> list[Conversation]:
         """Those of a few rows that the template can write."""
         return [row for _, row in self.corpus.read(rows) if can_write(self.tokeniser.template, row)]
-
-    def _batches(self, rows: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Numbers of the rows that are encoded together."""
-        sizes, start, room = self.corpus.sizes, 0, BATCH_CHARACTERS
-        for at, row in enumerate(rows, 1):
-            room -= sizes[row]
-            if room <= 0 or at - start == BATCH_ROWS:
-                yield rows[start:at]
-                start, room = at, BATCH_CHARACTERS
-        if start < len(rows):
-            yield rows[start:]
 
     def _encode(self, numbers: Sequence[int]) -> _Batch:
         taken, rows, bad = [], [], []

@@ -101,6 +101,10 @@ class Corpus:
         """These rows as they are kept."""
         return self._rows.read(rows)
 
+    def lasts(self) -> set[int]:
+        """Numbers of the rows after which it costs least to stop reading."""
+        return self._rows.lasts()
+
     def dataset_of(self, row: int) -> int:
         """The dataset that a row is from."""
         return bisect.bisect_right(list(itertools.accumulate(self.counts)), row)

@@ -56,6 +56,10 @@ class RowFile:
                 first, block = self._firsts[at], self._loads[at]()
             yield block[row - first]
 
+    def lasts(self) -> set[int]:
+        """Numbers of the rows that end a block."""
+        return {first - 1 for first in self._firsts}
+
     def write(self) -> None:
         """No row waits any more."""
         if not self._waiting:
