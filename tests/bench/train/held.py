@@ -217,10 +217,11 @@ def limits(server: S3Server, root: Path) -> list[Row]:
     with ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, pieces))
     network = time.monotonic() - began
+    piece = os.urandom(PIECE)
     began = time.monotonic()
     with (root / "disk").open("wb") as file:
         for _ in range(size // PIECE):
-            file.write(bytes(PIECE))
+            file.write(piece)
         os.fsync(file.fileno())
     disk = time.monotonic() - began
     (root / "disk").unlink()
