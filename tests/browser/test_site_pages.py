@@ -15,6 +15,8 @@ from unit.test_site import built
 EACH: Final = 2
 IMAGES: Final = """Promise.all([...document.images].map((each) => (each.loading = "eager", each.decode())
     .then(() => "", () => each.src))).then((all) => all.filter(Boolean))"""
+LINES_OF_NAMES: Final = """Math.max(...[...document.querySelectorAll("td:first-child code")]
+    .map((each) => each.getClientRects().length))"""
 
 
 def widest(is_table: bool) -> list[str]:
@@ -61,6 +63,11 @@ def test_a_page_of_the_site_can_be_read(
     assert tab.evaluate(IMAGES) == []
     assert tab.complaints() == []
     assert [url for url in tab.requests() if not url.startswith((site, "data:", f"blob:{site}"))] == []
+
+
+def test_a_field_of_the_resource_can_be_read_on_a_phone(opened: Callable[..., Tab], site: str) -> None:
+    tab = opened(f"{site}docs/reference/api.html", PHONE, "light")
+    assert tab.evaluate(LINES_OF_NAMES) <= 3
 
 
 @pytest.mark.parametrize(("scheme", "expected"), [("light", "default"), ("dark", "slate")])
