@@ -4,8 +4,9 @@ Every measurement is a process of its own, in which everything is imported and t
 clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes and saves. Both use the
 real SmolLM2 tokenizer, and as many processes. Ours are kept to as many processors, too.
 
-With `--megabytes 5120` for the memory of reading: that takes 6 GB of disk and, on two idle cores, some five
-minutes.
+With `--megabytes 5120` for the memory of reading: that takes 6 GB of disk. What else the machine does can
+slow one measurement and not the next: with `--times 3` each is the middle one of three. Both take a quarter
+of an hour.
 """
 
 import argparse
@@ -80,7 +81,9 @@ def main() -> None:
     parser.add_argument(
         "--megabytes", type=int, default=64, help="of the generated rows that show the memory of reading"
     )
-    megabytes = parser.parse_args().megabytes
+    parser.add_argument("--times", type=int, default=1, help="that each is measured; the middle one is shown")
+    options = parser.parse_args()
+    megabytes, times = options.megabytes, options.times
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -93,30 +96,37 @@ def main() -> None:
             f"{SHORT_ROWS} short rows": write_rows(folder / "short.jsonl", short_rows()),
         }
         for files, path in sets.items():
-            rows += compare(files, path, folder)
+            rows += compare(files, path, folder, times)
         whole = write_large(folder / "whole.jsonl", WHOLE_MEGABYTES * MEBIBYTE)
-        rows += measure_each("ours", f"{WHOLE_MEGABYTES} MiB", whole, folder)
+        rows += measure_each("ours", f"{WHOLE_MEGABYTES} MiB", whole, folder, times)
         large = write_large(folder / "large.jsonl", megabytes * MEBIBYTE)
-        rows += measure_each("reading", f"{megabytes} MiB", large, folder)
+        rows += measure_each("reading", f"{megabytes} MiB", large, folder, times)
     write_results("prepare", rows)
 
 
-def compare(files: str, path: Path, folder: Path) -> list[Row]:
-    """LLaMA-Factory and ours."""
+def compare(files: str, path: Path, folder: Path, times: int) -> list[Row]:
+    """LLaMA-Factory and ours, in turn."""
     rows = []
     for processes in PROCESSES:
-        peer, ours = (measure(Task(what, path, processes, folder)) for what in ("peer", "ours"))
+        tasks = [Task(what, path, processes, folder) for what in ("peer", "ours")]
+        peer, ours = map(middle, zip(*([*map(measure, tasks)] for _ in range(times)), strict=True))
         rows += [describe(files, path, "peer: LLaMA-Factory", processes, peer, None)]
         rows += [describe(files, path, "ours", processes, ours, peer)]
     return rows
 
 
-def measure_each(what: str, files: str, path: Path, folder: Path) -> list[Row]:
+def measure_each(what: str, files: str, path: Path, folder: Path, times: int) -> list[Row]:
     told = {"ours": "ours", "reading": "read and check"}[what]
-    return [
-        describe(files, path, told, processes, measure(Task(what, path, processes, folder)), None)
-        for processes in PROCESSES
-    ]
+    rows = []
+    for processes in PROCESSES:
+        cost = middle([measure(Task(what, path, processes, folder)) for _ in range(times)])
+        rows.append(describe(files, path, told, processes, cost, None))
+    return rows
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """By the seconds; of two, the slower one."""
+    return sorted(costs, key=lambda cost: cost.seconds)[len(costs) // 2]
 
 
 def describe(files: str, path: Path, what: str, processes: int, cost: Cost, peer: Cost | None) -> Row:
