@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.codec import decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifact, DatasetStatus, ModelStatus, StageName, TrainingStatus
+from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName, TrainingStatus
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.memory import Shape
 from lorafinetune.contract.outcome import (

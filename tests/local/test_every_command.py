@@ -20,8 +20,8 @@ from builders import artifact, document
 from calls import CODES, COMMANDS, ENDED, FILE, ROWS, forms, here, is_a_sentence, is_decent, takes, there
 from cluster.process import free_port
 from forked import Call, Ended, forking
+from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifacts
 from lorafinetune.cli.run import keep
 from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune_stages.store.directory import DirectoryStore

@@ -13,7 +13,7 @@ import pytest
 from hubs.huggingface_writing import WritableHuggingFaceHub
 from hubs.repository import Repository, safetensors, sha256
 from hubs.server import Answer, Fault, Request, failing, hung_up
-from lorafinetune.api.status import Published
+from lorafinetune.api.artifacts import Published
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, ExportArguments
 from lorafinetune.contract.outcome import ExitCode
 from stages.publish_builders import (

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.datasets import Clean
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import Artifact, DatasetStatus, Estimate, TrainingStatus
+from lorafinetune.api.status import DatasetStatus, Estimate, TrainingStatus
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from builders import merged, resource, sha
+from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifact, Artifacts, LoRAFineTuneStatus
+from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.fetch import fetch
 from lorafinetune.cli.run import keep

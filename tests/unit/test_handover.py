@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from builders import artifact, sha
+from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, ModelStatus, TrainingStatus
+from lorafinetune.api.status import LoRAFineTuneStatus, ModelStatus, TrainingStatus
 from lorafinetune.core.handover import config_map, data
 from unit.world import World
 

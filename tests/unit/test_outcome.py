@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builders import artifact, result, sha
+from lorafinetune.api.artifacts import Published
 from lorafinetune.api.reasons import FACTS, Reason
-from lorafinetune.api.status import Published, StageName
+from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES, credential_variable
 from lorafinetune.contract.outcome import (
     MAX_MESSAGE_BYTES,

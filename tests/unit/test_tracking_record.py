@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from builders import artifact
-from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, Published
+from lorafinetune.api.artifacts import Artifacts, Published
+from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.sources import DataReport, Output, Run, Sources
 from lorafinetune_stages.tracking.record import MAX_PARAMETERS, MAX_POINTS, MAX_TEXT, Point, Record, record

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from builders import result, sha
+from lorafinetune.api.artifacts import Published
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import Published, TrainingStatus
+from lorafinetune.api.status import TrainingStatus
 from lorafinetune.cli.summary import Surroundings, places, summary
 from lorafinetune.cli.view import LiveView, PlainView
 from lorafinetune.cli.words import describe

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import Artifact
 from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.store import Store

@@ -14,9 +14,9 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
+from lorafinetune.api.artifacts import Published
 from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import Published
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.keys import digest
 from lorafinetune_stages.export.copying import copy_to_store

@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
+from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import Artifacts, LoRAFineTuneStatus, StageStatus
+from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.api.types import Model
 from lorafinetune.contract.arguments import (
     LOCAL_RUNS,

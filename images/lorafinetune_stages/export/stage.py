@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from lorafinetune.api.status import Artifact
+from lorafinetune.api.artifacts import Artifact
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import ExportResult, fits

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from lorafinetune.api.status import Artifacts, GpuSeconds
+from lorafinetune.api.artifacts import Artifacts
+from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.names import base_name
 from lorafinetune.contract.outcome import safe

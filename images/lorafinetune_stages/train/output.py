@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorafinetune.api.status import Artifact, GpuSeconds, TrainingStatus
+from lorafinetune.api.artifacts import Artifact
+from lorafinetune.api.status import GpuSeconds, TrainingStatus
 from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.outcome import TrainResult
 from lorafinetune_stages.runtime import Context

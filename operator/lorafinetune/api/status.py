@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lorafinetune.api.artifacts import Artifacts, ConfigMapStatus, Uri
 from lorafinetune.api.types import (
     Count,
     DecimalString,
@@ -14,7 +15,6 @@ from lorafinetune.api.types import (
     Label,
     Line,
     Model,
-    Subdomain,
     Text,
     Time,
     form,
@@ -24,7 +24,6 @@ from lorafinetune.api.types import (
 StageName = Literal["download", "prepare", "train", "export"]
 Steps = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Resumes = Annotated[int, Field(ge=0, le=100_000)]
-Uri = Annotated[str, Field(max_length=1024)]
 
 
 class Condition(Model):
@@ -194,48 +193,6 @@ class CheckpointStatus(Model):
     """Where it is."""
     time: Time | None = None
     """When it was complete."""
-
-
-class Artifact(Model):
-    """One complete output in the store."""
-
-    uri: Uri
-    """Directory in the store; its `manifest.json` lists every file with size and sha256."""
-    digest: Digest
-    """Digest over the names, sizes and sha256 of all files."""
-    bytes: Count
-    """Size of all files."""
-
-
-class Published(Model):
-    """One place where the merged model was published."""
-
-    uri: Uri
-    """The target as written in the spec."""
-    revision: Line
-    """The hub's commit, or the digest of all files where a target has no commits."""
-
-
-class Artifacts(Model):
-    """The outputs."""
-
-    adapter: Artifact | None = None
-    """The LoRA adapter in PEFT's layout, with the loss curve and metrics."""
-    merged: Artifact | None = None
-    """The merged model."""
-    published: Annotated[tuple[Published, ...], Field(max_length=8)] = ()
-    """Where the merged model was published."""
-    report: Uri | None = None
-    """A page about the run, as it was when its export ended."""
-
-
-class ConfigMapStatus(Model):
-    """What became of `export.configMap`."""
-
-    name: Subdomain | None = None
-    """The ConfigMap that is kept."""
-    message: Text | None = None
-    """Why there is none of the name that the spec asks for."""
 
 
 class GpuSeconds(Model):

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifact, Artifacts
 from lorafinetune.cli.store import Where, open_store_of, place_of
 from lorafinetune.cli.what import What
 from lorafinetune.contract.arguments import ADAPTER

@@ -10,19 +10,17 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from lorafinetune.api.artifacts import Artifact, Published, Uri
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import (
-    Artifact,
     DatasetStatus,
     Estimate,
     GpuSeconds,
     ModelStatus,
-    Published,
     Resumes,
     StageName,
     Steps,
     TrainingStatus,
-    Uri,
 )
 from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
 

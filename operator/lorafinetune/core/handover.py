@@ -6,8 +6,9 @@ it made before is still there, and so is the ConfigMap.
 
 from typing import Any, Final
 
+from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.status import Artifact, Artifacts, LoRAFineTuneStatus, TrainingStatus
+from lorafinetune.api.status import LoRAFineTuneStatus, TrainingStatus
 from lorafinetune.core.observed import NAME_LABEL
 from lorafinetune.core.plan import is_finished
 from lorafinetune.core.steps import owner

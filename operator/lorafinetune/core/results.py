@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import (
-    Artifacts,
     CheckpointStatus,
     LoRAFineTuneStatus,
     StageName,

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from lorafinetune.api.artifacts import ConfigMapStatus
 from lorafinetune.api.resource import LoRAFineTune, Metadata
-from lorafinetune.api.status import ConfigMapStatus, LoRAFineTuneStatus
+from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.events import Event
 from lorafinetune.core.handover import config_map, named
 from lorafinetune.core.plan import Plan, is_finished
