@@ -1,12 +1,15 @@
 """Secrets and the lock of local runs."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lorafinetune.local.child import RUNNER_VARIABLE
 from lorafinetune.local.lock import AlreadyRunningError, run_lock
 from lorafinetune.local.secrets import SecretMissingError, Secrets
 
@@ -58,3 +61,18 @@ def test_a_stage_that_outlives_its_run_is_waited_for(tmp_path: Path) -> None:
     told: list[bool] = []
     with run_lock(path, lambda: told.append(True)):
         assert told == [True]
+
+
+@pytest.mark.parametrize(
+    ("runner", "expected"),
+    [
+        pytest.param(
+            os.getppid, -signal.SIGTERM, id="it died before the stage listened for that: it is asked to stop"
+        ),
+        pytest.param(os.getpid, 64, id="it is alive: the stage begins, and lacks its name"),
+    ],
+)
+def test_a_stage_of_a_runner(runner: Callable[[], int], expected: int) -> None:
+    environment = {**os.environ, RUNNER_VARIABLE: str(runner())}
+    command = [sys.executable, "-m", "lorafinetune.local.child"]
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == expected

@@ -25,6 +25,7 @@ from lorafinetune.contract.arguments import (
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.jobs import SCRATCH, Object
+from lorafinetune.local.child import RUNNER_VARIABLE
 from lorafinetune.local.secrets import Secrets
 
 DEFAULT_GRACE_SECONDS: Final = 30
@@ -118,6 +119,7 @@ class Executor:
         return {**self.environment, **given} | {
             "HOME": os.environ.get("HOME", "/"),
             "PYTHONUNBUFFERED": "1",
+            RUNNER_VARIABLE: str(os.getpid()),
             MESSAGE_VARIABLE: str(folder / "message"),
             PROGRESS_VARIABLE: str(folder / "progress.json"),
         }
