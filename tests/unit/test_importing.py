@@ -1,11 +1,12 @@
-"""Garbage is looked for again after the imports, if it was before."""
+"""After the imports all is as before: whether garbage is looked for, and how long a thread's turn is."""
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.importing import sharing, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +22,10 @@ def test_collection_is_as_it_was_before(before: Callable[[], None]) -> None:
     with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled() is enabled
+
+
+def test_turns_are_short_while_others_move_data_and_as_long_as_before_afterwards() -> None:
+    before = sys.getswitchinterval()
+    with sharing():
+        assert sys.getswitchinterval() < before / 2
+    assert sys.getswitchinterval() == before

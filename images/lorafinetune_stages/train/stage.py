@@ -16,7 +16,7 @@ from lorafinetune.contract.arguments import ADAPTER, ANSWERS, COMPARED, METRICS,
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.ending import explain
-from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.importing import sharing, uncollected
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import config, device
@@ -78,7 +78,7 @@ def _run(arguments: TrainArguments, context: Context) -> TrainResult:
         if node.count * ranks > 1:
             return train_together(node, ranks, arguments, context, inputs, stop)
         _settle(arguments)
-        with ThreadPoolExecutor(1) as pool:
+        with sharing(), ThreadPoolExecutor(1) as pool:
             fetched = pool.submit(fetch, arguments, context, inputs, stop.check_before_first_step)
             launch = _launch()
             fetched.result()
