@@ -20,9 +20,11 @@ TITLES: Final = {
     "train": "Training a 9.4-billion-parameter model",
     "held": "What a GPU is held for beside the steps, at 10 Gbit/s",
     "train_gpus": "Training it on two GPUs against one",
+    "train_nodes": "Training it on two nodes, and with the base split",
     "parity": "Loss curves beside the recipe's, of the shape of GLM-4-9B on a GPU",
     "parity_fp16": "Loss curves in the recipe's own type of numbers",
     "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
+    "parity_smollm2_gpu": "Loss curves beside the recipe's, of SmolLM2 on a GPU",
     "resume": "An interrupted training against one that was not, on a GPU",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
@@ -31,7 +33,7 @@ TITLES: Final = {
 }
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,
-    **{name: partial(parity_note, f"{name}.png") for name in ("parity", "parity_fp16", "parity_smollm2")},
+    **{name: partial(parity_note, f"{name}.png") for name in TITLES if name.startswith("parity")},
 }
 """What follows from a table, by the name of its results."""
 INTRODUCTION: Final = """# Performance

@@ -110,11 +110,11 @@ def main(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     deadline = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
-        steps = options.steps or MODELS[options.model].steps
+        steps, gpus = options.steps or MODELS[options.model].steps, _gpus()
         curves: list[Curve] = []
-        for curve in Run(Path(folder), options.model, _gpus(), steps, deadline).curves():
+        for curve in Run(Path(folder), options.model, gpus, steps, deadline).curves():
             curves.append(curve)
-            write(options.model, curves, options.copy)
+            write(options.model, gpus, curves, options.copy)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -133,13 +133,15 @@ def _gpus() -> int:
     return min(torch.cuda.device_count(), 1)
 
 
-def write(model: str, curves: Sequence[Curve], copy: Path | None) -> None:
+def write(model: str, gpus: int, curves: Sequence[Curve], copy: Path | None) -> None:
     """Table, curves and picture; of the tiny model the table alone, on the screen."""
     found, kept = rows(curves), [curve.kept() for curve in curves]
     if model == "glm9b":
         path = write_results("parity", found, curves=kept)
     elif model == "glm9b_fp16":
         path = write_results("parity_fp16", found, curves=kept)
+    elif model == "smollm2" and gpus:
+        path = write_results("parity_smollm2_gpu", found, curves=kept)
     elif model == "smollm2":
         path = write_results("parity_smollm2", found, curves=kept)
     else:
