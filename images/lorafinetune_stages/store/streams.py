@@ -12,8 +12,8 @@ from typing import BinaryIO, Final, TypeVar
 
 from lorafinetune_stages.store import Advance, Chunk, Stored
 
-CHUNK_BYTES: Final = 2**18
-"""Small enough for the allocator to use the same memory again: larger ones cost page faults."""
+CHUNK_BYTES: Final = 2**20
+"""Each takes the interpreter a few times. Larger ones cost page faults."""
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
