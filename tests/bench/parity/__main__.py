@@ -41,9 +41,10 @@ class Run:
 
     def groups(self) -> list[range]:
         """Numbers of the trainings that run at the same time. The recipe's leave most of a GPU unused, and
-        two of them fit a card of 80 GB; nothing is timed here."""
-        count = len(trainings(self.gpus, self.steps, {}, MODELS[self.model].in_fp16))
-        first = len(SEEDS) if self.gpus else 1
+        two of them fit a card of 80 GB; of a small model all do. Nothing is timed here."""
+        model = MODELS[self.model]
+        count = len(trainings(self.gpus, self.steps, {}, model.in_fp16))
+        first = (count if model.is_small else len(SEEDS)) if self.gpus else 1
         return [range(first), *(range(number, number + 1) for number in range(first, count))]
 
     def curves(self) -> Iterator[Curve]:

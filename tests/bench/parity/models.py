@@ -24,12 +24,13 @@ AS_THE_RECIPE: Final = {"scheduler": "cosine", "warmupRatio": "0.1"}
 @dataclass(frozen=True)
 class Model:
     """make: fills a directory. training: fields of the spec. steps: unless others are asked for. in_fp16: all
-    of them."""
+    of them. is_small: a GPU trains all of the table at once."""
 
     make: Callable[[Path, int], Site]
     training: Mapping[str, Any]
     steps: int
     in_fp16: bool = False
+    is_small: bool = False
 
 
 def smollm2(root: Path, gpus: int) -> Site:
@@ -68,7 +69,9 @@ def random_glm(shape: Mapping[str, Any], root: Path, gpus: int) -> Site:
 
 GLM9B: Final = partial(random_glm, NINE_BILLION)
 MODELS: Final[Mapping[str, Model]] = {
-    "smollm2": Model(smollm2, AS_THE_RECIPE | {"learningRate": "1e-3", "cutoffLength": CUTOFF}, 20),
+    "smollm2": Model(
+        smollm2, AS_THE_RECIPE | {"learningRate": "1e-3", "cutoffLength": CUTOFF}, 20, is_small=True
+    ),
     "glm9b": Model(GLM9B, AS_THE_RECIPE, 40),
     "glm9b_fp16": Model(GLM9B, AS_THE_RECIPE, 40, in_fp16=True),
     "tiny": Model(partial(random_glm, TINY), AS_THE_RECIPE | {"learningRate": "1e-3"}, 12),
