@@ -50,6 +50,8 @@ BUCKET: Final = "held"
 URI: Final = f"s3://{BUCKET}/runs"
 LOOK_SECONDS: Final = 0.02
 STARTING: Final = "starting, importing, looking for what is there"
+DOWNLOADING: Final = "downloading the model and the dataset"
+IMPORTING: Final = "importing LLaMA-Factory, which began with the download"
 FIRST: Final = "the first step, compiling"
 TRAINING: Final = "training"
 SHAPED: Final = ("tc", "qdisc")
@@ -135,10 +137,9 @@ def measured(wanted: TrainArguments, root: Path) -> list[Row]:
     held = seen[-1].second - seen[0].second
     beside = held - compiling - steps * step
     size = round(wanted.model.bytes / 1e6)
-    read = next(what for what in spans if what.startswith("downloading"))
     return [
         *(
-            {"what": what, "seconds": round(span, 1), **_rate(what == read, size, span)}
+            {"what": what, "seconds": round(span, 1), **_rate(what == DOWNLOADING, size, span)}
             for what, span in spans.items()
         ),
         {"what": "held in all", "seconds": round(held, 1)},
@@ -186,6 +187,8 @@ def _look(progress: Path, seen: list[Seen]) -> None:
     what, done = told.get("activity"), told.get("done", 0)
     if what == TRAINING:
         what = TRAINING if done else FIRST
+    if what == DOWNLOADING and done == told.get("total"):
+        what = IMPORTING
     if what and what != seen[-1].what:
         seen.append(Seen(what, time.monotonic()))
 
