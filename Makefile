@@ -137,8 +137,9 @@ faults: servers ## every fault at every write and event; PARTS= some of the matr
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= and RUNS=
 	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %)
 
-soak: servers ## thousands of short runs under one operator, which must not grow; LIVES=
+soak: servers ## thousands of short runs under one operator, which must not grow, and killed writers; LIVES=
 	PYTHONPATH=tests $(BIN)/python -m soak $(LIVES:%=--lives %)
+	PYTHONPATH=tests $(BIN)/python -m soak.uploads
 
 reliability: ## faults, soak and chaos whole, one after the other, and their tables into docs/reliability.md: hours
 	$(MAKE) faults
