@@ -25,6 +25,7 @@ TITLES: Final = {
     "parity_fp16": "Loss curves in the recipe's own type of numbers",
     "parity_smollm2": "Loss curves beside the recipe's, of SmolLM2",
     "parity_smollm2_gpu": "Loss curves beside the recipe's, of SmolLM2 on a GPU",
+    "update": "What a first update of an adapter does, by how numbers are rounded",
     "resume": "An interrupted training against one that was not, on a GPU",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
