@@ -12,8 +12,9 @@ from faults.outcome import PREFIX
 
 CHAOS: Final = "chaos"
 SOAK: Final = "soak"
+SOAK_OF_UPLOADS: Final = "soak_uploads"
 MATRICES: Final = [f"{PREFIX}{part}" for part in PARTS]
-NAMES: Final = [*MATRICES, CHAOS, SOAK]
+NAMES: Final = [*MATRICES, CHAOS, SOAK, SOAK_OF_UPLOADS]
 KEPT: Final[dict[str, dict[str, Any]]] = {
     name: json.loads((RESULTS / f"{name}.json").read_text())
     for name in NAMES
@@ -49,3 +50,4 @@ def test_no_run_that_was_disturbed_ended_wrongly() -> None:
 
 def test_a_soak_left_nothing_and_grew_nowhere() -> None:
     assert KEPT[SOAK]["complaints"] == []
+    assert [row["count"] for row in KEPT[SOAK_OF_UPLOADS]["rows"] if row["goal"] == "0"] == [0, 0]
