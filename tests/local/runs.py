@@ -6,8 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -130,6 +130,18 @@ def least_model(model: Path) -> None:
 class RunningStage:
     name: str
     pid: int
+
+
+@contextmanager
+def frozen(runner: int) -> Iterator[None]:
+    """The running stage stands still meanwhile, however long that takes: on a busy disk, seconds."""
+    stage = stage_of(runner)
+    assert stage, "the stage ended before it could be stopped"
+    os.kill(stage.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(stage.pid, signal.SIGCONT)
 
 
 def stage_of(runner: int) -> RunningStage | None:

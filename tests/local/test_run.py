@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from local.runs import BOUND_SECONDS, Desk, RunningStage, desk, kill, like, stage_of
+from local.runs import BOUND_SECONDS, Desk, RunningStage, desk, frozen, kill, like, stage_of
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
@@ -125,10 +125,11 @@ def test_a_run_whose_rows_are_cut_while_it_trains_on_them_goes_on_from_its_check
     runner = made.start()
     wait_for_step(made, 30)
     (rows,) = made.folder.glob(ROWS)
-    os.truncate(rows, 0)
+    with frozen(runner.pid):
+        os.truncate(rows, 0)
     out, _ = runner.communicate(timeout=BOUND_SECONDS)
     assert runner.returncode == 0, out
-    assert "DataUnreadable: the stage was ended by SIGBUS" in out
+    assert "DataUnreadable: the stage was ended by SIGBUS" in out, out
     assert made.status()["resumes"] == 1
     assert made.digests() == calm.desk.digests()
 
