@@ -10,10 +10,10 @@ from faults.attacks.resource import REFUSED
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_the_api_server_refuses(sentence: str, served: ApiServer) -> None:
-    change, field = REFUSED[sentence]
-    answer = tried(served, document(change, namespace="default"))
+    attempt = REFUSED[sentence]
+    answer = tried(served, document(attempt.changes, namespace="default"))
     assert not answer.accepted
-    assert field in answer.message
+    assert attempt.refused in answer.message
 
 
 def test_no_label_and_no_annotation_is_too_large_for_it(served: ApiServer) -> None:

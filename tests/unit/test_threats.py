@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from lorafinetune.api.reasons import Reason
 
@@ -34,8 +35,20 @@ def test_every_attempt_stands_in_it() -> None:
     assert tried == {named for line in ATTEMPTS for named in NAMED.findall(line) if "attacks" in named[0]}
 
 
+def test_each_file_of_an_attempt_is_named_after_its_sentence() -> None:
+    files = sorted((ROOT / "tests/faults/attacks").glob("*/*.yaml"))
+    assert len(files) >= 60
+    assert [path.stem for path in files] == [
+        kebab(yaml.safe_load(path.read_text())["attempt"]) for path in files
+    ]
+
+
 def test_every_reason_is_provoked_by_a_test() -> None:
     assert [line.split(" | ")[0].removeprefix("| ") for line in REASONS] == [*Reason]
+
+
+def kebab(sentence: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", sentence.lower().replace("'", ""))
 
 
 def functions(path: Path) -> set[str]:

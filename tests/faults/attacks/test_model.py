@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from faults.attacks.attempt import Attempt
+from faults.attacks.written import Written, attempts
 from hubs.repository import CONFIG, model, sharded_model
 from lorafinetune.contract.outcome import StageError
 from stages import download_builders, prepare_builders
@@ -39,11 +40,23 @@ class Desk:
         return refused.value.message
 
 
-def config(**fields: Any) -> Callable[[Desk], str]:
+class Config(Written):
+    """config: what a config.json says besides."""
+
+    config: dict[str, Any]
+
+
+class Tokenizer(Written):
+    """tokenizer: all that a tokenizer_config.json says."""
+
+    tokenizer: dict[str, Any]
+
+
+def config(fields: Mapping[str, Any]) -> Callable[[Desk], str]:
     return lambda desk: desk.downloads(model({**CONFIG, **fields}))
 
 
-def tokenizer(**fields: Any) -> Callable[[Desk], str]:
+def tokenizer(fields: Mapping[str, Any]) -> Callable[[Desk], str]:
     return lambda desk: desk.prepares({"tokenizer_config.json": json.dumps(fields).encode()})
 
 
@@ -77,26 +90,10 @@ A: Final = "the author of a model"
 TENSOR: Final = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 NO_HEADER: Final = "has a header that is not that of a safetensors file"
 GAPS: Final = "has a header whose tensors overlap, or leave gaps"
-REMOTE: Final = "needs remote code"
-ELSEWHERE: Final = "is a file elsewhere"
-ATTEMPTS: dict[str, Attempt[Desk]] = {
-    "code of another repository": Attempt(A, config(auto_map={"AutoModel": "evil/repo--m.Evil"}), REMOTE),
-    "kernels of a hub": Attempt(A, config(attn_implementation="evil/kernel"), "needs code of a hub"),
-    "kernels of a hub, at a revision": Attempt(
-        A, config(_attn_implementation="paged|evil/kernel@main:fn"), "needs code of a hub"
-    ),
-    "kernels of a hub in a part of the model": Attempt(
-        A, config(text_config={"attn_implementation": {"": "evil/kernel"}}), "needs code of a hub"
-    ),
-    "kernels of a hub for experts": Attempt(
-        A, config(experts_implementation="evil/kernel"), "needs code of a hub"
-    ),
-    "a billion layers": Attempt(A, config(num_hidden_layers=10**9), "num_hidden_layers is more than 1024"),
-    "a billion layers by an older name": Attempt(A, config(n_layer=10**9), "n_layer is more than 1024"),
-    "a billion layers in a part of the model": Attempt(
-        A, config(text_config={"num_hidden_layers": 10**9}), "num_hidden_layers is more than 1024"
-    ),
-    "an architecture that is a path": Attempt(A, config(model_type=["../x"]), "has no model_type"),
+CONFIGS: Final = attempts("configs", Config, lambda file: config(file.config))
+TOKENIZERS: Final = attempts("tokenizers", Tokenizer, lambda file: tokenizer(file.tokenizer))
+WRITTEN: Final = CONFIGS | TOKENIZERS
+ATTEMPTS: dict[str, Attempt[Desk]] = WRITTEN | {
     "a config of a thousand levels": Attempt(
         A,
         lambda desk: desk.downloads(model(config__json=b'{"a":' * 100_000)),
@@ -137,14 +134,6 @@ ATTEMPTS: dict[str, Attempt[Desk]] = {
         A, weights(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,NaN]}}', bytes(4)), NO_HEADER
     ),
     "a link to a file of the machine": Attempt(A, link_out, "has a link that leads out of it"),
-    "a tokenizer that is a file of the machine": Attempt(
-        A, tokenizer(tokenizer_file="/proc/self/environ"), ELSEWHERE
-    ),
-    "a tokenizer that is a file of the machine, by a way up": Attempt(
-        A, tokenizer(tokenizer_file="../../etc/passwd"), ELSEWHERE
-    ),
-    "a vocabulary that is a file of the machine": Attempt(A, tokenizer(vocab_file="/etc/passwd"), ELSEWHERE),
-    "merges that are a file of the machine": Attempt(A, tokenizer(merges_file="/etc/passwd"), ELSEWHERE),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from faults.attacks.attempt import Attempt
+from faults.attacks.written import Written, attempts
 from hubs.files import Names
 from hubs.huggingface import HuggingFaceHub
 from hubs.repository import Repository, model
@@ -51,6 +52,10 @@ def to(location: str) -> Callable[[Web], str]:
     return attempt
 
 
+class Redirect(Written):
+    location: str
+
+
 def chain(web: Web) -> str:
     """A harmless step first: back to the hub, and from there to a file."""
     web.server.fail(WEIGHTS, redirected(f"/elsewhere/{WEIGHTS}"), redirected("file:///etc/passwd"))
@@ -87,35 +92,9 @@ def widened(web: Web) -> str:
 
 A_HUB: Final = "whoever runs a hub"
 LINK_LOCAL: Final = f"a link-local address, {NOT_FOLLOWED}"
-ATTEMPTS: dict[str, Attempt[Web]] = {
-    "an address in one number": Attempt(A_HUB, to("http://2852039166/x"), LINK_LOCAL),
-    "an address in one hexadecimal number": Attempt(A_HUB, to("http://0xa9fea9fe/x"), LINK_LOCAL),
-    "an address in octal numbers": Attempt(A_HUB, to("http://0251.0376.0251.0376/x"), "can't be"),
-    "an address of two numbers": Attempt(A_HUB, to("http://169.16689662/x"), LINK_LOCAL),
-    "an address in wide digits": Attempt(A_HUB, to("http://１６９.２５４.１６９.２５４/x"), "can't be"),
-    "an address with circled digits and a Chinese full stop": Attempt(
-        A_HUB, to("http://①⑥⑨。②⑤④。①⑥⑨。②⑤④/x"), "can't be"
-    ),
-    "an address with a full stop at its end": Attempt(A_HUB, to(f"http://{METADATA}./x"), "can't be"),
-    "an IPv4 address in IPv6": Attempt(A_HUB, to("http://[::ffff:a9fe:a9fe]/x"), LINK_LOCAL),
-    "an IPv4 address in an older IPv6": Attempt(A_HUB, to("http://[::a9fe:a9fe]/x"), LINK_LOCAL),
-    "an IPv4 address behind a translator": Attempt(A_HUB, to("http://[64:ff9b::a9fe:a9fe]/x"), LINK_LOCAL),
-    "an IPv4 address behind a tunnel": Attempt(A_HUB, to("http://[2002:a9fe:a9fe::]/x"), LINK_LOCAL),
-    "an IPv6 address with a zone": Attempt(A_HUB, to("http://[fe80::1%25eth0]/x"), "can't be"),
-    "the metadata server of AWS, by IPv6": Attempt(
-        A_HUB, to("http://[fd00:ec2::254]/x"), "a private address"
-    ),
-    "the wire server of Azure": Attempt(A_HUB, to("http://168.63.129.16/machine/"), LINK_LOCAL),
-    "the metadata server of Alibaba": Attempt(A_HUB, to("http://100.100.100.200/x"), "a private address"),
-    "all machines at once": Attempt(A_HUB, to("http://224.0.0.1/x"), "a private address"),
-    "a name that means an inner address": Attempt(A_HUB, to("http://inner.test/x"), LINK_LOCAL),
-    "a name that means an inner address too": Attempt(A_HUB, to("http://both.test/x"), LINK_LOCAL),
-    "an inner address behind a user's name": Attempt(A_HUB, to(f"http://hub.test@{METADATA}/x"), LINK_LOCAL),
-    "an inner address without a scheme": Attempt(A_HUB, to(f"//{METADATA}/x"), LINK_LOCAL),
+WRITTEN: Final = attempts("redirects", Redirect, lambda file: to(file.location))
+ATTEMPTS: dict[str, Attempt[Web]] = WRITTEN | {
     "a file, after a step within the hub": Attempt(A_HUB, chain, f"file://, {NOT_FOLLOWED}"),
-    "a scheme in capitals": Attempt(A_HUB, to("FILE:///etc/passwd"), f"file://, {NOT_FOLLOWED}"),
-    "data in the address itself": Attempt(A_HUB, to("data:text/plain,x"), "something else than an address"),
-    "an address that is none": Attempt(A_HUB, to("http://[::1/x"), "can't be reached"),
     "a name that means another machine a moment later": Attempt(A_HUB, rebound, LINK_LOCAL),
     "the hub's own name that means another machine a moment later": Attempt(A_HUB, hub_rebound, LINK_LOCAL),
     "a network that the hub says it is in, later": Attempt(A_HUB, widened, LINK_LOCAL),

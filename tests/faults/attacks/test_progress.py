@@ -3,7 +3,7 @@
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from faults.attacks.attempt import Attempt
+from faults.attacks.written import Written, attempts
 from shell.issuing import POD, claims, signed, token
 from shell.site import HOST, PATH, Site
 
@@ -23,10 +24,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield served
 
 
-def posting(**fields: Any) -> Callable[[Site], str]:
-    """A good token, and a body that says more than it may."""
-    body = json.dumps({"stage": "train", **fields}).encode()
-    return lambda site: said(site, body, token())
+class Post(Written):
+    """body: says more than it may."""
+
+    body: dict[str, Any]
+
+
+def posting(body: Mapping[str, Any]) -> Callable[[Site], str]:
+    """A good token, and this body."""
+    return lambda site: said(site, json.dumps(body).encode(), token())
 
 
 def said(site: Site, body: bytes, shown: str, path: str = PATH) -> str:
@@ -78,27 +84,10 @@ def claimed(**changes: Any) -> Callable[[Site], str]:
     return lambda site: said(site, BODY, signed(claims() | changes))
 
 
-POD_OF_OURS: Final = "a pod of the namespace"
 STRANGER: Final = "a stranger in the cluster"
 HEAD: Final = f"POST {PATH} HTTP/1.1\nHost: x\nAuthorization: Bearer TOKEN\n"
-ATTEMPTS: dict[str, Attempt[Site]] = {
-    "the progress of another Job": Attempt(
-        POD_OF_OURS, posting(job="lft-train-other"), "400 job: Extra inputs"
-    ),
-    "the progress of another namespace": Attempt(
-        POD_OF_OURS, posting(namespace="team-b"), "400 namespace: Extra inputs"
-    ),
-    "the end of the run": Attempt(POD_OF_OURS, posting(result={"key": "0" * 64}), "400 result: Extra inputs"),
-    "a failure of the run": Attempt(POD_OF_OURS, posting(error={"reason": "x"}), "400 error: Extra inputs"),
-    "an activity that is read from right to left": Attempt(
-        POD_OF_OURS, posting(activity="a\u202eb"), "400 activity, unit: must be printable"
-    ),
-    "an activity with a line end": Attempt(
-        POD_OF_OURS, posting(activity="a\nstage: export"), "400 activity, unit: must be printable"
-    ),
-    "a loss that is code": Attempt(
-        POD_OF_OURS, posting(training={"step": 1, "totalSteps": 1, "loss": "{{7*7}}"}), "400 training.loss"
-    ),
+WRITTEN: Final = attempts("progress", Post, lambda file: posting(file.body))
+ATTEMPTS: dict[str, Attempt[Site]] = WRITTEN | {
     "a token that was kept": Attempt(STRANGER, replayed, "403 "),
     "a token of the pod before": Attempt(STRANGER, successor, "403 "),
     "a pod without a uid": Attempt(STRANGER, stranger(""), "403 "),

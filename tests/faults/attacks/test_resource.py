@@ -9,10 +9,10 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_the_decoder_refuses(sentence: str) -> None:
-    change, field = REFUSED[sentence]
+    attempt = REFUSED[sentence]
     with pytest.raises(InvalidResourceError) as refused:
-        decode(document(change))
+        decode(document(attempt.changes))
     words = str(refused.value)
-    assert field in words
+    assert attempt.refused in words
     assert words.replace("\n", "").isprintable()
     assert len(words) < 4096

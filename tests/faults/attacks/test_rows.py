@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from rich.console import Console
 
 from faults.attacks.attempt import Attempt
+from faults.attacks.written import Written, attempts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import PlainView
@@ -56,33 +57,18 @@ def log(text: str) -> Callable[[Path], str]:
     return lambda _directory: shown(StageError(Reason.INTERNAL, f"its log ends:\n{log_tail(text)}"))
 
 
-ROWS: Final = "the author of a dataset"
-POD: Final = "a pod of the namespace"
-ATTEMPTS: dict[str, Attempt[Path]] = {
-    "a column that is a template": Attempt(ROWS, column("{{ 7 * 7 }}${7*7}<%= 7*7 %>"), "{{ 7 * 7 }}${7*7}"),
-    "a column that is a format": Attempt(
-        ROWS, column("{0.__class__}{message}%s%n%x"), "{0.__class__}{message}%s%n%x"
-    ),
-    "a column that is a look-up": Attempt(ROWS, column("${jndi:ldap://evil}"), "${jndi:ldap://evil}"),
-    "a column that is YAML": Attempt(ROWS, column("!!python/object:os.system [ls]"), "!!python/object"),
-    "a column that is CEL": Attempt(ROWS, column("') || true || ('"), "|| true ||"),
-    "a column that is markup of the terminal": Attempt(
-        ROWS, column("[red]x[/][link=http://evil]"), "[red]x[/]"
-    ),
-    "a column that is read from right to left": Attempt(ROWS, column("a\u202eb"), "fits no format"),
-    "a column that draws on the terminal": Attempt(
-        ROWS, column("\x1b]8;;http://evil\x07x"), "fits no format"
-    ),
-    "a column with half a character": Attempt(ROWS, column("\ud800"), "fits no format"),
-    "words that draw on the terminal": Attempt(
-        POD, words("\x1b[2J\x1b]0;owned\x07gone"), "\ufffd[2J\ufffd]0;owned"
-    ),
-    "words with C1 codes": Attempt(POD, words("\x9b2Jgone"), "\ufffd2Jgone"),
-    "words that turn the reading direction": Attempt(POD, words("a\u202e\u2066b"), "a\ufffd\ufffdb"),
-    "words with lines of another script": Attempt(POD, words("a\u2028b\u2029c"), "a\ufffdb\ufffdc"),
-    "words without end": Attempt(POD, words("x" * 10**6), "xxx…"),
-    "a log that draws on the terminal": Attempt(POD, log("\x1b[2Jgone"), "\ufffd[2Jgone"),
-    "a log with a credential": Attempt(POD, log("token=hf_abcdefghijkl"), "[redacted]"),
+class Text(Written):
+    """by: how it comes there."""
+
+    by: Literal["column", "words", "log"]
+    text: str
+
+
+WAYS: Final = {"column": column, "words": words, "log": log}
+WRITTEN: Final = attempts("texts", Text, lambda file: WAYS[file.by](file.text))
+ATTEMPTS: dict[str, Attempt[Path]] = WRITTEN | {
+    # no YAML may have it
+    "a column with half a character": Attempt("the author of a dataset", column("\ud800"), "fits no format"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from faults.attacks.attempt import Attempt
+from faults.attacks.written import Written, attempts
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import bounded
 from stages.peer import smollm2
@@ -33,25 +33,13 @@ def template(text: str) -> Callable[[Path], str]:
     return attempt
 
 
-A: Final = "the author of a model"
-ENDLESS: Final = "its chat template does not come to an end"
-NOT_RUN: Final = "the model has no chat template of its own to compare the template with"
-LOOP: Final = "{% for a in range(99999) %}" * 4 + "{% endfor %}" * 4
-ATTEMPTS: dict[str, Attempt[Path]] = {
-    "loops in loops": Attempt(A, template(LOOP), ENDLESS),
-    "a number of a billion digits": Attempt(A, template("{{ 9**(9**9) }}"), ENDLESS),
-    "a text of ten gigabytes": Attempt(A, template("{{ 'x' * 10**10 }}"), NOT_RUN),
-    "a program of the shell, by a function's globals": Attempt(
-        A, template("{{ cycler.__init__.__globals__.os.popen('touch MARK').read() }}"), NOT_RUN
-    ),
-    "a program of the shell, by all classes": Attempt(
-        A, template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), NOT_RUN
-    ),
-    "a program of the shell, by the format of a text": Attempt(
-        A, template("{{ '{0.__class__.__init__.__globals__}'.format(messages) }}"), NOT_RUN
-    ),
-    "a file of the pod, by an include": Attempt(A, template("{% include '/proc/self/environ' %}"), NOT_RUN),
-}
+class Template(Written):
+    """template: in which MARK is the path of a file that must not come to be."""
+
+    template: str
+
+
+ATTEMPTS: Final = attempts("templates", Template, lambda file: template(file.template))
 
 
 @pytest.mark.parametrize("sentence", ATTEMPTS)
