@@ -40,10 +40,6 @@ def said(site: Site, body: bytes, shown: str, path: str = PATH) -> str:
     return f"{answer.status} {answer.text}"
 
 
-def asking(path: str) -> Callable[[Site], str]:
-    return lambda site: said(site, BODY, "x", path)
-
-
 def speaking(lines: str) -> Callable[[Site], str]:
     """A request as it is, of which the library would send none."""
 
