@@ -18,6 +18,7 @@ from rich.table import Table
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "docs" / "results"
+COMMIT_VARIABLE: Final = "COMMIT"
 
 Row = Mapping[str, str | int | float]
 """One measurement: column to value, with the unit in the column's name."""
@@ -62,7 +63,11 @@ def command() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, marked where the tree had changes on top of it, but for results."""
+    """The commit that was measured, marked where the tree had changes on top of it, but for results.
+
+    Of a copy of a tree without its history, whoever made it says so: `COMMIT=$(git rev-parse HEAD)`."""
+    if named := os.environ.get(COMMIT_VARIABLE):
+        return named
     head = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
     changes = _output("git", "-C", str(ROOT), "status", "--porcelain", "-uno", "--", ":!docs/results")
     return f"{head}-dirty" if changes else head or "unknown"

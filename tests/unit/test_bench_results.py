@@ -12,6 +12,7 @@ from bench.page import PAGE, TITLES, page
 from bench.parity.compare import NOISE, within
 from bench.reliability import PAGE as RELIABILITY
 from bench.reliability import marked
+from bench.results import commit
 from bench.startup import GOAL
 
 ROOT: Final = Path(__file__).parents[2]
@@ -93,3 +94,8 @@ def test_our_settings_learn_as_the_recipes_do(name: str, bound: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in kept() if name.startswith("parity")))
 def test_the_picture_lies_beside_its_results(name: str) -> None:
     assert (ROOT / "docs" / "results" / f"{name}.png").is_file()
+
+
+def test_a_copy_of_a_tree_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMIT", "0123abc")
+    assert commit() == "0123abc"
