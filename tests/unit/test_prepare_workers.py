@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lorafinetune.api.reasons import Reason
@@ -63,6 +64,11 @@ def test_results_come_in_the_order_of_the_tasks(monkeypatch: pytest.MonkeyPatch,
     found = list(in_order(work, TASKS))
     assert [number for number, _ in found] == [*TASKS]
     assert len({process for _, process in found}) == (1 if count == 1 else count + 1)
+
+
+def test_an_array_is_good_until_the_next_is_asked_for() -> None:
+    found = in_order(lambda number: np.full(1000, number), TASKS)
+    assert all((array == number).all() for number, array in enumerate(found))
 
 
 def test_few_tasks_are_done_by_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

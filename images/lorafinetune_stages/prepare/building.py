@@ -3,6 +3,8 @@
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -32,18 +34,17 @@ FEATURES: Final = Features(
         "labels": List(Value("int32")),
     }
 )
+SCHEMA: Final = FEATURES.arrow_schema
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that were encoded at once. numbers: theirs in the corpus. places, with_system, with_tools: by row.
-    bad: number, place and fault of those that are left out, because the template can't write them."""
+    """Rows that were encoded at once. rows: how many these were. table: the good ones, of which `summary` has
+    the numbers. bad: dataset, place and fault of the others."""
 
-    numbers: Sequence[int]
-    places: Sequence[str]
-    with_system: Any
-    with_tools: Any
-    encoded: Rows
+    rows: int
+    table: Any
+    summary: SplitSummary
     bad: Sequence[tuple[int, str, RowError]]
 
 
@@ -62,12 +63,11 @@ class Builder(Splits):
             self.corpus.settle()
             parts = batches(rows, self.corpus.sizes, self.corpus.lasts())
             for batch in in_order(self._encode, parts):
-                good = self._judge(batch)
-                self._count(summary, batch, good)
-                columns = sequences(batch.encoded.tokens, batch.encoded.labels, batch.encoded.ends)
-                table = pa.RecordBatch.from_arrays(columns, schema=FEATURES.arrow_schema)
-                written.write_batch(table if good.all() else table.filter(pa.array(good)))
-                self.advance(len(batch.numbers) + len(batch.bad))
+                for bad in batch.bad:
+                    self.findings.add(*bad)
+                summary.add(batch.summary)
+                written.write_batch(batch.table)
+                self.advance(batch.rows)
         return summary
 
     def samples(self, rows: Sequence[int]) -> list[Pieces]:
@@ -86,53 +86,57 @@ class Builder(Splits):
     def _encode(self, numbers: Sequence[int]) -> _Batch:
         taken, rows, bad = [], [], []
         for number, row in zip(numbers, self.corpus.read_packed(numbers), strict=True):
-            if problem := self._fault(row):
-                bad.append((number, row[0], problem))
+            if uses_tools(row) and (problem := self._fault(row)):
+                bad.append((number, row, problem))
             else:
                 taken.append(number)
                 rows.append(row)
+        encoded = self.tokeniser.encode_packed(rows)
+        spoilt = self.tokeniser.spoilt(encoded)
+        bad += [(taken[at], rows[at], problem) for at, problem in spoilt.items()]
+        good = np.ones(len(rows), bool)
+        good[[*spoilt]] = False
         return _Batch(
-            taken,
-            [place for place, *_ in rows],
-            np.array([system != "" for _, system, *_ in rows], bool),
-            np.array([tools != "" for _, _, tools, *_ in rows], bool),
-            self.tokeniser.encode_packed(rows),
-            bad,
+            rows=len(numbers),
+            table=_table(encoded, good),
+            summary=self._summary(taken, rows, encoded, good),
+            bad=[(self.corpus.dataset_of(number), row[0], problem) for number, row, problem in bad],
         )
 
     def _fault(self, row: Packed) -> RowError | None:
         """Why the template can't write the row."""
         try:
-            if uses_tools(row):
-                check_tools(self.tokeniser.template, Conversation.unpack(row)[1])
+            check_tools(self.tokeniser.template, Conversation.unpack(row)[1])
         except RowError as problem:
             return problem
         return None
 
-    def _judge(self, batch: _Batch) -> Any:
-        """Whether a row is good, by row."""
-        for number, place, problem in batch.bad:
-            self.findings.add(self.corpus.dataset_of(number), place, problem)
-        good = np.ones(len(batch.numbers), bool)
-        for index, problem in self.tokeniser.spoilt(batch.encoded).items():
-            good[index] = False
-            self.findings.add(self.corpus.dataset_of(batch.numbers[index]), batch.places[index], problem)
-        return good
-
-    def _count(self, summary: SplitSummary, batch: _Batch, good: Any) -> None:
-        encoded = batch.encoded
+    def _summary(
+        self, numbers: Sequence[int], rows: Sequence[Packed], encoded: Rows, good: Any
+    ) -> SplitSummary:
         sizes = np.diff(encoded.ends, prepend=0)
         whole = np.array(encoded.whole, np.int64)[good]
-        summary.tokens += int(sizes[good].sum())
         labels = encoded.labels if good.all() else encoded.labels[np.repeat(good, sizes)]
-        summary.learned_tokens += int(np.count_nonzero(labels != IGNORE_INDEX))
-        summary.truncated += int((whole > sizes[good]).sum())
-        summary.answer_tokens += int(np.array(encoded.answers, np.int64)[good].sum())
-        summary.lost_tokens += sum(
-            lost_answer_tokens(cut.turns, cut.kept) for index, cut in encoded.cuts.items() if good[index]
+        datasets = np.searchsorted(np.cumsum(self.corpus.counts), numbers, side="right")[good]
+        has_system = np.array([system != "" for _, system, *_ in rows], bool)
+        has_tools = np.array([tools != "" for _, _, tools, *_ in rows], bool)
+        return SplitSummary(
+            rows_by_dataset=Counter(datasets.tolist()),
+            tokens=int(sizes[good].sum()),
+            learned_tokens=int(np.count_nonzero(labels != IGNORE_INDEX)),
+            truncated=int((whole > sizes[good]).sum()),
+            answer_tokens=int(np.array(encoded.answers, np.int64)[good].sum()),
+            lost_tokens=sum(
+                lost_answer_tokens(cut.turns, cut.kept) for at, cut in encoded.cuts.items() if good[at]
+            ),
+            without_system=int((good & ~has_system).sum()),
+            with_tools=int((good & has_tools).sum()),
+            lengths=array("Q", whole.tobytes()),
         )
-        summary.lengths.frombytes(whole.tobytes())
-        datasets = np.searchsorted(np.cumsum(self.corpus.counts), batch.numbers, side="right")[good]
-        summary.rows_by_dataset.update(datasets.tolist())
-        summary.without_system += int((good & ~batch.with_system).sum())
-        summary.with_tools += int((good & batch.with_tools).sum())
+
+
+def _table(encoded: Rows, good: Any) -> Any:
+    """The columns of the good rows."""
+    columns = sequences(encoded.tokens, encoded.labels, encoded.ends)
+    table = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    return table if good.all() else table.filter(pa.array(good))

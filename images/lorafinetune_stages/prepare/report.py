@@ -58,6 +58,18 @@ class SplitSummary:
         """What an optimizer step counts."""
         return self.rows if self.blocks is None else self.blocks
 
+    def add(self, other: "SplitSummary") -> None:
+        """Takes in the numbers of more of its rows, of which no blocks are made."""
+        self.rows_by_dataset.update(other.rows_by_dataset)
+        self.tokens += other.tokens
+        self.learned_tokens += other.learned_tokens
+        self.truncated += other.truncated
+        self.answer_tokens += other.answer_tokens
+        self.lost_tokens += other.lost_tokens
+        self.without_system += other.without_system
+        self.with_tools += other.with_tools
+        self.lengths.extend(other.lengths)
+
     def longest(self, cutoff: int) -> tuple[int, ...]:
         """Tokens of the longest rows that a step may have, from the longest on."""
         if self.blocks is not None:

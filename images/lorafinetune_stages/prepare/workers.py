@@ -10,9 +10,9 @@ import os
 import signal
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import cycle, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.shelf import Shelf
 
 HERE: Final = 4
 """So many tasks are done before copies are made: most often there are no more."""
@@ -34,7 +35,8 @@ Result = TypeVar("Result")
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Generator[Result, None, None]:
-    """What `work` makes of each task. Tasks and results are pickled, `work` is not.
+    """What `work` makes of each task. Tasks and results are pickled, `work` is not. Arrays of a result are
+    good until the next one is asked for.
 
     Raises what `work` raises, and StageError(HostOutOfMemory) where a process is killed.
     """
@@ -72,8 +74,10 @@ class _Member:
 
     def __init__(self, work: Callable[[Any], Any], others: Sequence["_Member"]) -> None:
         self._line, there = FORK.Pipe()
+        self._shelves = cycle([Shelf() for _ in range(AHEAD)])
         ours = [self._line, *(other._line for other in others)]
-        self._process = FORK.Process(target=_serve, args=(work, there, ours), daemon=True)
+        arguments = work, there, self._shelves, ours
+        self._process = FORK.Process(target=_serve, args=arguments, daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # threads: the copy has none, and needs none
             self._process.start()
@@ -88,9 +92,10 @@ class _Member:
     def result(self) -> Any:
         """Of the task that was given before all others. Raises what was raised over it."""
         try:
-            done, result = self._line.recv()
+            message = self._line.recv()
         except (EOFError, OSError):
             self._explain()
+        done, result = next(self._shelves).take(message)
         if not done:
             raise result
         return result
@@ -125,7 +130,9 @@ class _Team(list[_Member]):
             member.join()
 
 
-def _serve(work: Callable[[Any], Any], tasks: Connection, others: Iterable[Connection]) -> None:
+def _serve(
+    work: Callable[[Any], Any], tasks: Connection, shelves: Iterator[Shelf], others: Iterable[Connection]
+) -> None:
     """In the copy."""
     for other in others:
         other.close()
@@ -134,7 +141,7 @@ def _serve(work: Callable[[Any], Any], tasks: Connection, others: Iterable[Conne
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each has one processor
     with suppress(EOFError, OSError):
         while True:
-            tasks.send(_tried(work, tasks.recv()))
+            tasks.send(next(shelves).put(_tried(work, tasks.recv())))
 
 
 def _tried(work: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
