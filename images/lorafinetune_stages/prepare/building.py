@@ -118,8 +118,8 @@ class Builder(Splits):
         whole = np.array(encoded.whole, np.int64)[good]
         labels = encoded.labels if good.all() else encoded.labels[np.repeat(good, sizes)]
         datasets = np.searchsorted(np.cumsum(self.corpus.counts), numbers, side="right")[good]
-        has_system = np.array([system != "" for _, system, *_ in rows], bool)
-        has_tools = np.array([tools != "" for _, _, tools, *_ in rows], bool)
+        has_system = np.array([row[1] != "" for row in rows], bool)
+        has_tools = np.array([row[2] != "" for row in rows], bool)
         return SplitSummary(
             rows_by_dataset=Counter(datasets.tolist()),
             tokens=int(sizes[good].sum()),

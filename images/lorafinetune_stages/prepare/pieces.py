@@ -1,10 +1,12 @@
-"""The pieces of many rows into tokens at once: what repeats, like a system prompt, is encoded once."""
+"""The pieces of many rows into tokens at once: what repeats, like a system prompt or a short answer, is
+encoded once and remembered for a while, as the tokenizer itself does word by word.
+"""
 
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,12 +26,15 @@ class Arena:
 
 
 class PieceEncoder:
-    """Encodes as the tokenizer does without special tokens around a text; many threads may use it at once.
+    """Encodes as the tokenizer does without special tokens around a text.
 
-    tokenizer: a fast one of transformers.
+    tokenizer: a fast one of transformers. ROOM_TOKENS bounds the memory.
     """
 
+    ROOM_TOKENS: Final = 2**19
+
     def __init__(self, tokenizer: Any) -> None:
+        self._forget()
         self._exact = tokenizer.backend_tokenizer
         self._exact.no_truncation()
         self._exact.no_padding()
@@ -43,7 +48,28 @@ class PieceEncoder:
         return self._fast.added if self._fast else None
 
     def encode(self, pieces: Sequence[Piece]) -> Arena:
-        """The tokens of all pieces."""
+        """The tokens of all pieces, among others."""
+        if len(self._known.tokens) > self.ROOM_TOKENS:
+            self._forget()
+        if new := [piece for piece in dict.fromkeys(pieces) if piece not in self._numbers]:
+            self._learn(new)
+        numbers = np.fromiter(map(self._numbers.__getitem__, pieces), np.int64, len(pieces))
+        return Arena(self._known.tokens, self._known.starts[numbers], self._known.sizes[numbers])
+
+    def _forget(self) -> None:
+        self._numbers: dict[Piece, int] = {}
+        self._known = Arena(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def _learn(self, pieces: Sequence[Piece]) -> None:
+        known, new = self._known, self._encode(pieces)
+        self._numbers |= zip(pieces, range(len(known.sizes), len(known.sizes) + len(pieces)), strict=True)
+        self._known = Arena(
+            np.concatenate([known.tokens, new.tokens]),
+            np.concatenate([known.starts, new.starts + len(known.tokens)]),
+            np.concatenate([known.sizes, new.sizes]),
+        )
+
+    def _encode(self, pieces: Sequence[Piece]) -> Arena:
         texts = [piece for piece in pieces if isinstance(piece, str)]
         tokens, sizes_of_texts = self._encode_texts(texts)
         if len(texts) == len(pieces):

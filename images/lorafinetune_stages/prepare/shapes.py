@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import mod
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +30,10 @@ TEXT, SYSTEM = -1, -2
 
 @dataclass(frozen=True)
 class Shape:
-    """formats: what is around the system prompt and every text, as long as it belongs to one piece."""
+    """around, formats: what is around the system prompt, and around every text, as long as it belongs to one
+    piece."""
 
+    around: str
     formats: Sequence[str]
     numbers: Any
     parts: Parts
@@ -59,16 +62,15 @@ class ShapeSpeller:
         shapes: list[Shape] = []
         some_odd = PLACEHOLDER in "\n".join(chain.from_iterable(rows))
         for row in rows:
-            _, system, tools, roles, *said = row
+            system, tools, roles = row[1:4]
             shape = self._shapes.get((system != "", roles)) or self._learn(system != "", roles)
             if shape is None or tools or (some_odd and PLACEHOLDER in "\n".join(row)):
                 shape, pieces = _only_texts(self._spell(Conversation.unpack(row)[1]))
                 texts += pieces
             else:
-                around, *formats = shape.formats
-                texts += [between % text for between, text in zip(formats, said, strict=True)]
+                texts += map(mod, shape.formats, row[4:])
                 if system:
-                    order.append(systems.setdefault(around % system, len(systems)))
+                    order.append(systems.setdefault(shape.around % system, len(systems)))
             shapes.append(shape)
         numbers = np.concatenate([[], *[shape.numbers for shape in shapes]], dtype=np.int64, casting="unsafe")
         first = len(self._always)
@@ -93,7 +95,8 @@ class ShapeSpeller:
         sizes = [*map(len, sides)]
         numbers = np.array([*chain.from_iterable(sides)], np.int64)
         parts = [*zip(sizes[::2], sizes[1::2], strict=True)]
-        return self._shapes.setdefault((has_system, roles), Shape([*formats.values()], numbers, parts))
+        around, *others = formats.values()
+        return self._shapes.setdefault((has_system, roles), Shape(around, others, numbers, parts))
 
     def _apart(self, piece: Piece, formats: dict[int, str]) -> list[int]:
         """Numbers of the pieces that one becomes. The text in it gets its format."""
@@ -123,7 +126,7 @@ def _only_texts(spelled: Spelled) -> tuple[Shape, Sequence[Piece]]:
     sides = [*chain.from_iterable(spelled)]
     pieces = [*chain.from_iterable(sides)]
     parts = [(len(asked), len(said)) for asked, said in spelled]
-    return Shape((), np.full(len(pieces), TEXT), parts), pieces
+    return Shape("", (), np.full(len(pieces), TEXT), parts), pieces
 
 
 def is_plain(template: Any) -> bool:

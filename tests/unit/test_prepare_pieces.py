@@ -1,0 +1,36 @@
+"""Pieces are encoded as the tokenizer does it, whatever was encoded before and is still remembered."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorafinetune_stages.prepare.pieces import PieceEncoder
+from lorafinetune_stages.prepare.spelling import Piece
+from unit.test_bytepairs import MADE, exactly
+
+GLM4 = MADE["as Llama 3 and GLM-4"]
+PIECES = st.lists(st.one_of(st.text("ab1 é🐳\n", max_size=9), st.integers(0, 3)), max_size=20)
+
+
+def encoded(encoder: PieceEncoder, pieces: Sequence[Piece]) -> list[list[int]]:
+    arena = encoder.encode(pieces)
+    ends = arena.starts + arena.sizes
+    return [arena.tokens[start:end].tolist() for start, end in zip(arena.starts, ends, strict=True)]
+
+
+@given(st.lists(PIECES, max_size=8), st.sampled_from([0, 30, 10**6]))
+def test_what_was_encoded_before_changes_nothing(batches: list[list[Piece]], room: int) -> None:
+    encoder = PieceEncoder(GLM4)
+    encoder.ROOM_TOKENS = room  # type: ignore[misc]  # so that much is forgotten
+    for pieces in batches:
+        expected = [[piece] if isinstance(piece, int) else exactly(GLM4, piece) for piece in pieces]
+        assert encoded(encoder, pieces) == expected
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PieceEncoder, "ROOM_TOKENS", 1000)
+    encoder = PieceEncoder(GLM4)
+    sizes = [len(encoder.encode([f"{number} a"] * 3).tokens) for number in range(10_000)]
+    assert 900 < max(sizes) < 1100
