@@ -93,7 +93,8 @@ def main() -> None:
             (model / file).write_bytes(data)
         sets = {
             "aiwei.json": write_rows(folder / "aiwei.jsonl", long_rows()),
-            f"{SHORT_ROWS} short rows": write_rows(folder / "short.jsonl", short_rows()),
+            f"{SHORT_ROWS} short rows": write_rows(folder / "short.jsonl", short_rows(beginning)),
+            f"{SHORT_ROWS} that hardly repeat": write_rows(folder / "parts.jsonl", short_rows(any_part)),
         }
         for files, path in sets.items():
             rows += compare(files, path, folder, times)
@@ -269,13 +270,23 @@ def long_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def short_rows() -> list[dict[str, Any]]:
+def short_rows(cut: Callable[[random.Random, str], str]) -> list[dict[str, Any]]:
     """One turn, of a few characters out of aiwei.json."""
     data = json.loads((EMOLLM / "aiwei.json").read_text(encoding="utf-8"))
     texts = [turn[who] for item in data for turn in item["conversation"] for who in ("input", "output")]
     pick = random.Random("short rows")
     pairs = (pick.choices(texts, k=2) for _ in range(SHORT_ROWS))
-    return [row(asked[:SHORT_CHARACTERS], said[:SHORT_CHARACTERS], "", []) for asked, said in pairs]
+    return [row(cut(pick, asked), cut(pick, said), "", []) for asked, said in pairs]
+
+
+def beginning(_: random.Random, text: str) -> str:
+    """Each of some thousands comes again and again, as questions and labels do."""
+    return text[:SHORT_CHARACTERS]
+
+
+def any_part(pick: random.Random, text: str) -> str:
+    start = pick.randrange(max(1, len(text) - SHORT_CHARACTERS))
+    return text[start : start + SHORT_CHARACTERS]
 
 
 def row(asked: str, said: str, system: str, history: list[list[str]]) -> dict[str, Any]:
