@@ -6,6 +6,7 @@ tokenizer and chat template once, and kept in a cache.
 usage: python samples/smollm2.py DIRECTORY
 """
 
+import json
 import os
 import shutil
 import sys
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
 def converted() -> Path:
     """The converted model, made on first use."""
     cache = Path(os.environ.get("LORAFINETUNE_CACHE", Path.home() / ".cache" / "lorafinetune"))
-    target = cache / "models" / f"{NAME}-{SHIPPED.version}-1"
+    target = cache / "models" / f"{NAME}-{SHIPPED.version}-2"
     if not target.exists():
         sys.stderr.write(f"converting {NAME} from GGUF to safetensors (once, about half a minute)\n")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,15 @@ def convert(target: Path) -> None:
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    name_rope_theta(Path(target, "config.json"))
     Path(target, "README.md").write_text(README)
+
+
+def name_rope_theta(path: Path) -> None:
+    """Says it where transformers 4 wrote it, too: Ollama looks nowhere else, and takes 10000 without it."""
+    config = json.loads(path.read_text())
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"]
+    path.write_text(f"{json.dumps(config, indent=2, sort_keys=True)}\n")
 
 
 if __name__ == "__main__":
