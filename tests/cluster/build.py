@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.packages import ensure
 from cluster.process import leashed, say
-from cluster.sources import ENVIRONMENT, PEERS, SOURCES, BuildError, Source
+from cluster.sources import PEERS, SERVING, SOURCES, BuildError, Source
 
 
 def binary(name: str) -> Path:
     """The path of a program, built first unless the cache has it."""
-    source = (SOURCES | PEERS)[name]
+    source = (SOURCES | PEERS | SERVING)[name]
     target = cache() / "bin" / f"{name}-{source.digest()}" / name
     if not target.exists():
         with one_at_a_time("bin"):
@@ -33,7 +34,7 @@ def binary(name: str) -> Path:
 
 def module_folder(source: Source, module: str) -> Path:
     """Where the files of a Go module are, downloaded first unless they were."""
-    return Path(json.loads(_go(["mod", "download", "-json", module], source.folder))["Dir"])
+    return Path(json.loads(_go(["mod", "download", "-json", module], source))["Dir"])
 
 
 def cache() -> Path:
@@ -54,20 +55,22 @@ def one_at_a_time(what: str) -> Iterator[None]:
 def _build(name: str, source: Source, target: Path) -> None:
     title = f"{name} {source.version()}".rstrip()
     say(f"building {title}, once (about {source.minutes} min on 2 cores) …")
+    ensure(source.needs)
     started = time.monotonic()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    _go(["build", *source.flags(), "-o", str(partial), source.package], source.folder)
+    _go(["build", *source.flags(), "-o", str(partial), source.package], source)
     partial.replace(target)
     size = target.stat().st_size / 1e6
     say(f"built {name} in {time.monotonic() - started:.0f} s, {size:.0f} MB: {target}")
 
 
-def _go(arguments: list[str], folder: Path) -> str:
+def _go(arguments: list[str], source: Source) -> str:
     """What the toolchain prints."""
     root = _toolchain()
     command = [f"{root}/bin/go", *arguments]
-    environment = {**os.environ, **ENVIRONMENT, "GOROOT": str(root)}
+    folder, headers = source.folder, {"CGO_CPPFLAGS": f"-I{source.folder}/include"}
+    environment = {**os.environ, **source.environment(), **headers, "GOROOT": str(root)}
     done = subprocess.run(
         leashed(command), cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

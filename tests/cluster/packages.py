@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.process import ServerError, run, say
-from cluster.settings import CNI_PLUGINS
 
+CNI_PLUGINS = "/usr/lib/cni"
 FOR_IMAGES = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",

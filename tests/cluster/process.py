@@ -186,9 +186,11 @@ PROXIES: Final = urllib.request.getproxies()
 """Read once: threads that fetch must not walk through an environment in which pytest writes."""
 
 
-def fetch(request: str | urllib.request.Request, context: ssl.SSLContext | None = None) -> bytes:
+def fetch(
+    request: str | urllib.request.Request, context: ssl.SSLContext | None = None, within: float = 10
+) -> bytes:
     """The body of a good answer; anything else is an OSError."""
-    with _opener(context).open(request, timeout=10) as reply:
+    with _opener(context).open(request, timeout=within) as reply:
         return bytes(reply.read())
 
 

@@ -6,9 +6,9 @@ import yaml
 
 from cluster import network
 from cluster.layout import NODE_NAME, Layout
+from cluster.packages import CNI_PLUGINS
 
 SOCKET = "/run/containerd/containerd.sock"
-CNI_PLUGINS = "/usr/lib/cni"
 CONTAINERD = """
 version = 2
 root = "{root}"

