@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from safetensors import safe_open
 from cluster.build import binary
 from cluster.process import run
 from documents import ROOT, Typist, checkout, said
+from local.ollama import Ollama
 
 pytestmark = pytest.mark.model
 
 STEPS = {"maxSteps: 100": "maxSteps: 25"}
 DEMO = said("README.md", "LoRAFineTune").splitlines()[0]
+ASKED = "Who are you?"
 PLACES = ("adapter", "merged model", "loss curve", "manifest", "data report")
 
 
@@ -91,7 +94,7 @@ def test_vllm_is_shown_an_adapter_that_it_takes(served: Path) -> None:
 
 def test_ollama_s_parser_takes_the_model_and_writes_the_prompt_of_its_chat_template(served: Path) -> None:
     shutil.copy(ROOT / "samples" / "serving" / "Modelfile", served)
-    asked = [{"role": "user", "content": "Who are you?"}]
+    asked = [{"role": "user", "content": ASKED}]
     made = json.loads(run(str(binary("modelfile")), str(served / "Modelfile"), stdin=json.dumps(asked)))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(made["files"])
     assert made["parameters"]["stop"] == ["<|im_end|>"]
@@ -99,6 +102,54 @@ def test_ollama_s_parser_takes_the_model_and_writes_the_prompt_of_its_chat_templ
 
     tokenizer = AutoTokenizer.from_pretrained(served / "model")
     assert made["prompt"] == tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+
+
+@pytest.fixture(scope="module")
+def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ollama]:
+    with Ollama(tmp_path_factory.mktemp("ollama")) as server:
+        yield server
+
+
+@pytest.fixture
+def owner(served: Path, ollama: Ollama) -> Typist:
+    """Who has fetched the model, and has Ollama."""
+    owner = Typist(served)
+    owner.environment |= ollama.environment
+    return owner
+
+
+@pytest.mark.serving
+def test_ollama_says_what_the_model_says(served: Path, owner: Typist, ollama: Ollama) -> None:
+    """Every token is as likely to it as to transformers: a wrong prompt, or a part of the config that it
+    did not read, would leave answers that look much the same."""
+    assert "EmoLLM" in owner.type(said("docs/how-to/serve.md", "Ollama"))
+    answer, found = ollama.answer("emollm", ASKED)
+    expected = likelihoods(served / "model", answer)
+    assert found[: len(expected)] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.serving
+def test_ollama_finds_no_adapter_in_a_folder_in_peft_s_layout(served: Path, owner: Typist) -> None:
+    """So the page has the merged model alone."""
+    (served / "Beside").write_text("FROM ./model\nADAPTER ./adapter\n")
+    complaint = owner.type("ollama create beside -f Beside 2>&1 || true")
+    assert "no Modelfile or safetensors files found" in complaint
+
+
+def likelihoods(model: Path, answer: str) -> list[float]:
+    """Logarithms of how likely transformers finds each token of an answer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asked = [{"role": "user", "content": ASKED}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    tokens = tokenizer(answer)["input_ids"]
+    ids = torch.tensor([tokenizer(prompt)["input_ids"] + tokens])
+    with torch.inference_mode():
+        logits = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)(ids).logits[0]
+    after = logits[-len(tokens) - 1 : -1].log_softmax(-1)
+    return [float(row[token]) for row, token in zip(after, tokens, strict=True)]
 
 
 def answers(shown: list[str], question: str) -> list[str]:

@@ -20,7 +20,6 @@ ELSEWHERE: Final = {
     ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
     ("docs/how-to/serve.md", "vLLM", 0): "no vLLM is here; tests/local/test_demo.py has what it reads",
     ("docs/how-to/serve.md", "vLLM", 1): "it asks the server of the block before",
-    ("docs/how-to/serve.md", "Ollama", 0): "no Ollama is here; tests/local/test_demo.py has its parser",
 }
 """Blocks that are typed in another form, and why."""
 
