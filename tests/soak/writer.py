@@ -19,7 +19,7 @@ PAUSE_SECONDS: Final = 0.01
 
 
 def main(endpoint: str, uri: str, key: str) -> None:
-    s3_control.STALE_UPLOAD = timedelta(seconds=STALE_SECONDS)  # type: ignore[misc]
+    s3_control.STALE_UPLOAD = timedelta(seconds=STALE_SECONDS)  # type: ignore[misc]  # a Final, shortened for the test
     store = open_store(uri, connection(endpoint))
     sys.stdout.write("begins\n")
     sys.stdout.flush()
