@@ -138,8 +138,8 @@ serving: .venv/ready ## Ollama itself, built from its source once (8 min), serve
 faults: servers ## every fault at every write and event; PARTS= some of the matrices; see chaos, soak, reliability
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
-chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED= and RUNS=
-	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %)
+chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED=, RUNS= and MODEL=
+	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %) $(MODEL:%=--model %)
 
 soak: servers ## thousands of short runs under one operator, which must not grow, and killed writers; LIVES=
 	PYTHONPATH=tests $(BIN)/python -m soak $(LIVES:%=--lives %)

@@ -21,6 +21,7 @@ from chaos.depot import supplied
 from chaos.judgement import Judged, tally
 from chaos.lives import Stage
 from chaos.schedule import EVERYTHING, Schedule, chosen, drawn
+from chaos.subjects import SUBJECTS, TINY, Subject
 from cluster import testbed
 from cluster.process import say
 from e2e.installation import Installation
@@ -44,17 +45,18 @@ def main() -> int:
     given = options().parse_args()
     schedules = drawn(given.seed, given.runs, given.only)
     say(f"the seed is {given.seed}")
-    with stage() as place:
+    with stage(SUBJECTS[given.model]) as place:
         judged, tracebacks = lived(place, schedules, given.at_once, 60 * given.minutes)
     say("\n".join(tracebacks))
     wrong = [j for j in judged if j.verdict == "wrong"]
     complaints = [f"run {j.schedule.number}: {', '.join(j.complaints)}" for j in wrong]
     others = {"seed": given.seed, "runs": len(judged), "complaints": complaints, "tracebacks": tracebacks}
     rows = tally(judged, EVERYTHING)
+    name = NAME if SUBJECTS[given.model] is TINY else f"{NAME}_{given.model}"
     if given.only is None:
-        write_results(NAME, rows, **others)
+        write_results(name, rows, **others)
     else:
-        Console().print(table(NAME, rows))
+        Console().print(table(name, rows))
         say("\n".join(complaints))
     return int(bool(wrong or tracebacks))
 
@@ -76,6 +78,12 @@ def options() -> argparse.ArgumentParser:
     )
     made.add_argument("--seed", type=int, default=secrets.randbelow(10_000), help="decides what strikes when")
     made.add_argument("--runs", type=int, default=50, help="how many (%(default)s)")
+    made.add_argument(
+        "--model",
+        choices=SUBJECTS,
+        default="tiny",
+        help="what they train: a tiny model (%(default)s), or the sample's, for minutes each",
+    )
     made.add_argument(
         "--only",
         type=only,
@@ -107,14 +115,14 @@ def lived(
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(subject: Subject) -> Iterator[Stage]:
     """The product on a cluster of our own, and a store with the model and its rows."""
     os.environ.pop("KUBECONFIG", None)
     with testbed.in_use() as cluster:
         installation = Installation(cluster)
         installation.install()
-        with supplied(cluster) as store:
-            yield Stage(installation, store)
+        with supplied(cluster, subject) as store:
+            yield Stage(installation, store, subject)
         installation.uninstall()
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from chaos import disk
+from chaos.subjects import TINY, Subject
 from cluster import network
 from cluster.build import binary
 from cluster.client import Document
@@ -26,16 +27,16 @@ PORT: Final = 7171
 PROGRAM: Final = "depot"
 """A name that no program of a pod has."""
 STAND_IN: Final = Path(__file__).with_name("stand_in.py")
-DISK: Final = "1g"
-"""Of memory, and only what is used of it."""
 
 
 class Depot(S3Endpoint):
-    """One that is there for as long as a block of `running` is. inside: its address for pods."""
+    """One that is there for as long as a block of `running` is. size: of its disk. inside: its address for
+    pods."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, size: str) -> None:
         super().__init__(f"http://{network.NODE}:{PORT}", "depot", secrets.token_hex(16))
         self._cluster = cluster
+        self._size = size
         self._node = cluster.node
         self._namespace = f"store-{secrets.token_hex(4)}"
         self.inside = f"http://{PROGRAM}.{self._namespace}.svc:{PORT}"
@@ -46,7 +47,7 @@ class Depot(S3Endpoint):
     def running(self) -> Iterator[None]:
         for folder in (self._folder, self._users):
             folder.mkdir()
-        self._node.run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(self._folder))
+        self._node.run("mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._folder))
         self._link().symlink_to(binary("versitygw"))
         self._node.serve(self._server())
         for document in manifests(self._namespace):
@@ -76,7 +77,7 @@ class Depot(S3Endpoint):
     @contextmanager
     def full(self) -> Iterator[None]:
         """Its disk takes nothing more while the block runs."""
-        with disk.full(self._node.run, self._folder, DISK):
+        with disk.full(self._node.run, self._folder, self._size):
             yield
 
     @contextmanager
@@ -111,11 +112,11 @@ class Depot(S3Endpoint):
 
 
 @contextmanager
-def supplied(cluster: Cluster) -> Iterator[Store]:
-    """A bucket of one of these, with a tiny model and a few rows, while the block runs."""
-    depot = Depot(cluster)
+def supplied(cluster: Cluster, subject: Subject = TINY) -> Iterator[Store]:
+    """A bucket of one of these, with what the runs begin with, while the block runs."""
+    depot = Depot(cluster, subject.disk)
     with TemporaryDirectory() as folder, depot.running():
-        store = Store(depot, "chaos", depot.inside)
+        store = subject.store(depot, "chaos", depot.inside)
         store.fill(Path(folder))
         yield store
 

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chaos.depot import Depot
+from chaos.subjects import TINY, Changes
 from cluster.client import ApiError
 from cluster.process import CommandError
 from cluster.single_node import SingleNode
@@ -21,18 +22,18 @@ PATIENCE: Final = 90.0
 REPLACED_WITHIN: Final = 120.0
 NOT_THERE: Final = (400, 404)
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-CHANGES: Final[Mapping[str, Any]] = {
-    "training": {"maxSteps": 600, "evaluation": {"everySteps": 300}, "checkpoint": {"every": 50}}
-}
-"""So that a training takes seconds, and has checkpoints to go on from."""
 T = TypeVar("T")
 
 
 class Hands(Tenant):
-    """logs: what operators that are gone have said, of all tenants. Keys of the store are its own."""
+    """logs: what operators that are gone have said, of all tenants. changes: of the spec that it applies. Its
+    keys of the store are its own."""
 
-    def __init__(self, installation: Installation, store: Store, logs: list[str]) -> None:
+    def __init__(
+        self, installation: Installation, store: Store, logs: list[str], changes: Changes = TINY.changes
+    ) -> None:
         self._logs = logs
+        self._changes = changes
         stubborn(lambda: Tenant.__init__(self, installation, store))
         self.keys = self._new_keys()
 
@@ -65,7 +66,7 @@ class Hands(Tenant):
         return keys
 
     def apply_run(self) -> None:
-        self.apply(changes=CHANGES)
+        self.apply(changes=self._changes)
 
     def kubectl(self, *arguments: str) -> str:
         return stubborn(lambda: super(Hands, self).kubectl(*arguments))

@@ -16,14 +16,13 @@ from chaos.hands import Hands, operator_log, stubborn
 from chaos.judgement import End, Judged, crowded, judge
 from chaos.means import Missed, where_it_was
 from chaos.schedule import CLUSTER, Schedule
+from chaos.subjects import TINY, Subject
 from cluster.process import say
 from e2e.installation import Installation
 from e2e.tenant import Store
 from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune_stages.store.manifest import MANIFEST, Manifest
 
-PATIENCE: Final = 420.0
-"""A node that is lost is replaced after some minutes, for all runs."""
 GONE_WITHIN: Final = 120.0
 NOBODY: Final = Schedule(0, ())
 
@@ -34,6 +33,7 @@ class Stage:
 
     installation: Installation
     store: Store
+    subject: Subject = TINY
     struck: list[tuple[float, str]] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
 
@@ -64,12 +64,12 @@ class Stage:
         return [log[log.index("Traceback") :][:4000] for log in logs if "Traceback" in log]
 
     def _live(self, schedule: Schedule, length: float) -> tuple[End, list[str]]:
-        hands = Hands(self.installation, self.store, self.logs)
+        hands = Hands(self.installation, self.store, self.logs, self.subject.changes)
         hands.give_secret()
         hands.apply_run()
         with watched(hands) as crowds:
             struck = list(self._strike(hands, schedule, length))
-            end = ended(hands)
+            end = ended(hands, self.subject.patience)
         hands.kubectl("delete", "lorafinetune", "tune")
         end = replace(end, crowded=frozenset(crowds), left=left(hands))
         hands.system("delete", "namespace", hands.namespace, "--wait=false")
@@ -120,16 +120,16 @@ def _running(pods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield pod["metadata"]["labels"][STAGE_LABEL]
 
 
-def ended(hands: Hands) -> End:
+def ended(hands: Hands, patience: float) -> End:
     """How it ends: Complete or Failed, of the spec that it has now."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         with suppress(OSError):
             found = hands.get()
             if conditions := _conditions(found) & {"Complete", "Failed"}:
                 return _complete(hands, found["status"]) if "Complete" in conditions else _failed(found)
         time.sleep(0.5)
-    return End(trouble=f"no end after {PATIENCE:.0f} s: {stubborn(hands.status)}")
+    return End(trouble=f"no end after {patience:.0f} s: {stubborn(hands.status)}")
 
 
 def _conditions(found: Mapping[str, Any]) -> set[str]:

@@ -29,7 +29,9 @@ def main() -> None:
             _offer(cluster, name)
         say("the S3 service, the model and the data …")
         here = storage.deploy(cluster)
-        _fill(here)
+        for bucket in ("samples", "finetunes"):
+            _make(here, bucket)
+        fill(here, "samples")
         _give_secret(cluster, here)
     sys.stdout.write(f"the S3 service is at {here.endpoint} for this machine\n")
 
@@ -45,17 +47,22 @@ def _version() -> str:
     return str(chart["appVersion"])
 
 
-def _fill(here: S3Endpoint) -> None:
+def _make(here: S3Endpoint, bucket: str) -> None:
+    client = here.client()
+    if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
+        client.create_bucket(Bucket=bucket)
+    client.close()
+
+
+def fill(here: S3Endpoint, bucket: str) -> None:
+    """Puts the model and the data of the sample there."""
     model = STORE / MODEL
     run(sys.executable, str(ROOT / "samples" / "smollm2.py"), str(model), within=600)
     client = here.client()
-    there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-    for bucket in {"samples", "finetunes"} - there:
-        client.create_bucket(Bucket=bucket)
     for path in model.iterdir():
-        client.upload_file(str(path), "samples", f"{MODEL}/{path.name}")
+        client.upload_file(str(path), bucket, f"{MODEL}/{path.name}")
     for path in DATA.iterdir():
-        client.upload_file(str(path), "samples", f"emollm/{path.name}")
+        client.upload_file(str(path), bucket, f"emollm/{path.name}")
     client.close()
 
 
