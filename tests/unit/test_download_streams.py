@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hubs.repository import safetensors
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.addresses import address_kinds
 from lorafinetune_stages.download.safetensors import HeaderError, checked
 from lorafinetune_stages.hubs import RemoteFile, Snapshot, TransientError
-from lorafinetune_stages.hubs.guard import address_kinds
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import PROGRESS_BYTES, resumed
 
@@ -144,8 +144,8 @@ def test_a_header_that_is_too_large_is_refused_at_its_first_bytes() -> None:
         ("fe80::1", "link-local"),
         ("10.1.2.3", "private"),
         ("192.168.0.1", "private"),
-        ("100.100.100.200", "private"),
-        ("fd00:ec2::254", "private"),
+        ("100.100.100.200", "link-local"),
+        ("fd00:ec2::254", "link-local"),
         ("0.0.0.0", "private"),  # noqa: S104  # nothing is bound to it
         ("::ffff:169.254.169.254", "link-local"),
         ("1.1.1.1", "public"),

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from lorafinetune.api.sources import Connection
-from lorafinetune_stages.hubs.guard import RedirectGuard, kind
+from lorafinetune_stages.addresses import kind
+from lorafinetune_stages.hubs.guard import RedirectGuard
 from lorafinetune_stages.hubs.origin import Origin
 
 HOSTS = {
@@ -54,11 +55,11 @@ KINDS = {
     "::ffff:0:a9fe:a9fe": "link-local",
     "64:ff9b:1::a9fe:a9fe": "private",
     "fec0::1": "private",
-    "fd00:ec2::254": "private",
+    "fd00:ec2::254": "link-local",
     "ff0e::1": "private",
     "224.0.0.1": "private",
-    "192.0.0.192": "private",
-    "100.100.100.200": "private",
+    "192.0.0.192": "link-local",
+    "100.100.100.200": "link-local",
     "168.63.129.16": "link-local",
 }
 

@@ -14,7 +14,7 @@ import httpx
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.https import HttpsSources
-from lorafinetune_stages.hubs.guard import PUBLIC, addresses, kind, reached
+from lorafinetune_stages.addresses import PUBLIC, addresses, kind, reached
 from lorafinetune_stages.hubs.origin import Origin
 
 ALONE = httpx.Limits(max_keepalive_connections=0)

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.hubs.guard import addresses
+from lorafinetune_stages.addresses import addresses
 from lorafinetune_stages.hubs.pinned import Check
 
 MAX_LINE: Final = 2**16

@@ -29,6 +29,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, credential_variable
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.addresses import LINK_LOCAL, address_kinds
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,8 +80,10 @@ class Access:
 
 
 def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access:
-    """Raises StageError(CredentialsInvalid) where the connection's Secret lacks a key, or where the
-    process should have an identity and gets none."""
+    """Raises StageError(CredentialsInvalid) where the connection's Secret lacks a key, or where the process
+    should have an identity and gets none; StageError(ConfigInvalid) for a server where none may be."""
+    if connection and connection.endpoint:
+        _check_place(bucket, connection)
     try:
         session = _session(connection)
         credentials = session.get_credentials()
@@ -98,6 +101,19 @@ def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access
         control=control,
         bulk=_bulk(bucket, provider, control, _addressing(connection) == "virtual", bounds),
     )
+
+
+def _check_place(bucket: str, connection: Connection) -> None:
+    """A name that means another address a moment later is beyond this."""
+    endpoint = connection.endpoint or ""
+    url = _with_bucket(endpoint, bucket) if connection.addressing == "virtual" else endpoint
+    if LINK_LOCAL in address_kinds(urlsplit(url).hostname or ""):
+        raise StageError(
+            Reason.CONFIG_INVALID,
+            f"s3://{bucket}: the endpoint {endpoint} of the connection {connection.name} is a link-local "
+            "address, which is not followed",
+            "Set the connection's endpoint to an S3 server.",
+        )
 
 
 def _session(connection: Connection | None) -> boto3.Session:

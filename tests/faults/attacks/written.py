@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from faults.attacks.attempt import Attempt, Surface, Who
 
 HERE: Final = Path(__file__).parent
-Folder = Literal["resources", "redirects", "texts", "templates", "configs", "tokenizers", "progress"]
+Folder = Literal[
+    "resources", "redirects", "endpoints", "texts", "templates", "configs", "tokenizers", "progress"
+]
 
 
 class Written(BaseModel):
