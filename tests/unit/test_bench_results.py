@@ -96,6 +96,26 @@ def test_the_picture_lies_beside_its_results(name: str) -> None:
     assert (ROOT / "docs" / "results" / f"{name}.png").is_file()
 
 
+def test_rows_become_tokens_as_fast_as_they_should() -> None:
+    times = [(row["rows"], row["× the peer"]) for row in kept()["prepare"]["rows"] if row["× the peer"]]
+    assert len(times) == 6
+    assert [row for row in times if row[1] < (4 if row[0] == "aiwei.json" else 10)] == []
+
+
+def test_one_core_reads_and_checks_as_fast_as_it_should() -> None:
+    rows = kept()["prepare"]["rows"]
+    (alone,) = [row for row in rows if (row["what"], row["processes"]) == ("read and check", 1)]
+    assert alone["rows"] == "5120 MiB"
+    assert alone["MB/s"] >= 150
+    assert alone["peak MB"] < 500
+
+
+def test_no_training_took_more_of_a_card_than_was_estimated() -> None:
+    over = [row["estimate over measured %"] for row in kept()["memory"]["rows"]]
+    assert len(over) >= 6
+    assert all(0 <= each <= 15 for each in over)
+
+
 def test_a_copy_of_a_tree_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMIT", "0123abc")
     assert commit() == "0123abc"
