@@ -22,6 +22,48 @@ pytestmark = pytest.mark.apiserver
 CRD = crd()["metadata"]["name"]
 TUNER = {"scheduling": {"serviceAccountName": "tuner"}}
 OPEN: Object = {"networkPolicy": {"enabled": False}}
+RUNS = "lorafinetunes.lorafinetune.dev"
+OPERATORS, TUNERS = f"system:serviceaccount:{NAMESPACE}:lorafinetune", "system:serviceaccount:team-a:tuner"
+MAY = [
+    (OPERATORS, f"watch {RUNS}"),
+    (OPERATORS, f"update {RUNS} --subresource=status"),
+    (OPERATORS, "create jobs.batch"),
+    (OPERATORS, "list pods"),
+    ("ann", f"create {RUNS}"),
+    ("ann", f"delete {RUNS}"),
+    ("ann", "get secrets/s3"),
+    ("ann", "use serviceaccounts/tuner"),
+    ("bob", f"watch {RUNS}"),
+]
+MAY_NOT = [
+    (OPERATORS, "get secrets"),
+    (OPERATORS, "list secrets"),
+    (OPERATORS, "create pods"),
+    (OPERATORS, "delete pods"),
+    (OPERATORS, "create pods --subresource=exec"),
+    (OPERATORS, "get pods --subresource=log"),
+    (OPERATORS, "create serviceaccounts --subresource=token"),
+    (OPERATORS, "create rolebindings.rbac.authorization.k8s.io"),
+    (OPERATORS, "impersonate users"),
+    (OPERATORS, f"update {RUNS}"),
+    (OPERATORS, f"delete {RUNS}"),
+    (OPERATORS, "list configmaps"),
+    (TUNERS, f"get {RUNS}"),
+    (TUNERS, "get secrets/s3"),
+    (TUNERS, "create pods"),
+    ("ann", f"update {RUNS} --subresource=status"),
+    ("ann", f"create {RUNS} --namespace=team-b"),
+    ("ann", "create jobs.batch"),
+    ("ann", "create pods"),
+    ("ann", "get secrets/another"),
+    ("ann", "list secrets"),
+    ("ann", "use serviceaccounts/default"),
+    ("bob", f"create {RUNS}"),
+    ("bob", f"delete {RUNS}"),
+    ("bob", "get secrets/s3"),
+    ("mallory", f"list {RUNS}"),
+]
+"""In the namespace team-a, where it is not said: who, and what of whoever that is."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +119,22 @@ def test_the_operator_may_do_exactly_this(installed: Site, teams: tuple[str, str
 
 def test_a_tenant_s_identity_may_do_nothing(installed: Site, teams: tuple[str, str]) -> None:
     assert installed.permissions(teams[0], "tuner", inside=teams[0]) == set()
+
+
+def answer(site: Site, who: str, what: str) -> str:
+    """Of the API server, to somebody who is taken for them: yes or no."""
+    asked = ("auth", "can-i", f"--as={who}", "--namespace=team-a", *what.split())
+    return site.refusal(*asked).rpartition("failed: ")[2] or "yes"
+
+
+@pytest.mark.parametrize(("who", "what"), MAY)
+def test_may(installed: Site, teams: tuple[str, str], who: str, what: str) -> None:
+    assert answer(installed, who, what) == "yes"
+
+
+@pytest.mark.parametrize(("who", "what"), MAY_NOT)
+def test_may_not(installed: Site, teams: tuple[str, str], who: str, what: str) -> None:
+    assert answer(installed, who, what) == "no"
 
 
 def test_who_may_edit_creates_a_lorafinetune_but_no_job(
