@@ -47,6 +47,12 @@ def test_every_reason_is_provoked_by_a_test() -> None:
     assert [line.split(" | ")[0].removeprefix("| ") for line in REASONS] == [*Reason]
 
 
+@pytest.mark.parametrize(("line", "reason"), [*zip(REASONS, Reason, strict=True)], ids=[*Reason])
+def test_a_test_of_a_reason_speaks_of_it(line: str, reason: Reason) -> None:
+    sources = [(ROOT / path).read_text() for path, _ in NAMED.findall(line)]
+    assert any(re.search(rf"\b({reason}|{reason.name})\b", source) for source in sources)
+
+
 def kebab(sentence: str) -> str:
     return re.sub("[^a-z0-9]+", "-", sentence.lower().replace("'", ""))
 
