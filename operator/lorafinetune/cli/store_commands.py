@@ -34,35 +34,41 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster."
+Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE)]
 
 
 @app.command(rich_help_panel=KEPT)
 def fetch(
-    file: File,
+    run: Run,
     what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
     to: Annotated[Path, typer.Option(help="Directory to make.", readable=False)] = Path("model"),
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
     secrets: SecretsFolder = SECRETS,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Bring the merged model or the adapter out of the store, every file checked.
 
-    The file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
+    A file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
 
-    Example: kubectl get lft tune -o yaml | lorafinetune fetch - --s3 --to model
+    Example: lorafinetune fetch tune --s3 --to model
     """
-    from lorafinetune.cli.document import read_resource
+    from lorafinetune.cli.connection import Access
     from lorafinetune.cli.fetch import fetch as fetch_output
+    from lorafinetune.cli.named import run_named
 
+    resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
-        fetch_output(read_resource(file), what, to, _where(store, s3, endpoint, secrets))
+        fetch_output(resource, what, to, _where(store, s3, endpoint, secrets))
     output.print(f"{what.value} {to}")
 
 
 @app.command(rich_help_panel=KEPT)
 def chat(
-    file: File,
+    run: Run,
     questions: Annotated[
         list[str], typer.Argument(metavar="QUESTION", help="Asked one by one; none: they are typed.")
     ] = [],
@@ -72,19 +78,24 @@ def chat(
     s3: S3 = False,
     endpoint: Endpoint = "",
     secrets: SecretsFolder = SECRETS,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Ask the base model and the tuned one the same questions, side by side.
 
-    Needs the trainer (`pip install '.[train]'`), and takes a GPU where there is one. The file must
+    Needs the trainer (`pip install '.[train]'`), and takes a GPU where there is one. A file must
     have the status.
 
     Example: lorafinetune chat lorafinetune-runs/default/tune/resource.yaml "Who are you?"
     """
     from lorafinetune.cli.chat import chat as talk
-    from lorafinetune.cli.document import read_resource
+    from lorafinetune.cli.connection import Access
+    from lorafinetune.cli.named import run_named
 
+    resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
-        sys.exit(talk(read_resource(file), questions, system, tokens, _where(store, s3, endpoint, secrets)))
+        sys.exit(talk(resource, questions, system, tokens, _where(store, s3, endpoint, secrets)))
 
 
 @app.command(rich_help_panel=KEPT)
@@ -115,7 +126,7 @@ def diff(
 
 @app.command(rich_help_panel=KEPT)
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=SIDE)],
+    run: Run,
     to: Annotated[
         Path | None, typer.Option(help="File to write; NAME.html by default.", readable=False)
     ] = None,
