@@ -1,4 +1,4 @@
-"""Every command of the documentation is typed by a test."""
+"""Every command of the documentation is typed by a test, and every right to write is told."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from builders import resource
-from documents import fenced, places, said
+from documents import ROOT, fenced, places, said
 from lorafinetune.api.codec import decode
 
 TESTS: Final = Path(__file__).parents[1]
+RULES: Final = ROOT / "charts/lorafinetune/templates/_rules.tpl"
+READING: Final = {"get", "list", "watch"}
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
 ELSEWHERE: Final = {
     ("docs/tutorial.md", "The model", 1): "every test run that made the cluster ends it so",
@@ -56,3 +58,15 @@ def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:
     steps = [("The cluster", 0), ("The operator", 0), *(("The fine-tuning", number) for number in range(3))]
     assert said("README.md", "On a cluster") == "".join(said(tutorial, *step) for step in steps)
     assert said("README.md", "On a cluster", 1) == said(tutorial, "The model")
+
+
+def test_the_page_on_security_names_all_that_the_operator_may_write() -> None:
+    rules = yaml.safe_load(between('"lorafinetune.rules" -}}', "{{- end", RULES))
+    written = {kind for rule in rules if {*rule["verbs"]} - READING for kind in rule["resources"]}
+    assert written >= {"jobs", "services", "configmaps", "events", "lorafinetunes/status"}
+    page = between("## Who is trusted with what", "\n## ", ROOT / "docs/security.md").lower()
+    assert {kind for kind in written if kind.split("/")[-1] not in page} == set()
+
+
+def between(start: str, end: str, path: Path) -> str:
+    return path.read_text().split(start, 1)[1].split(end, 1)[0]
