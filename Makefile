@@ -74,7 +74,7 @@ audit: .venv/ready ## ask osv.dev what is known against all that is locked; fail
 	    || failed=yes; \
 	done; test -z "$$failed"
 
-pictures: .venv/ready ## take the pictures of README.md and the report anew, from a real run of the sample
+pictures: .venv/ready ## take the pictures anew: README.md's of a real run of the sample, the report's of one that is made up
 	PYTHONPATH=tests $(BIN)/python -m pictures docs/pictures
 
 SITE := .site
