@@ -71,8 +71,14 @@ def test_the_rows_of_emollm_fill_their_packs(size: int) -> None:
 
 @pytest.mark.parametrize("size", [3072, 4096, 8192, 16384])
 def test_rows_of_much_the_same_length_fill_theirs(size: int) -> None:
-    """The longest first, they would fill 95 % of 4096."""
     assert fullness(lengths_of("aiwei.json"), size) >= FULL
+
+
+def test_rows_of_much_the_same_length_are_not_packed_the_longest_first() -> None:
+    """By the numbers that docs/design/training-speed.md has."""
+    lengths, size = lengths_of("aiwei.json"), 4096
+    longest_first = sum(lengths) / (first_fit_decreasing(lengths, size) * size)
+    assert (round(fullness(lengths, size), 3), round(longest_first, 3)) == (0.997, 0.958)
 
 
 @pytest.mark.parametrize("size", [2048, 3000, 4096, 8192])
