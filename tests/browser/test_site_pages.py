@@ -1,4 +1,4 @@
-"""The pages of the site in a real browser, from a web server: those with the widest tables and commands."""
+"""Every page of the site in a real browser, from a web server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,27 +9,13 @@ from typing import Any, Final
 import pytest
 
 from browser.devtools import DESK, PHONE, Tab
-from documents import DOCUMENTS, ROOT
+from documents import DOCUMENTS
 from unit.test_site import built
 
-EACH: Final = 2
 IMAGES: Final = """Promise.all([...document.images].map((each) => (each.loading = "eager", each.decode())
     .then(() => "", () => each.src))).then((all) => all.filter(Boolean))"""
 LINES_OF_NAMES: Final = """Math.max(...[...document.querySelectorAll("td:first-child code")]
     .map((each) => each.getClientRects().length))"""
-
-
-def widest(is_table: bool) -> list[str]:
-    """The pages whose longest line of a table, or of anything else, is the longest."""
-
-    def width(document: str) -> int:
-        lines = (ROOT / document).read_text().splitlines()
-        return max(len(line) for line in lines if line.startswith("|") is is_table or not line)
-
-    return sorted(DOCUMENTS, key=width)[-EACH:]
-
-
-PAGES: Final = sorted({"README.md", "docs/reference/api.md", *widest(is_table=True), *widest(is_table=False)})
 
 
 class Files(SimpleHTTPRequestHandler):
@@ -54,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK], ids="{} px".format)
-@pytest.mark.parametrize("document", PAGES)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_page_of_the_site_can_be_read(
     opened: Callable[..., Tab], site: str, document: str, width: int
 ) -> None:
