@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import calls
 from builders import document
 from commands import Command, commander
 from lorafinetune.api.crd import crd
@@ -106,6 +108,14 @@ def test_help_teaches_with_an_example(command: str, lorafinetune: Command) -> No
     code, out, _ = lorafinetune(command, "--help")
     assert code == 0
     assert re.search(f"Example: .*lorafinetune {command}", out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_example_is_a_call_that_it_takes(command: str) -> None:
+    (example,) = re.findall("Example: .*?lorafinetune (.*)", calls.COMMANDS[command].help)
+    name, *words = shlex.split(example.partition(" | ")[0])
+    assert name == command
+    calls.COMMANDS[command].make_context(command, words)
 
 
 def test_as_a_plugin_of_kubectl_it_is_called_as_one(
