@@ -1,6 +1,7 @@
 """How S3 fails, at a real server: every refusal has a reason and names what to mend, and no secret."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cluster.process import run
 from cluster.s3server import S3Server
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
@@ -98,6 +100,36 @@ def test_a_missing_bucket_is_named(
     assert error.message.startswith("s3://no-such-bucket/team/runs")
     assert error.message.endswith(f": the bucket no-such-bucket does not exist at {s3_server.endpoint}")
     assert error.hint.startswith("Create the bucket, or correct its name")
+
+
+@pytest.fixture(scope="module")
+def crammed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server whose disk has less room than 20 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a disk")
+    disk = tmp_path_factory.mktemp("disk")
+    run("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk))
+    try:
+        with S3Server(disk) as server:
+            yield server
+    finally:
+        run("umount", "--lazy", str(disk))
+
+
+FILLING: dict[str, Operation] = {
+    "a write": lambda store, path: store.write("a/x", content(20 * MEBIBYTE)),
+    "a put in parts": WRITES["a put in parts"],
+}
+
+
+@pytest.mark.parametrize("operation", FILLING)
+def test_a_full_server_is_told(
+    crammed: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operation: str
+) -> None:
+    store = s3_store(crammed, monkeypatch, new_bucket(crammed))
+    error = refusal(FILLING[operation], store, tmp_path)
+    assert error.reason is Reason.STORAGE_FULL
+    assert error.message.endswith(f": the server at {crammed.endpoint} answered 507 InsufficientStorage")
 
 
 @pytest.fixture(scope="session")
