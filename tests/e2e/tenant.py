@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
 from builders import document, merged
 from cluster.build import binary
 from cluster.process import run
@@ -111,8 +109,7 @@ class Tenant:
     def apply_object(self, made: Object) -> str:
         """`kubectl apply` of one object; what it prints."""
         kubectl = [str(binary("kubectl")), f"--kubeconfig={self.installation.cluster.kubeconfig}"]
-        text = yaml.safe_dump(made, allow_unicode=True)
-        return run(*kubectl, f"--namespace={self.namespace}", "apply", "-f", "-", stdin=text)
+        return run(*kubectl, f"--namespace={self.namespace}", "apply", "-f", "-", stdin=json.dumps(made))
 
     def apply(self, name: str = "tune", changes: Mapping[str, Any] | None = None) -> None:
         """Applies a LoRAFineTune: the short tuning with some fields changed."""
