@@ -373,6 +373,17 @@ def test_every_token_of_a_real_vocabulary_is_made_the_same_way(kind: str, tokens
     assert sizes.tolist() == list(map(len, expected))
 
 
+@pytest.mark.parametrize("kind", [*REAL, "as SmolLM2"])
+def test_plain_texts_are_encoded_the_fast_way(kind: str) -> None:
+    from llamafactory.hparams import DataArguments
+
+    from lorafinetune_stages.prepare.blocks import TextTokeniser
+
+    tokenizer = copy.deepcopy(known(kind))
+    tokenizer.eos_token = tokenizer.eos_token or "<|im_end|>"
+    assert TextTokeniser(tokenizer, DataArguments(template="qwen", cutoff_len=64)).is_fast
+
+
 def test_a_template_that_looks_into_its_tokens_is_left_to_llama_factory() -> None:
     from llamafactory.data.template import TEMPLATES, Template
     from llamafactory.hparams import DataArguments

@@ -14,8 +14,12 @@ GLM4 = MADE["as Llama 3 and GLM-4"]
 PIECES = st.lists(st.one_of(st.text("ab1 é🐳\n", max_size=9), st.integers(0, 3)), max_size=20)
 
 
-def encoded(encoder: PieceEncoder, pieces: Sequence[Piece]) -> list[list[int]]:
-    arena = encoder.encode(pieces)
+def exact(piece: Piece) -> list[int]:
+    return [piece] if isinstance(piece, int) else exactly(GLM4, piece)
+
+
+def recalled(encoder: PieceEncoder, pieces: Sequence[Piece]) -> list[list[int]]:
+    arena = encoder.recall(pieces)
     ends = arena.starts + arena.sizes
     return [arena.tokens[start:end].tolist() for start, end in zip(arena.starts, ends, strict=True)]
 
@@ -25,12 +29,20 @@ def test_what_was_encoded_before_changes_nothing(batches: list[list[Piece]], roo
     encoder = PieceEncoder(GLM4)
     encoder.ROOM_TOKENS = room  # type: ignore[misc]  # so that much is forgotten
     for pieces in batches:
-        expected = [[piece] if isinstance(piece, int) else exactly(GLM4, piece) for piece in pieces]
-        assert encoded(encoder, pieces) == expected
+        assert recalled(encoder, pieces) == [*map(exact, pieces)]
+
+
+@given(PIECES, PIECES)
+def test_a_stream_of_tokens_has_each_piece_as_often_as_it_stands_there(
+    before: list[Piece], pieces: list[Piece]
+) -> None:
+    encoder = PieceEncoder(GLM4)
+    encoder.recall(before)
+    assert encoder.encode(pieces).tokens.tolist() == [token for piece in pieces for token in exact(piece)]
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PieceEncoder, "ROOM_TOKENS", 1000)
     encoder = PieceEncoder(GLM4)
-    sizes = [len(encoder.encode([f"{number} a"] * 3).tokens) for number in range(10_000)]
+    sizes = [len(encoder.recall([f"{number} a"] * 3).tokens) for number in range(10_000)]
     assert 900 < max(sizes) < 1100

@@ -43,6 +43,11 @@ class TextTokeniser:
         self.prove(PROBES)
 
     @property
+    def is_fast(self) -> bool:
+        """Whether the tokenizer's own encoding is not needed."""
+        return self._encoder is not None
+
+    @property
     def ends_are_learned(self) -> bool:
         return bool(self.tokenizer.convert_tokens_to_ids(self._end) != self.tokenizer.pad_token_id)
 

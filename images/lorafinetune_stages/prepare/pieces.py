@@ -47,8 +47,8 @@ class PieceEncoder:
         """Finds the tokens at which any text is split, where they are known."""
         return self._fast.added if self._fast else None
 
-    def encode(self, pieces: Sequence[Piece]) -> Arena:
-        """The tokens of all pieces, among others."""
+    def recall(self, pieces: Sequence[Piece]) -> Arena:
+        """The tokens of all pieces, among those of others: what was encoded before is not encoded again."""
         if len(self._known.tokens) > self.ROOM_TOKENS:
             self._forget()
         if new := [piece for piece in dict.fromkeys(pieces) if piece not in self._numbers]:
@@ -61,7 +61,7 @@ class PieceEncoder:
         self._known = Arena(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
 
     def _learn(self, pieces: Sequence[Piece]) -> None:
-        known, new = self._known, self._encode(pieces)
+        known, new = self._known, self.encode(pieces)
         self._numbers |= zip(pieces, range(len(known.sizes), len(known.sizes) + len(pieces)), strict=True)
         self._known = Arena(
             np.concatenate([known.tokens, new.tokens]),
@@ -69,7 +69,8 @@ class PieceEncoder:
             np.concatenate([known.sizes, new.sizes]),
         )
 
-    def _encode(self, pieces: Sequence[Piece]) -> Arena:
+    def encode(self, pieces: Sequence[Piece]) -> Arena:
+        """The tokens of all pieces and no others, in their order."""
         texts = [piece for piece in pieces if isinstance(piece, str)]
         tokens, sizes_of_texts = self._encode_texts(texts)
         if len(texts) == len(pieces):

@@ -114,7 +114,7 @@ class _Fast:
         except (TypeError, AttributeError) as problem:
             log.warning("%d rows are encoded by LLaMA-Factory itself: %s", len(batch), problem)
             return self.reference.encode(_unpacked(batch))
-        return arrange(slots, self.encoder.encode(slots.pieces), self.rules)
+        return arrange(slots, self.encoder.recall(slots.pieces), self.rules)
 
 
 def _packed(conversations: Sequence[Conversation]) -> Batch:
