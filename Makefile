@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e serving faults chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e gpu serving faults chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -26,7 +26,7 @@ test: check servers ## run every test: servers, trainings, and a real Kubernetes
 	$(MAKE) -j 2 trainings e2e
 
 trainings: .venv/ready ## the tests that train or load the real small model; they give way to others
-	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "model and not serving" --ignore tests/unit
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "model and not serving and not gpu" --ignore tests/unit
 
 check: .venv/ready ## the fast loop: format, lint, types, import contracts, unit tests, generated files
 	$(BIN)/ruff format --check -q .
@@ -130,6 +130,9 @@ cluster-samples: .venv/ready ## put our images, an S3 service and the sample's m
 
 e2e: .venv/ready ## the tests on a real Kubernetes: the one that KUBECONFIG names, or our own
 	$(BIN)/pytest -q -m e2e -rs --timeout=1800 tests/e2e
+
+gpu: .venv/ready ## what only a real card shows: memory that does not do, and a GPU that fails
+	$(BIN)/pytest -q -m gpu tests/gpu
 
 serving: .venv/ready ## Ollama itself, built from its source once (8 min), serves what the demo has trained
 	PYTHONPATH=tests $(BIN)/python -m cluster.build ollama

@@ -121,6 +121,20 @@ def train_packed(case: Case, cut: Cut, model: Any, levers: Levers) -> None:
         optimizer.zero_grad()
 
 
+def random_pairs(case: Case, steps: int) -> list[dict[str, torch.Tensor]]:
+    """Of each row both sides, with the chosen answer and with the rejected one."""
+    rows = random_rows(case, 2 * steps)
+    return [
+        {name: torch.stack([chosen[name], rejected[name]]) for name in chosen}
+        for chosen, rejected in zip(rows[::2], rows[1::2], strict=True)
+    ]
+
+
+def side_by_side(pairs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The chosen sides of a batch, then the rejected ones, as LLaMA-Factory has them."""
+    return {name: torch.stack([pair[name] for pair in pairs], dim=1).flatten(0, 1) for name in pairs[0]}
+
+
 def train_padded(case: Case, cut: Cut, model: Any) -> None:
     """Optimizer steps as LLaMA-Factory's trainer takes them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -134,9 +148,24 @@ def train_padded(case: Case, cut: Cut, model: Any) -> None:
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
+            remove_unused_columns=False,
         )
-        rows = random_rows(case, STEPS)
-        Trainer(model, arguments, train_dataset=rows, data_collator=default_data_collator).train()
+        if case.spec.objective == "dpo":
+            train_on_pairs(case, arguments, model)
+        else:
+            rows = random_rows(case, STEPS)
+            Trainer(model, arguments, train_dataset=rows, data_collator=default_data_collator).train()
+
+
+def train_on_pairs(case: Case, arguments: TrainingArguments, model: Any) -> None:
+    from llamafactory.hparams import FinetuningArguments
+
+    from lorafinetune_stages.train.pair_trainer import PairTrainer
+
+    wanted = FinetuningArguments(stage="dpo", pref_loss="sigmoid")
+    given = {"args": arguments, "tokenizer": None, "data_collator": side_by_side}
+    pairs = random_pairs(case, STEPS)
+    PairTrainer(model, None, wanted, None, train_dataset=pairs, **given).train()
 
 
 if __name__ == "__main__":

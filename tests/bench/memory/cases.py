@@ -105,6 +105,7 @@ class Case:
 
 
 PADDED: Final = {"packing": "none"}
+PAIRS: Final = {"objective": "dpo", **PADDED}
 
 CASES: Final = (
     Case("SmolLM2-135M", 8, 8, 1024),
@@ -120,6 +121,9 @@ CASES: Final = (
     Case("GLM-4-9B", 79, 8, 1024, {"precision": "fp8"}),
     Case("GLM-4-9B", 12, 8, 2048, {"quantization": "nf4"}),
     Case("GLM-4-9B", 24, 8, 1024, {"quantization": "nf4"}),
+    Case("Llama-3.1-8B", 40, 2, 1024, PAIRS),
+    Case("Llama-3.1-8B", 24, 4, 512, PAIRS),
+    Case("GLM-4-9B", 79, 4, 1024, PAIRS),
 )
 
 

@@ -43,6 +43,7 @@ from lorafinetune.contract.arguments import (
     TrainArguments,
     place,
 )
+from lorafinetune_stages.store.manifest import read_manifest
 from lorafinetune_stages.train.device import CPU_RANKS_VARIABLE, VISIBLE_GPUS
 from stages.train_builders import put_dataset, put_model, stand_in, train_arguments
 
@@ -193,8 +194,11 @@ def _used() -> Iterator[int]:
 
 
 def _row(case: Case, asked: TrainArguments, root: Path, seen: Seen, seconds: float) -> Row:
-    log = stand_in(root).root / place("trainings", asked.key) / METRICS
+    store, trained = stand_in(root), place("trainings", asked.key)
+    log = store.root / trained / METRICS
     logged: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    manifest = read_manifest(store, trained)
+    assert manifest
     tokens = logged[-1]["tokens"] / STEPS
     later = [(number, second) for number, second in seen.steps.items() if number >= STEPS // 2]
     step = median((after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(later))
@@ -203,6 +207,7 @@ def _row(case: Case, asked: TrainArguments, root: Path, seen: Seen, seconds: flo
         "tokens a step": round(tokens),
         "step ms": round(1000 * step),
         "tokens/s": round(tokens / step),
+        "estimate GiB": round(manifest.lineage["plan"]["estimatedBytes"] / 2**30, 1),
         "most GiB of a card": round(seen.mebibytes / GIB, 1),
         "load s": round(seen.steps[0] - seen.began["loading the model"], 1),
         "first step s": round(seen.steps[1] - seen.steps[0], 1),
