@@ -21,6 +21,9 @@ from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 from lorafinetune_stages.store.transfer import download_tree
 
 ARROW: Final = ".arrow"
+FILES_AT_ONCE: Final = 16
+"""As many as a model of twenty gigabytes has, and so none that begins when the others end: what one file
+takes beside an import does not fill the network."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Ca
 def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, advance: Advance) -> None:
     """Downloads both. Raises StageError(ArtifactCorrupt) for a file that is not the manifest's."""
     store, model = context.store, inputs.model_directory
-    download_tree(store, model_place(arguments.model), inputs.model, model, advance)
+    download_tree(store, model_place(arguments.model), inputs.model, model, advance, FILES_AT_ONCE)
     download_tree(store, place("prepared", arguments.prepared), inputs.rows, inputs.workdir, advance)
     if arguments.training.precision == "fp32":
         compute_in_fp32(model / "config.json")
