@@ -29,11 +29,17 @@ TITLES: Final = {
     "resume": "An interrupted training against one that was not, on a GPU",
     "export": "The merge of a model against a copy of its files",
     "memory": "The estimate of a training's memory on a card",
+    "memory_pairs": "The same for preferences",
     "activations": "The estimate of what a token keeps, on a CPU",
     "operator": "The operator with thousands of runs",
 }
+NODES_NOTE: Final = (
+    "The estimate is of the longest conversations of the dataset, as many as a step has, for it must hold for any "
+    "step. What is measured is of steps whose conversations are of all lengths, with what CUDA itself takes."
+)
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,
+    "train_nodes": lambda _: NODES_NOTE,
     **{name: partial(parity_note, f"{name}.png") for name in TITLES if name.startswith("parity")},
 }
 """What follows from a table, by the name of its results."""

@@ -96,6 +96,32 @@ def test_the_picture_lies_beside_its_results(name: str) -> None:
     assert (ROOT / "docs" / "results" / f"{name}.png").is_file()
 
 
+def test_a_card_is_held_no_longer_than_it_should_be() -> None:
+    """Beside steps and compiling; and the download takes four fifths of the lesser of network and disk."""
+    rows = {row["what"]: row for row in kept()["held"]["rows"]}
+    limits = [row["MB/s"] for what, row in rows.items() if what.startswith("limit")]
+    assert len(limits) == 2
+    assert rows["downloading the model and the dataset"]["MB/s"] >= 0.8 * min(limits)
+    assert rows["beside both"]["seconds"] < 60
+
+
+def test_two_cards_are_nearly_twice_as_fast_as_one() -> None:
+    rates = {row["settings"]: row.get("tokens/s", 0) for row in kept()["train_gpus"]["rows"]}
+    assert rates["2 GPUs, 44 conversations a step"] >= 1.9 * rates["1 GPU, 22 conversations a step"]
+
+
+def test_programs_that_share_a_training_learn_as_one_does() -> None:
+    losses = [row["mean loss of the last 8"] for row in kept()["train_nodes"]["rows"]]
+    assert len(losses) == 5
+    assert max(losses) - min(losses) < 0.05
+
+
+@pytest.mark.parametrize("name", ["memory", "memory_pairs"])
+def test_no_training_takes_more_memory_than_was_estimated_nor_much_less(name: str) -> None:
+    over = [row["estimate over measured %"] for row in kept()[name]["rows"]]
+    assert all(0 <= percent <= 15 for percent in over)
+
+
 def test_rows_become_tokens_as_fast_as_they_should() -> None:
     times = [(row["rows"], row["× the peer"]) for row in kept()["prepare"]["rows"] if row["× the peer"]]
     assert len(times) == 6

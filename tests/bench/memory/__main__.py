@@ -31,10 +31,14 @@ def main(numbers: Sequence[str]) -> None:
     if not torch.cuda.is_available():
         write_results("activations", list(on_cpu()))
         return
-    rows: list[Row] = []
-    for case in [CASES[int(number)] for number in numbers] or CASES:
+    rows, cases = list[Row](), [CASES[int(number)] for number in numbers] or CASES
+    pairs = all(case.spec.objective == "dpo" for case in cases)
+    for case in cases:
         rows.append(peak(case))
-        write_results("memory", rows)
+        if pairs:
+            write_results("memory_pairs", rows)
+        else:
+            write_results("memory", rows)
         torch.compiler.reset()
         gc.collect()
         torch.cuda.empty_cache()
