@@ -10,11 +10,13 @@ from bench.results import RESULTS
 from faults.__main__ import PARTS
 from faults.outcome import PREFIX
 
+ATTACKS: Final = f"{PREFIX}attacks"
 CHAOS: Final = "chaos"
 SOAK: Final = "soak"
 SOAK_OF_UPLOADS: Final = "soak_uploads"
-MATRICES: Final = [f"{PREFIX}{part}" for part in PARTS]
-NAMES: Final = [*MATRICES, CHAOS, SOAK, SOAK_OF_UPLOADS]
+OF_PARTS: Final = [f"{PREFIX}{part}" for part in PARTS]
+MATRICES: Final = [name for name in OF_PARTS if name != ATTACKS]
+NAMES: Final = [*OF_PARTS, CHAOS, SOAK, SOAK_OF_UPLOADS]
 KEPT: Final[dict[str, dict[str, Any]]] = {
     name: json.loads((RESULTS / f"{name}.json").read_text())
     for name in NAMES

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from faults import crash, stages
+from bench.results import ROOT
+from faults import attempts, crash, stages
 from faults.outcome import NOT_REACHED, Outcome
 from faults.points import WRITE, Point
 
@@ -28,3 +29,19 @@ def test_a_point_that_no_run_of_a_stage_reached_is_counted_apart() -> None:
     outcome = stages.judged("export", calm, tried)
     assert counted(outcome) == {"points": 2, NOT_REACHED: 1, "converged": 2}
     assert outcome.complaints == []
+
+
+def test_an_attempt_that_was_not_refused_is_counted_and_named() -> None:
+    hub, store = f"{attempts.ATTACKS}/test_hub.py::test[a]", f"{attempts.ATTACKS}/test_store.py::test[b]"
+    outcome = attempts.judged({hub: True, f"{hub[:-2]}c]": False, store: True})
+    assert [tuple(row.values()) for row in outcome.rows if row["attempts"]] == [
+        ("a hub's answers", 2, 1),
+        ("the store", 1, 1),
+    ]
+    assert outcome.complaints == [f"{hub[:-2]}c]: not refused as expected"]
+
+
+def test_every_file_of_attempts_has_its_place() -> None:
+    found = (ROOT / attempts.ATTACKS).glob("test_*.py")
+    elsewhere = {"tests/apiserver/test_attacks.py"}
+    assert attempts.PLACES.keys() == {str(file.relative_to(ROOT)) for file in found} | elsewhere
