@@ -1,6 +1,11 @@
 """What the tables of the matrices count."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
+
+import pytest
 
 from bench.results import ROOT
 from faults import attempts, crash, stages
@@ -21,6 +26,30 @@ def test_a_point_that_no_life_of_an_operator_reached_is_counted_apart() -> None:
     outcome = crash.judged(tried, calm)
     assert counted(outcome) == {"points": 2, NOT_REACHED: 1, "converged": 2}
     assert outcome.complaints == []
+
+
+REACHED_BY: Final = {
+    "its first life": (1, True, 1),
+    "its second life": (2, True, 2),
+    "the last that it gets": (4, True, 4),
+    "none of them": (5, False, 4),
+}
+"""The life that comes to the point; whether it counts as reached, and how often it was lived."""
+
+
+@pytest.mark.parametrize("sentence", REACHED_BY)
+def test_a_point_is_lived_until_it_is_reached_by(sentence: str) -> None:
+    first, reached, times = REACHED_BY[sentence]
+    point, calm = Point(WRITE, 9, "cut"), Point(WRITE, 1, "cut")
+    lived: Counter[Point] = Counter()
+
+    async def live(given: Iterable[Point]) -> list[crash.Tried]:
+        lived.update(given := list(given))
+        return [crash.Tried(each, each == calm or lived[each] >= first, END) for each in given]
+
+    tried = asyncio.run(crash.until_reached(live, [calm, point]))
+    assert [(one.point, one.reached) for one in tried] == [(calm, True), (point, reached)]
+    assert lived == {calm: 1, point: times}
 
 
 def test_a_point_that_no_run_of_a_stage_reached_is_counted_apart() -> None:
