@@ -138,7 +138,7 @@ serving: .venv/ready ## Ollama itself, built from its source once (8 min), serve
 	PYTHONPATH=tests $(BIN)/python -m cluster.build ollama
 	$(BIN)/pytest -q -m serving --timeout=1200 tests/local
 
-faults: servers ## every fault at every write and event; PARTS= some of the matrices; see chaos, soak, reliability
+faults: servers ## every fault at every write and event, and every attack; PARTS= some of the matrices; see chaos, soak, reliability
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED=, RUNS= and MODEL=

@@ -1,6 +1,5 @@
 """The life of one LoRAFineTune on a real cluster: each test goes on where the last one ended."""
 
-from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,13 +9,20 @@ import pytest
 import yaml
 
 from builders import document
-from e2e.installation import NAMESPACE, Installation, until
+from e2e.canaries import canary, leaks, overheard
+from e2e.hub import NAME as HUB
+from e2e.hub import dataset_of_hub, give_token, hub_of, open_hub
+from e2e.installation import Installation, until
+from e2e.telling import LOG, PROCESSES, told
 from e2e.tenant import Store, Tenant
+from hubs.private import PrivateHub
 from local.runs import Desk
 from lorafinetune.contract.arguments import STAGES
 
 pytestmark = pytest.mark.e2e
 
+TOKEN = canary()
+"""The hub's."""
 TOLD: list[str] = [*["StageStarted", "StageComplete"] * 4, "Complete"]
 
 
@@ -32,11 +38,22 @@ def laptop(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
 
 
 @pytest.fixture(scope="module")
-def tenant(installation: Installation, store: Store, laptop: Future[dict[str, Any]]) -> Iterator[Tenant]:
-    """A tenant whose resource is complete."""
+def arguments() -> Iterator[set[bytes]]:
+    """What processes are started with meanwhile."""
+    with overheard() as heard:
+        yield heard
+
+
+@pytest.fixture(scope="module")
+def tenant(
+    installation: Installation, store: Store, laptop: Future[dict[str, Any]], arguments: set[bytes]
+) -> Iterator[Tenant]:
+    """A tenant whose resource is complete. Its rows are a hub's."""
     made = Tenant(installation, store)
     made.give_secret()
-    made.apply()
+    give_token(made, TOKEN)
+    open_hub(made)
+    made.apply(changes=hub_of(made))
     made.wait("Complete")
     yield made
     made.leave()
@@ -55,22 +72,17 @@ def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
     assert f"{merged}/manifest.json" in tenant.store.keys(merged)
 
 
-def test_the_stores_secret_stands_nowhere_but_in_its_secret(tenant: Tenant) -> None:
-    """Not in what the API server tells, what anybody logged, or what lies in the store."""
-    secret = tenant.store.endpoint.secret_key.encode()
-    kinds = "lorafinetunes,jobs,pods,events,configmaps,serviceaccounts"
-    told = {"the API server": tenant.kubectl("get", kinds, "--output=yaml").encode()}
-    for pod in tenant.pods():
-        name = pod["metadata"]["name"]
-        told[f"the log of {name}"] = tenant.kubectl("logs", name).encode()
-    operator = tenant.installation.operator_pod()
-    told["the operator's log"] = tenant.installation.kubectl(
-        "logs", operator, f"--namespace={NAMESPACE}"
-    ).encode()
-    told |= tenant.store.contents(f"{tenant.namespace}/")
-    assert len(told) > 4 + 2 * len(STAGES)
-    assert [where for where, text in told.items() if secret in text or b64encode(secret) in text] == []
-    assert b64encode(secret).decode() in tenant.kubectl("get", "secret", "s3", "--output=yaml")
+def test_no_secret_stands_anywhere_but_in_its_secret(tenant: Tenant, arguments: set[bytes]) -> None:
+    """Neither the store's nor the hub's: not in what the API server tells, what anybody logged, what the
+    operator measures, what lies in the store, or what a process was started with."""
+    key = tenant.store.endpoint.secret_key
+    said = told(tenant, arguments)
+    assert leaks(said, key, TOKEN) == []
+    assert len([where for where in said if where.startswith(LOG)]) > len(STAGES)
+    if tenant.installation.cluster.is_ours:
+        assert all(f"lorafinetune_stages\0{stage}".encode() in said[PROCESSES] for stage in STAGES)
+    kept = tenant.kubectl("get", "secrets", "--output=yaml").encode()
+    assert leaks({"key": kept}, key) + leaks({"token": kept}, TOKEN) == ["key", "token"]
 
 
 def test_nothing_is_written_once_nothing_happens(tenant: Tenant) -> None:
@@ -85,9 +97,13 @@ def on_a_laptop(store: Store, folder: Path, spec: dict[str, Any]) -> dict[str, A
     """The status of the same run by the command, with one thread, as the pods have."""
     desk = Desk(folder)
     desk.put_secret("s3", store.endpoint.access_key, store.endpoint.secret_key)
+    desk.put_keys(HUB, token=TOKEN)
     spec = spec | {"connections": [spec["connections"][0] | {"endpoint": store.endpoint.endpoint}]}
-    (folder / "tune.yaml").write_text(yaml.safe_dump({**document(), "spec": spec}))
-    ended, out = desk.finish("--s3", "--secrets", "secrets")
+    (rows,) = store.contents("rows.jsonl").values()
+    with PrivateHub(rows, TOKEN) as hub:
+        spec = spec | dataset_of_hub(spec, hub.url)
+        (folder / "tune.yaml").write_text(yaml.safe_dump({**document(), "spec": spec}))
+        ended, out = desk.finish("--s3", "--secrets", "secrets")
     assert ended == 0, out
     return desk.status()
 
@@ -118,7 +134,7 @@ def test_on_a_cluster_that_was_emptied_a_new_one_finds_the_artefacts_without_a_t
     assert tenant.store.keys(f"{tenant.namespace}/exports/")
     tenant.installation.uninstall()
     tenant.installation.install()
-    tenant.apply("again")
+    tenant.apply("again", hub_of(tenant))
     again = tenant.wait("Complete", "again")
     assert digests(again) == before
     assert [s["cacheHit"] for s in again["stages"]] == [True] * 4

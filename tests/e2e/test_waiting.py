@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from cluster.storage import NAMESPACE, PORT
+from e2e.canaries import canary, leaks, overheard
+from e2e.hub import give_token, hub_of, open_hub
 from e2e.installation import Installation, until
+from e2e.telling import LOG, told
 from e2e.tenant import Store, Tenant
 
 pytestmark = pytest.mark.e2e
@@ -43,12 +46,32 @@ def a_key_that_is_missing_in_the_secret(tenant: Tenant) -> None:
 
 
 def a_wrong_secret(tenant: Tenant) -> None:
-    tenant.give_secret(AWS_SECRET_ACCESS_KEY="wrong")
-    tenant.apply()
-    failure = tenant.wait_for_reason("CredentialsInvalid", within=60)
-    assert failure["stage"] == "download"
+    wrong = canary()
+    tenant.give_secret(AWS_SECRET_ACCESS_KEY=wrong)
+    fails_without_telling(tenant, wrong)
     tenant.give_secret()
     tenant.goes_on(within=120)
+
+
+def a_wrong_token(tenant: Tenant) -> None:
+    right, wrong = canary(), canary()
+    give_token(tenant, right)
+    open_hub(tenant)
+    give_token(tenant, wrong)
+    fails_without_telling(tenant, wrong, hub_of(tenant))
+    give_token(tenant, right)
+    tenant.goes_on(within=120)
+
+
+def fails_without_telling(tenant: Tenant, wrong: str, changes: Mapping[str, Any] | None = None) -> None:
+    """Its download is refused for what is wrong, and nobody is told what that is, nor any other secret."""
+    with overheard() as arguments:
+        tenant.apply(changes=changes)
+        failure = tenant.wait_for_reason("CredentialsInvalid", within=60)
+    said = told(tenant, arguments)
+    assert failure["stage"] == "download"
+    assert leaks(said, wrong, tenant.store.endpoint.secret_key) == []
+    assert len([where for where in said if where.startswith(LOG)]) > 1
 
 
 def a_store_that_is_away(tenant: Tenant) -> None:
@@ -205,6 +228,7 @@ STORIES: dict[str, Story] = {
     "a limit of disk that is too low": a_limit_of_disk_that_is_too_low,
     "a node whose GPU does not work": a_node_whose_gpu_does_not_work,
     **NEWCOMERS,
+    "a wrong token": a_wrong_token,
     "a name that a stranger has": a_name_that_a_stranger_has,
     "a store that is away": a_store_that_is_away,
     "a quota on Jobs": a_quota_on_jobs,

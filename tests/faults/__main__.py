@@ -1,4 +1,4 @@
-"""Tries every fault at every point: `python -m faults [PART ...]`. Without parts, all of them.
+"""Tries every fault at every point, and every attack: `python -m faults [PART ...]`. Without parts, all.
 
 What a part came to is kept in docs/results/faults_PART.json, where all of its points were tried: a file for
 each, so that a part may be tried again alone, and none speaks for the commit of another.
@@ -16,13 +16,14 @@ from typing import Final
 from rich.console import Console
 
 from bench.results import table, write_results
-from faults import crash, schema, stages
+from faults import attempts, crash, schema, stages
 from faults.outcome import PREFIX, SEED, Outcome
 
 PARTS: Final[Mapping[str, Callable[[Path, float, int], Outcome]]] = {
     "operator": crash.matrix,
     "schema": schema.matrix,
     **{stage: partial(stages.matrix_of, stage) for stage in stages.MODULES},
+    "attacks": attempts.matrix,
 }
 
 

@@ -2,8 +2,9 @@
 had happened."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +35,8 @@ TOGETHER: Final = 48
 """Lives at a time under one operator."""
 ALONE: Final = 16
 """Lives at a time with an operator each."""
+AGAIN: Final = 3
+"""How often a point is lived again at most, where no life came to it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,19 @@ async def _matrix(server: ApiServer, folder: Path, share: float, seed: int) -> O
     async with around(server, folder) as world:
         baseline = await calm(world)
         chosen = part(points(len(baseline.writes), baseline.events), share, seed)
-        tried = [*await together(world, chosen), *await alone(world, chosen)]
-        return judged(tried, baseline)
+        ways = [partial(live, world) for live in (together, alone)]
+        return judged([one for live in ways for one in await until_reached(live, chosen)], baseline)
+
+
+async def until_reached(
+    live: Callable[[Iterable[Point]], Awaitable[list[Tried]]], given: Iterable[Point]
+) -> list[Tried]:
+    """The last life of each point. How many writes and events a life has differs by a few."""
+    tried = {one.point: one for one in await live(given)}
+    for _ in range(AGAIN):
+        if missed := [point for point, one in tried.items() if not one.reached]:
+            tried |= {one.point: one for one in await live(missed)}
+    return list(tried.values())
 
 
 async def calm(world: World) -> Calm:
@@ -88,13 +102,13 @@ async def together(world: World, given: Iterable[Point]) -> list[Tried]:
     operator, slots = world.operator(), asyncio.Semaphore(TOGETHER)
     operator.start()
 
-    async def one(number: int, point: Point) -> tuple[str, Life]:
+    async def one(point: Point) -> tuple[str, Life]:
         async with slots:
-            name = f"together-{number}"
+            name = f"together-{next(world.numbers)}"
             return name, await _live(world, name, Life(point))
 
     shared = [point for point in given if point.fault not in OWN_PROCESS]
-    lived = await asyncio.gather(*(one(number, point) for number, point in enumerate(shared)))
+    lived = await asyncio.gather(*(one(point) for point in shared))
     await asyncio.sleep(SETTLING)
     await operator.kill()
     return [_judged(world, name, life) for name, life in lived]
@@ -104,9 +118,9 @@ async def alone(world: World, given: Iterable[Point]) -> list[Tried]:
     """Points that harm an operator or a stream as a whole: each has its own."""
     slots = asyncio.Semaphore(ALONE)
 
-    async def one(number: int, point: Point) -> Tried:
+    async def one(point: Point) -> Tried:
         async with slots:
-            name = f"alone-{number}"
+            name = f"alone-{next(world.numbers)}"
             operator = world.operator(name)
             life = Life(point, operator.restart if point.fault in KILLS else None)
             await _live(world, name, life, operator.start)
@@ -115,7 +129,7 @@ async def alone(world: World, given: Iterable[Point]) -> list[Tried]:
             return _judged(world, name, life)
 
     own = [point for point in given if point.fault in OWN_PROCESS]
-    return list(await asyncio.gather(*(one(number, point) for number, point in enumerate(own))))
+    return list(await asyncio.gather(*(one(point) for point in own)))
 
 
 async def _live(world: World, name: str, life: Life, start: Any = None) -> Life:

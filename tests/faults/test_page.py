@@ -8,13 +8,16 @@ import pytest
 from bench.reliability import PAGE, marked, renewed
 from bench.results import RESULTS
 from faults.__main__ import PARTS
+from faults.attempts import REFUSED
 from faults.outcome import PREFIX
 
+ATTACKS: Final = f"{PREFIX}attacks"
 CHAOS: Final = "chaos"
 SOAK: Final = "soak"
 SOAK_OF_UPLOADS: Final = "soak_uploads"
-MATRICES: Final = [f"{PREFIX}{part}" for part in PARTS]
-NAMES: Final = [*MATRICES, CHAOS, SOAK, SOAK_OF_UPLOADS]
+OF_PARTS: Final = [f"{PREFIX}{part}" for part in PARTS]
+MATRICES: Final = [name for name in OF_PARTS if name != ATTACKS]
+NAMES: Final = [*OF_PARTS, CHAOS, SOAK, SOAK_OF_UPLOADS]
 KEPT: Final[dict[str, dict[str, Any]]] = {
     name: json.loads((RESULTS / f"{name}.json").read_text())
     for name in NAMES
@@ -40,6 +43,10 @@ def test_whatever_was_harmed_ended_as_it_should(name: str) -> None:
     for row in KEPT[name]["rows"]:
         assert row.get("converged", row["points"]) == row["points"] > 0
         assert not any(row.get(wrong) for wrong in ("duplicates", "lost", "wrong on the way"))
+
+
+def test_every_attempt_was_refused_as_expected() -> None:
+    assert all(row["attempts"] == row[REFUSED] > 0 for row in KEPT[ATTACKS]["rows"])
 
 
 def test_no_run_that_was_disturbed_ended_wrongly() -> None:

@@ -5,9 +5,10 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ Object = dict[str, Any]
 
 @dataclass
 class World:
-    """What tests act on. client: an administrator's, past the proxy."""
+    """What tests act on. client: an administrator's, past the proxy. numbers: for names, each given once."""
 
     client: Client
     proxy: Proxy
@@ -40,6 +41,7 @@ class World:
     nursery: Nursery
     folder: Path
     kubeconfig: Path
+    numbers: Iterator[int] = field(default_factory=count)
 
     async def namespace(self, name: str) -> None:
         """Makes a namespace in which Pods can be made."""

@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+LOOPBACK: Final = ("127.0.0.1", 0)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 
 class Server:
     """Serves `answer`, a method of the subclasses. requests: everything that was asked, in order. tls: what
-    it proves itself by; without, it speaks plain HTTP."""
+    it proves itself by; without, it speaks plain HTTP. address: where it listens; port 0 for any."""
+
+    address = LOOPBACK
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
@@ -200,7 +204,7 @@ class _Listener(ThreadingHTTPServer):
 
     def __init__(self, hub: Server, tls: ssl.SSLContext | None) -> None:
         self.hub = hub
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(hub.address, _Handler)
         if tls:  # whoever is slow to shake hands keeps nobody else waiting
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 

@@ -65,10 +65,14 @@ class Desk:
         )
 
     def put_secret(self, name: str, access_key: str, secret_key: str) -> None:
+        self.put_keys(name, AWS_ACCESS_KEY_ID=access_key, AWS_SECRET_ACCESS_KEY=secret_key)
+
+    def put_keys(self, name: str, **keys: str) -> None:
+        """A Secret, as `--secrets` finds it."""
         secret = self.folder / "secrets" / name
         secret.mkdir(parents=True)
-        (secret / "AWS_ACCESS_KEY_ID").write_text(access_key)
-        (secret / "AWS_SECRET_ACCESS_KEY").write_text(secret_key)
+        for key, value in keys.items():
+            (secret / key).write_text(value)
 
     def finish(self, *options: str, **environment: str) -> tuple[int, str]:
         """Runs to the end: exit code and output."""
