@@ -34,8 +34,8 @@ TITLES: Final = {
     "operator": "The operator with thousands of runs",
 }
 NODES_NOTE: Final = (
-    "The estimate is of the longest conversations of the dataset, as many as a step has, for it must hold for "
-    "any step. What is measured is of steps whose conversations are of all lengths, with what CUDA itself takes."
+    "The estimate is of the longest conversations of the dataset, as many as a step has: it must hold for "
+    "any step. What is measured is of steps of conversations of all lengths, with what CUDA itself takes."
 )
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,

@@ -13,11 +13,12 @@ from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.datasets import Clean
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus, Estimate, TrainingStatus
+from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
 from lorafinetune_stages.prepare.output import Prepared, keep_estimate, proof_key
-from stages.prepare_builders import TINY_MODEL, Bench, alpaca, json_lines
+from stages.prepare_builders import COMMIT, MODEL, TINY_MODEL, Bench, alpaca, json_lines
 
 GOOD = alpaca("q", "a")
 DIGEST = "d" * 64
@@ -207,6 +208,18 @@ def test_an_input_that_is_no_longer_whole_is_refused(bench: Bench, kind: str) ->
     assert error.message == (
         f"{field}: {bench.store.uri}/{where} is not complete: files were removed since the download"
     )
+
+
+def test_weights_that_are_not_what_was_downloaded_are_refused(bench: Bench) -> None:
+    """Before anything that takes long is imported."""
+    bench.add(json_lines([GOOD]))
+    key = f"{place('models', keys.source_key(MODEL, COMMIT))}/model.safetensors"
+    whole = bench.store.read(key)
+    assert whole
+    bench.store.write(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+    error = failure(bench)
+    assert error.reason is Reason.ARTIFACT_CORRUPT
+    assert ": the file model.safetensors does not match manifest.json: " in error.message
 
 
 def test_an_unknown_template_is_refused(bench: Bench) -> None:

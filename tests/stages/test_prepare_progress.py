@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.contract.outcome import Progress
-from lorafinetune_stages.prepare.stage import PROOF
+from lorafinetune_stages.prepare.stage import CHECK, PROOF
 from lorafinetune_stages.progress import Reporter
 from stages.peer import smollm2
 from stages.prepare_builders import Bench, alpaca, json_lines
@@ -37,11 +37,13 @@ class Recorder(Reporter):
     ("again", "activities"),
     [
         pytest.param(
-            None, ["fetching", "reading", PROOF, "tokenising", "uploading", "packing"], id="the first time"
+            None,
+            ["fetching", "reading", CHECK, PROOF, "tokenising", "uploading", "packing"],
+            id="the first time",
         ),
         pytest.param(
             {"learning_rate": "1e-3"},
-            ["fetching", PROOF, "fetching the prepared rows", "packing"],
+            ["fetching", CHECK, PROOF, "fetching the prepared rows", "packing"],
             id="when only the training is another",
         ),
     ],

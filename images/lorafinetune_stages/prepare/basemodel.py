@@ -31,7 +31,14 @@ class BaseModel:
 
     def small_files(self) -> Manifest:
         """The manifest without the weights: what prepare needs on its disk."""
-        files = tuple(file for file in self.manifest.files if not file.path.endswith(WEIGHTS_SUFFIX))
+        return self._files(weights=False)
+
+    def weights(self) -> Manifest:
+        """The manifest of the weights alone."""
+        return self._files(weights=True)
+
+    def _files(self, weights: bool) -> Manifest:
+        files = tuple(file for file in self.manifest.files if file.path.endswith(WEIGHTS_SUFFIX) is weights)
         return self.manifest.model_copy(update={"files": files})
 
 

@@ -32,7 +32,7 @@ from lorafinetune_stages.prepare.selection import choose
 from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.store.transfer import download_tree
+from lorafinetune_stages.store.transfer import check_tree, download_tree
 
 if TYPE_CHECKING:
     from lorafinetune_stages.prepare.preflight import Proof
@@ -41,6 +41,7 @@ log = logging.getLogger("lorafinetune")
 
 MODEL: Final = "model"
 """Directory of the model's files on the scratch disk, beside those of the datasets by number."""
+CHECK: Final = "checking the base model's weights"
 PROOF: Final = "proving that it can be trained on"
 PROOF_PARTS: Final = 4
 """What takes long to import, the arguments with the tokenizer, the network, and its weights."""
@@ -73,6 +74,7 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
         pools = corpus.pools(without=repeated if arguments.training.deduplicate else ())
         rows = choose(pools, arguments.datasets, arguments.training, corpus.fingerprints.prompts)
 
+        _check_weights(inputs, context)
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
         context.progress.begin(PROOF, PROOF_PARTS, "steps")
         with uncollected():
@@ -113,12 +115,20 @@ def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Pr
     model, files = context.workdir / MODEL, inputs.model.small_files()
     context.progress.begin("fetching", files.bytes, "bytes")
     download_tree(context.store, inputs.model.place, files, model, context.progress.advance)
+    _check_weights(inputs, context)
     context.progress.begin(PROOF, PROOF_PARTS, "steps")
     with uncollected():
         from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
 
     context.progress.advance(1)
     return prove(arguments, inputs, context.store, model, context.progress.advance)
+
+
+def _check_weights(inputs: Inputs, context: Context) -> None:
+    """Every byte of them, before a GPU is asked for. Raises DamagedError."""
+    weights = inputs.model.weights()
+    context.progress.begin(CHECK, weights.bytes, "bytes")
+    check_tree(context.store, inputs.model.place, weights, context.progress.advance)
 
 
 def _count_packs(arguments: PrepareArguments, inputs: Inputs, count: int, context: Context) -> int:

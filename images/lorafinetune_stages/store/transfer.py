@@ -2,6 +2,7 @@
 
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -12,6 +13,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, Manifest, ManifestFile
+from lorafinetune_stages.store.streams import Measured, chunks_of
 
 WORKERS: Final = 8
 """Files that move at once."""
@@ -59,14 +61,46 @@ def download_tree(
     def download(file: ManifestFile, advance: Advance) -> None:
         path = root / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        wanted = Stored(file.size, file.sha256)
-        stored = store.download(f"{place}/{file.path}", path, advance)
-        if stored != wanted and (stored := store.download(f"{place}/{file.path}", path)) != wanted:
+        try:
+            _verify(store, place, file, lambda key, advance: store.download(key, path, advance), advance)
+        except DamagedError:
             path.unlink()
-            raise _damaged(store, place, file, stored)
+            raise
 
-    files = sorted(manifest.files, key=lambda file: file.size, reverse=True)
-    in_parallel(download, files, advance, workers)
+    in_parallel(download, _largest_first(manifest), advance, workers)
+
+
+def check_tree(store: Store, place: str, manifest: Manifest, advance: Advance = ignore_progress) -> None:
+    """Reads the files of an output, and keeps nothing of them. Raises DamagedError as download_tree does."""
+
+    def check(file: ManifestFile, advance: Advance) -> None:
+        _verify(store, place, file, lambda key, advance: _read(store, key, advance), advance)
+
+    in_parallel(check, _largest_first(manifest), advance, WORKERS)
+
+
+def _verify(
+    store: Store,
+    place: str,
+    file: ManifestFile,
+    read: Callable[[str, Advance], Stored],
+    advance: Advance,
+) -> None:
+    """Once more where it is not the manifest's: what was read may have been hurt on its way."""
+    key, wanted = f"{place}/{file.path}", Stored(file.size, file.sha256)
+    if read(key, advance) != wanted and (found := read(key, ignore_progress)) != wanted:
+        raise _damaged(store, place, file, found)
+
+
+def _read(store: Store, key: str, advance: Advance) -> Stored:
+    with store.open(key) as stream:
+        measured = Measured(chunks_of(stream), advance)
+        deque(measured, maxlen=0)
+    return measured.stored
+
+
+def _largest_first(manifest: Manifest) -> list[ManifestFile]:
+    return sorted(manifest.files, key=lambda file: file.size, reverse=True)
 
 
 def _files(root: Path) -> Iterable[Path]:
