@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from commands import Command, commander
+from forked import Call, Ended, forking
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.init import Wishes, default_name, document, text
@@ -60,6 +61,23 @@ def test_a_step_is_one_that_the_gpus_can_share(here: Path, lorafinetune: Command
 def test_where_nobody_can_be_asked_the_option_is_named(lorafinetune: Command) -> None:
     assert lorafinetune("init", "--data", "x")[2] == (
         "ConfigInvalid: the base model (OWNER/NAME, a URI or a directory) is missing. Give --model.\n"
+    )
+
+
+def test_on_a_terminal_a_person_is_asked_for_what_is_missing(here: Path) -> None:
+    with forking(NO_COLOR="1", TERM="xterm") as calling:
+        told = calling(Call(("init",), str(here), columns=80, answers=("Qwen/Qwen3-0.6B", "rows.jsonl")))
+        checked = calling(Call(("validate", "--local", "qwen3-0-6b.yaml"), str(here)))
+    model, data, written = told.out.splitlines()
+    assert told.code == 0
+    assert model == "base model (OWNER/NAME, a URI or a directory): Qwen/Qwen3-0.6B"
+    assert data == "dataset (a file or a URI): rows.jsonl"
+    assert written.startswith("qwen3-0-6b.yaml is written. Next: ")
+    assert checked == Ended(0, "qwen3-0-6b.yaml: LoRAFineTune qwen3-0-6b is valid\n", "")
+    made = read_resource(here / "qwen3-0-6b.yaml").spec
+    assert (made.model.source, made.datasets[0].source) == (
+        "hf://Qwen/Qwen3-0.6B",
+        f"file://{here}/rows.jsonl",
     )
 
 
