@@ -106,6 +106,21 @@ def test_what_can_not_work_is_refused(sentence: str, here: Path) -> None:
         text(wishes, "f")
 
 
+NEXT = {
+    "a file of this machine is for a run on it": ("rows.jsonl", "validate --local f ", False),
+    "what a cluster can fetch is for one, too": ("s3://data/rows.jsonl", "validate f ", True),
+}
+
+
+@pytest.mark.parametrize("sentence", NEXT)
+def test_what_comes_next_is_what_works(sentence: str, here: Path, lorafinetune: Command) -> None:
+    data, checked, is_applied = NEXT[sentence]
+    told = lorafinetune("init", "--model", "a/b", "--data", data, "--to", "f")[1]
+    header = (here / "f").read_text().partition("apiVersion")[0]
+    assert checked in header
+    assert ("lorafinetune apply f" in header, "lorafinetune apply f" in told) == (is_applied, is_applied)
+
+
 def test_every_section_has_a_comment(here: Path) -> None:
     wishes = Wishes("model", ["rows.jsonl"], secret="s3")
     lines = text(wishes, "f").splitlines()

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.reading import has_none
 from lorafinetune.cli.store import Where, open_store_of, place_of
 from lorafinetune.cli.what import What
 from lorafinetune.contract.arguments import ADAPTER
@@ -55,9 +56,7 @@ def _artifact(resource: LoRAFineTune, what: What) -> Artifact:
     artifacts = (resource.status.artifacts if resource.status else None) or Artifacts()
     artifact = artifacts.merged if what is What.MERGED else artifacts.adapter
     if artifact is None:
-        name = resource.metadata.name
-        hint = "Give the resource with its status: `kubectl get lft NAME -o yaml`, or a run's resource.yaml."
-        raise StageError(Reason.CONFIG_INVALID, f"the status of {name} tells of no {what.value} output", hint)
+        raise has_none(resource, f"{what.value} output")
     return artifact
 
 
