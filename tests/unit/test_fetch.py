@@ -11,7 +11,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.document import read_resource
-from lorafinetune.cli.fetch import fetch
+from lorafinetune.cli.fetch import bring, fetch
 from lorafinetune.cli.run import keep
 from lorafinetune.cli.store import Where
 from lorafinetune.cli.what import What
@@ -95,6 +95,16 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with pytest.raises(StageError, match="exists already"):
         fetch(a_run(), What.MERGED, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
+
+
+def test_a_training_without_an_adapter_is_none(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store", URI)
+    manifest = commit_manifest(store, "trainings/t", "trainings", sha("trained"), [], {}, None)
+    with pytest.raises(
+        StageError, match=r"the manifest of s3://bucket/runs/trainings/t lists no adapter"
+    ) as refused:
+        bring(store, "trainings/t", manifest, tmp_path / "here", "adapter")
+    assert refused.value.reason is Reason.ARTIFACT_CORRUPT
 
 
 HINTS = {

@@ -44,6 +44,8 @@ def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> None:
 def bring(store: Store, place: str, manifest: Manifest, to: Path, folder: str = "") -> None:
     """Downloads an output, or one folder of it, as the directory `to`. Raises StageError."""
     wanted = _part(manifest, f"{folder}/") if folder else manifest
+    if not wanted.files:
+        raise StageError(Reason.ARTIFACT_CORRUPT, f"the manifest of {store.uri}/{place} lists no {folder}")
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as partial, _bar() as bar:
         task = bar.add_task(folder or manifest.kind, total=sum(file.size for file in wanted.files))
