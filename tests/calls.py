@@ -75,6 +75,11 @@ def is_a_sentence(ended: Ended) -> bool:
     return not ended.out and bool(re.fullmatch(r"[^\n]+: [^\n]+\. [A-Z`][^\n]+\n", ended.err))
 
 
+def is_a_list_of_faults(ended: Ended) -> bool:
+    """What is wrong as the result that was asked for, and on standard error nothing."""
+    return not ended.err and all(fault["message"] for fault in json.loads(ended.out))
+
+
 def is_decent(ended: Ended, *options: str) -> bool:
     """What holds however a command ends: a documented code, no traceback, and no half of a JSON."""
     if "-o" in options and ended.out:

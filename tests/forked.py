@@ -26,6 +26,7 @@ from typing import Any, Final
 
 BOUND_SECONDS: Final = 30
 PIPE_BYTES: Final = 4096
+QUESTION_ENDS: Final = ": "
 LATE: Final = (
     *("jinja2", "kubernetes.client", "kubernetes.config", "rich.live", "typer.rich_utils"),
     *(f"lorafinetune.cli.{name}" for name in ("apply", "diff", "explain", "fetch", "gc", "init", "report")),
@@ -37,15 +38,16 @@ TESTS: Final = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Call:
-    """One call. columns: of its terminal; 0: it has none. is_read: whether somebody reads what it prints.
-    interrupt_at: when Ctrl-C is pressed: once its `output` fills a pipe, at its `prompt` on a terminal, or
-    once a file is there, and it waits then."""
+    """One call. columns: of its terminal; 0: it has none. answers: what a person types there, one at each
+    question. is_read: whether somebody reads what it prints. interrupt_at: when Ctrl-C is pressed: once its
+    `output` fills a pipe, at its `prompt` on a terminal, or once a file is there, and it waits then."""
 
     arguments: tuple[str, ...]
     folder: str
     columns: int = 0
     is_read: bool = True
     interrupt_at: str = ""
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,24 @@ def _on_terminal(call: Call) -> Ended:
     os.close(theirs)
     shown = ""
     with _bounded(pid):
+        for answer in call.answers:
+            shown += _question(own, pid)
+            os.write(own, f"{answer}\n".encode())
         if call.interrupt_at:
-            while ":" not in shown:
-                shown += os.read(own, 4096).decode(errors="replace")
-            _until(lambda: _sleeps(pid))
+            shown += _question(own, pid)
             os.write(own, b"\x03")
         shown += _read(own)
         return Ended(_code(pid), shown, "")
+
+
+def _question(terminal: int, pid: int) -> str:
+    """What a terminal shows until somebody is asked there, and waited for."""
+    shown = ""
+    with suppress(OSError):  # it ends without a question
+        while not shown.endswith(QUESTION_ENDS):
+            shown += os.read(terminal, 4096).decode(errors="replace")
+        _until(lambda: _sleeps(pid))
+    return shown
 
 
 def _fork(call: Call, streams: dict[int, int], unused: tuple[int, ...]) -> int:

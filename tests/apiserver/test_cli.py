@@ -21,10 +21,12 @@ from builders import NOW, document, sha
 from cluster.apiserver import ApiServer
 from cluster.s3server import S3Server
 from commands import Command, commander
-from documents import Typist, checkout, said
+from documents import ROOT, SAMPLE, Typist, checkout, said
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, credential_variable
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
+from stages.store_builders import s3_store
+from unit.test_cli_store import put
 
 Json = dict[str, Any]
 
@@ -272,6 +274,43 @@ def test_the_pages_commands_do_what_they_say(served: ApiServer, runs: Namespace,
         assert "adapter      s3://bucket/runs/adapter\n" in printed
         assert "smollm2-emollm   Complete" in printed
         reader.type(said("docs/how-to/cli.md", "A run on a cluster", 1), 60, there)
+
+
+def test_the_readmes_model_is_fetched_by_the_name_of_its_run(
+    served: ApiServer,
+    own_namespace: Namespace,
+    s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    where = f"exports/{sha('exported')}"
+    s3_server.create_bucket("finetunes")
+    put(s3_store(s3_server, monkeypatch, "finetunes", "demo"), where)
+    s3_server.create_user("lorafinetune", "lorafinetune-secret")
+    s3_server.let_read("lorafinetune", "finetunes")
+    sample = yaml.safe_load((ROOT / SAMPLE).read_text())
+    own_namespace.client.request("POST", own_namespace.path("lorafinetunes"), sample)
+    merged = {"uri": f"s3://finetunes/demo/{where}", "digest": sha("exported"), "bytes": 7}
+    told(own_namespace, "smollm2-emollm", "Complete", {"artifacts": {"merged": merged}}, true="Complete")
+    reader = Typist(checkout(tmp_path, {}))
+    reader.environment["KUBECONFIG"] = str(within(own_namespace, served, tmp_path / "config"))
+    changed = {
+        SERVICE_IN_CLUSTER: s3_server.endpoint,
+        '.venv/bin/python samples/ask.py model "Who are you?"': "",
+    }
+    assert reader.type(said("README.md", "On a cluster", 1), 60, changed) == "merged model\n"
+    assert (tmp_path / "model" / "data").read_bytes() == b"content"
+
+
+SERVICE_IN_CLUSTER = "http://$(kubectl -n storage get service s3 -o jsonpath='{.spec.clusterIP}'):7070"
+
+
+def within(namespace: Namespace, server: ApiServer, path: Path) -> Path:
+    """A kubeconfig whose context is of a namespace."""
+    config = yaml.safe_load(server.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = namespace.name
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 def test_logs_of_a_run_without_pods_say_so(lorafinetune: Command, own_namespace: Namespace) -> None:

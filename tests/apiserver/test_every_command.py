@@ -16,8 +16,11 @@ from builders import NOW, document
 from calls import COMMANDS, FILE, ROWS, forms, is_a_sentence, is_decent, takes, there
 from cluster.apiserver import ApiServer
 from cluster.kubeconfig import kubeconfig
+from cluster.s3server import S3Server
 from forked import Call, Ended, forking
 from lorafinetune.contract.times import rfc3339
+from stages.store_builders import s3_store
+from unit.test_cli_store import UNUSED, put
 
 Calls = Callable[..., Ended]
 
@@ -92,6 +95,28 @@ def test_a_namespace_can_be_missing(call: Calls, tmp_path: Path) -> None:
     told = call("apply", "-n", "no-such")
     assert (told.code, told.out) == (64, "")
     assert told.err.endswith("not found. Create the namespace, or give another one with --namespace.\n")
+
+
+@pytest.fixture
+def frugal(s3_server: S3Server, call: Calls, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Calls about a store with garbage, as a user of it who has no rights yet."""
+    s3_server.create_bucket("bucket")
+    put(s3_store(s3_server, monkeypatch, "bucket", "runs"), UNUSED[0])
+    s3_server.create_user("k", "k")
+    return lambda *options: call("gc", "--endpoint", s3_server.endpoint, "--older-than", "0m", *options)
+
+
+def test_a_store_can_refuse_what_gc_asks_of_it(frugal: Calls, s3_server: S3Server) -> None:
+    for form in forms("gc"):
+        told = frugal(*form)
+        assert told.code == 64
+        assert is_a_sentence(told), told
+        assert told.err.startswith("StorageDenied: s3://bucket/runs")
+    s3_server.let_read("k", "bucket")
+    assert frugal().code == 0
+    told = frugal("--delete")
+    assert (told.code, "freed" in told.out) == (64, False)
+    assert told.err.startswith("StorageDenied: s3://bucket/runs")
 
 
 @pytest.fixture

@@ -16,13 +16,12 @@ from websocket import WebSocket, create_connection
 from cluster.packages import ADMIN_PATH, ensure
 
 PROGRAM: Final = "chromium-headless-shell"
-PACKAGES: Final = {
-    PROGRAM: "chromium-headless-shell",
-    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc": "fonts-wqy-microhei",
-}
-"""100 MB to download on a bare Debian, and 260 MB installed; the font is for Chinese."""
+BROWSER: Final = {PROGRAM: "chromium-headless-shell"}
+"""100 MB to download on a bare Debian, and 260 MB installed."""
+FONT: Final = {"/usr/share/fonts/truetype/wqy/wqy-microhei.ttc": "fonts-wqy-microhei"}
+"""For Chinese."""
 OTHERS: Final = ("chromium", "chromium-browser", "google-chrome")
-"""What will do where nothing can be installed."""
+"""What will do where it is there already: Ubuntu, for one, has no package of ours."""
 ADDRESS: Final = "DevToolsActivePort"
 PATIENCE: Final = 60.0
 LOOKING: Final = (Path(__file__).parent / "looking.js").read_text()
@@ -36,7 +35,11 @@ def program() -> str | None:
     """Where a browser is; root installs one. None where there is none, and nobody to install it."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{ADMIN_PATH}"
-        ensure(PACKAGES)
+        ensure(FONT if _present() else FONT | BROWSER)
+    return _present()
+
+
+def _present() -> str | None:
     return next((found for name in (PROGRAM, *OTHERS) if (found := shutil.which(name))), None)
 
 

@@ -39,13 +39,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize("width", [PHONE, DESK], ids="{} px".format)
+SURROUNDINGS: Final = {"on a phone at night": (PHONE, "dark"), "at a desk": (DESK, "light")}
+
+
+@pytest.mark.parametrize("sentence", SURROUNDINGS)
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_page_of_the_site_can_be_read(
-    opened: Callable[..., Tab], site: str, document: str, width: int
+    opened: Callable[..., Tab], site: str, document: str, sentence: str
 ) -> None:
-    tab = opened(site + document.replace("README", "index").replace(".md", ".html"), width, "light")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    width, scheme = SURROUNDINGS[sentence]
+    tab = opened(site + document.replace("README", "index").replace(".md", ".html"), width, scheme)
+    assert tab.frowns() == []
     assert tab.evaluate(IMAGES) == []
     assert tab.complaints() == []
     assert [url for url in tab.requests() if not url.startswith((site, "data:", f"blob:{site}"))] == []

@@ -5,6 +5,7 @@ Tests of claims and manifests rest on these, and the usual mocks have neither.
 
 import json
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,11 @@ class S3Endpoint:
         )
 
     def create_bucket(self, name: str) -> None:
+        """The bucket is there afterwards, whoever else has asked for it."""
         client = self.client()
         try:
-            client.create_bucket(Bucket=name)
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+                client.create_bucket(Bucket=name)
         finally:
             client.close()
 
@@ -76,10 +79,13 @@ class S3Endpoint:
 
     def let_read(self, access_key: str, bucket: str) -> None:
         """The user may read and list the bucket, and no more."""
+        self.let(access_key, bucket, "s3:ListBucket", "s3:GetObject")
+
+    def let(self, access_key: str, bucket: str, *actions: str) -> None:
+        """The user may do that with the bucket, and nobody but the administrator anything else."""
         resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-        actions = ["s3:ListBucket", "s3:GetObject"]
         who = {"AWS": [access_key]}
-        grant = {"Effect": "Allow", "Principal": who, "Action": actions, "Resource": resources}
+        grant = {"Effect": "Allow", "Principal": who, "Action": [*actions], "Resource": resources}
         client = self.client()
         try:
             policy = json.dumps({"Version": "2012-10-17", "Statement": [grant]})

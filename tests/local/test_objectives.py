@@ -16,7 +16,7 @@ from stages.train_builders import tiny_model
 
 pytestmark = pytest.mark.model
 
-TINY = {"s3://samples/SmolLM2-135M-Instruct": "s3://samples/tiny"}
+TINY = {"s3://samples/SmolLM2-135M-Instruct": "s3://samples/tiny", ".venv/bin/": ""}
 
 
 @pytest.fixture

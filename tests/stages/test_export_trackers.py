@@ -98,7 +98,7 @@ def test_tensorboard_is_started_as_documented(tmp_path: Path) -> None:
         said("docs/how-to/trackers.md", "TensorBoard"),
         changed={
             "tensorboard --logdir": f"{sys.executable} -m tensorboard.main --inspect --logdir",
-            "lorafinetune-store/finetunes": f"{STORE}/bucket/runs",
+            "lorafinetune-store/finetunes/demo": f"{STORE}/bucket/runs",
         },
     )
     assert "train/loss" in page

@@ -83,6 +83,62 @@ def test_a_bad_file_is_a_sentence_and_exit_code_64(
     assert lorafinetune(command, file) == (64, "", message.replace("FILE", str(file)))
 
 
+PARTS = ("line", "column", "field", "message", "hint")
+FAULTS: dict[str, tuple[Any, tuple[object, ...]]] = {
+    "a file that is not there": (
+        None,
+        (
+            *(None, None, "", "no such file or directory"),
+            "Give a YAML file that can be read, or - for standard input.",
+        ),
+    ),
+    "what is no YAML": (
+        "spec:\n\tmodel: x\n",
+        (2, 1, "", "not valid YAML: a tab can't indent; use spaces", ""),
+    ),
+    "an unknown field": (
+        document({"training": {"epochs": "3", "learningrate": "1e-4"}}),
+        (24, None, "spec.training.learningrate", "unknown field", "did you mean learningRate?"),
+    ),
+    "what the operator's checks refuse": (
+        document({"model": {"source": "file:///m"}}),
+        (
+            *(18, None, "spec.model.source", "file:///m is for local runs only"),
+            "Use s3://, hf:// or modelscope://.",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTS)
+def test_validate_tells_a_program_each_part_of_a_fault(
+    sentence: str, lorafinetune: Command, write: Callable[[Any], Path], tmp_path: Path
+) -> None:
+    content, parts = FAULTS[sentence]
+    file = write(content) if content else tmp_path / "nothing.yaml"
+    code, out, err = lorafinetune("validate", file, "-o", "json")
+    assert (code, err) == (64, "")
+    expected = dict(zip(PARTS, parts, strict=True))
+    assert json.loads(out) == [{"file": str(file), "reason": "ConfigInvalid"} | expected]
+
+
+def test_validate_tells_a_program_all_that_is_wrong(
+    lorafinetune: Command, write: Callable[[Any], Path]
+) -> None:
+    file = write(
+        document({"model": {"source": "file:///m"}, "training": {"extraArgs": {"output_dir": "/x"}}})
+    )
+    code, out, _ = lorafinetune("validate", file, "-o", "yaml")
+    fields = [fault["field"] for fault in yaml.safe_load(out)]
+    assert (code, fields) == (64, ["spec.model.source", "spec.training.extraArgs.output_dir"])
+
+
+def test_validate_tells_a_program_of_a_good_file_that_nothing_is_wrong(
+    lorafinetune: Command, write: Callable[[Any], Path]
+) -> None:
+    assert lorafinetune("validate", write(document()), "-o", "json") == (0, "[]\n", "")
+
+
 def test_validate_refuses_local_paths_unless_the_run_is_local(
     lorafinetune: Command, write: Callable[[Any], Path]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from commands import Command, commander
+from forked import Call, Ended, forking
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.init import Wishes, default_name, document, text
@@ -63,6 +64,23 @@ def test_where_nobody_can_be_asked_the_option_is_named(lorafinetune: Command) ->
     )
 
 
+def test_on_a_terminal_a_person_is_asked_for_what_is_missing(here: Path) -> None:
+    with forking(NO_COLOR="1", TERM="xterm") as calling:
+        told = calling(Call(("init",), str(here), columns=80, answers=("Qwen/Qwen3-0.6B", "rows.jsonl")))
+        checked = calling(Call(("validate", "--local", "qwen3-0-6b.yaml"), str(here)))
+    model, data, written = told.out.splitlines()
+    assert told.code == 0
+    assert model == "base model (OWNER/NAME, a URI or a directory): Qwen/Qwen3-0.6B"
+    assert data == "dataset (a file or a URI): rows.jsonl"
+    assert written.startswith("qwen3-0-6b.yaml is written. Next: ")
+    assert checked == Ended(0, "qwen3-0-6b.yaml: LoRAFineTune qwen3-0-6b is valid\n", "")
+    made = read_resource(here / "qwen3-0-6b.yaml").spec
+    assert (made.model.source, made.datasets[0].source) == (
+        "hf://Qwen/Qwen3-0.6B",
+        f"file://{here}/rows.jsonl",
+    )
+
+
 def test_a_file_that_is_there_stays(here: Path, lorafinetune: Command) -> None:
     (here / "f").write_text("mine")
     code, _, err = lorafinetune("init", "--model", "model", "--data", "rows.jsonl", "--to", "f")
@@ -86,6 +104,21 @@ def test_what_can_not_work_is_refused(sentence: str, here: Path) -> None:
     wishes, begins = REFUSED[sentence]
     with pytest.raises(CommandError, match=begins):
         text(wishes, "f")
+
+
+NEXT = {
+    "a file of this machine is for a run on it": ("rows.jsonl", "validate --local f ", False),
+    "what a cluster can fetch is for one, too": ("s3://data/rows.jsonl", "validate f ", True),
+}
+
+
+@pytest.mark.parametrize("sentence", NEXT)
+def test_what_comes_next_is_what_works(sentence: str, here: Path, lorafinetune: Command) -> None:
+    data, checked, is_applied = NEXT[sentence]
+    told = lorafinetune("init", "--model", "a/b", "--data", data, "--to", "f")[1]
+    header = (here / "f").read_text().partition("apiVersion")[0]
+    assert checked in header
+    assert ("lorafinetune apply f" in header, "lorafinetune apply f" in told) == (is_applied, is_applied)
 
 
 def test_every_section_has_a_comment(here: Path) -> None:

@@ -105,14 +105,18 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
         steps(30) + evaluations(3, 1, 1.5),
         data_report(),
         {},
-        ["fell by 1.5", "best loss, 1, was at step 20, and has risen by 0.5", "Rows are not compared"],
+        [
+            "No verdict: the base model was not evaluated. The loss on the held-out rows fell by 1.5",
+            "before the first evaluation is not known",
+            "best loss, 1, was at step 20, and has risen by 0.5",
+        ],
     ),
     "a run that was stopped early, in FP8": (
         [*steps(30), {"step": 0, "eval_loss": 2.25}, *evaluations(3, 2, 2.5), EXPORTED],
         data_report(),
         {"training": {"precision": "fp8"}},
         [
-            "better than its base: the loss is lower by 0.25",
+            "the base and the tuned model differ by 0.25",
             "best loss, 2, was at step 20, and has risen by 0.5",
             "the result, on the unquantised base",
         ],
@@ -122,7 +126,7 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
         data_report(),
         {"training": {"checkpoint": {"select": "best"}, "evaluation": {"fraction": "0.1"}}},
         [
-            "better than its base: the loss is lower by 0.25",
+            "the base and the tuned model differ by 0.25",
             "best loss, 2, was at step 20, and rose by 0.5 afterwards: the result is the adapter of that",
         ],
     ),
@@ -139,7 +143,7 @@ PAGES: dict[str, tuple[list[Row], Any, dict[str, Any], list[str]]] = {
             "training": {"objective": "dpo"},
             "datasets": [{"source": "s3://data/x.json", "format": "preference"}],
         },
-        ["better than its base: the loss is lower by 0.1931", "75.0%", "nats per pair", "the chosen answer"],
+        ["the base and the tuned model differ by 0.1931", "75.0%", "nats per pair", "the chosen answer"],
     ),
     "a report of an older version": (evaluations(2), {"rows": 7}, {}, ["7 rows to train on"]),
     "hostile rows": (steps(2), hostile_report(), {}, [HOSTILE, f"\ufffd\ufffd{HOSTILE}"]),
@@ -180,7 +184,10 @@ COMPARISONS = {
         held_out(0.0),
         ["No verdict: the losses of the base and the tuned model differ by 0.25, which may be chance"],
     ),
-    "rows that nobody has compared": (None, ["is better than its base", "Rows are not compared one by one"]),
+    "rows that nobody has compared": (
+        None,
+        ["No verdict: the losses of the base and the tuned model differ by 0.25, but rows were not compared"],
+    ),
 }
 
 

@@ -21,7 +21,7 @@ from lorafinetune.cli.run import LOCK_FILE, keep
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.keys import source_key
 from lorafinetune.core.results import record
-from lorafinetune_stages.store import Entry
+from lorafinetune_stages.store import Entry, Store
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
 from unit.world import World
@@ -137,7 +137,7 @@ def lorafinetune(
     return commander(monkeypatch, capfd)
 
 
-def put(store: DirectoryStore, place: str, lineage: dict[str, Any] | None = None) -> None:
+def put(store: Store, place: str, lineage: dict[str, Any] | None = None) -> None:
     stored = store.put(f"{place}/data", [b"content"])
     listed = [ManifestFile(path="data", size=stored.size, sha256=stored.sha256)]
     kind, _, key = place.partition("/")
@@ -264,8 +264,16 @@ def test_diff_reads_files_and_the_store(lorafinetune: Command, tmp_path: Path) -
 def test_diff_goes_on_without_a_store(lorafinetune: Command, tmp_path: Path) -> None:
     keep(ended(), tmp_path / "a.yaml")
     code, out, err = lorafinetune("diff", "a.yaml", "a.yaml", "--store", "elsewhere")
-    assert (code, out.splitlines()[-1]) == (0, "result: no difference")
+    assert (code, out) == (0, "spec: no difference\ndata: no difference\nresult: no difference\n")
     assert err.startswith("the lineage of tune is left out: ")
+
+
+def test_diff_does_not_compare_a_lineage_with_none(lorafinetune: Command, tmp_path: Path) -> None:
+    keep(ended(), tmp_path / "a.yaml")
+    keep(with_train_key(ended(), sha("gone")), tmp_path / "b.yaml")
+    code, out, err = lorafinetune("diff", "a.yaml", "b.yaml")
+    assert (code, "lineage" in out) == (0, False)
+    assert err == "the lineage of tune is left out: its training is not in the store.\n"
 
 
 def with_train_key(run: LoRAFineTune, key: str) -> LoRAFineTune:

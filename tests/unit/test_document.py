@@ -59,7 +59,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def problems(path: Path) -> list[str]:
     with pytest.raises(DocumentError) as refused:
         read_resource(path)
-    return refused.value.lines
+    return [str(fault) for fault in refused.value.faults]
 
 
 SPELLINGS = {
@@ -333,7 +333,7 @@ def outcome(path: Path) -> str:
     try:
         read_resource(path)
     except DocumentError as refused:
-        return "refused" if refused.lines else "silent"
+        return "refused" if refused.faults else "silent"
     return "read"
 
 

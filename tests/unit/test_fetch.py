@@ -11,7 +11,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.document import read_resource
-from lorafinetune.cli.fetch import fetch
+from lorafinetune.cli.fetch import bring, fetch
 from lorafinetune.cli.run import keep
 from lorafinetune.cli.store import Where
 from lorafinetune.cli.what import What
@@ -97,10 +97,32 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
         fetch(a_run(), What.MERGED, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
 
 
-def test_a_resource_without_the_output_says_what_to_give() -> None:
+def test_a_training_without_an_adapter_is_none(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store", URI)
+    manifest = commit_manifest(store, "trainings/t", "trainings", sha("trained"), [], {}, None)
+    with pytest.raises(
+        StageError, match=r"the manifest of s3://bucket/runs/trainings/t lists no adapter"
+    ) as refused:
+        bring(store, "trainings/t", manifest, tmp_path / "here", "adapter")
+    assert refused.value.reason is Reason.ARTIFACT_CORRUPT
+
+
+HINTS = {
+    "without a status it is asked for": (None, "Give the resource with its status: `kubectl get lft NAME"),
+    "with one, the output is still to come": (
+        LoRAFineTuneStatus(stage="Failed"),
+        "It is there once its stage",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", HINTS)
+def test_a_run_without_the_output(sentence: str) -> None:
+    status, hint = HINTS[sentence]
+    run = resource().model_copy(update={"status": status})
     with pytest.raises(StageError, match="tells of no merged output") as refused:
-        fetch(resource(), What.MERGED, Path("never"), Where(None, "", Path("none")))
-    assert "kubectl get lft" in refused.value.hint
+        fetch(run, What.MERGED, Path("never"), Where(None, "", Path("none")))
+    assert refused.value.hint.startswith(hint)
 
 
 def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from lorafinetune.report.verdict import judge
 from unit.report_runs import evaluations, logged, steps
 
 BASE = {"step": 0, "eval_loss": 2.25}
+FAR = Interval(60, -0.25, -0.4, -0.1)
+"""Chance does not go so far."""
 VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
     "a run that has not ended has none": ({"log": steps(5), "is_trained": False}, ("unfinished", 0)),
     "without an evaluation there is none": ({"log": steps(5)}, ("noEvaluation", 0)),
@@ -27,17 +29,17 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
     ),
     "one evaluation can be compared with nothing": ({"log": evaluations(2)}, ("once", 0)),
     "one evaluation can be compared with the base": (
-        {"log": [{"step": 0, "eval_loss": 3.0}, *evaluations(2)]},
+        {"log": [{"step": 0, "eval_loss": 3.0}, *evaluations(2)], "interval": FAR},
         ("better", 0),
     ),
     "a loss that is no lower than the base's is not better": (
-        {"log": [{"step": 0, "eval_loss": 2.0}, *evaluations(1, 2)]},
+        {"log": [{"step": 0, "eval_loss": 2.0}, *evaluations(1, 2)], "interval": FAR},
         ("notBetter", 1),
     ),
     "a loss that rises after its best is over-fitting": ({"log": evaluations(3, 1, 1.5)}, ("fell", 0.5)),
     "a loss that ends where it began has not fallen": ({"log": evaluations(2, 2)}, ("notFallen", 0)),
     "pairs are measured against the base": (
-        {"log": evaluations(0.7), "objective": "dpo"},
+        {"log": evaluations(0.7), "objective": "dpo", "interval": FAR},
         ("notBetter", 0),
     ),
     "what chance may have done is no verdict": (
@@ -45,8 +47,13 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
         ("chance", 0),
     ),
     "what chance can't have done is better": (
-        {"log": [BASE, *evaluations(2)], "interval": Interval(60, -0.25, -0.4, -0.1)},
+        {"log": [BASE, *evaluations(2)], "interval": FAR},
         ("better", 0),
+    ),
+    "where chance is not known there is none": ({"log": [BASE, *evaluations(2)]}, ("uncompared", 0)),
+    "without an interval a model is not called worse either": (
+        {"log": [BASE, *evaluations(3)]},
+        ("uncompared", 0),
     ),
     "fewer than fifty rows are too few for an interval too": (
         {"log": [BASE, *evaluations(2)], "rows": 49, "interval": Interval(49, -0.25, -0.4, -0.1)},
@@ -93,7 +100,7 @@ RESULTS: dict[str, tuple[dict[str, Any], tuple[str, int, float, bool]]] = {
 @pytest.mark.parametrize("sentence", RESULTS)
 def test_what_is_held_against_the_base(sentence: str) -> None:
     given, expected = RESULTS[sentence]
-    found = judge(logged(given["log"]), True, "sft", 60, 0, given["takes_best"])
+    found = judge(logged(given["log"]), True, "sft", 60, 0, given["takes_best"], FAR)
     assert found.result
     assert (found.word, found.result.step, found.change, found.is_apart) == expected
     assert found.risen == 0.5

@@ -4,16 +4,15 @@ from pathlib import Path
 
 from lorafinetune.cli.cluster import ApiError, Cluster, Object
 from lorafinetune.cli.connection import Access, connect
-from lorafinetune.cli.document import Given, read
+from lorafinetune.cli.document import Given
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import Format, emit, full_name, output, printed
-from lorafinetune.cli.validate import check
+from lorafinetune.cli.validate import read_valid
 
 
 def apply_file(file: Path, access: Access, force: bool, form: Format) -> tuple[Cluster, str]:
     """Makes or changes the run of a file. Returns where it is, and its name. Raises CommandError."""
-    given = read(file)
-    check(file, given, local=False)
+    given = read_valid(file, local=False)
     cluster = connect(_within(access, given))
     name = given.resource.metadata.name
     before = _version(cluster, name)

@@ -14,7 +14,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.fetch import bring
-from lorafinetune.cli.reading import status_of
+from lorafinetune.cli.reading import has_none, status_of
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.keys import source_key
@@ -36,9 +36,7 @@ def chat(resource: LoRAFineTune, questions: Sequence[str], system: str, tokens: 
     status = status_of(resource)
     trained = stage_status(status, "train").key
     if not (status.model and status.artifacts and status.artifacts.adapter and trained):
-        name = resource.metadata.name
-        hint = "Give the resource with its status: `kubectl get lft NAME -o yaml`, or a run's resource.yaml."
-        raise StageError(Reason.CONFIG_INVALID, f"the status of {name} tells of no adapter", hint)
+        raise has_none(resource, "adapter")
     store = open_store_of(resource, where)
     base = _directory(store, place("models", source_key(status.model.source, status.model.revision)), "")
     adapter = _directory(store, place("trainings", trained), ADAPTER)

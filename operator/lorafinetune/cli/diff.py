@@ -1,12 +1,12 @@
 """`lorafinetune diff`: two runs side by side, each a file with its status or a name on the cluster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.connection import Access
-from lorafinetune.cli.differences import SECTIONS, Difference, Run, differences
+from lorafinetune.cli.differences import Difference, Run, Section, comparable, differences
 from lorafinetune.cli.errors import one_line, refused
 from lorafinetune.cli.named import run_named
 from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
@@ -27,13 +27,13 @@ def diff(names: Sequence[str], access: Access, where: Where, form: Format) -> No
     if form.is_data:
         emit(structured([asdict(each) for each in found], form))
         return
-    for line in lines(found):
+    for line in lines(found, comparable(before, after)):
         output.print(line)
 
 
-def lines(found: Sequence[Difference]) -> Iterator[str]:
+def lines(found: Sequence[Difference], sections: Sequence[Section]) -> Iterator[str]:
     """Section by section; a section without a difference says so."""
-    for section in SECTIONS:
+    for section in sections:
         own = [each for each in found if each.section == section]
         yield section if own else f"{section}: no difference"
         rows = [
@@ -56,14 +56,16 @@ def _run(name: str, access: Access, where: Where) -> Run:
     return Run(resource, _lineage(resource, where))
 
 
-def _lineage(resource: LoRAFineTune, where: Where) -> dict[str, Any]:
-    """What the training's manifest says; nothing, and a word about it, where that can't be read."""
+def _lineage(resource: LoRAFineTune, where: Where) -> Mapping[str, Any] | None:
+    """What the training's manifest says; None, and a word about it, where that can't be read."""
     key = stage_status(status_of(resource), "train").key
     if key is None:
         return {}
     try:
-        manifest = read_manifest(open_store_of(resource, where), place("trainings", key))
+        if manifest := read_manifest(open_store_of(resource, where), place("trainings", key)):
+            return manifest.lineage
+        why = "its training is not in the store."
     except StageError as problem:
-        errors.print(f"the lineage of {resource.metadata.name} is left out: {refused(problem).message}")
-        return {}
-    return manifest.lineage if manifest else {}
+        why = refused(problem).message
+    errors.print(f"the lineage of {resource.metadata.name} is left out: {why}")
+    return None

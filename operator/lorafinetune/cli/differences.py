@@ -18,10 +18,10 @@ INDEX: Final = re.compile(r"\[\d+\]")
 
 @dataclass(frozen=True)
 class Run:
-    """One side. lineage: of its training's manifest; empty where that can't be read."""
+    """One side. lineage: of its training's manifest; None where that can't be read."""
 
     resource: LoRAFineTune
-    lineage: Mapping[str, Any]
+    lineage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,18 @@ class Difference:
     shapes: str | None = None
 
 
+def comparable(before: Run, after: Run) -> list[Section]:
+    """Sections of which both sides are known."""
+    unknown = None in (before.lineage, after.lineage)
+    return [section for section in SECTIONS if section != "lineage" or not unknown]
+
+
 def differences(before: Run, after: Run) -> list[Difference]:
     """Every field in which two runs differ, section by section."""
     sides = _sections(before), _sections(after)
     return [
         Difference(section, field, one, other, _shapes(field) if section == "spec" else None)
-        for section in SECTIONS
+        for section in comparable(before, after)
         for field, one, other in _changed(flat(sides[0][section]), flat(sides[1][section]))
     ]
 

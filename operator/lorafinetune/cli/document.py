@@ -1,7 +1,7 @@
 """Reads the one resource of a YAML file, or says all that is wrong with it, line by line."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.problem import Problem, shown
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.fault import Fault, of_problem
 from lorafinetune.cli.kubeyaml import Document, YamlError, parse
 
 MAX_BYTES: Final = 1_500_000
@@ -19,11 +20,11 @@ STANDARD_INPUT: Final = Path("/dev/stdin")
 
 
 class DocumentError(CommandError):
-    """A file that holds no valid resource; `lines` say why, each with file and line."""
+    """A file that holds no valid resource; `faults` say why, each with file and line."""
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,8 @@ class Given:
         """That which is written; empty where none is."""
         return self.resource.metadata.namespace if "namespace" in self.value["metadata"] else ""
 
-    def line_of(self, message: str) -> int:
-        """The line of the field with which a message begins, or of the nearest one around it."""
-        field = message.partition(":")[0]
+    def line_of(self, field: str) -> int:
+        """The line of a field, or of the nearest one around it."""
         parts = (int(part) if part.isdecimal() else part for part in re.split(r"[].[]+", field))
         return self.document.line(tuple(parts))
 
@@ -73,16 +73,15 @@ def _only_document(path: Path) -> Document:
     try:
         documents = parse(_read(path))
     except YamlError as problem:
-        where = f"{path}:{problem.line}:{problem.column}"
-        raise DocumentError([f"{where}: {problem}"]) from None
+        raise DocumentError([Fault(path, str(problem), "", problem.line, problem.column)]) from None
     if not documents:
-        raise DocumentError([f"{path}: is empty; a LoRAFineTune is expected"])
+        raise DocumentError([Fault(path, "is empty; a LoRAFineTune is expected")])
     if len(documents) > 1:
-        where = f"{path}:{documents[1].line(())}"
-        raise DocumentError([f"{where}: holds {len(documents)} documents; one is expected"])
+        told = f"holds {len(documents)} documents; one is expected"
+        raise DocumentError([Fault(path, told, line=documents[1].line(()))])
     if not isinstance(documents[0].value, dict):
-        where = f"{path}:{documents[0].line(())}"
-        raise DocumentError([f"{where}: holds {shown(documents[0].value)}; a LoRAFineTune is expected"])
+        told = f"holds {shown(documents[0].value)}; a LoRAFineTune is expected"
+        raise DocumentError([Fault(path, told, line=documents[0].line(()))])
     return documents[0]
 
 
@@ -91,14 +90,14 @@ def _read(path: Path) -> str:
         with (STANDARD_INPUT if path == Path("-") else path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as problem:
-        told = f"{path}: {(problem.strerror or 'unreadable').lower()}. {HINT}"
-        raise DocumentError([told]) from None
+        told = (problem.strerror or "unreadable").lower()
+        raise DocumentError([Fault(path, told, HINT)]) from None
     if len(content) > MAX_BYTES:
-        raise DocumentError([f"{path}: is larger than {MAX_BYTES} bytes"])
+        raise DocumentError([Fault(path, f"is larger than {MAX_BYTES} bytes")])
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
-        raise DocumentError([f"{path}: is not UTF-8 text (byte {problem.start})"]) from None
+        raise DocumentError([Fault(path, f"is not UTF-8 text (byte {problem.start})")]) from None
 
 
 def _error(path: Path, document: Document, more: Iterable[Problem] = ()) -> DocumentError:
@@ -106,4 +105,4 @@ def _error(path: Path, document: Document, more: Iterable[Problem] = ()) -> Docu
     hidden = {problem.path for problem in document.problems}
     problems = [*document.problems, *(problem for problem in more if problem.path not in hidden)]
     problems.sort(key=lambda problem: document.line(problem.path))
-    return DocumentError([f"{path}:{document.line(problem.path)}: {problem}" for problem in problems])
+    return DocumentError([of_problem(path, document.line(problem.path), problem) for problem in problems])

@@ -26,13 +26,19 @@ MADE_AGAIN: Final = (
 )
 """A command that only reads a store has nothing made again by itself."""
 
+OPENED: Final = (
+    "Grant read and list there, and write for `gc --delete`; or open it otherwise: --secrets, --endpoint, "
+    "--store."
+)
+"""A command that reads a store needs less of it than a run, and other keys will do."""
+HINTS: Final = {Reason.ARTIFACT_CORRUPT: MADE_AGAIN, Reason.STORAGE_DENIED: OPENED}
+
 
 def refused(error: StageError) -> CommandError:
     """What a store, a file or a Secret is missing, as the end of a command."""
-    if error.reason is Reason.ARTIFACT_CORRUPT:
-        return CommandError(f"{error.reason}: {error.message}. {MADE_AGAIN}")
-    needs_a_person = error.reason.facts.retry.needs_a_person
-    return CommandError(sentence(error), ExitCode.BAD_INPUT if needs_a_person else ExitCode.TEMPORARY)
+    told = f"{error.reason}: {error.message}. {HINTS.get(error.reason, error.hint)}"
+    needs_a_person = error.reason.facts.retry.needs_a_person or error.reason is Reason.ARTIFACT_CORRUPT
+    return CommandError(told, ExitCode.BAD_INPUT if needs_a_person else ExitCode.TEMPORARY)
 
 
 def unusable(error: OSError, hint: str) -> CommandError:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.reading import has_none
 from lorafinetune.cli.store import Where, open_store_of, place_of
 from lorafinetune.cli.what import What
 from lorafinetune.contract.arguments import ADAPTER
@@ -43,6 +44,8 @@ def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> None:
 def bring(store: Store, place: str, manifest: Manifest, to: Path, folder: str = "") -> None:
     """Downloads an output, or one folder of it, as the directory `to`. Raises StageError."""
     wanted = _part(manifest, f"{folder}/") if folder else manifest
+    if not wanted.files:
+        raise StageError(Reason.ARTIFACT_CORRUPT, f"the manifest of {store.uri}/{place} lists no {folder}")
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as partial, _bar() as bar:
         task = bar.add_task(folder or manifest.kind, total=sum(file.size for file in wanted.files))
@@ -55,9 +58,7 @@ def _artifact(resource: LoRAFineTune, what: What) -> Artifact:
     artifacts = (resource.status.artifacts if resource.status else None) or Artifacts()
     artifact = artifacts.merged if what is What.MERGED else artifacts.adapter
     if artifact is None:
-        name = resource.metadata.name
-        hint = "Give the resource with its status: `kubectl get lft NAME -o yaml`, or a run's resource.yaml."
-        raise StageError(Reason.CONFIG_INVALID, f"the status of {name} tells of no {what.value} output", hint)
+        raise has_none(resource, f"{what.value} output")
     return artifact
 
 

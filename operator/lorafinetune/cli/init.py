@@ -21,6 +21,7 @@ from lorafinetune.core.jobs import Settings
 
 HUB_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 HUBS: Final = ("hf", "modelscope")
+LOCAL: Final = "file://"
 STORE: Final = "store"
 HUB: Final = "hub"
 LONGEST_NAME: Final = 40
@@ -29,6 +30,11 @@ HEADER: Final = """\
 # lorafinetune validate {file}    what is wrong with it, with line and field
 # lorafinetune run {file}         all of it on this machine, with no cluster
 # lorafinetune apply {file}       the same on Kubernetes
+"""
+LOCAL_HEADER: Final = """\
+# lorafinetune validate --local {file}    what is wrong with it, with line and field
+# lorafinetune run {file}                 all of it on this machine, with no cluster
+# For Kubernetes, put what is at file:// into a store or on a hub.
 """
 COMMENTS: Final = {
     "connections": "How the store and the hub are reached; a Secret holds the credentials.",
@@ -75,7 +81,8 @@ def text(wishes: Wishes, file: str) -> str:
     _check(resource)
     head = {name: value for name, value in resource.items() if name != "spec"}
     parts = [f"  # {COMMENTS[name]}\n{_indented(dump({name: value}))}" for name, value in _sections(resource)]
-    return f"{HEADER.format(file=file)}{dump(head)}spec:\n{''.join(parts)}"
+    header = LOCAL_HEADER if _is_local(resource) else HEADER
+    return f"{header.format(file=file)}{dump(head)}spec:\n{''.join(parts)}"
 
 
 def document(wishes: Wishes) -> dict[str, Any]:
@@ -107,6 +114,12 @@ def document(wishes: Wishes) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
 
+def _is_local(resource: dict[str, Any]) -> bool:
+    """Whether a source is a path of this machine, which no cluster has."""
+    sources = (resource["spec"]["model"], *resource["spec"]["datasets"])
+    return any(each["source"].startswith(LOCAL) for each in sources)
+
+
 def _batch_size(gpus: int) -> int:
     """The usual, or the next that GPUs can share."""
     return -(-BATCH_SIZE // max(gpus, 1)) * max(gpus, 1)
@@ -117,7 +130,7 @@ def model_source(given: str) -> str:
     if "://" in given:
         return given
     if Path(given).is_dir():
-        return f"file://{Path(given).resolve()}"
+        return f"{LOCAL}{Path(given).resolve()}"
     if HUB_NAME.fullmatch(given):
         return f"hf://{given}"
     raise CommandError(f"ModelNotFound: {given} is no directory, and no OWNER/NAME of a hub. Mend --model.")
@@ -128,7 +141,7 @@ def data_source(given: str) -> str:
     if "://" in given:
         return given
     if Path(given).is_file():
-        return f"file://{Path(given).resolve()}"
+        return f"{LOCAL}{Path(given).resolve()}"
     raise CommandError(
         f"DatasetNotFound: there is no file {given}. Mend --data: a file, or a URI like s3://B/KEY."
     )
@@ -177,7 +190,8 @@ def _check(resource: dict[str, Any]) -> None:
 
 def write(wishes: Wishes, to: str) -> None:
     """Writes the file, which must not exist, and says where; `-` is standard output. Raises CommandError."""
-    file = to or f"{document(wishes)['metadata']['name']}.yaml"
+    resource = document(wishes)
+    file = to or f"{resource['metadata']['name']}.yaml"
     made = text(wishes, file)
     if file == "-":
         emit(made)
@@ -189,4 +203,5 @@ def write(wishes: Wishes, to: str) -> None:
         raise CommandError(f"ConfigInvalid: {file} exists already. Give another file with --to.") from None
     except OSError as problem:
         raise unusable(problem, "Give another file with --to.") from None
-    output.print(f"{file} is written. Next: lorafinetune run {file}, or lorafinetune apply {file}")
+    there = "" if _is_local(resource) else f", or lorafinetune apply {file}"
+    output.print(f"{file} is written. Next: lorafinetune run {file}{there}")

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Never
+from typing import Annotated, Final, Never
 
 import typer
 
@@ -24,11 +24,8 @@ from lorafinetune.cli.options import (
     Store,
     complete_reason,
 )
-from lorafinetune.cli.output import Format, emit, errors, output, silence
+from lorafinetune.cli.output import Format, emit, errors, silence
 from lorafinetune.contract.outcome import ExitCode
-
-if TYPE_CHECKING:
-    from lorafinetune.cli.document import Given
 
 PLUGIN: Final = "kubectl-"
 EXIT_CODES: Final = (
@@ -75,15 +72,18 @@ def init(
 def validate(
     file: File,
     local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
+    form: Output = Format.TEXT,
 ) -> None:
     """Check a file as far as that is possible without data and model.
 
-    Says everything that is wrong with it, with line and field, in the operator's own words.
+    Says everything that is wrong with it, with line and field, in the operator's own words. With `-o json` it
+    is a list, which is empty for a valid file.
 
     Example: lorafinetune validate samples/emollm-glm4.yaml
     """
-    resource = _read(file, local=local).resource
-    output.print(f"{file}: LoRAFineTune {resource.metadata.name} is valid")
+    from lorafinetune.cli.validate import validate as check
+
+    check(file, local, form)
 
 
 @app.command(rich_help_panel=HERE)
@@ -102,8 +102,9 @@ def run(
     Example: lorafinetune run samples/smollm2-emollm.yaml
     """
     from lorafinetune.cli.run import run_resource
+    from lorafinetune.cli.validate import read_valid
 
-    resource = _read(file, local=True).resource
+    resource = read_valid(file, local=True).resource
     sys.exit(run_resource(resource, None if s3 else store, runs, secrets.expanduser()))
 
 
@@ -118,9 +119,10 @@ def render(file: File) -> None:
     """
     import yaml
 
+    from lorafinetune.cli.validate import read_valid
     from lorafinetune.core.training import render as render_config
 
-    resource = _read(file, local=True).resource
+    resource = read_valid(file, local=True).resource
     emit(yaml.safe_dump(render_config(resource.spec), sort_keys=False, allow_unicode=True))
 
 
@@ -180,12 +182,3 @@ def _name() -> str:
     """As it was called: kubectl's plugin `finetune` is a file `kubectl-finetune`."""
     called = Path(sys.argv[0]).name
     return called.replace("-", " ", 1) if called.startswith(PLUGIN) else "lorafinetune"
-
-
-def _read(file: Path, local: bool) -> "Given":
-    from lorafinetune.cli.document import read
-    from lorafinetune.cli.validate import check
-
-    given = read(file)
-    check(file, given, local)
-    return given

@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.contract.outcome import StageError
 from lorafinetune.contract.times import duration, moment
 from lorafinetune.core.conditions import ENDS, Situation
 from lorafinetune.core.steps import refresh_of
+
+NO_STATUS: Final = (
+    "Give the resource with its status: `kubectl get lft NAME -o yaml`, or a run's resource.yaml."
+)
+NOT_YET: Final = (
+    "It is there once its stage is complete; the merged model where `spec.export.merged` asks for it."
+)
 
 
 def decoded(run: Mapping[str, Any]) -> LoRAFineTune:
@@ -26,6 +35,12 @@ def decoded(run: Mapping[str, Any]) -> LoRAFineTune:
 
 def status_of(resource: LoRAFineTune) -> LoRAFineTuneStatus:
     return resource.status or LoRAFineTuneStatus()
+
+
+def has_none(resource: LoRAFineTune, what: str) -> StageError:
+    """Why an output of a run can't be had. what: the output."""
+    told = f"the status of {resource.metadata.name} tells of no {what}"
+    return StageError(Reason.CONFIG_INVALID, told, NOT_YET if resource.status else NO_STATUS)
 
 
 def has_ended(resource: LoRAFineTune) -> bool:

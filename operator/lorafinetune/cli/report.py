@@ -2,13 +2,13 @@
 
 import shlex
 from pathlib import Path
-from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli.connection import Access
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.named import is_file, run_named
 from lorafinetune.cli.options import STORE
+from lorafinetune.cli.reading import NO_STATUS
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.report.language import Language
@@ -16,10 +16,6 @@ from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import BEGINNING, render
 from lorafinetune.report.sources import Run
 from lorafinetune_stages.reporting import gather
-
-NO_STATUS: Final = (
-    "Give the resource with its status: `kubectl get lft NAME -o yaml`, or a run's resource.yaml."
-)
 
 
 def report(name: str, to: Path | None, language: Language, access: Access, where: Where) -> Path:

@@ -46,19 +46,24 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "which may be chance on these rows.",
         "无结论：基座模型与微调模型的损失相差 {change}，在这些样本上可能只是偶然。",
     ),
+    "uncompared": (
+        "No verdict: the losses of the base and the tuned model differ by {change}, but rows were not "
+        "compared one by one, so how far chance goes is not known.",
+        "无结论：基座模型与微调模型的损失相差 {change}，但未逐条比较样本，因此偶然误差的大小未知。",
+    ),
     "fell": (
+        "No verdict: the base model was not evaluated. "
         "The loss on the held-out rows fell by {change} between the first evaluation and the last.",
-        "从首次评估到末次评估，留出样本上的损失降低了 {change}。",
+        "无结论：未评估基座模型。从首次评估到末次评估，留出样本上的损失降低了 {change}。",
     ),
     "notFallen": (
-        "The loss on the held-out rows did not fall: "
+        "No verdict: the base model was not evaluated. The loss on the held-out rows did not fall: "
         "between the first evaluation and the last it rose by {change}.",
-        "留出样本上的损失没有降低：从首次评估到末次评估升高了 {change}。",
+        "无结论：未评估基座模型。留出样本上的损失没有降低：从首次评估到末次评估升高了 {change}。",
     ),
     "baseUnknown": (
-        "The base model was not evaluated: "
-        "how much of that was there before the first evaluation is not known.",
-        "未评估基座模型：首次评估之前的变化未知。",
+        "How much the loss fell or rose before the first evaluation is not known.",
+        "首次评估之前的变化未知。",
     ),
     "overfits": (
         "The best loss, {best}, was at step {step}, and has risen by {risen} since: a sign of over-fitting.",
@@ -90,10 +95,6 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Tuned minus base, row by row over {rows} rows: {change}; with 95 % confidence from {low} to {high} "
         "(paired bootstrap).",
         "微调减基座，逐条比较 {rows} 条样本：{change}；95% 置信区间为 {low} 至 {high}（配对自助法）。",
-    ),
-    "noInterval": (
-        "Rows are not compared one by one, so how far chance goes is not known.",
-        "未逐条比较样本，因此偶然误差的大小未知。",
     ),
     "heldOutLoss": (
         "Loss on {rows} held-out rows, in nats per {unit}",

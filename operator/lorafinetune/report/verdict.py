@@ -14,9 +14,20 @@ UNTRAINED_PAIR_LOSS: Final = math.log(2)
 """Loss of the base on preferences, which it is measured against."""
 
 Word = Literal[
-    "unfinished", "noEvaluation", "fewRows", "once", "chance", "better", "notBetter", "fell", "notFallen"
+    "unfinished",
+    "noEvaluation",
+    "fewRows",
+    "once",
+    "chance",
+    "uncompared",
+    "better",
+    "notBetter",
+    "fell",
+    "notFallen",
 ]
-KNOWN: Final[frozenset[Word]] = frozenset({"chance", "better", "notBetter", "fell", "notFallen"})
+KNOWN: Final[frozenset[Word]] = frozenset(
+    {"chance", "uncompared", "better", "notBetter", "fell", "notFallen"}
+)
 """Words by which something is said of the result."""
 
 
@@ -120,10 +131,17 @@ def _measured(log: Sequence[Logged], exported: bool) -> Iterator[Evaluation]:
 def _word(
     base: float | None, tuned: Sequence[Evaluation], result: Evaluation, interval: Interval | None
 ) -> Word:
-    if interval and interval.spans_zero:
-        return "chance"
     if base is not None:
-        return "better" if result.loss < base else "notBetter"
+        return _against(base, result, interval)
     if len(tuned) == 1:
         return "once"
     return "fell" if tuned[-1].loss < tuned[0].loss else "notFallen"
+
+
+def _against(base: float, result: Evaluation, interval: Interval | None) -> Word:
+    """Better or not is said only where it is known that chance does not go so far."""
+    if interval is None:
+        return "uncompared"
+    if interval.spans_zero:
+        return "chance"
+    return "better" if result.loss < base else "notBetter"
