@@ -56,7 +56,7 @@ def test_it_says_what_is_known_once_the_export_is_done(
         "90 rows to train on",
         "went on from a checkpoint: 2",
         "exportComplete",
-        "kubectl get lft tune --namespace team-a -o yaml | lorafinetune fetch - --what adapter",
+        "lorafinetune fetch team-a/tune --what adapter",
         "seed42",
     ):
         assert said in found

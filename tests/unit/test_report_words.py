@@ -15,7 +15,7 @@ from unit.report_runs import data_report, ended, logged, steps
 
 RUN = ended()
 
-PIPED = "kubectl get lft tune --namespace team-a -o yaml | lorafinetune fetch - --what merged --to model --s3"
+NAMED = "lorafinetune fetch team-a/tune --what merged --to model --s3"
 LOADED: dict[str, tuple[Origin, str]] = {
     "a file is read again": (
         Origin("runs/tune.yaml", ""),
@@ -25,7 +25,7 @@ LOADED: dict[str, tuple[Origin, str]] = {
         Origin("a b.yaml", "--store 'my store'"),
         "lorafinetune fetch 'a b.yaml' --what merged --to model --store 'my store'",
     ),
-    "a run on the cluster is asked for": (Origin(), PIPED),
+    "a run on the cluster is asked for": (Origin(), NAMED),
 }
 
 

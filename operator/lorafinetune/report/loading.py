@@ -73,9 +73,5 @@ def _fetch(run: Run, origin: Origin, what: str, to: str) -> str:
 
 def _typed(run: Run, origin: Origin, command: str, options: str) -> str:
     """A command that reads the run where this one did."""
-    words = ["lorafinetune", command, shlex.quote(origin.file or "-"), options, origin.store]
-    typed = " ".join(word for word in words if word)
-    if origin.file:
-        return typed
-    name, namespace = shlex.quote(run.name), shlex.quote(run.namespace)
-    return f"kubectl get lft {name} --namespace {namespace} -o yaml | {typed}"
+    read = shlex.quote(origin.file or f"{run.namespace}/{run.name}")
+    return " ".join(word for word in ("lorafinetune", command, read, options, origin.store) if word)
