@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
@@ -19,6 +20,7 @@ from typing import Any, Final, NoReturn, Self
 from cluster.process import leashed
 
 PR_SET_PDEATHSIG: Final = 1
+POLL: Final = 0.002
 
 
 class Nursery:
@@ -55,6 +57,11 @@ class Nursery:
 
 def is_alive(pid: int) -> bool:
     return Path("/proc", str(pid)).exists()
+
+
+def await_end(pid: int) -> None:
+    while is_alive(pid):
+        time.sleep(POLL)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import os
 import re
 import resource
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 from faults.data.making import Case
 from faults.data.reading import read
-from faults.nursery import Nursery, is_alive
+from faults.nursery import Nursery, await_end
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 
@@ -26,7 +25,6 @@ LIMIT_SECONDS: Final = 15
 """Of the processor."""
 LIMIT_BYTES: Final = 2**31
 """Of addresses that a reading adds."""
-POLL: Final = 0.002
 OUTCOME: Final = "outcome.json"
 
 
@@ -61,8 +59,7 @@ def measure(nursery: Nursery, case: Case, folder: Path) -> Measured:
     case.write(rows)
     arguments = [str(rows), dict(case.fields), case.objective, str(outcome)]
     pid = nursery.start(f"{__name__}:live", arguments, {}, log)
-    while is_alive(pid):
-        time.sleep(POLL)
+    await_end(pid)
     shutil.rmtree(rows)
     assert outcome.exists(), log.read_text() or f"it took more than {LIMIT_SECONDS} s"
     return Measured(**json.loads(outcome.read_text()))
