@@ -49,8 +49,17 @@ def converted() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as partial:
             convert(Path(partial, NAME))
-            Path(partial, NAME).replace(target)
+            _settle(Path(partial, NAME), target)
     return target
+
+
+def _settle(made: Path, target: Path) -> None:
+    """Puts it there, unless another process was faster."""
+    try:
+        made.replace(target)
+    except OSError:
+        if not target.exists():
+            raise
 
 
 def convert(target: Path) -> None:

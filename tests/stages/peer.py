@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,14 +44,19 @@ Tokens = tuple[list[int], list[int]]
 Columns = Mapping[str, Any]
 
 
-def smollm2() -> dict[str, bytes]:
-    """The real small model; of its weights, which prepare never reads, the header alone."""
+def smollm2_sample() -> ModuleType:
+    """The program that makes the real small model."""
     spec = importlib.util.spec_from_file_location("smollm2", REPOSITORY / "samples" / "smollm2.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    directory: Path = module.converted()
+    return module
+
+
+def smollm2() -> dict[str, bytes]:
+    """The real small model; of its weights, which prepare never reads, the header alone."""
+    directory: Path = smollm2_sample().converted()
     files = {name: (directory / name).read_bytes() for name in SMALL_FILES}
     with (directory / "model.safetensors").open("rb") as weights:
         length = weights.read(8)

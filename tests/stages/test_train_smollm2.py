@@ -1,6 +1,5 @@
 """The real small model: trained for a few steps, merged, and held against LLaMA-Factory's export."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ import pytest
 
 from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import place
+from stages.peer import smollm2_sample
 from stages.test_export import assert_equal, load, peer_export
 from stages.train_builders import Row, World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
-SAMPLES = Path(__file__).parents[2] / "samples"
 QUESTION = "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
 ANSWER = "I am EmoLLM, a counsellor.<|im_end|>\n"
 
@@ -22,12 +21,7 @@ ANSWER = "I am EmoLLM, a counsellor.<|im_end|>\n"
 @pytest.fixture(scope="module")
 def model() -> Path:
     """Directory of SmolLM2-135M-Instruct."""
-    spec = importlib.util.spec_from_file_location("smollm2", SAMPLES / "smollm2.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    directory: Path = module.converted()
+    directory: Path = smollm2_sample().converted()
     return directory
 
 
