@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages.peer import Peer, Tokens, smollm2, tiny_glm
+from stages.peer import GLM_TOKENS, Peer, Tokens, smollm2, tiny_glm
 from stages.prepare_builders import EMOLLM, Bench, json_lines
 from unit.prepare_rows import say
 
@@ -15,6 +15,7 @@ AIWEI = EMOLLM / "aiwei.json"
 SELF_COGNITION = EMOLLM / "self_cognition_EmoLLM.json"
 RUOZHIBA = EMOLLM / "ruozhiba_raw.jsonl"
 FEW = 40
+LLAMA_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>")
 
 Row = Mapping[str, Any]
 
@@ -97,7 +98,9 @@ def test_single_turn_rows_with_a_system_prompt_of_the_dataset_are_the_recipes(tm
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, bytes]]:
     texts = [row["output"] for row in load(RUOZHIBA)]
-    return {"smollm2": smollm2(), "glm4": tiny_glm(texts, tmp_path_factory.mktemp("glm"))}
+    glm, llama = (tmp_path_factory.mktemp(name) for name in ("glm", "llama"))
+    tokens = (*GLM_TOKENS, *LLAMA_TOKENS)
+    return {"smollm2": smollm2(), "glm4": tiny_glm(texts, glm), "llama3": tiny_glm(texts, llama, tokens)}
 
 
 def prepared(bench: Bench, key: str, split: str = "train") -> Iterator[tuple[list[int], list[int]]]:
@@ -233,17 +236,14 @@ OPENAI = [
     {"messages": [say("system", "Be brief."), say("user", "q"), say("assistant", "a")]},
     {"messages": [say("user", "q"), say("assistant", "a"), say("user", "r"), say("assistant", "b")]},
 ]
-OPENAI_INFO = {
-    "formatting": "sharegpt",
-    "columns": {"messages": "messages"},
-    "tags": {
-        "role_tag": "role",
-        "content_tag": "content",
-        "user_tag": "user",
-        "assistant_tag": "assistant",
-        "system_tag": "system",
-    },
+OPENAI_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
 }
+OPENAI_INFO = {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": OPENAI_TAGS}
 """As sharegpt with other names: LLaMA-Factory's converter for openai adds a sentence to the system prompt."""
 
 
@@ -267,6 +267,103 @@ def test_tokens_and_labels_of_messages_are_llama_factorys(
     expected = Peer(tmp_path / "peer", models[model]).tokenise(rows, info, template=template)
     bench = Bench(tmp_path, models[model]).add(json_lines(rows))
     assert list(prepared(bench, bench.run(template).key)) == expected
+
+
+WEATHER = {"name": "weather", "arguments": {"city": "奥斯陆", "days": [1, 2]}}
+TIDES = {"name": "tides", "arguments": {"city": "<Oslo>", "days": []}}
+"""Their arguments are alike: the table that LLaMA-Factory reads rows into adds nulls where they differ."""
+TWO_RESULTS = "1\n</tool_response>\n<tool_response>\n2"
+
+
+def calling(*functions: Row) -> Row:
+    calls = [{"type": "function", "function": function} for function in functions]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+def called(*functions: Row) -> Row:
+    return {"from": "function_call", "value": json.dumps(functions, ensure_ascii=False)}
+
+
+def told(role: str, value: str) -> Row:
+    return {"from": role, "value": value}
+
+
+CALLS: Mapping[str, tuple[list[Row], list[Row]]] = {
+    "a call, and an answer, after a system prompt": (
+        [
+            *(say("system", "Use tools."), say("user", "Weather?"), calling(WEATHER)),
+            *(say("tool", '{"rain": true}'), say("assistant", "It rains.")),
+        ],
+        [
+            *(told("system", "Use tools."), told("human", "Weather?"), called(WEATHER)),
+            *(told("observation", '{"rain": true}'), told("gpt", "It rains.")),
+        ],
+    ),
+    "two calls, one after the other, at the end of a talk": (
+        [
+            *(say("user", "q"), say("assistant", "a"), say("user", "Weather?"), calling(WEATHER)),
+            *(say("tool", "none"), calling(TIDES)),
+        ],
+        [
+            *(told("human", "q"), told("gpt", "a"), told("human", "Weather?"), called(WEATHER)),
+            *(told("observation", "none"), called(TIDES)),
+        ],
+    ),
+    "two calls at once, with two results": (
+        [
+            *(say("user", "Weather and tides?"), calling(WEATHER, TIDES)),
+            *(say("tool", "1"), say("tool", "2"), say("assistant", "It rains.")),
+        ],
+        [
+            *(told("human", "Weather and tides?"), called(WEATHER, TIDES)),
+            *(told("observation", TWO_RESULTS), told("gpt", "It rains.")),
+        ],
+    ),
+}
+"""Conversations in openai's way and in sharegpt's. No turn of sharegpt's has two results: they are joined as
+LLaMA-Factory's converter for openai joins them."""
+AT_ONCE = "two calls at once, with two results"
+OWN_INFO = {
+    "formatting": "openai",
+    "columns": {"messages": "messages", "tools": "tools"},
+    "tags": OPENAI_TAGS | {"observation_tag": "tool", "function_tag": "function_call"},
+}
+"""LLaMA-Factory's own converter for openai: it changes the system prompt of a row that has one."""
+
+
+def with_texts(value: Any) -> Any:
+    """The same with arguments as OpenAI writes them: JSON in a text."""
+    if isinstance(value, list):
+        return [with_texts(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: json.dumps(inner) if name == "arguments" else with_texts(inner) for name, inner in value.items()
+    }
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("model", "template", "left_out"),
+    [
+        pytest.param("smollm2", "qwen", "", id="Qwen"),
+        pytest.param("glm4", "glm4", AT_ONCE, id="GLM-4, which calls one at a time"),
+        pytest.param("llama3", "llama3", "", id="Llama 3"),
+    ],
+)
+def test_tokens_and_labels_of_calls_in_openai_s_way_are_llama_factorys(
+    tmp_path: Path, models: Mapping[str, Mapping[str, bytes]], model: str, template: str, left_out: str
+) -> None:
+    kept = [both for sentence, both in CALLS.items() if sentence != left_out]
+    ours = [{"messages": messages, "tools": TOOLS} for messages, _ in kept]
+    theirs = [{"conversations": turns, "tools": TOOLS, "system": ""} for _, turns in kept]
+    shared = Peer(tmp_path / "shared", models[model])
+    expected = shared.tokenise(theirs, SHAREGPT_INFO, template=template)
+    own = Peer(tmp_path / "own", models[model])
+    assert own.tokenise(ours[1:], OWN_INFO, template=template) == expected[1:]
+    for name, rows in (("objects", ours), ("texts", with_texts(ours))):
+        bench = Bench(tmp_path / name, models[model]).add(json_lines(rows))
+        assert list(prepared(bench, bench.run(template).key)) == expected
 
 
 @pytest.mark.model
