@@ -1,5 +1,6 @@
 """Steps, time and disk of a training, before it begins."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Training
 from lorafinetune.contract import effort
+from lorafinetune.contract.memory import Settings
 
 
 @pytest.mark.parametrize(
@@ -30,25 +32,43 @@ def test_evaluations() -> None:
     assert effort.evaluations(Training(epochs="1"), 25) == 0
 
 
+BEST = Settings(packed=True, compiled=True)
+
+
 def test_a_nine_billion_model_learns_about_12_000_tokens_a_second_on_an_h100() -> None:
-    training, evaluating = effort.seconds(8_600_000_000, 12_000, 0, recomputed=False, gpus=1)
+    rate = effort.rate(Training(epochs="1"), BEST, gpus=1)
+    training, evaluating = effort.seconds(8_600_000_000, 12_000, 0, recomputed=False, rate=rate)
     assert 0.9 < training < 1.1
     assert evaluating == 0
 
 
 def test_a_small_model_takes_about_a_second_for_256_tokens_on_two_cores() -> None:
-    training, _ = effort.seconds(135_000_000, 256, 0, recomputed=False, gpus=0)
+    rate = effort.rate(Training(epochs="1"), BEST, gpus=0)
+    training, _ = effort.seconds(135_000_000, 256, 0, recomputed=False, rate=rate)
     assert 0.9 < training < 1.1
 
 
-def test_computing_twice_and_fewer_cards_take_longer() -> None:
-    once, twice = (effort.seconds(10**9, 10**6, 0, again, gpus=1)[0] for again in (False, True))
-    assert twice == 1.5 * once == 3 * effort.seconds(10**9, 10**6, 0, False, gpus=2)[0]
+def test_what_is_quicker_is_estimated_to_be() -> None:
+    kinds: list[tuple[dict[str, Any], Settings]] = [
+        ({}, replace(BEST, packed=False)),
+        ({"quantization": "nf4"}, replace(BEST, weights="nf4", compiled=False)),
+        ({}, replace(BEST, compiled=False)),
+        ({}, BEST),
+        ({"precision": "fp8"}, BEST),
+    ]
+    rates = [effort.rate(Training(epochs="1", **given), settings, 1) for given, settings in kinds]
+    assert rates == sorted(rates)
+    assert effort.rate(Training(epochs="1"), BEST, 2) == 2 * effort.rate(Training(epochs="1"), BEST, 1)
+
+
+def test_computing_twice_takes_longer() -> None:
+    once, twice = (effort.seconds(10**9, 10**6, 0, again, 1e12)[0] for again in (False, True))
+    assert twice == 1.5 * once
 
 
 def test_the_base_reads_pairs_too() -> None:
-    alone = effort.seconds(10**9, 10**6, 10**6, recomputed=False, gpus=1)
-    compared = effort.seconds(10**9, 10**6, 10**6, recomputed=False, gpus=1, compared=True)
+    alone = effort.seconds(10**9, 10**6, 10**6, recomputed=False, rate=1e12)
+    compared = effort.seconds(10**9, 10**6, 10**6, recomputed=False, rate=1e12, compared=True)
     assert compared == (1.5 * alone[0], 2 * alone[1])
 
 

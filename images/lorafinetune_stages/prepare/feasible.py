@@ -144,7 +144,8 @@ class Feasibility:
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False
         compared = self._settings.pairs
-        return effort.seconds(multiplied, trained, evaluated, recomputed, self._gpus, compared)
+        rate = effort.rate(training, self._settings, self._gpus)
+        return effort.seconds(multiplied, trained, evaluated, recomputed, rate, compared)
 
 
 def _gib(size: float) -> str:

@@ -6,11 +6,18 @@ from typing import Final
 
 from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Training
+from lorafinetune.contract.memory import Settings
 
 GPU_RATE: Final = 400e12
-"""Floating-point operations that an H100 does in a second of training: measured, in bf16."""
+"""Floating-point operations that an H100 does in a second of training: measured, as the others, in bf16."""
+FP8_RATE: Final = 520e12
+UNCOMPILED_RATE: Final = 290e12
+NF4_RATE: Final = 265e12
+"""Weights are put together from 4 bits each time that they are multiplied with."""
+PADDED_RATE: Final = 109e12
+"""Of the tokens that count, not of the padding."""
 CPU_RATE: Final = 130e9
-"""The same of two cores."""
+"""Of two cores."""
 PASS: Final = 4
 """Operations per token and weight: forward, and back to the input; frozen weights get no gradient."""
 RECOMPUTED: Final = 6
@@ -49,15 +56,29 @@ def evaluations(training: Training, steps: int) -> int:
     return math.ceil(steps / training.evaluation.every_steps) + (training.objective != "dpo")
 
 
-def seconds(
-    parameters: int, trained: int, evaluated: int, recomputed: bool, gpus: int, compared: bool = False
-) -> tuple[float, float]:
-    """Of the optimizer steps, and of the evaluations: on H100s, or on two cores without a GPU.
+def rate(training: Training, settings: Settings, gpus: int) -> float:
+    """Floating-point operations in a second, of H100s, or of two cores without a GPU."""
+    return gpus * _card_rate(training, settings) if gpus else CPU_RATE
 
-    parameters: weights that every token is multiplied with. trained, evaluated: tokens in all. compared:
-    whether the base reads them, too.
+
+def _card_rate(training: Training, settings: Settings) -> float:
+    if not settings.packed:
+        return PADDED_RATE
+    if settings.weights == "nf4":
+        return NF4_RATE
+    if not settings.compiled:
+        return UNCOMPILED_RATE
+    return FP8_RATE if training.precision == "fp8" else GPU_RATE
+
+
+def seconds(
+    parameters: int, trained: int, evaluated: int, recomputed: bool, rate: float, compared: bool = False
+) -> tuple[float, float]:
+    """Of the optimizer steps, and of the evaluations.
+
+    parameters: weights that every token is multiplied with. trained, evaluated: tokens in all. rate:
+    operations in a second. compared: whether the base reads them, too.
     """
-    rate = GPU_RATE * gpus if gpus else CPU_RATE
     base = EVALUATED if compared else 0
     each = (RECOMPUTED if recomputed else PASS) + base
     return parameters * trained * each / rate, parameters * evaluated * (EVALUATED + base) / rate
