@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e gpu serving faults chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e gpu serving faults fuzz chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -140,6 +140,9 @@ serving: .venv/ready ## Ollama itself, built from its source once (8 min), serve
 
 faults: servers ## every fault at every write and event, and every attack; PARTS= some of the matrices; see chaos, soak, reliability
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
+
+fuzz: .venv/ready ## what tests try of drawn data, with other data each time and 20 times as much of it: minutes
+	$(BIN)/pytest -q -n 2 -m hypothesis --timeout=3600 --hypothesis-profile=searching tests/unit tests/faults/data
 
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED=, RUNS= and MODEL=
 	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %) $(MODEL:%=--model %)

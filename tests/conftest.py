@@ -2,12 +2,11 @@
 
 import signal
 
-from hypothesis import settings
+from searching import register_profiles
 
 pytest_plugins = ["cluster.fixtures"]
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+register_profiles()
 
 # A shell's background job begins with Ctrl-C ignored, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

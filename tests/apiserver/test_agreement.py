@@ -10,17 +10,15 @@ from builders import document
 from cluster.apiserver import ApiServer
 from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.resource import LoRAFineTune
+from searching import examples
 from strategies import documents, specs, spoiled, statuses
 
 Json = dict[str, Any]
 
 
-def many(examples: int) -> settings:
+def many(count: int) -> settings:
     return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
+        max_examples=examples(count),
         suppress_health_check=list(HealthCheck),
     )
 

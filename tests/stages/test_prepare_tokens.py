@@ -21,6 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from lorafinetune_stages.prepare.bytepairs import ONE_DIGIT, THREE_DIGITS
 from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
+from searching import examples
 from stages.peer import GLM_TOKENS, llama3, qwen3
 from stages.prepare_builders import EMOLLM, Bench
 
@@ -305,7 +306,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 LEARNED: Sequence[dict[str, Any]] = [{}, {"mask_history": True}, {"train_on_prompt": True}]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     template=st.sampled_from(["glm4", "qwen", "llama3", "smollm2", "qwen3", "llama2", "chatml"]),
     kind=st.sampled_from(sorted(KINDS)),
@@ -324,7 +325,7 @@ def test_any_conversation_has_llama_factory_s_tokens(
     pair.compare(rows)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     family=st.sampled_from([family for family in FAMILIES if family[1] in REAL]),
     rows=st.lists(conversations(), min_size=1, max_size=3),

@@ -17,6 +17,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.naming import key_fault
 from lorafinetune_stages.store.s3 import S3Store
+from searching import examples
 from stages.store_builders import (
     MEBIBYTE,
     QUICK,
@@ -382,7 +383,7 @@ def test_a_secret_that_cannot_be_right_is_named_at_once(
 
 
 @given(KEYS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_that_is_accepted_is_kept_to_the_byte(hypothesis_store: S3Store, key: str) -> None:
     hypothesis_store.write(key, b"content")
     assert [entry.key for entry in hypothesis_store.list("")] == [key]

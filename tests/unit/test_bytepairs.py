@@ -17,6 +17,7 @@ from lorafinetune_stages.prepare.bytepairs import (
     BytePairs,
     find_byte_pairs,
 )
+from searching import examples
 
 BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False)
 AFTER_SPLIT = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -90,7 +91,7 @@ PARTS = st.lists(st.one_of(TEXTS, st.sampled_from(["<|end|>", "<tool>", "'LL", "
 
 
 @pytest.mark.parametrize("splitting", SPLITTING)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(texts=st.lists(PARTS.map("".join), min_size=1, max_size=5))
 def test_texts_are_encoded_as_the_tokenizer_does(splitting: str, texts: list[str]) -> None:
     made, pairs = MADE[splitting], FOUND[splitting]

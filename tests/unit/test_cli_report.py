@@ -23,6 +23,7 @@ from lorafinetune.report.leaves import flat
 from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import render
 from lorafinetune.report.sources import DataReport, Run, Sources
+from searching import examples
 from unit.report_runs import (
     Row,
     Shape,
@@ -286,7 +287,7 @@ def test_as_many_and_as_long_answers_as_there_may_be_make_no_large_page(
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 def test_no_text_of_a_stranger_changes_the_page(words: str) -> None:
     def tags(text: str) -> list[str]:
         report = data_report(samples=[[{"text": text, "learned": True}]], warnings=[text], template=text)

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from builders import document, resource
 from lorafinetune.api.codec import MOST_PROBLEMS, InvalidResourceError, decode
+from searching import examples
 from strategies import documents, specs, spoiled, statuses
 
 KIND = {"apiVersion": "lorafinetune.dev/v1alpha1", "kind": "LoRAFineTune"}
 WHOLE = documents(specs(), statuses())
 JARGON = re.compile(r"Input should|constrained|tuple|dict|pydantic|literal|NoneType|\^|\\")
 
-FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=examples(25))
 
 
 def problems(value: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from builders import document, resource
 from lorafinetune.api.crd import crd
 from lorafinetune.cli.document import MAX_BYTES, DocumentError, read_resource
 from lorafinetune.cli.kubeyaml import dump, parse, plain
+from searching import examples
 
 Write = Callable[[str | bytes], Path]
 
@@ -342,9 +343,7 @@ LINES = st.lists(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(content=st.binary() | st.text().map(str.encode) | LINES.map("\n".join).map(str.encode))
 @example(content=b"a: {b: !<tag:yaml.org,2002:map> c}")
 @example(content=b"? {a: b}\n: c")
@@ -354,9 +353,7 @@ def test_it_reads_or_refuses_whatever_a_file_holds(content: bytes, write: Write)
     assert outcome(write(content)) in ("read", "refused")
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(at=st.integers(0, len(GOOD)), length=st.integers(0, 20), slip=st.text(max_size=5))
 def test_it_reads_or_refuses_a_file_with_a_slip(at: int, length: int, slip: str, write: Write) -> None:
     content = GOOD[:at] + slip + GOOD[at + length :]

@@ -8,6 +8,7 @@ from tiktoken import Encoding
 from tokenizers import Tokenizer, models
 
 from lorafinetune_stages.prepare.merging import Pair, Ranked, rank_results
+from searching import examples
 
 LETTERS = "abc"
 
@@ -53,7 +54,7 @@ def by_results(ranked: Ranked, whole_first: bool, text: str) -> list[int]:
     return [ranked.tokens.index(usable[rank]) for rank in encoding.encode_ordinary(text)]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120))
 @given(st.one_of(merge_lists(), all_splits()), st.booleans(), TEXTS)
 def test_both_ways_of_merging_agree_where_it_is_said(
     pairs: list[Pair], whole_first: bool, texts: list[str]

@@ -13,6 +13,7 @@ from lorafinetune.api.status import LoRAFineTuneStatus, TrainingStatus
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import ObservedJob
 from lorafinetune.core.steps import watched_jobs
+from searching import examples
 from unit.test_plan import Step, conditions, run_until
 from unit.world import World
 
@@ -157,7 +158,7 @@ PASSING = sorted(reason for reason in Reason if reason.facts.retry is Retry.BACK
 MISHAPS_OF_OPERATOR = ("the operator restarts", "the operator is upgraded", "a wake-up is repeated")
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(st.sampled_from(PASSING), st.integers(0, 3), st.sampled_from(MISHAPS_OF_OPERATOR)),
@@ -185,7 +186,7 @@ def test_a_training_fails_by_what_may_pass_once_more_attempts_than_max_retries_c
     assert (world.status.stage == "Failed") == (stuck > retries)
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=examples(60))
 @given(st.lists(st.sampled_from(sorted(MISHAPS)), max_size=25))
 def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history: list[str]) -> None:
     world = World({"maxRetries": 100, "training": {"evaluation": {"fraction": "0.1"}}})

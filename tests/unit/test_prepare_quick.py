@@ -16,6 +16,7 @@ from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
+from searching import examples
 from unit.prepare_rows import fetched
 
 TEXTS = Texts({"<|im_end|>", "</s>", 'a"b'})
@@ -93,7 +94,7 @@ def sites(value: Any) -> list[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("name", ROWS)
 @given(data=st.data(), block=st.integers(1, 400))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_both_ways_end_in_the_same(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject, block: int
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lorafinetune.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thinned
 from lorafinetune.report.interval import Interval
 from lorafinetune.report.verdict import judge
+from searching import examples
 from unit.report_runs import evaluations, logged, steps
 
 BASE = {"step": 0, "eval_loss": 2.25}
@@ -137,7 +138,7 @@ NUMBERS = st.floats(min_value=-1e30, max_value=1e30)
 STEPS = st.tuples(st.integers(0, 10**9), NUMBERS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(STEPS, min_size=1, max_size=400), st.lists(STEPS, max_size=5))
 def test_every_curve_is_inside_its_picture(
     line: list[tuple[int, float]], dots: list[tuple[int, float]]

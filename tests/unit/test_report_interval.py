@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.contract.rowlosses import MOST_ROWS, Compared
 from lorafinetune.report.interval import Interval, interval
+from searching import examples
 
 TOKENS = 10
 
@@ -62,7 +63,7 @@ def test_what_may_be_chance(mean: float, spans: bool) -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 def test_the_order_of_rows_does_not_matter(changes: list[float], random: Random) -> None:
     one = compared(changes)
     order = random.sample(range(len(changes)), len(changes))

@@ -17,6 +17,7 @@ from faults.data.reading import read
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
+from searching import examples
 
 CALLING = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
 CALLED = {
@@ -73,7 +74,7 @@ def sites(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @given(row=st.sampled_from(ROWS), other=anything, data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_a_row_with_anything_in_some_place(
     row: tuple[dict[str, Any], Objective], other: Any, data: st.DataObject
 ) -> None:
@@ -87,7 +88,7 @@ def test_a_row_with_anything_in_some_place(
 
 @pytest.mark.parametrize("name", FILES)
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=examples(40))
 def test_a_file_with_other_bytes_in_some_places(name: str, data: st.DataObject) -> None:
     content = bytearray(FILES[name])
     for _ in range(data.draw(st.integers(1, 4))):
