@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lorafinetune.api.reasons import Reason, Retry
@@ -188,6 +188,7 @@ def test_a_training_fails_by_what_may_pass_once_more_attempts_than_max_retries_c
 
 @settings(max_examples=examples(60))
 @given(st.lists(st.sampled_from(sorted(MISHAPS)), max_size=25))
+@example(["the operator restarts", "the stage succeeds", "a pod outlives its Job", "the status is lost"])
 def test_whatever_happens_the_end_is_that_of_a_run_in_which_nothing_did(history: list[str]) -> None:
     world = World({"maxRetries": 100, "training": {"evaluation": {"fraction": "0.1"}}})
     for sentence in history:

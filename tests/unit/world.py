@@ -63,10 +63,12 @@ class World:
 
     def reconcile(self) -> Plan:
         """One step: plan, then apply as the shell does. A plan whose creation fails is followed by one that
-        knows."""
-        made = self._decide()
-        while not all(self._create(job) for job in made.create):
-            made = self._decide()
+        knows, and one that would create what was not looked at by one that has."""
+        watched = watched_jobs(self.resource)
+        made = self._decide(watched)
+        while not (made.wanted <= watched and self._apply(made)):
+            watched |= made.wanted
+            made = self._decide(watched)
         for name, patch in made.patch:
             assert patch == {
                 "spec": {"ttlSecondsAfterFinished": self.resource.spec.ttl_seconds_after_finished}
@@ -76,17 +78,19 @@ class World:
         self.events += made.events
         return made
 
-    def _decide(self) -> Plan:
+    def _decide(self, watched: frozenset[str]) -> Plan:
         taken = frozenset(name for name, answer in self.known.items() if answer is None)
         refused = {name: answer for name, answer in self.known.items() if answer is not None}
-        watched = watched_jobs(self.resource)
         left = {name: pods for name, pods in self.left_behind.items() if name in watched}
         observed = Observed(self.jobs, self.others, left)
-        made = plan(Input(self.resource, observed, self.settings, self.now, self.progress, taken, refused))
+        return plan(Input(self.resource, observed, self.settings, self.now, self.progress, taken, refused))
+
+    def _apply(self, made: Plan) -> bool:
+        """Whether all could be created."""
         for name in made.delete:
             owner = self.jobs if name in self.jobs else self.others
             owner[name] = replace(owner[name], state="leaving")
-        return made
+        return all(self._create(job) for job in made.create)
 
     def settle(self) -> LoRAFineTuneStatus:
         """Reconciles, with leaving Jobs gone and time passing, until nothing changes any more."""

@@ -38,6 +38,11 @@ class Plan:
     events: tuple[Event, ...] = ()
     check_again: timedelta | None = None
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Names of the Jobs to create. Of one that was not watched, an earlier pod may still be there."""
+        return frozenset(job["metadata"]["name"] for job in self.create)
+
 
 def plan(given: Input) -> Plan:
     """What to do now. A finished resource of an unchanged generation is frozen."""

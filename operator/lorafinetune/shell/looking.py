@@ -89,17 +89,22 @@ class Looker:
         return self._pause(resource, made, differs or bool(made.create or made.delete or made.patch))
 
     async def _create(self, resource: LoRAFineTune, key: Key) -> Plan:
-        """Deletes and creates. A plan whose creation was refused is followed by one that knows it."""
+        """Deletes and creates. A plan whose creation was refused is followed by one that knows it, and one
+        that would create what was not looked at by one that has."""
         names = frozenset() if is_finished(resource) else watched_jobs(resource)
         for _ in range(MOST_PLANS):
             self.known.interest.set(key, names)
             made = plan(await self._hear(self._input(resource, names), names))
-            for name in made.delete:
-                await self.writer.delete_job(resource.metadata, name)
-            if all([await self.writer.create_job(resource.metadata, job) for job in made.create]):
+            if made.wanted <= names and await self._apply(resource, made):
                 return made
-            names |= {job["metadata"]["name"] for job in made.create}
+            names |= made.wanted
         raise ApiError(CONFLICT, "NotCreated", "a Job is neither there nor can it be created")
+
+    async def _apply(self, resource: LoRAFineTune, made: Plan) -> bool:
+        """Whether all could be created."""
+        for name in made.delete:
+            await self.writer.delete_job(resource.metadata, name)
+        return all([await self.writer.create_job(resource.metadata, job) for job in made.create])
 
     async def _hear(self, given: Input, watched: frozenset[str]) -> Input:
         """The same, or what is known once the Pods of Jobs that ended without a word were read."""
