@@ -11,6 +11,7 @@ import pytest
 
 from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.datasets import Clean
+from lorafinetune.api.pods import Gpu
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus, Estimate, TrainingStatus
 from lorafinetune.contract import keys
@@ -210,16 +211,42 @@ def test_an_input_that_is_no_longer_whole_is_refused(bench: Bench, kind: str) ->
     )
 
 
-def test_weights_that_are_not_what_was_downloaded_are_refused(bench: Bench) -> None:
-    """Before anything that takes long is imported."""
-    bench.add(json_lines([GOOD]))
+def hurt_weights(bench: Bench) -> None:
+    """By one bit."""
     key = f"{place('models', keys.source_key(MODEL, COMMIT))}/model.safetensors"
     whole = bench.store.read(key)
     assert whole
     bench.store.write(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+
+
+def test_weights_that_are_not_what_was_downloaded_are_refused(bench: Bench) -> None:
+    """Before anything that takes long is imported."""
+    hurt_weights(bench.add(json_lines([GOOD])))
     error = failure(bench)
     assert error.reason is Reason.ARTIFACT_CORRUPT
     assert ": the file model.safetensors does not match manifest.json: " in error.message
+
+
+def test_weights_are_looked_at_even_where_all_else_is_proven(bench: Bench, tmp_path: Path) -> None:
+    bench.add(json_lines([GOOD]))
+    note_proven(bench, *finish_preparation(bench))
+    hurt_weights(bench)
+    assert failure(bench).reason is Reason.ARTIFACT_CORRUPT
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another card": {"gpu": Gpu(count=1, memory="24Gi")},
+    "another number of nodes": {"nodes": 2},
+    "a base that is split": {"sharding": "fsdp2"},
+    "another disk": {"scratch": "10Gi"},
+}
+
+
+@pytest.mark.parametrize("sentence", OTHERS)
+def test_what_was_proven_for_one_place_is_not_for_another(bench: Bench, sentence: str) -> None:
+    here = bench.add(json_lines([GOOD])).arguments()
+    there = here.model_copy(update=OTHERS[sentence])
+    assert proof_key(here, DIGEST) == proof_key(here, DIGEST) != proof_key(there, DIGEST)
 
 
 def test_an_unknown_template_is_refused(bench: Bench) -> None:

@@ -374,12 +374,14 @@ CUT_ROW = (
     ],
 )
 def test_a_row_without_a_whole_answer_within_the_cutoff_is_bad(
-    bench: Bench, row: dict[str, Any], what: str
+    bench: Bench, row: dict[str, Any], what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.add(json_lines([alpaca("q", "a"), row]), "long.jsonl")
     error = failure(bench, cutoff_length=288)
     assert error.reason is Reason.DATASET_INVALID
     assert error.message == f"datasets[1]: 1 of 2 rows can't be learned from {what}"
+    (logged,) = (text for text in caplog.messages if text.startswith("bad row: "))
+    assert logged.removeprefix("bad row: datasets[1]: ") in what
 
 
 def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
@@ -489,6 +491,11 @@ def test_what_a_person_should_know_of_the_rows_is_a_warning(bench: Bench) -> Non
         f"2 of 127 rows are cut at training.cutoffLength 288, and lose {report['lostAnswerTokens']} of "
         f"{report['answerTokens']} tokens of all answers; the longest has "
     )
+
+
+def test_a_row_that_is_cut_may_be_the_only_one(tmp_path: Path, model: Mapping[str, bytes]) -> None:
+    result = Bench(tmp_path, model).add(json_lines([CUT_LATE])).run(cutoff_length=288)
+    assert (result.dataset.rows, result.dataset.truncated) == (1, 1)
 
 
 def test_equal_rows_are_left_out_where_that_is_asked(bench: Bench) -> None:

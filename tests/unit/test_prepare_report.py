@@ -13,6 +13,7 @@ from lorafinetune_stages.prepare.lengths import histogram, padding
 from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES, shortened
 from lorafinetune_stages.prepare.page import bars, render
 from lorafinetune_stages.prepare.report import Report, SplitSummary
+from lorafinetune_stages.prepare.templates import known_templates
 from stages.prepare_builders import TINY_MODEL, Bench
 
 
@@ -154,3 +155,14 @@ def test_special_tokens_are_read_from_the_models_files(
     changed = {name: json.dumps(content).encode() for name, content in files.items()}
     bench = Bench(tmp_path, TINY_MODEL | changed)
     assert special_tokens(bench.store, read_base_model(bench.store, bench.model)) == expected
+
+
+def test_a_token_that_says_whose_turn_it_is_is_special_whatever_its_flag(tmp_path: Path) -> None:
+    """As DeepSeek's are. Not so what a tokenizer has of its own for words, blanks and thoughts."""
+    names = ("<｜User｜>", "<think>", "User", "\n", "[INST]")
+    added = [{"content": name, "special": False} for name in names]
+    bench = Bench(tmp_path, TINY_MODEL | {"tokenizer.json": json.dumps({"added_tokens": added}).encode()})
+    turns = known_templates()["deepseekr1"].turns
+    found = special_tokens(bench.store, read_base_model(bench.store, bench.model), turns)
+    assert "<｜User｜>" in found
+    assert not found & {"<think>", "User", "\n", "[INST]"}

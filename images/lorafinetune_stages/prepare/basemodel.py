@@ -1,5 +1,6 @@
 """The base model's small files, read from the store before anything heavy is imported."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ WEIGHTS_SUFFIX: Final = ".safetensors"
 MAX_CONFIG_BYTES: Final = 4 * 2**20
 MAX_TOKENIZER_BYTES: Final = 256 * 2**20
 NAMED_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token")
+MARK: Final = re.compile(r"[<\[].+[>\]]")
+"""A token that a row may not have where a template writes it. Others are words, and runs of blanks."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,27 @@ def read_base_model(store: Store, model: ModelStatus) -> BaseModel:
     return BaseModel(where, manifest, config, _chat_template(store, where, manifest))
 
 
-def special_tokens(store: Store, model: BaseModel) -> frozenset[str]:
-    """Texts that the model's tokenizer turns into special tokens."""
+def special_tokens(store: Store, model: BaseModel, turns: str = "") -> frozenset[str]:
+    """Texts that the model's tokenizer turns into special tokens, and others that say whose turn it is.
+
+    turns: what a template writes around them.
+    """
     tokenizer = _json(store, model.place, model.manifest, "tokenizer.json", MAX_TOKENIZER_BYTES)
     config = _json(store, model.place, model.manifest, "tokenizer_config.json")
     decoder = config.get("added_tokens_decoder")
     added = [*_list(tokenizer.get("added_tokens")), *(decoder.values() if isinstance(decoder, dict) else ())]
-    marked = [token for token in added if isinstance(token, dict) and token.get("special")]
+    marked = [token for token in added if isinstance(token, dict) and _is_mark(token, turns)]
     named = [config.get(name) for name in NAMED_TOKENS]
     texts = (token.get("content") if isinstance(token, dict) else token for token in (*marked, *named))
     return frozenset(text for text in texts if isinstance(text, str) and text)
+
+
+def _is_mark(token: Mapping[str, Any], turns: str) -> bool:
+    """DeepSeek's tokens of roles are not said to be special."""
+    content = token.get("content")
+    return bool(token.get("special")) or (
+        isinstance(content, str) and bool(MARK.fullmatch(content)) and content in turns
+    )
 
 
 def incomplete(store: Store, where: str, field: str) -> StageError:

@@ -1,6 +1,7 @@
 """What is wrong with rows: kinds, places, counts, and the verdict over every dataset."""
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+
+log = logging.getLogger("lorafinetune")
 
 KEPT_PLACES: Final = 20
 SHOWN_PLACES: Final = 5
@@ -91,7 +94,7 @@ class RowError(Exception):
 
 
 class Findings:
-    """Counts the rows and the bad ones of every dataset, and keeps the first places."""
+    """Counts the rows and the bad ones of every dataset, keeps the first places, and has them in the log."""
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.datasets = datasets
@@ -108,6 +111,7 @@ class Findings:
         self.kinds[dataset][problem.kind] += 1
         if len(self._places[dataset]) < KEPT_PLACES:
             self._places[dataset].append(f"{place}: {problem}"[:MAX_SHOWN])
+            log.warning("bad row: datasets[%d]: %s", dataset, self._places[dataset][-1])
 
     @property
     def bad(self) -> int:

@@ -205,7 +205,7 @@ class Maker:
         )
 
     def _told_cut(self, rows: int, train: SplitSummary, held_out: SplitSummary) -> str:
-        longest = max(*train.lengths, *held_out.lengths)
+        longest = max(max(lengths, default=0) for lengths in (train.lengths, held_out.lengths))
         lost = train.lost_tokens + held_out.lost_tokens
         return (
             f"{rows} of {train.rows + held_out.rows} rows are cut at training.cutoffLength "

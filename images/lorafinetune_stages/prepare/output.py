@@ -37,6 +37,9 @@ UNCONDITIONAL: Final = "its server has no conditional writes: two runs at once m
 
 Kind = TypeVar("Kind", bound=Model)
 
+ESTIMATES: Final = 2
+"""Counts up where an estimate comes to something else, so that none is found that was made before."""
+
 
 class Prepared(Model):
     """What the manifest keeps of the result: all that follows from the key."""
@@ -60,9 +63,16 @@ def find_prepared(key: str, store: Store) -> Prepared | None:
 
 
 def proof_key(arguments: PrepareArguments, training: str) -> str:
-    """Of what a training was tried with. training: its key, which holds nothing of card and disk."""
-    resources = {"gpu": arguments.gpu.encode(), "scratch": arguments.scratch}
-    return keys.digest({"training": training, **resources})
+    """Of what a training was tried with. training: its key, which holds nothing of cards, nodes and disk."""
+    tried = {
+        "training": training,
+        "gpu": arguments.gpu.encode(),
+        "nodes": arguments.nodes,
+        "sharding": arguments.sharding,
+        "scratch": arguments.scratch,
+        "estimates": ESTIMATES,
+    }
+    return keys.digest(tried)
 
 
 def find_estimate(prepared: str, proof: str, store: Store) -> Estimate | None:

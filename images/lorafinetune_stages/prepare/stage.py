@@ -1,6 +1,5 @@
 """The order in which prepare does its work: a hit, then the data, then what needs LLaMA-Factory."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,8 +36,6 @@ from lorafinetune_stages.store.transfer import check_tree, download_tree
 if TYPE_CHECKING:
     from lorafinetune_stages.prepare.preflight import Proof
 
-log = logging.getLogger("lorafinetune")
-
 MODEL: Final = "model"
 """Directory of the model's files on the scratch disk, beside those of the datasets by number."""
 CHECK: Final = "checking the base model's weights"
@@ -56,6 +53,8 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     if found and found.template_differs and arguments.template is None:
         raise _differs(inputs)
     trained = find_trained(training_key, context.store)
+    if found and not trained:
+        _check_weights(inputs, context)
     prepared, proof = (found, None) if found else _prepare(arguments, inputs, context)
     estimate = None if trained else _estimate(arguments, inputs, training_key, prepared, proof, context)
     return result(
@@ -115,7 +114,6 @@ def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Pr
     model, files = context.workdir / MODEL, inputs.model.small_files()
     context.progress.begin("fetching", files.bytes, "bytes")
     download_tree(context.store, inputs.model.place, files, model, context.progress.advance)
-    _check_weights(inputs, context)
     context.progress.begin(PROOF, PROOF_PARTS, "steps")
     with uncollected():
         from lorafinetune_stages.prepare.preflight import prove  # takes as long as above
@@ -171,13 +169,11 @@ def _read(
     inputs: Inputs, root: Path, corpus: Corpus, findings: Findings, objective: Objective, context: Context
 ) -> None:
     """Every row into the corpus. Raises StageError(DatasetInvalid) where too many are bad."""
-    markers = known_templates()[inputs.template].markers
-    texts = Texts(special_tokens(context.store, inputs.model).union(markers))
+    template = known_templates()[inputs.template]
+    texts = Texts(special_tokens(context.store, inputs.model, template.turns).union(template.markers))
     total = sum(file.size for dataset in inputs.datasets for file in dataset.files)
     context.progress.begin("reading", total, "bytes")
     merger = Merger(corpus, findings, texts, root, context.progress.advance, objective)
     merger.merge(inputs.datasets)
     context.progress.update(done=total)  # of what is beyond a dataset's maxSamples nothing is read
-    for place in findings.places:
-        log.warning("bad row: %s", place)
     findings.judge()

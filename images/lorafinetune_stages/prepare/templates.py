@@ -6,7 +6,7 @@ says, never from the model's name; whether it really fits is proven later by ren
 
 import ast
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
@@ -16,15 +16,18 @@ from typing import Any, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 
+TURNS: Final = ("format_user", "format_assistant")
 MEDIA_PLACEHOLDERS: Final = ("<image>", "<video>", "<audio>")
 """What templates for images and sound replace in a text."""
 
 
 @dataclass(frozen=True)
 class TemplateFacts:
-    """What a template's registration says. markers: texts with a meaning that no row may contain."""
+    """What a template's registration says. markers: texts with a meaning that no row may contain. turns: all
+    that it writes around a question and an answer."""
 
     markers: tuple[str, ...]
+    turns: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,14 @@ def _facts(call: ast.Call) -> tuple[str, TemplateFacts]:
     arguments = {keyword.arg: keyword.value for keyword in call.keywords}
     stop_words = ast.literal_eval(arguments["stop_words"]) if "stop_words" in arguments else []
     media = MEDIA_PLACEHOLDERS if "mm_plugin" in arguments else ()
-    return ast.literal_eval(arguments["name"]), TemplateFacts((*stop_words, *media))
+    turns = "".join(text for name in TURNS if name in arguments for text in _texts(arguments[name]))
+    return ast.literal_eval(arguments["name"]), TemplateFacts((*stop_words, *media), turns)
+
+
+def _texts(formatter: ast.expr) -> Iterator[str]:
+    for node in ast.walk(formatter):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _fits(clue: Clue, model_type: Any, chat_template: str) -> bool:
