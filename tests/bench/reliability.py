@@ -35,7 +35,13 @@ def _section(name: str) -> str:
         part = name.removeprefix("faults_")
         return f"\nNot tried whole yet (`make {'soak' if part == name else f'faults PARTS={part}'}`).\n\n"
     result: Mapping[str, Any] = json.loads(path.read_text())
-    return f"\n{measured(result)}Seed {result['seed']}.\n\n"
+    return f"\n{measured(result)}Seed {result['seed']}.{_lived(result)}\n\n"
+
+
+def _lived(result: Mapping[str, Any]) -> str:
+    """How much a soak was."""
+    lives = sum(result.get("lives", {}).values())
+    return f" {lives:,} lives in {result['seconds']:,} s." if lives else ""
 
 
 if __name__ == "__main__":
