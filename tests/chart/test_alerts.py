@@ -200,17 +200,17 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
             )
         },
     ),
-    "an operator that looks at nothing": (
+    "an operator that reconciles nothing": (
         {"reconcile_latency_seconds_count": "9x60", 'runs{state="Running",reason="Train"}': "1x60"},
         "40m",
-        {"LoRAFineTuneOperatorStands": ({}, "The operator looks at no fine-tuning")},
+        {"LoRAFineTuneOperatorStands": ({}, "The operator reconciles no fine-tuning")},
     ),
-    "an operator that looks now and then": (
+    "an operator that reconciles now and then": (
         {"reconcile_latency_seconds_count": "0+0.1x60", 'runs{state="Running",reason="Train"}': "1x60"},
         "40m",
         {},
     ),
-    "an operator that has nothing to look at": ({"reconcile_latency_seconds_count": "9x60"}, "40m", {}),
+    "an operator that has nothing to reconcile": ({"reconcile_latency_seconds_count": "9x60"}, "40m", {}),
     "an operator that can't keep up": (
         {
             'reconcile_latency_seconds_bucket{le="30"}': "0+10x60",
@@ -226,7 +226,7 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
         {
             "LoRAFineTuneOperatorErrors": (
                 {"kind": "api"},
-                "The operator fails to look at fine-tunings: api",
+                "The operator fails to reconcile fine-tunings: api",
             )
         },
     ),
