@@ -16,7 +16,12 @@ from lorafinetune.shell.progress import ProgressMemory
 from lorafinetune.shell.pulse import Pulse
 from unit.shell_objects import stored
 
-STANDS: dict[str, dict[str, Any]] = {"Queued": {}, "StorageFull": {"failure": {}}, "Train": {}}
+STANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "Queued": (("Queued",), {}),
+    "StorageFull": ((), {"failure": {}}),
+    "Train": ((), {}),
+}
+"""By reason, the conditions that hold, and what else is in the status."""
 CALLS = (("create", "jobs", 201), ("update", "lorafinetunes/status", 409), ("watch", "pods", 200))
 
 
@@ -50,8 +55,9 @@ def _complete(stage: Any, is_hit: bool) -> StageStatus:
 def _runs() -> Runs:
     """A run that is queued, one that waits, and one that trains."""
     index, progress = Index(), ProgressMemory(float)
-    for reason, status in STANDS.items():
-        ready = {"type": "Ready", "status": "False", "reason": reason}
-        index.resources.put(stored(reason.lower(), status={"conditions": [ready]} | status))
+    for reason, (holding, status) in STANDS.items():
+        told = [{"type": "Ready", "status": "False", "reason": reason}]
+        told += [{"type": kind, "status": "True", "reason": reason} for kind in holding]
+        index.resources.put(stored(reason.lower(), status={"conditions": told} | status))
     progress.accept(("team-a", "job"), Progress(stage="train", training=TrainingStatus(tokens_per_second=9)))
     return Runs(index, lambda: 0, progress, Pulse([None], float))

@@ -10,7 +10,7 @@ import pytest
 
 from browser.devtools import DESK, PHONE, Tab
 from documents import DOCUMENTS
-from unit.test_site import built
+from unit.test_site import BESIDES, built
 
 IMAGES: Final = """Promise.all([...document.images].map((each) => (each.loading = "eager", each.decode())
     .then(() => "", () => each.src))).then((all) => all.filter(Boolean))"""
@@ -43,7 +43,7 @@ SURROUNDINGS: Final = {"on a phone at night": (PHONE, "dark"), "at a desk": (DES
 
 
 @pytest.mark.parametrize("sentence", SURROUNDINGS)
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *BESIDES])
 def test_a_page_of_the_site_can_be_read(
     opened: Callable[..., Tab], site: str, document: str, sentence: str
 ) -> None:

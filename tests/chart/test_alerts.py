@@ -54,6 +54,11 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
         "20m",
         {},
     ),
+    "a training in its queue waits for no person": (
+        {'runs{state="Queued",reason="Queued"}': "2x60"},
+        "1h",
+        {},
+    ),
     "a run that fails is its author's affair": (
         {'runs_ended_total{state="Failed",reason="DatasetInvalid"}': "0x5 1x60"},
         "30m",
@@ -111,12 +116,12 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
         {"LoRAFineTuneQueueSlow": ({}, "A tenth of the trainings waits for 3h 24m 0s or longer")},
     ),
     "a queue that nobody lets go": (
-        {'runs{state="Running",reason="Queued"}': "4x400", "queue_wait_seconds_count": "7x400"},
+        {'runs{state="Queued",reason="Queued"}': "4x400", "queue_wait_seconds_count": "7x400"},
         "4h",
         {"LoRAFineTuneQueueStands": ({}, "4 trainings are queued, and none starts")},
     ),
     "a queue that gets on": (
-        {'runs{state="Running",reason="Queued"}': "4x400", "queue_wait_seconds_count": "0+0.2x400"},
+        {'runs{state="Queued",reason="Queued"}': "4x400", "queue_wait_seconds_count": "0+0.2x400"},
         "4h",
         {},
     ),
@@ -195,17 +200,17 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
             )
         },
     ),
-    "an operator that looks at nothing": (
+    "an operator that reconciles nothing": (
         {"reconcile_latency_seconds_count": "9x60", 'runs{state="Running",reason="Train"}': "1x60"},
         "40m",
-        {"LoRAFineTuneOperatorStands": ({}, "The operator looks at no fine-tuning")},
+        {"LoRAFineTuneOperatorStands": ({}, "The operator reconciles no fine-tuning")},
     ),
-    "an operator that looks now and then": (
+    "an operator that reconciles now and then": (
         {"reconcile_latency_seconds_count": "0+0.1x60", 'runs{state="Running",reason="Train"}': "1x60"},
         "40m",
         {},
     ),
-    "an operator that has nothing to look at": ({"reconcile_latency_seconds_count": "9x60"}, "40m", {}),
+    "an operator that has nothing to reconcile": ({"reconcile_latency_seconds_count": "9x60"}, "40m", {}),
     "an operator that can't keep up": (
         {
             'reconcile_latency_seconds_bucket{le="30"}': "0+10x60",
@@ -221,7 +226,7 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
         {
             "LoRAFineTuneOperatorErrors": (
                 {"kind": "api"},
-                "The operator fails to look at fine-tunings: api",
+                "The operator fails to reconcile fine-tunings: api",
             )
         },
     ),

@@ -72,6 +72,13 @@ def test_the_same_demo_again_finds_everything_in_the_store(visitor: Typist, show
     assert answers(again, "你是谁？") == answers(shown, "你是谁？")
 
 
+def test_base_and_tuned_model_can_be_talked_to(visitor: Typist, shown: list[str]) -> None:
+    printed = visitor.type(said("README.md", "LoRAFineTune", 1))
+    base, tuned = printed.split("\nbase ")[1].split("\ntuned ")
+    assert "EmoLLM" in tuned
+    assert "EmoLLM" not in base
+
+
 @pytest.fixture(scope="module")
 def served(visitor: Typist, shown: list[str]) -> Path:
     """The folder with the adapter and the merged model, fetched as the page on serving says."""

@@ -16,7 +16,7 @@ RULES: Final = ROOT / "charts/lorafinetune/templates/_rules.tpl"
 READING: Final = {"get", "list", "watch"}
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
 ELSEWHERE: Final = {
-    ("docs/tutorial.md", "The model", 1): "every test run that made the cluster ends it so",
+    ("docs/tutorial.md", "Clean up", 0): "every test run that made the cluster ends it so",
     ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
     ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
     ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
@@ -58,6 +58,11 @@ def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:
     steps = [("The cluster", 0), ("The operator", 0), *(("The fine-tuning", number) for number in range(3))]
     assert said("README.md", "On a cluster") == "".join(said(tutorial, *step) for step in steps)
     assert said("README.md", "On a cluster", 1) == said(tutorial, "The model")
+
+
+def test_the_tutorial_serves_the_model_as_the_page_on_serving_does() -> None:
+    """That page's commands are typed where Ollama is."""
+    assert said("docs/tutorial.md", "Serve it") == said("docs/how-to/serve.md", "Ollama")
 
 
 def test_the_page_on_security_names_all_that_the_operator_may_write() -> None:

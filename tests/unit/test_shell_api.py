@@ -82,6 +82,10 @@ def condition(kind: str, status: str = "True", reason: str = "R") -> dict[str, s
 STATES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "nobody has looked": ({}, ("Pending", "")),
     "it runs": ({"conditions": [condition("Ready", "False", "Train")]}, ("Running", "Train")),
+    "a queue holds its training": (
+        {"conditions": [condition("Ready", "False", "Queued"), condition("Queued", reason="Queued")]},
+        ("Queued", "Queued"),
+    ),
     "it waits for a person": (
         {"conditions": [condition("Ready", "False", "QuotaExceeded")], "failure": {}},
         ("Waiting", "QuotaExceeded"),

@@ -6,8 +6,6 @@ from typing import Final, Literal, NamedTuple
 
 Role = Literal["user", "assistant", "function", "observation"]
 """Who speaks, by LLaMA-Factory's own names; `function` is the model calling a tool."""
-ANSWERING: Final = ("assistant", "function")
-"""Roles of the model itself."""
 ROLES: Final[dict[str, Role]] = {"u": "user", "a": "assistant", "f": "function", "o": "observation"}
 """By their initials."""
 Packed = list[str]

@@ -63,13 +63,15 @@ TOKENS: Final = Declaration(
 REFUSED: Final = Declaration(
     "lorafinetune_progress_refused_total", "Posts of progress that were refused, by why.", ("reason",)
 )
-QUEUE_DEPTH: Final = Declaration("lorafinetune_queue_depth", "Runs that wait to be looked at.")
+QUEUE_DEPTH: Final = Declaration("lorafinetune_queue_depth", "Runs that wait to be reconciled.")
 LATENCY: Final = Declaration(
     "lorafinetune_reconcile_latency_seconds",
-    "From the time when a run was to be looked at to the end of the look.",
+    "From the time when a run was to be reconciled to the end of that.",
     buckets=LATENCIES,
 )
-ERRORS: Final = Declaration("lorafinetune_reconcile_errors_total", "Looks that failed, by kind.", ("kind",))
+ERRORS: Final = Declaration(
+    "lorafinetune_reconcile_errors_total", "Reconciles that failed, by kind.", ("kind",)
+)
 WATCH_AGE: Final = Declaration(
     "lorafinetune_watch_age_seconds",
     "Since the watch of a kind was last opened, which is every minute; of several namespaces, the longest.",

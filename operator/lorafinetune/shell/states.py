@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from sys import intern
 from typing import Any
 
-from lorafinetune.core.conditions import ENDS
+from lorafinetune.core.conditions import ENDS, QUEUED
 
 
 def state_of(status: Mapping[str, Any]) -> tuple[str, str]:
@@ -13,6 +13,6 @@ def state_of(status: Mapping[str, Any]) -> tuple[str, str]:
     ready = conditions.get("Ready")
     if ready is None:
         return "Pending", ""
-    ended = (kind for kind in ENDS if conditions.get(kind, {}).get("status") == "True")
-    waiting = "Waiting" if "failure" in status else "Running"
-    return next(ended, waiting), intern(str(ready.get("reason", "")))
+    told = (kind for kind in (*ENDS, QUEUED) if conditions.get(kind, {}).get("status") == "True")
+    moving = "Waiting" if "failure" in status else "Running"
+    return next(told, moving), intern(str(ready.get("reason", "")))
