@@ -287,6 +287,21 @@ def test_an_unknown_command_ends_with_a_sentence(lorafinetune: Command) -> None:
     assert (code, "No such command 'trian'" in err) == (2, True)
 
 
+FORMLESS = {
+    "no names but of runs": ("explain", "name"),
+    "no more columns where there is no list": ("suspend", "wide"),
+    "no columns of faults": ("validate", "wide"),
+}
+
+
+@pytest.mark.parametrize("sentence", FORMLESS)
+def test_a_form_is_refused_that_a_command_does_not_have(sentence: str, lorafinetune: Command) -> None:
+    command, form = FORMLESS[sentence]
+    code, out, err = lorafinetune(command, *calls.there(command)[1:], *calls.here(command)[1:], "-o", form)
+    assert (code, out) == (2, "")
+    assert f"'{form}' is not one of" in err
+
+
 def test_run_names_the_file_of_a_secret_that_is_missing(
     lorafinetune: Command, write: Callable[[Any], Path], tmp_path: Path
 ) -> None:

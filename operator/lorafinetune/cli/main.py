@@ -16,15 +16,15 @@ from lorafinetune.cli.options import (
     S3,
     SECRETS,
     STORE,
+    FactsOutput,
     File,
     Namespace,
-    Output,
     RunsFolder,
     SecretsFolder,
     Store,
     complete_reason,
 )
-from lorafinetune.cli.output import Format, emit, errors, silence
+from lorafinetune.cli.output import FactsFormat, Format, emit, errors, silence
 from lorafinetune.contract.outcome import ExitCode
 
 PLUGIN: Final = "kubectl-"
@@ -72,7 +72,7 @@ def init(
 def validate(
     file: File,
     local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
 ) -> None:
     """Check a file as far as that is possible without data and model.
 
@@ -83,7 +83,7 @@ def validate(
     """
     from lorafinetune.cli.validate import validate as check
 
-    check(file, local, form)
+    check(file, local, Format(form))
 
 
 @app.command(rich_help_panel=HERE)
@@ -132,7 +132,7 @@ def explain(
         str,
         typer.Argument(metavar="REASON", help="Like DatasetInvalid.", autocompletion=complete_reason),
     ] = "",
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
 ) -> None:
     """Say what a failure reason means, what to do, and whether it is tried again; all of them without one.
 
@@ -140,7 +140,7 @@ def explain(
     """
     from lorafinetune.cli.explain import explain as explain_reason
 
-    explain_reason(reason, form)
+    explain_reason(reason, Format(form))
 
 
 @app.command(rich_help_panel=HERE)

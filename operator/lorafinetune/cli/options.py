@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lorafinetune.cli.output import Format
+from lorafinetune.cli.output import FactsFormat, Format, RunFormat
 from lorafinetune.contract.arguments import LOCAL_RUNS
 
 STORE: Final = Path("lorafinetune-store")
@@ -43,7 +43,10 @@ SecretsFolder = Annotated[
 RunsFolder = Annotated[
     Path, typer.Option("--runs", help="Directory for logs and scratch files.", readable=False)
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
+_OUTPUT: Final = typer.Option("--output", "-o", help="How the result is printed.")
+ListOutput = Annotated[Format, _OUTPUT]
+RunOutput = Annotated[RunFormat, _OUTPUT]
+FactsOutput = Annotated[FactsFormat, _OUTPUT]
 
 
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:

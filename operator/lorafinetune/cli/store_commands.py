@@ -16,15 +16,15 @@ from lorafinetune.cli.options import (
     STORE,
     Context,
     Endpoint,
+    FactsOutput,
     File,
     Kubeconfig,
     Namespace,
-    Output,
     RunsFolder,
     SecretsFolder,
     Store,
 )
-from lorafinetune.cli.output import Format, output
+from lorafinetune.cli.output import FactsFormat, Format, output
 from lorafinetune.cli.what import What
 from lorafinetune.report.language import Language
 
@@ -102,7 +102,7 @@ def chat(
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
     b: Annotated[str, typer.Argument(metavar="B", help=SIDE)],
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -121,7 +121,7 @@ def diff(
     from lorafinetune.cli.diff import diff as print_diff
 
     access = Access(context, namespace, kubeconfig)
-    print_diff((a, b), access, _where(store, s3, endpoint, secrets), form)
+    print_diff((a, b), access, _where(store, s3, endpoint, secrets), Format(form))
 
 
 @app.command(rich_help_panel=KEPT)
@@ -159,7 +159,7 @@ def gc(
     file: File,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only shown.")] = False,
     older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
     runs: RunsFolder = RUNS,
     store: Store = STORE,
     s3: S3 = False,
@@ -184,7 +184,8 @@ def gc(
     access = Access(context, namespace or given.namespace, kubeconfig)
     where = _where(store, s3, endpoint, secrets)
     with _failures():
-        collect(given.resource, where, Referrers(runs, access if s3 else None), older_than, delete, form)
+        referrers = Referrers(runs, access if s3 else None)
+        collect(given.resource, where, referrers, older_than, delete, Format(form))
 
 
 def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "Where":
