@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,10 @@ def test_render_prints_arguments_that_yaml_reads(lorafinetune: Command, write: C
     assert (code, yaml.safe_load(out)["num_train_epochs"]) == (0, 3.0)
 
 
+def test_it_says_its_version(lorafinetune: Command) -> None:
+    assert lorafinetune("--version") == (0, f"lorafinetune {version('lorafinetune')}\n", "")
+
+
 def test_crd_prints_the_crd(lorafinetune: Command) -> None:
     code, out, _ = lorafinetune("crd")
     assert (code, yaml.safe_load(out)) == (0, crd())
@@ -181,6 +186,22 @@ def test_as_a_plugin_of_kubectl_it_is_called_as_one(
     with pytest.raises(SystemExit):
         main()
     assert "Usage: kubectl finetune list" in capsys.readouterr().out
+
+
+HELP = {
+    "what stands in brackets": ("chat", "(pip install '.[train]')"),
+    "lines that were broken in the source as one paragraph": (
+        "validate",
+        "with line and field, in the operator's own words. With -o json it is",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", HELP)
+def test_help_shows(sentence: str, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, shown = HELP[sentence]
+    monkeypatch.setenv("COLUMNS", "110")
+    assert shown in lorafinetune(command, "--help")[1]
 
 
 COMPLETIONS = {

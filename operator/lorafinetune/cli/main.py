@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, Never
 
@@ -27,6 +28,7 @@ from lorafinetune.cli.options import (
 from lorafinetune.cli.output import FactsFormat, Format, emit, errors, silence
 from lorafinetune.contract.outcome import ExitCode
 
+PROGRAM: Final = "lorafinetune"
 PLUGIN: Final = "kubectl-"
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 64 bad input: the same command fails again; 75 try again later; 85 stopped after a "
@@ -37,9 +39,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Fine-tune a language model from one YAML file, here or on Kubernetes.",
     epilog=EXIT_CODES,
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        emit(f"{PROGRAM} {version(PROGRAM)}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command(rich_help_panel=HERE)
@@ -181,4 +200,4 @@ def _end(problem: CommandError) -> Never:
 def _name() -> str:
     """As it was called: kubectl's plugin `finetune` is a file `kubectl-finetune`."""
     called = Path(sys.argv[0]).name
-    return called.replace("-", " ", 1) if called.startswith(PLUGIN) else "lorafinetune"
+    return called.replace("-", " ", 1) if called.startswith(PLUGIN) else PROGRAM
