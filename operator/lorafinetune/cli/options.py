@@ -16,7 +16,7 @@ HERE: Final = "On this machine"
 THERE: Final = "On a cluster"
 KEPT: Final = "What the store keeps"
 
-"""What can't be read is bad input like any other, and no wrong usage: hence `readable=False`."""
+# What can't be read is bad input like any other, and no wrong usage: hence `readable=False`.
 File = Annotated[
     Path,
     typer.Argument(
