@@ -6,9 +6,12 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,12 @@ import yaml
 
 import calls
 from builders import document
-from commands import Command, commander
+from cluster.kubeconfig import kubeconfig
+from commands import Command, commander, completer
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli import document as reading_of_files
-from lorafinetune.cli.completion import main as complete
+from lorafinetune.cli.cluster import ANSWER_SECONDS
 from lorafinetune.cli.main import app, main
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 
@@ -207,7 +211,7 @@ def test_help_shows(sentence: str, lorafinetune: Command, monkeypatch: pytest.Mo
 COMPLETIONS = {
     "a command": (["su"], ["suspend"]),
     "a reason": (["explain", "Dataset"], ["DatasetInvalid", "DatasetNotFound"]),
-    "no run, where no cluster answers": (["watch", "t"], []),
+    "no run, where there is no cluster": (["watch", "t"], []),
     "a stage": (["logs", "tune", "--stage", "t"], ["train"]),
 }
 
@@ -218,12 +222,21 @@ def test_the_shell_is_offered(
 ) -> None:
     words, offered = COMPLETIONS[sentence]
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    for name in ("_LORAFINETUNE_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setattr(sys, "argv", ["kubectl_complete-finetune", *words])
-    with pytest.raises(SystemExit):
-        complete()
-    assert capsys.readouterr().out.split() == [*offered, ":4"]
+    assert completer(monkeypatch, capsys)(*words) == [*offered, ":4"]
+
+
+def test_the_shell_does_not_wait_for_a_server_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "config").write_text(kubeconfig(url, b"", "token"))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        begun = time.monotonic()
+        assert completer(monkeypatch, capsys)("fetch", "t") == [":4"]
+        silent.settimeout(0)
+        silent.accept()[0].close()
+    assert time.monotonic() - begun < ANSWER_SECONDS
 
 
 @pytest.mark.parametrize("closing", [signal.SIGPIPE, signal.SIGINT], ids=["a closed pipe", "Ctrl-C"])

@@ -50,7 +50,7 @@ FactsOutput = Annotated[FactsFormat, _OUTPUT]
 
 
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of runs that begin so, for the shell; nothing where the cluster does not answer at once."""
+    """Names of runs that begin so, for the shell; nothing where the cluster does not answer in a second."""
     from lorafinetune.cli.completion import names_of_runs
     from lorafinetune.cli.connection import Access
 

@@ -23,6 +23,7 @@ from lorafinetune.cli.options import (
     RunsFolder,
     SecretsFolder,
     Store,
+    complete_name,
 )
 from lorafinetune.cli.output import FactsFormat, Format, output
 from lorafinetune.cli.what import What
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster."
-Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE, autocompletion=complete_name)]
+A = Annotated[str, typer.Argument(metavar="A", help=SIDE, autocompletion=complete_name)]
+B = Annotated[str, typer.Argument(metavar="B", help=SIDE, autocompletion=complete_name)]
 
 
 @app.command(rich_help_panel=KEPT)
@@ -100,8 +103,8 @@ def chat(
 
 @app.command(rich_help_panel=KEPT)
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
-    b: Annotated[str, typer.Argument(metavar="B", help=SIDE)],
+    a: A,
+    b: B,
     form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
