@@ -324,7 +324,9 @@ def test_the_readmes_model_is_fetched_by_the_name_of_its_run(
         SERVICE_IN_CLUSTER: s3_server.endpoint,
         '.venv/bin/python samples/ask.py model "Who are you?"': "",
     }
-    assert reader.type(said("README.md", "On a cluster", 1), 60, changed) == "merged model\n"
+    assert (
+        reader.type(said("README.md", "On a cluster", 1), 60, changed) == "The merged model is in model/.\n"
+    )
     assert (tmp_path / "model" / "data").read_bytes() == b"content"
 
 

@@ -55,14 +55,16 @@ def apply(
 
 @app.command("list", rich_help_panel=THERE)
 def list_(
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
-    sort: Annotated[Sort, typer.Option(help="By what it is sorted.")] = Sort.NAME,
+    everywhere: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="List runs in all namespaces.")
+    ] = False,
+    sort: Annotated[Sort, typer.Option(help="Sort order.")] = Sort.NAME,
     form: ListOutput = Format.TEXT,
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """List the runs of a namespace, with stage, progress, loss, GPU time, and why one does not get on.
+    """List the runs of a namespace, with stage, progress, loss, GPU time, and why a run is stuck.
 
     Example: lorafinetune list --all-namespaces --sort gpu-seconds
     """
@@ -89,7 +91,7 @@ def watch(name: Name, namespace: Namespace = "", context: Context = "", kubeconf
 def logs(
     name: Name,
     stage: Annotated[
-        StageName | None, typer.Option(help="Of this stage; by default the one that runs.")
+        StageName | None, typer.Option(help="Stage whose log is shown; the running one by default.")
     ] = None,
     follow: Annotated[bool, typer.Option(help="Go on until the pod ends.")] = True,
     tail: Annotated[int | None, typer.Option(min=0, help="Only the last N lines.")] = None,

@@ -26,7 +26,7 @@ from lorafinetune.cli.options import (
     complete_name,
 )
 from lorafinetune.cli.output import FactsFormat, Format, output
-from lorafinetune.cli.what import What
+from lorafinetune.cli.what import FETCHED, What
 from lorafinetune.report.language import Language
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def fetch(
     resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
         fetch_output(resource, what, to, _where(store, s3, endpoint, secrets))
-    output.print(f"{what.value} {to}")
+    output.print(f"The {FETCHED[what]} is in {to}/.")
 
 
 @app.command(rich_help_panel=KEPT)
@@ -133,7 +133,7 @@ def report(
     to: Annotated[
         Path | None, typer.Option(help="File to write; NAME.html by default.", readable=False)
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of the page.")] = Language.EN,
+    language: Annotated[Language, typer.Option(help="Language of the page.")] = Language.EN,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -160,7 +160,9 @@ def report(
 @app.command(rich_help_panel=KEPT)
 def gc(
     file: File,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only shown.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what is listed; otherwise nothing is deleted.")
+    ] = False,
     older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
     form: FactsOutput = FactsFormat.TEXT,
     runs: RunsFolder = RUNS,
