@@ -5,14 +5,16 @@ The commands and their parameters are those that the program itself knows.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import yaml
 from typer.main import get_command
 
 from forked import Ended
 from lorafinetune.cli.main import EXIT_CODES, app
+from lorafinetune.cli.output import Format
 
 COMMANDS: Final[Mapping[str, Any]] = vars(get_command(app))["commands"]
 CODES: Final = {int(code) for code in re.findall(r"\b(\d+) [a-z]", EXIT_CODES)}
@@ -20,6 +22,7 @@ CODES: Final = {int(code) for code in re.findall(r"\b(\d+) [a-z]", EXIT_CODES)}
 FILE: Final = "tune.yaml"
 ENDED: Final = "run.yaml"
 """The file of a run that has come to its end."""
+READERS: Final[Mapping[str, Callable[[str], object]]] = {"json": json.loads, "yaml": yaml.safe_load}
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,11 @@ def there(command: str) -> tuple[str, ...]:
 
 
 def forms(command: str) -> tuple[tuple[str, ...], ...]:
-    """The options with which what is printed has another form."""
-    return ((), ("-o", "json")) if takes(command, "form") else ((),)
+    """The options with which what is printed has another form: each that the command offers."""
+    offered = [
+        form for each in COMMANDS[command].params if each.name == "form" for form in type(each.default)
+    ]
+    return ((), *(("-o", str(form)) for form in offered if form != Format.TEXT))
 
 
 def is_a_sentence(ended: Ended) -> bool:
@@ -77,11 +83,12 @@ def is_a_sentence(ended: Ended) -> bool:
 
 def is_a_list_of_faults(ended: Ended) -> bool:
     """What is wrong as the result that was asked for, and on standard error nothing."""
-    return not ended.err and all(fault["message"] for fault in json.loads(ended.out))
+    return not ended.err and all(fault["message"] for fault in yaml.safe_load(ended.out))
 
 
 def is_decent(ended: Ended, *options: str) -> bool:
-    """What holds however a command ends: a documented code, no traceback, and no half of a JSON."""
-    if "-o" in options and ended.out:
-        json.loads(ended.out)
+    """What holds however a command ends: a documented code, no traceback, and no half of a JSON or YAML."""
+    for form, reads in READERS.items():
+        if form in options and ended.out:
+            reads(ended.out)
     return ended.code in CODES and "Traceback" not in ended.out + ended.err

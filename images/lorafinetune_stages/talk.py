@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,19 @@ UNLOADED: Final = (
     "ArtifactCorrupt: the models can't be loaded: {}. Make the run again with `lorafinetune run`, or give "
     "another store.\n"
 )
+UNANSWERED: Final = (
+    "NoAnswer: the models can't answer: {}. Ask something shorter, give fewer "
+    "--tokens, or leave --system out.\n"
+)
+COMPLETING: Final = "The base model has no chat template: both go on with the plain text that you write.\n"
 SIDES: Final = {"base": False, "tuned": True}
 """Names of the two, and whether the adapter is on."""
 
 Messages = list[dict[str, str]]
+
+
+class UnableError(Exception):
+    """Why the models can't be loaded or asked, as a line for a person."""
 
 
 class Pair:
@@ -44,24 +53,44 @@ class Pair:
         )
         self._model: Any = PeftModel.from_pretrained(model, adapter).to(device).eval()
 
+    @property
+    def chats(self) -> bool:
+        """Whether the base has a chat template; without one, both go on with plain text."""
+        return bool(self._tokenizer.chat_template)
+
     def answer(self, messages: Messages, tuned: bool) -> str:
         """What one of the two says next."""
-        given = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self._model.device)
+        given = self._tokens_of(messages).to(self._model.device)
         with nullcontext() if tuned else self._model.disable_adapter():
             said = self._model.generate(**given, max_new_tokens=self._tokens, do_sample=False)
         own = said[0, given["input_ids"].shape[1] :]
         return printable(str(self._tokenizer.decode(own, skip_special_tokens=True)).strip())
 
+    def _tokens_of(self, messages: Messages) -> Any:
+        if self.chats:
+            return self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+        text = "\n".join(message["content"] for message in messages)
+        return self._tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+
 
 def main(argv: list[str]) -> int:
     options = _options(argv)
     try:
-        pair = Pair(options.base, options.adapter, options.tokens)
-    except Exception as problem:  # libraries refuse a damaged file in many ways
-        sys.stderr.write(UNLOADED.format(next(iter(printable(str(problem)).splitlines()), repr(problem))))
+        with _told(UNLOADED):
+            pair = Pair(options.base, options.adapter, options.tokens)
+        if not pair.chats:
+            sys.stderr.write(COMPLETING)
+        _talk(pair, options)
+    except UnableError as problem:
+        sys.stderr.write(str(problem))
         return ExitCode.BAD_INPUT
+    return ExitCode.DONE
+
+
+def _talk(pair: Pair, options: argparse.Namespace) -> None:
+    """Raises UnableError where one of the two can't answer."""
     start = [{"role": "system", "content": options.system}] if options.system else []
     talks: dict[str, Messages] = {side: list(start) for side in SIDES}
     for question in options.questions or _typed():
@@ -70,9 +99,20 @@ def main(argv: list[str]) -> int:
             _print("you", question)
         for side, tuned in SIDES.items():
             talks[side].append({"role": "user", "content": question})
-            talks[side].append({"role": "assistant", "content": pair.answer(talks[side], tuned)})
-            _print(side, talks[side][-1]["content"])
-    return 0
+            with _told(UNANSWERED):
+                answer = pair.answer(talks[side], tuned)
+            talks[side].append({"role": "assistant", "content": answer})
+            _print(side, answer)
+
+
+@contextmanager
+def _told(sentence: str) -> Iterator[None]:
+    """Libraries fail in many ways: by a damaged file, a full GPU, a template that takes no system prompt."""
+    try:
+        yield
+    except Exception as problem:
+        lines = printable(str(problem)).splitlines()
+        raise UnableError(sentence.format((lines or [repr(problem)])[0].rstrip("."))) from None
 
 
 def program(argv: list[str]) -> int:

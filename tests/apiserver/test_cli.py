@@ -20,7 +20,7 @@ from apiserver.operating import MERGE, Namespace, metric
 from builders import NOW, document, sha
 from cluster.apiserver import ApiServer
 from cluster.s3server import S3Server
-from commands import Command, commander
+from commands import Command, commander, completer
 from documents import ROOT, SAMPLE, Typist, checkout, said
 from lorafinetune.contract.arguments import CREDENTIAL_KEYS, credential_variable
 from lorafinetune.contract.times import rfc3339
@@ -70,6 +70,32 @@ def test_a_credential_plugin_logs_in(anonymous: Command, served: ApiServer, tmp_
     config["users"][0]["user"] = {"exec": plugin | {"interactiveMode": "Never"}}
     (tmp_path / "config").write_text(yaml.safe_dump(config))
     assert anonymous("list", "--kubeconfig", tmp_path / "config")[0] == 0
+
+
+COMPLETED = {
+    "a run that is watched": ["watch"],
+    "a run that is fetched": ["fetch"],
+    "a run that is asked": ["chat"],
+    "a run that is reported": ["report"],
+    "the first of two that are compared": ["diff"],
+    "the second of two that are compared": ["diff", "other"],
+}
+
+
+@pytest.mark.parametrize("sentence", COMPLETED)
+def test_the_shell_is_offered(
+    sentence: str,
+    own_namespace: Namespace,
+    served: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("tune", "other"):
+        own_namespace.apply(name)
+    monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig))
+    command, *before = COMPLETED[sentence]
+    offered = completer(monkeypatch, capsys)(command, "-n", own_namespace.name, *before, "t")
+    assert offered == ["tune", ":4"]
 
 
 def test_apply_creates_changes_and_leaves_alone(
@@ -298,7 +324,9 @@ def test_the_readmes_model_is_fetched_by_the_name_of_its_run(
         SERVICE_IN_CLUSTER: s3_server.endpoint,
         '.venv/bin/python samples/ask.py model "Who are you?"': "",
     }
-    assert reader.type(said("README.md", "On a cluster", 1), 60, changed) == "merged model\n"
+    assert (
+        reader.type(said("README.md", "On a cluster", 1), 60, changed) == "The merged model is in model/.\n"
+    )
     assert (tmp_path / "model" / "data").read_bytes() == b"content"
 
 

@@ -72,6 +72,38 @@ def test_a_model_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert told.err.count("\n") == 1
 
 
+def test_without_a_chat_template_both_go_on_with_the_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_model(tmp_path / "tiny")
+    (base / "chat_template.jinja").unlink()
+    adapter = an_adapter(base, tmp_path / "adapter")
+    assert talk.main(["--tokens", "8", str(base), str(adapter), "--", "Once upon"]) == 0
+    told = capsys.readouterr()
+    assert [who for who, _ in blocks(told.out)] == ["you", "base", "tuned"]
+    assert told.err == talk.COMPLETING
+
+
+FAILING = {
+    "a template that refuses": "{{ raise_exception('no system prompt.') }}",
+    "a template that is broken": "{{",
+}
+
+
+@pytest.mark.parametrize("sentence", FAILING)
+def test_what_fails_while_answering_is_one_line(
+    sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_model(tmp_path / "tiny")
+    (base / "chat_template.jinja").write_text(FAILING[sentence])
+    assert talk.program([str(base), str(an_adapter(base, tmp_path / "adapter")), "Hi"]) == 64
+    told = capsys.readouterr()
+    assert [who for who, _ in blocks(told.out)] == ["you"]
+    assert told.err.startswith("NoAnswer: the models can't answer: ")
+    assert told.err.count("\n") == 1
+    assert ".." not in told.err
+
+
 def blocks(printed: str) -> list[tuple[str, str]]:
     """Who said what: a line that begins with a name, and those that are indented below it."""
     found: list[tuple[str, str]] = []

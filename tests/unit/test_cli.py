@@ -6,9 +6,13 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,12 @@ import yaml
 
 import calls
 from builders import document
-from commands import Command, commander
+from cluster.kubeconfig import kubeconfig
+from commands import Command, commander, completer
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli import document as reading_of_files
-from lorafinetune.cli.completion import main as complete
+from lorafinetune.cli.cluster import ANSWER_SECONDS
 from lorafinetune.cli.main import app, main
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 
@@ -151,6 +156,10 @@ def test_render_prints_arguments_that_yaml_reads(lorafinetune: Command, write: C
     assert (code, yaml.safe_load(out)["num_train_epochs"]) == (0, 3.0)
 
 
+def test_it_says_its_version(lorafinetune: Command) -> None:
+    assert lorafinetune("--version") == (0, f"lorafinetune {version('lorafinetune')}\n", "")
+
+
 def test_crd_prints_the_crd(lorafinetune: Command) -> None:
     code, out, _ = lorafinetune("crd")
     assert (code, yaml.safe_load(out)) == (0, crd())
@@ -183,10 +192,26 @@ def test_as_a_plugin_of_kubectl_it_is_called_as_one(
     assert "Usage: kubectl finetune list" in capsys.readouterr().out
 
 
+HELP = {
+    "what stands in brackets": ("chat", "(pip install '.[train]')"),
+    "lines that were broken in the source as one paragraph": (
+        "validate",
+        "with line and field, in the operator's own words. With -o json it is",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", HELP)
+def test_help_shows(sentence: str, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, shown = HELP[sentence]
+    monkeypatch.setenv("COLUMNS", "110")
+    assert shown in lorafinetune(command, "--help")[1]
+
+
 COMPLETIONS = {
     "a command": (["su"], ["suspend"]),
     "a reason": (["explain", "Dataset"], ["DatasetInvalid", "DatasetNotFound"]),
-    "no run, where no cluster answers": (["watch", "t"], []),
+    "no run, where there is no cluster": (["watch", "t"], []),
     "a stage": (["logs", "tune", "--stage", "t"], ["train"]),
 }
 
@@ -197,12 +222,21 @@ def test_the_shell_is_offered(
 ) -> None:
     words, offered = COMPLETIONS[sentence]
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    for name in ("_LORAFINETUNE_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setattr(sys, "argv", ["kubectl_complete-finetune", *words])
-    with pytest.raises(SystemExit):
-        complete()
-    assert capsys.readouterr().out.split() == [*offered, ":4"]
+    assert completer(monkeypatch, capsys)(*words) == [*offered, ":4"]
+
+
+def test_the_shell_does_not_wait_for_a_server_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "config").write_text(kubeconfig(url, b"", "token"))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        begun = time.monotonic()
+        assert completer(monkeypatch, capsys)("fetch", "t") == [":4"]
+        silent.settimeout(0)
+        silent.accept()[0].close()
+    assert time.monotonic() - begun < ANSWER_SECONDS
 
 
 @pytest.mark.parametrize("closing", [signal.SIGPIPE, signal.SIGINT], ids=["a closed pipe", "Ctrl-C"])
@@ -285,6 +319,21 @@ def test_a_file_comes_from_standard_input(
 def test_an_unknown_command_ends_with_a_sentence(lorafinetune: Command) -> None:
     code, _, err = lorafinetune("trian")
     assert (code, "No such command 'trian'" in err) == (2, True)
+
+
+FORMLESS = {
+    "no names but of runs": ("explain", "name"),
+    "no more columns where there is no list": ("suspend", "wide"),
+    "no columns of faults": ("validate", "wide"),
+}
+
+
+@pytest.mark.parametrize("sentence", FORMLESS)
+def test_a_form_is_refused_that_a_command_does_not_have(sentence: str, lorafinetune: Command) -> None:
+    command, form = FORMLESS[sentence]
+    code, out, err = lorafinetune(command, *calls.there(command)[1:], *calls.here(command)[1:], "-o", form)
+    assert (code, out) == (2, "")
+    assert f"'{form}' is not one of" in err
 
 
 def test_run_names_the_file_of_a_secret_that_is_missing(

@@ -17,7 +17,7 @@ def apply_file(file: Path, access: Access, force: bool, form: Format) -> tuple[C
     name = given.resource.metadata.name
     before = _version(cluster, name)
     after = cluster.apply(name, given.value, force)
-    if form.is_text:
+    if form is Format.TEXT:
         output.print(f"{full_name(name)} {_what_happened(before, after)}")
     else:
         emit(printed([after], form))

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorafinetune.api.status import StageName
-from lorafinetune.cli.options import THERE, Context, File, Kubeconfig, Name, Namespace, Output
-from lorafinetune.cli.output import Format
+from lorafinetune.cli.options import (
+    THERE,
+    Context,
+    File,
+    Kubeconfig,
+    ListOutput,
+    Name,
+    Namespace,
+    RunOutput,
+)
+from lorafinetune.cli.output import Format, RunFormat
 from lorafinetune.cli.what import Sort
 
 if TYPE_CHECKING:
@@ -23,7 +32,7 @@ def apply(
     force_conflicts: Annotated[
         bool, typer.Option("--force-conflicts", help="Take over fields that somebody else has set.")
     ] = False,
-    form: Output = Format.TEXT,
+    form: RunOutput = RunFormat.TEXT,
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
@@ -37,7 +46,7 @@ def apply(
     from lorafinetune.cli.apply import apply_file
     from lorafinetune.cli.connection import Access
 
-    cluster, name = apply_file(file, Access(context, namespace, kubeconfig), force_conflicts, form)
+    cluster, name = apply_file(file, Access(context, namespace, kubeconfig), force_conflicts, Format(form))
     if watch:
         from lorafinetune.cli.watch import watch_run
 
@@ -46,14 +55,16 @@ def apply(
 
 @app.command("list", rich_help_panel=THERE)
 def list_(
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
-    sort: Annotated[Sort, typer.Option(help="By what it is sorted.")] = Sort.NAME,
-    form: Output = Format.TEXT,
+    everywhere: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="List runs in all namespaces.")
+    ] = False,
+    sort: Annotated[Sort, typer.Option(help="Sort order.")] = Sort.NAME,
+    form: ListOutput = Format.TEXT,
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """List the runs of a namespace, with stage, progress, loss, GPU time, and why one does not get on.
+    """List the runs of a namespace, with stage, progress, loss, GPU time, and why a run is stuck.
 
     Example: lorafinetune list --all-namespaces --sort gpu-seconds
     """
@@ -80,7 +91,7 @@ def watch(name: Name, namespace: Namespace = "", context: Context = "", kubeconf
 def logs(
     name: Name,
     stage: Annotated[
-        StageName | None, typer.Option(help="Of this stage; by default the one that runs.")
+        StageName | None, typer.Option(help="Stage whose log is shown; the running one by default.")
     ] = None,
     follow: Annotated[bool, typer.Option(help="Go on until the pod ends.")] = True,
     tail: Annotated[int | None, typer.Option(min=0, help="Only the last N lines.")] = None,
@@ -101,14 +112,14 @@ def _add_switch(command: str, suspended: bool, what: str) -> None:
     @app.command(command, help=f"{what}\n\nExample: lorafinetune {command} tune", rich_help_panel=THERE)
     def switch(
         name: Name,
-        form: Output = Format.TEXT,
+        form: RunOutput = RunFormat.TEXT,
         namespace: Namespace = "",
         context: Context = "",
         kubeconfig: Kubeconfig = "",
     ) -> None:
         from lorafinetune.cli.suspend import set_suspend
 
-        set_suspend(_cluster(context, namespace, kubeconfig), name, suspended, form)
+        set_suspend(_cluster(context, namespace, kubeconfig), name, suspended, Format(form))
 
 
 _add_switch("suspend", True, "Stop a run after a checkpoint, and free its GPUs.")

@@ -137,7 +137,7 @@ class _Sender:
                 url,
                 headers={**headers, **{each["key"]: each["value"] for each in login.values()}},
                 body=body,
-                timeout=Timeout(connect=CONNECT_SECONDS, read=quiet),
+                timeout=Timeout(connect=min(CONNECT_SECONDS, quiet), read=quiet),
                 retries=False,
                 preload_content=False,
             )

@@ -28,14 +28,19 @@ LONGEST_NAME: Final = 40
 
 HEADER: Final = """\
 # lorafinetune validate {file}    what is wrong with it, with line and field
-# lorafinetune run {file}         all of it on this machine, with no cluster
+# lorafinetune run {file}         all of it on this machine, {with_what}
 # lorafinetune apply {file}       the same on Kubernetes
 """
 LOCAL_HEADER: Final = """\
 # lorafinetune validate --local {file}    what is wrong with it, with line and field
-# lorafinetune run {file}                 all of it on this machine, with no cluster
+# lorafinetune run {file}                 all of it on this machine, {with_what}
 # For Kubernetes, put what is at file:// into a store or on a hub.
 """
+ON_THE_CPU: Final = "with no cluster"
+ON_A_GPU: Final = "with no cluster; without a GPU, set gpu.count: 0 below"
+NO_GPU: Final = ". This machine has no NVIDIA GPU: before a run on it, set resources.train.gpu.count: 0."
+DEVICES: Final = Path("/dev")
+STANDARD_OUTPUT: Final = "-"
 COMMENTS: Final = {
     "connections": "How the store and the hub are reached; a Secret holds the credentials.",
     "model": "The base model. `template` is inferred where the model has a chat template.",
@@ -82,7 +87,8 @@ def text(wishes: Wishes, file: str) -> str:
     head = {name: value for name, value in resource.items() if name != "spec"}
     parts = [f"  # {COMMENTS[name]}\n{_indented(dump({name: value}))}" for name, value in _sections(resource)]
     header = LOCAL_HEADER if _is_local(resource) else HEADER
-    return f"{header.format(file=file)}{dump(head)}spec:\n{''.join(parts)}"
+    told = header.format(file=file, with_what=ON_A_GPU if wishes.gpus else ON_THE_CPU)
+    return f"{told}{dump(head)}spec:\n{''.join(parts)}"
 
 
 def document(wishes: Wishes) -> dict[str, Any]:
@@ -118,6 +124,11 @@ def _is_local(resource: dict[str, Any]) -> bool:
     """Whether a source is a path of this machine, which no cluster has."""
     sources = (resource["spec"]["model"], *resource["spec"]["datasets"])
     return any(each["source"].startswith(LOCAL) for each in sources)
+
+
+def _has_gpu() -> bool:
+    """Whether this machine shows a GPU of NVIDIA."""
+    return any(DEVICES.glob("nvidia[0-9]*"))
 
 
 def _batch_size(gpus: int) -> int:
@@ -192,10 +203,10 @@ def write(wishes: Wishes, to: str) -> None:
     """Writes the file, which must not exist, and says where; `-` is standard output. Raises CommandError."""
     resource = document(wishes)
     file = to or f"{resource['metadata']['name']}.yaml"
-    made = text(wishes, file)
-    if file == "-":
-        emit(made)
+    if file == STANDARD_OUTPUT:
+        emit(text(wishes, "FILE"))
         return
+    made = text(wishes, file)
     try:
         with Path(file).open("x") as opened:
             opened.write(made)
@@ -204,4 +215,5 @@ def write(wishes: Wishes, to: str) -> None:
     except OSError as problem:
         raise unusable(problem, "Give another file with --to.") from None
     there = "" if _is_local(resource) else f", or lorafinetune apply {file}"
-    output.print(f"{file} is written. Next: lorafinetune run {file}{there}")
+    edit = NO_GPU if wishes.gpus and not _has_gpu() else ""
+    output.print(f"{file} is written. Next: lorafinetune run {file}{there}{edit}")

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, Never
 
@@ -16,17 +17,18 @@ from lorafinetune.cli.options import (
     S3,
     SECRETS,
     STORE,
+    FactsOutput,
     File,
     Namespace,
-    Output,
     RunsFolder,
     SecretsFolder,
     Store,
     complete_reason,
 )
-from lorafinetune.cli.output import Format, emit, errors, silence
+from lorafinetune.cli.output import FactsFormat, Format, emit, errors, silence
 from lorafinetune.contract.outcome import ExitCode
 
+PROGRAM: Final = "lorafinetune"
 PLUGIN: Final = "kubectl-"
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 64 bad input: the same command fails again; 75 try again later; 85 stopped after a "
@@ -37,9 +39,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Fine-tune a language model from one YAML file, here or on Kubernetes.",
     epilog=EXIT_CODES,
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        emit(f"{PROGRAM} {version(PROGRAM)}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command(rich_help_panel=HERE)
@@ -72,7 +91,7 @@ def init(
 def validate(
     file: File,
     local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
 ) -> None:
     """Check a file as far as that is possible without data and model.
 
@@ -83,7 +102,7 @@ def validate(
     """
     from lorafinetune.cli.validate import validate as check
 
-    check(file, local, form)
+    check(file, local, Format(form))
 
 
 @app.command(rich_help_panel=HERE)
@@ -132,7 +151,7 @@ def explain(
         str,
         typer.Argument(metavar="REASON", help="Like DatasetInvalid.", autocompletion=complete_reason),
     ] = "",
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
 ) -> None:
     """Say what a failure reason means, what to do, and whether it is tried again; all of them without one.
 
@@ -140,7 +159,7 @@ def explain(
     """
     from lorafinetune.cli.explain import explain as explain_reason
 
-    explain_reason(reason, form)
+    explain_reason(reason, Format(form))
 
 
 @app.command(rich_help_panel=HERE)
@@ -181,4 +200,4 @@ def _end(problem: CommandError) -> Never:
 def _name() -> str:
     """As it was called: kubectl's plugin `finetune` is a file `kubectl-finetune`."""
     called = Path(sys.argv[0]).name
-    return called.replace("-", " ", 1) if called.startswith(PLUGIN) else "lorafinetune"
+    return called.replace("-", " ", 1) if called.startswith(PLUGIN) else PROGRAM

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lorafinetune.cli.output import Format
+from lorafinetune.cli.output import FactsFormat, Format, RunFormat
 from lorafinetune.contract.arguments import LOCAL_RUNS
 
 STORE: Final = Path("lorafinetune-store")
@@ -16,7 +16,7 @@ HERE: Final = "On this machine"
 THERE: Final = "On a cluster"
 KEPT: Final = "What the store keeps"
 
-"""What can't be read is bad input like any other, and no wrong usage: hence `readable=False`."""
+# What can't be read is bad input like any other, and no wrong usage: hence `readable=False`.
 File = Annotated[
     Path,
     typer.Argument(
@@ -43,11 +43,14 @@ SecretsFolder = Annotated[
 RunsFolder = Annotated[
     Path, typer.Option("--runs", help="Directory for logs and scratch files.", readable=False)
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
+_OUTPUT: Final = typer.Option("--output", "-o", help="How the result is printed.")
+ListOutput = Annotated[Format, _OUTPUT]
+RunOutput = Annotated[RunFormat, _OUTPUT]
+FactsOutput = Annotated[FactsFormat, _OUTPUT]
 
 
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of runs that begin so, for the shell; nothing where the cluster does not answer at once."""
+    """Names of runs that begin so, for the shell; nothing where the cluster does not answer in a second."""
     from lorafinetune.cli.completion import names_of_runs
     from lorafinetune.cli.connection import Access
 

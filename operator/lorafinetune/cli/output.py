@@ -67,10 +67,22 @@ class Format(StrEnum):
         """Whether a program shall read it."""
         return self in (Format.JSON, Format.YAML)
 
-    @property
-    def is_text(self) -> bool:
-        """Whether a person shall read it."""
-        return self in (Format.TEXT, Format.WIDE)
+
+class RunFormat(StrEnum):
+    """How one run is printed."""
+
+    TEXT = Format.TEXT
+    JSON = Format.JSON
+    YAML = Format.YAML
+    NAME = Format.NAME
+
+
+class FactsFormat(StrEnum):
+    """How is printed what is no run."""
+
+    TEXT = Format.TEXT
+    JSON = Format.JSON
+    YAML = Format.YAML
 
 
 def printed(runs: Sequence[dict[str, Any]], form: Format) -> str:

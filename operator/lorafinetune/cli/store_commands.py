@@ -16,16 +16,17 @@ from lorafinetune.cli.options import (
     STORE,
     Context,
     Endpoint,
+    FactsOutput,
     File,
     Kubeconfig,
     Namespace,
-    Output,
     RunsFolder,
     SecretsFolder,
     Store,
+    complete_name,
 )
-from lorafinetune.cli.output import Format, output
-from lorafinetune.cli.what import What
+from lorafinetune.cli.output import FactsFormat, Format, output
+from lorafinetune.cli.what import FETCHED, What
 from lorafinetune.report.language import Language
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the cluster."
-Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE, autocompletion=complete_name)]
+A = Annotated[str, typer.Argument(metavar="A", help=SIDE, autocompletion=complete_name)]
+B = Annotated[str, typer.Argument(metavar="B", help=SIDE, autocompletion=complete_name)]
 
 
 @app.command(rich_help_panel=KEPT)
@@ -63,7 +66,7 @@ def fetch(
     resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
         fetch_output(resource, what, to, _where(store, s3, endpoint, secrets))
-    output.print(f"{what.value} {to}")
+    output.print(f"The {FETCHED[what]} is in {to}/.")
 
 
 @app.command(rich_help_panel=KEPT)
@@ -100,9 +103,9 @@ def chat(
 
 @app.command(rich_help_panel=KEPT)
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
-    b: Annotated[str, typer.Argument(metavar="B", help=SIDE)],
-    form: Output = Format.TEXT,
+    a: A,
+    b: B,
+    form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -121,7 +124,7 @@ def diff(
     from lorafinetune.cli.diff import diff as print_diff
 
     access = Access(context, namespace, kubeconfig)
-    print_diff((a, b), access, _where(store, s3, endpoint, secrets), form)
+    print_diff((a, b), access, _where(store, s3, endpoint, secrets), Format(form))
 
 
 @app.command(rich_help_panel=KEPT)
@@ -130,7 +133,7 @@ def report(
     to: Annotated[
         Path | None, typer.Option(help="File to write; NAME.html by default.", readable=False)
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of the page.")] = Language.EN,
+    language: Annotated[Language, typer.Option(help="Language of the page.")] = Language.EN,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -157,9 +160,11 @@ def report(
 @app.command(rich_help_panel=KEPT)
 def gc(
     file: File,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only shown.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what is listed; otherwise nothing is deleted.")
+    ] = False,
     older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
-    form: Output = Format.TEXT,
+    form: FactsOutput = FactsFormat.TEXT,
     runs: RunsFolder = RUNS,
     store: Store = STORE,
     s3: S3 = False,
@@ -184,7 +189,8 @@ def gc(
     access = Access(context, namespace or given.namespace, kubeconfig)
     where = _where(store, s3, endpoint, secrets)
     with _failures():
-        collect(given.resource, where, Referrers(runs, access if s3 else None), older_than, delete, form)
+        referrers = Referrers(runs, access if s3 else None)
+        collect(given.resource, where, referrers, older_than, delete, Format(form))
 
 
 def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "Where":

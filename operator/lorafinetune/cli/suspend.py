@@ -14,7 +14,7 @@ DONE: Final = {
 def set_suspend(cluster: Cluster, name: str, suspend: bool, form: Format) -> None:
     """Raises ApiError."""
     run = cluster.merge(name, {"spec": {"suspend": suspend}})
-    if form.is_text:
+    if form is Format.TEXT:
         output.print(f"{full_name(name)} {DONE[suspend].format(name=name, namespace=cluster.namespace)}")
     else:
         emit(printed([run], form))

@@ -1,6 +1,7 @@
 """What a person can name: apart from what does it, so that a command starts quickly."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class What(StrEnum):
@@ -8,6 +9,10 @@ class What(StrEnum):
 
     MERGED = "merged"
     ADAPTER = "adapter"
+
+
+FETCHED: Final = {What.MERGED: "merged model", What.ADAPTER: "adapter"}
+"""What a person calls them."""
 
 
 class Sort(StrEnum):
