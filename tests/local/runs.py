@@ -18,7 +18,7 @@ from builders import document, merged
 from lorafinetune.local import child
 from stages.train_builders import tiny_model
 
-BOUND_SECONDS: Final = 240
+BOUND_SECONDS: Final = 400
 ROWS: Final = 24
 CHAT_TEMPLATE: Final = (
     "{% for m in messages %}"
