@@ -43,6 +43,7 @@ def test_a_result_is_of_a_tree_without_changes(name: str) -> None:
 def test_whatever_was_harmed_ended_as_it_should(name: str) -> None:
     for row in KEPT[name]["rows"]:
         assert row.get("converged", row["points"]) == row["points"] > 0
+        assert not row.get("not reached")
         assert not any(row.get(wrong) for wrong in ("duplicates", "lost", "wrong on the way"))
 
 
