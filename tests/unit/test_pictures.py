@@ -10,11 +10,12 @@ import pytest
 from pictures.animation import LAST_SECONDS, MOST, SECONDS, animation
 from pictures.recording import COLUMNS, record, screens
 
-PICTURES: Final = Path(__file__).parents[2] / "docs" / "pictures"
+ROOT: Final = Path(__file__).parents[2]
+PICTURES: Final = ROOT / "docs" / "pictures"
 MOST_BYTES: Final = 200_000
 SVG: Final = "{http://www.w3.org/2000/svg}"
 ELSEWHERE: Final = ("url(h", "href=", "@import", "<script", "foreignObject")
-OF_A_MACHINE: Final = ("/tmp/", "/root/", "/work/", "/home/")  # noqa: S108 - what no picture may show
+OF_A_MACHINE: Final = ("/tmp/", "/root/", "/home/", f"{ROOT}/")  # noqa: S108 - what no picture may show
 
 PLAYED: dict[str, tuple[list[str], list[str]]] = {
     "a line after another": (["one\r\n", "two\r\n"], ["$\none", "$\none\ntwo"]),
