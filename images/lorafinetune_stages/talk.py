@@ -5,6 +5,7 @@ as the adapter can be switched off. The answers are greedy, so the same question
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -41,10 +42,11 @@ class Pair:
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel that it misses
         device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
         self._tokens = tokens
         self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
