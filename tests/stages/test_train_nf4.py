@@ -90,9 +90,11 @@ def test_the_base_and_the_result_are_evaluated_on_the_unquantised_base(whole: Wh
     training = made.arguments.training
     first, *_, last = (row["eval_loss"] for row in made.metrics() if "eval_loss" in row)
     base, tuned = (held_out_loss(made, exact(made, adapter), training.objective) for adapter in (False, True))
-    assert last == pytest.approx(tuned, rel=1e-3)
-    if training.objective != "dpo":  # a base has gained nothing on itself
-        assert first == pytest.approx(base, rel=1e-3)
+    if training.objective == "dpo":  # a loss of sums of what bf16 rounds; a base has gained nothing on itself
+        rounded = in_4_bits(exact(made, adapter=True))
+        assert abs(last - tuned) < abs(last - held_out_loss(made, rounded, training.objective)) / 5
+    else:
+        assert (first, last) == pytest.approx((base, tuned), rel=1e-3)
 
 
 def exact(made: World, adapter: bool) -> Any:
@@ -105,6 +107,16 @@ def exact(made: World, adapter: bool) -> Any:
     if adapter:
         return PeftModel.from_pretrained(base, made.place / "adapter")
     return get_peft_model(base, LoraConfig(target_modules="all-linear"))
+
+
+def in_4_bits(model: Any) -> Any:
+    """The base's matrices rounded as the training held them."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    for name, weight in model.named_parameters():
+        if name.endswith("proj.base_layer.weight"):
+            weight.data = dequantize_4bit(*quantize_4bit(weight.data, quant_type="nf4"))
+    return model
 
 
 def held_out_loss(made: World, model: Any, objective: str) -> float:
