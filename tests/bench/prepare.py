@@ -4,9 +4,9 @@ Every measurement is a process of its own, in which everything is imported and t
 clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes and saves. Both use the
 real SmolLM2 tokenizer, and as many processes. Ours are kept to as many processors, too.
 
-With `--megabytes 5120` for the memory of reading: that takes 6 GB of disk. What else the machine does can
-slow one measurement and not the next: with `--times 3` each is the middle one of three. Both take a quarter
-of an hour.
+With `--megabytes 5120` for the memory of a large input: that takes 20 GB of disk and half an hour. What else
+the machine does can slow one measurement and not the next: with `--times 3` each of the others is the middle
+one of three, which takes a quarter of an hour.
 """
 
 import argparse
@@ -19,15 +19,15 @@ import re
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bench.results import Row, write_results
-from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.datasets import Clean, Dataset
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles
@@ -40,13 +40,15 @@ from stages.prepare_builders import json_lines
 EMOLLM: Final = Path(__file__).parents[2] / "samples" / "data" / "emollm"
 MEBIBYTE: Final = 2**20
 PROCESSES: Final = (1, 2)
-WHOLE_MEGABYTES: Final = 64
 SHORT_ROWS: Final = 100_000
 SHORT_CHARACTERS: Final = 16
 TEMPLATE: Final = "smollm2"
 CUTOFF: Final = 2048
 BOUND_SECONDS: Final = 3000
 NO_DIGEST: Final = "0" * 64
+ALPACA: Final = {"format": "alpaca"}
+CLEANED: Final = {"clean": Clean(remove=("🐳",), drop_intro_line="好，我是")}
+"""As the recipe's own answers are."""
 PEER_COLUMNS: Final = {
     "prompt": "instruction",
     "query": "input",
@@ -57,13 +59,29 @@ PEER_COLUMNS: Final = {
 
 
 @dataclass(frozen=True)
+class Rows:
+    """spec: how the resource describes the file. converted: the same rows in the format that the peer can
+    read, without cleaning."""
+
+    name: str
+    path: Path
+    count: int
+    spec: Mapping[str, Any] = field(default_factory=lambda: ALPACA)
+    converted: Path | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """One measurement."""
 
     what: str
-    rows: Path
+    rows: Rows
     processes: int
     folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.rows.converted if self.what == "peer" and self.rows.converted else self.rows.path
 
 
 @dataclass(frozen=True)
@@ -91,37 +109,44 @@ def main() -> None:
         model.mkdir()
         for file, data in smollm2().items():
             (model / file).write_bytes(data)
-        sets = {
-            "aiwei.json": write_rows(folder / "aiwei.jsonl", long_rows()),
-            f"{SHORT_ROWS} short rows": write_rows(folder / "short.jsonl", short_rows(beginning)),
-            f"{SHORT_ROWS} that hardly repeat": write_rows(folder / "parts.jsonl", short_rows(any_part)),
-        }
-        for files, path in sets.items():
-            rows += compare(files, path, folder, times)
-        whole = write_large(folder / "whole.jsonl", WHOLE_MEGABYTES * MEBIBYTE)
-        rows += measure_each("ours", f"{WHOLE_MEGABYTES} MiB", whole, folder, times)
-        large = write_large(folder / "large.jsonl", megabytes * MEBIBYTE)
-        rows += measure_each("reading", f"{megabytes} MiB", large, folder, times)
+        for tried in sets(folder):
+            rows += compare(tried, folder, times)
+        large = write_large(folder / "large.jsonl", megabytes)
+        rows += measure_each("reading", large, folder, times)
+        rows += measure_each("ours", large, folder, 1)
     write_results("prepare", rows)
 
 
-def compare(files: str, path: Path, folder: Path, times: int) -> list[Row]:
+def sets(folder: Path) -> list[Rows]:
+    """Those that both read."""
+    lines = write_rows("aiwei.json as alpaca, in lines", folder / "aiwei.jsonl", long_rows())
+    whole = replace(lines, name="aiwei.json", path=EMOLLM / "aiwei.json", spec={}, converted=lines.path)
+    return [
+        whole,
+        replace(whole, name="aiwei.json, cleaned", spec=CLEANED),
+        lines,
+        write_rows(f"{SHORT_ROWS} short rows", folder / "short.jsonl", short_rows(beginning)),
+        write_rows(f"{SHORT_ROWS} that hardly repeat", folder / "parts.jsonl", short_rows(any_part)),
+    ]
+
+
+def compare(tried: Rows, folder: Path, times: int) -> list[Row]:
     """LLaMA-Factory and ours, in turn."""
     rows = []
     for processes in PROCESSES:
-        tasks = [Task(what, path, processes, folder) for what in ("peer", "ours")]
+        tasks = [Task(what, tried, processes, folder) for what in ("peer", "ours")]
         peer, ours = map(middle, zip(*([*map(measure, tasks)] for _ in range(times)), strict=True))
-        rows += [describe(files, path, "peer: LLaMA-Factory", processes, peer, None)]
-        rows += [describe(files, path, "ours", processes, ours, peer)]
+        rows += [describe(tasks[0], "peer: LLaMA-Factory", peer, None)]
+        rows += [describe(tasks[1], "ours", ours, peer)]
     return rows
 
 
-def measure_each(what: str, files: str, path: Path, folder: Path, times: int) -> list[Row]:
+def measure_each(what: str, tried: Rows, folder: Path, times: int) -> list[Row]:
     told = {"ours": "ours", "reading": "read and check"}[what]
     rows = []
     for processes in PROCESSES:
-        cost = middle([measure(Task(what, path, processes, folder)) for _ in range(times)])
-        rows.append(describe(files, path, told, processes, cost, None))
+        task = Task(what, tried, processes, folder)
+        rows.append(describe(task, told, middle([measure(task) for _ in range(times)]), None))
     return rows
 
 
@@ -130,15 +155,13 @@ def middle(costs: Sequence[Cost]) -> Cost:
     return sorted(costs, key=lambda cost: cost.seconds)[len(costs) // 2]
 
 
-def describe(files: str, path: Path, what: str, processes: int, cost: Cost, peer: Cost | None) -> Row:
-    with path.open("rb") as file:
-        count = sum(1 for _ in file)
+def describe(task: Task, what: str, cost: Cost, peer: Cost | None) -> Row:
     return {
-        "rows": files,
+        "rows": task.rows.name,
         "what": what,
-        "processes": processes,
-        "rows/s": round(count / cost.seconds),
-        "MB/s": round(path.stat().st_size / 1e6 / cost.seconds, 1),
+        "processes": task.processes,
+        "rows/s": round(task.rows.count / cost.seconds),
+        "MB/s": round(task.path.stat().st_size / 1e6 / cost.seconds, 1),
         "× the peer": round(peer.seconds / cost.seconds, 1) if peer else "",
         "CPU s": round(cost.cpu_seconds, 1),
         "memory grows by MB": round(cost.growth_mb),
@@ -149,7 +172,7 @@ def describe(files: str, path: Path, what: str, processes: int, cost: Cost, peer
 def measure(task: Task) -> Cost:
     """Runs it in a fresh process."""
     with tempfile.TemporaryDirectory(dir=task.folder) as scratch:
-        fresh = Task(task.what, task.rows, task.processes, Path(scratch))
+        fresh = replace(task, folder=Path(scratch))
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(perform, fresh, task.folder / "model").result(BOUND_SECONDS)
 
@@ -173,7 +196,7 @@ def peer(task: Task, model: Path) -> Callable[[], None]:
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
-    info = {"rows": {"file_name": str(task.rows), "columns": PEER_COLUMNS}}
+    info = {"rows": {"file_name": str(task.path), "columns": PEER_COLUMNS}}
     (task.folder / "dataset_info.json").write_text(json.dumps(info))
     more = {"dataset": "rows", "dataset_dir": str(task.folder), "preprocessing_num_workers": task.processes}
     model_args, data_args, training_args, *_ = get_train_args(arguments(task, model) | more)
@@ -222,8 +245,9 @@ def reading(task: Task, model: Path) -> Callable[[], None]:
 @contextmanager
 def corpus_of(task: Task) -> Iterator[tuple[Corpus, Findings]]:
     """The rows, read, checked and merged."""
-    dataset = Dataset(source=f"s3://bench/{task.rows.name}", format="alpaca")
-    file = ManifestFile(path=task.rows.name, size=task.rows.stat().st_size, sha256=NO_DIGEST)
+    path = task.path
+    dataset = Dataset(source=f"s3://bench/{path.name}", **task.rows.spec)
+    file = ManifestFile(path=path.name, size=path.stat().st_size, sha256=NO_DIGEST)
     manifest = Manifest(
         kind="dataset",
         key=NO_DIGEST,
@@ -235,7 +259,7 @@ def corpus_of(task: Task) -> Iterator[tuple[Corpus, Findings]]:
     findings = Findings([dataset])
     root = task.folder / "files"
     (root / "0").mkdir(parents=True)
-    (root / "0" / task.rows.name).symlink_to(task.rows)
+    (root / "0" / path.name).symlink_to(path)
     with Corpus(task.folder / "corpus") as corpus:
         texts = Texts({"<|im_start|>", "<|im_end|>", "<|endoftext|>"})
         merger = Merger(corpus, findings, texts, root, ignore_progress)
@@ -293,20 +317,20 @@ def row(asked: str, said: str, system: str, history: list[list[str]]) -> dict[st
     return {"instruction": asked, "input": "", "output": said, "system": system, "history": history}
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+def write_rows(name: str, path: Path, rows: Sequence[dict[str, Any]]) -> Rows:
     path.write_bytes(json_lines(rows))
-    return path
+    return Rows(name, path, len(rows))
 
 
-def write_large(path: Path, size: int) -> Path:
-    """Rows as those of aiwei.json, each with a number in it, until there are `size` bytes."""
+def write_large(path: Path, megabytes: int) -> Rows:
+    """Rows as those of aiwei.json, each with a number in it, until there are so many."""
     rows, number = long_rows(), 0
     with path.open("wb") as file:
-        while file.tell() < size:
+        while file.tell() < megabytes * MEBIBYTE:
             number += 1
             varied = rows[number % len(rows)]
             file.write(json_lines([varied | {"instruction": f"{number} {varied['instruction']}"}]))
-    return path
+    return Rows(f"{megabytes} MiB", path, number)
 
 
 def resident_mb(name: str = "VmRSS") -> float:
