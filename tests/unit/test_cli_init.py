@@ -7,9 +7,6 @@ import pytest
 from commands import Command, commander
 from forked import Call, Ended, forking
 from lorafinetune.cli import init
-from lorafinetune.cli import init
-from lorafinetune.cli import init
-from lorafinetune.cli import init
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.init import Wishes, default_name, document, text
@@ -143,84 +140,6 @@ def test_a_run_on_this_machine(
     told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--gpus", gpus, "--to", "f")[1]
     assert ("resources.train.gpu.count: 0" in told) == is_edited
     assert "Next: lorafinetune run f" in told
-    assert ("without a GPU, set gpu.count: 0" in (here / "f").read_text()) == is_for_gpus
-
-
-def test_on_standard_output_the_file_has_no_name_yet(here: Path, lorafinetune: Command) -> None:
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--to", "-")[1]
-    assert "# lorafinetune run FILE " in told
-
-
-MACHINES = {
-    "a machine with a GPU runs it as it is": ("nvidia0", "1", False, True),
-    "a machine without one, with no GPU asked for": ("null", "1", True, True),
-    "no GPU is missed where none is asked for": ("null", "0", False, False),
-}
-
-
-@pytest.mark.parametrize("sentence", MACHINES)
-def test_a_run_on_this_machine(
-    sentence: str, here: Path, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device, gpus, is_edited, is_for_gpus = MACHINES[sentence]
-    (here / "dev").mkdir()
-    (here / "dev" / device).touch()
-    monkeypatch.setattr(init, "DEVICES", here / "dev")
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--gpus", gpus, "--to", "f")[1]
-    assert ("resources.train.gpu.count: 0" in told) == is_edited
-    assert told.endswith("lorafinetune run f\n")
-    assert ("without a GPU, set gpu.count: 0" in (here / "f").read_text()) == is_for_gpus
-
-
-def test_on_standard_output_the_file_has_no_name_yet(here: Path, lorafinetune: Command) -> None:
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--to", "-")[1]
-    assert "# lorafinetune run FILE " in told
-
-
-MACHINES = {
-    "a machine with a GPU runs it as it is": ("nvidia0", "1", False, True),
-    "a machine without one, with no GPU asked for": ("null", "1", True, True),
-    "no GPU is missed where none is asked for": ("null", "0", False, False),
-}
-
-
-@pytest.mark.parametrize("sentence", MACHINES)
-def test_a_run_on_this_machine(
-    sentence: str, here: Path, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device, gpus, is_edited, is_for_gpus = MACHINES[sentence]
-    (here / "dev").mkdir()
-    (here / "dev" / device).touch()
-    monkeypatch.setattr(init, "DEVICES", here / "dev")
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--gpus", gpus, "--to", "f")[1]
-    assert ("resources.train.gpu.count: 0" in told) == is_edited
-    assert told.endswith("lorafinetune run f\n")
-    assert ("without a GPU, set gpu.count: 0" in (here / "f").read_text()) == is_for_gpus
-
-
-def test_on_standard_output_the_file_has_no_name_yet(here: Path, lorafinetune: Command) -> None:
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--to", "-")[1]
-    assert "# lorafinetune run FILE " in told
-
-
-MACHINES = {
-    "a machine with a GPU runs it as it is": ("nvidia0", "1", False, True),
-    "a machine without one, with no GPU asked for": ("null", "1", True, True),
-    "no GPU is missed where none is asked for": ("null", "0", False, False),
-}
-
-
-@pytest.mark.parametrize("sentence", MACHINES)
-def test_a_run_on_this_machine(
-    sentence: str, here: Path, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device, gpus, is_edited, is_for_gpus = MACHINES[sentence]
-    (here / "dev").mkdir()
-    (here / "dev" / device).touch()
-    monkeypatch.setattr(init, "DEVICES", here / "dev")
-    told = lorafinetune("init", "--model", "a/b", "--data", "rows.jsonl", "--gpus", gpus, "--to", "f")[1]
-    assert ("resources.train.gpu.count: 0" in told) == is_edited
-    assert told.endswith("lorafinetune run f\n")
     assert ("without a GPU, set gpu.count: 0" in (here / "f").read_text()) == is_for_gpus
 
 

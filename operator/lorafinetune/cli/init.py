@@ -41,21 +41,6 @@ ON_A_GPU: Final = "with no cluster; without a GPU, set gpu.count: 0 below"
 NO_GPU: Final = ". This machine has no NVIDIA GPU: before a run on it, set resources.train.gpu.count: 0."
 DEVICES: Final = Path("/dev")
 STANDARD_OUTPUT: Final = "-"
-ON_THE_CPU: Final = "with no cluster"
-ON_A_GPU: Final = "with no cluster; without a GPU, set gpu.count: 0 below"
-NO_GPU: Final = "set resources.train.gpu.count: 0 in it, as this machine has no NVIDIA GPU, then "
-DEVICES: Final = Path("/dev")
-STANDARD_OUTPUT: Final = "-"
-ON_THE_CPU: Final = "with no cluster"
-ON_A_GPU: Final = "with no cluster; without a GPU, set gpu.count: 0 below"
-NO_GPU: Final = "set resources.train.gpu.count: 0 in it, as this machine has no NVIDIA GPU, then "
-DEVICES: Final = Path("/dev")
-STANDARD_OUTPUT: Final = "-"
-ON_THE_CPU: Final = "with no cluster"
-ON_A_GPU: Final = "with no cluster; without a GPU, set gpu.count: 0 below"
-NO_GPU: Final = "set resources.train.gpu.count: 0 in it, as this machine has no NVIDIA GPU, then "
-DEVICES: Final = Path("/dev")
-STANDARD_OUTPUT: Final = "-"
 COMMENTS: Final = {
     "connections": "How the store and the hub are reached; a Secret holds the credentials.",
     "model": "The base model. `template` is inferred where the model has a chat template.",
@@ -139,21 +124,6 @@ def _is_local(resource: dict[str, Any]) -> bool:
     """Whether a source is a path of this machine, which no cluster has."""
     sources = (resource["spec"]["model"], *resource["spec"]["datasets"])
     return any(each["source"].startswith(LOCAL) for each in sources)
-
-
-def _has_gpu() -> bool:
-    """Whether this machine shows a GPU of NVIDIA."""
-    return any(DEVICES.glob("nvidia[0-9]*"))
-
-
-def _has_gpu() -> bool:
-    """Whether this machine shows a GPU of NVIDIA."""
-    return any(DEVICES.glob("nvidia[0-9]*"))
-
-
-def _has_gpu() -> bool:
-    """Whether this machine shows a GPU of NVIDIA."""
-    return any(DEVICES.glob("nvidia[0-9]*"))
 
 
 def _has_gpu() -> bool:
