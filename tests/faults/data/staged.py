@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,11 @@ from lorafinetune.api.datasets import Dataset
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, WORKDIR_VARIABLE
 from lorafinetune_stages.__main__ import main
 from lorafinetune_stages.prepare import run
-from stages.prepare_builders import Bench
+from stages.prepare_builders import TINY_MODEL, Bench
 
 MODULES: Final = (__name__, run.__module__)
+LATE_MODULES: Final = (*MODULES, "lorafinetune_stages.prepare.making")
+"""With what rows need that are found bad as their tokens are made."""
 SLOW: Final = ("torch", "transformers", "llamafactory", "datasets")
 
 
@@ -28,11 +31,11 @@ class Ended:
     slow: list[str]
 
 
-def prepare(nursery: Nursery, case: Case, folder: Path) -> Ended:
+def prepare(nursery: Nursery, case: Case, folder: Path, model: Mapping[str, bytes] = TINY_MODEL) -> Ended:
     """The whole stage, with the case as its only dataset in a store below the folder."""
     message, told, log = folder / "message", folder / "told", folder / "log"
     environment = {
-        ARGUMENTS_VARIABLE: _arguments(case, folder),
+        ARGUMENTS_VARIABLE: _arguments(case, folder, model),
         MESSAGE_VARIABLE: str(message),
         WORKDIR_VARIABLE: str(folder),
     }
@@ -42,13 +45,14 @@ def prepare(nursery: Nursery, case: Case, folder: Path) -> Ended:
     return Ended(code, message.read_text(), log.read_text(), slow)
 
 
-def _arguments(case: Case, folder: Path) -> str:
+def _arguments(case: Case, folder: Path, model: Mapping[str, bytes]) -> str:
     rows = folder / "rows"
     rows.mkdir()
     case.write(rows)
     files = {path.name: path.read_bytes() for path in rows.iterdir()}
     named = Dataset.decode({"source": "s3://raw/a", **case.fields})
-    bench = Bench(folder / "bench").add(files, **named.model_dump(exclude={"source"}, exclude_unset=True))
+    bench = Bench(folder / "bench", model)
+    bench.add(files, **named.model_dump(exclude={"source"}, exclude_unset=True))
     arguments = bench.arguments(objective=case.objective)
     return arguments.model_dump_json(by_alias=True, exclude_none=True)
 

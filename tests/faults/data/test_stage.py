@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from faults.data.heavy_cases import HEAVY_CASES
-from faults.data.staged import MODULES, prepare
+from faults.data.making import ALPACA, SHAREGPT, Case, lines, one
+from faults.data.staged import LATE_MODULES, MODULES, Ended, prepare
 from faults.data.test_broken import CASES
 from faults.nursery import Nursery
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError, decode_message
+from stages.peer import smollm2
 
 PLACES = {
     "a zip archive named .jsonl": "rows.jsonl:1: ",
@@ -31,6 +33,30 @@ PLACES = {
 }
 """Where each of them is to be looked at."""
 
+CUT = r"\d+ of the \d+ tokens of its %s are left within training\.cutoffLength 2048 .*"
+MIXED_ENUM = {"type": "object", "properties": {"level": {"type": "integer", "enum": [1, "2"]}}}
+LATE_CASES = {
+    "a prompt beyond the cutoff": Case(
+        lines(ALPACA, ALPACA | {"instruction": "why " * 4000}),
+        one(
+            "prompt cut off",
+            CUT % "prompt",
+        ),
+    ),
+    "an answer beyond the cutoff": Case(
+        lines(ALPACA, ALPACA | {"output": "because " * 4000}),
+        one(
+            "answer cut off",
+            CUT % "answer",
+        ),
+    ),
+    "tools that the template can't write": Case(
+        lines(SHAREGPT, SHAREGPT | {"tools": [{"name": "f", "parameters": MIXED_ENUM}]}),
+        one("unusable tools", r"tools: the template can't write its tools: .*"),
+    ),
+}
+"""Found bad as their tokens are made, by a base that is whole."""
+
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
@@ -46,11 +72,34 @@ def test_a_broken_dataset_fails_the_stage_with_its_place_and_a_hint(
     case = (CASES | HEAVY_CASES)[sentence]
     ended = prepare(nursery, case, tmp_path)
     assert ended.slow == []
+    message = refused(ended)
+    assert re.fullmatch(case.error, message, re.DOTALL), message
+    assert PLACES[sentence] in message
+
+
+@pytest.fixture(scope="module")
+def late_nursery() -> Iterator[Nursery]:
+    with Nursery(*LATE_MODULES) as started:
+        yield started
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sentence", LATE_CASES)
+def test_so_does_one_whose_fault_shows_in_its_tokens(
+    sentence: str, late_nursery: Nursery, tmp_path: Path
+) -> None:
+    case = LATE_CASES[sentence]
+    message = refused(prepare(late_nursery, case, tmp_path, smollm2()))
+    assert re.fullmatch(case.error, message, re.DOTALL), message
+
+
+def refused(ended: Ended) -> str:
+    """What the stage says of rows that nobody can learn from."""
     assert ended.code == ExitCode.BAD_INPUT, ended.log
     assert "Traceback" not in ended.log + ended.message
     error = decode_message("prepare", ended.message)
     assert isinstance(error, StageError)
     assert error.reason is Reason.DATASET_INVALID
-    assert re.fullmatch(case.error, error.message, re.DOTALL), error.message
-    assert PLACES[sentence] in error.message
     assert error.hint
+    return error.message
