@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorafinetune.contract.effort import leaves_room
+from lorafinetune_stages.store import Advance, ignore_progress
 
 WINDOW: Final = 24
 """Rows of which the last ones of a pack are chosen: their sums reach about every number of tokens."""
@@ -48,21 +49,22 @@ class FixedPacks:
         return self.rows[self.bounds[pack] : self.bounds[pack + 1]]
 
 
-def fill(lengths: Numbers, size: int, seed: int) -> FixedPacks:
+def fill(lengths: Numbers, size: int, seed: int, advance: Advance = ignore_progress) -> FixedPacks:
     """Every row in one pack of at most `size` tokens. lengths: of all rows in tokens, none above `size`.
+    advance: gets the rows that have a pack.
 
     Rows come in an order drawn by the seed, so that a pack has long and short ones, of all datasets. Where
     that leaves room, as with many rows above half the size, the longest may come first.
     """
     order = np.random.default_rng(seed).permutation(len(lengths))
-    packs = _in_turn(lengths, order, size)
+    packs = _in_turn(lengths, order, size, advance)
     if leaves_room(int(lengths.sum()), len(packs), size):
         decreasing = order[np.argsort(-lengths[order], kind="stable")]
         packs = min(packs, _best_fit(lengths, decreasing, size), key=len)
     return FixedPacks.of(packs)
 
 
-def _in_turn(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:
+def _in_turn(lengths: Numbers, order: Numbers, size: int, advance: Advance) -> list[list[int]]:
     """The rows in this order, but for the last ones of each pack: those of the next that fill it best."""
     of = lengths.tolist()
     waiting = deque(order.tolist())
@@ -80,6 +82,7 @@ def _in_turn(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:
         pack += [window[place] for place in sorted(chosen)]
         waiting.extendleft(row for place, row in reversed([*enumerate(window)]) if place not in chosen)
         packs.append(pack)
+        advance(len(pack))
     return packs
 
 

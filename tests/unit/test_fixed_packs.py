@@ -55,6 +55,15 @@ def test_every_row_is_in_one_pack_and_no_pack_is_over_the_size(case: tuple[int, 
 
 
 @given(CASES)
+def test_how_far_it_is_is_told_until_every_row_has_a_pack(case: tuple[int, list[int]]) -> None:
+    size, lengths = case
+    told: list[int] = []
+    packs = fill(np.array(lengths, dtype=np.int64), size, seed=1, advance=told.append)
+    assert sum(told) == len(lengths)
+    assert len(told) >= len(packs)
+
+
+@given(CASES)
 def test_there_are_no_more_packs_than_first_fit_decreasing_makes_but_for_full_ones(
     case: tuple[int, list[int]],
 ) -> None:

@@ -140,9 +140,8 @@ def _count_packs(arguments: PrepareArguments, inputs: Inputs, count: int, contex
         rows = fetch_rows(inputs.key, context) / TRAIN
     training = arguments.training
     context.progress.begin("packing", count, "rows")
-    steps = TokenSteps.of(load_from_disk(str(rows)), training.batch_tokens or 0, training.seed)
-    context.progress.advance(count)
-    return len(steps)
+    found, advance = load_from_disk(str(rows)), context.progress.advance
+    return len(TokenSteps.of(found, training.batch_tokens or 0, training.seed, advance))
 
 
 def _differs(inputs: Inputs) -> StageError:
