@@ -942,6 +942,29 @@ def test_attempts_are_counted_up_to_a_bound() -> None:
     assert stage_status(world.status, "download").attempts == 1000
 
 
+@pytest.mark.parametrize(
+    ("attempt", "folder"),
+    [
+        pytest.param(2, "40/2", id="an attempt has a folder of its own"),
+        pytest.param(None, "40", id="a stage of an older version does not tell its attempt"),
+    ],
+)
+def test_the_status_says_where_the_newest_checkpoint_is(attempt: int | None, folder: str) -> None:
+    world = World()
+    run_until("train")(world)
+    job = world.active()
+    assert job is not None
+    told = Progress(
+        stage="train", activity="training", done=41, checkpoint_step=40, checkpoint_attempt=attempt
+    )
+    world.progress = {job.name: told}
+    world.reconcile()
+    saved = world.status.checkpoint
+    assert saved is not None
+    training = f"{world.resource.spec.storage.uri}/trainings/{stage_status(world.status, 'train').key}"
+    assert (saved.step, saved.uri) == (40, f"{training}/checkpoints/{folder}")
+
+
 def test_outputs_of_an_earlier_spec_leave_the_status() -> None:
     world = World({"export": {"merged": {}}})
     world.run_to_end()

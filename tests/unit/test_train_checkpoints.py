@@ -46,7 +46,7 @@ def test_after_one_was_saved_are_kept(
     (directory / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
     told: list[str] = []
     checkpoints = Checkpoints(saved, keep, None, Mark(tmp_path), uploads)
-    checkpoints.save(directory, 4, {}, rotates, lambda: told.append("complete"))
+    checkpoints.save(directory, 4, {}, rotates, lambda _: told.append("complete"))
     uploads.wait()
     attempts = [fence.number] + [LEFT] * (len(kept) - 1)
     states = saved.states()

@@ -119,7 +119,7 @@ def test_one_that_wakes_while_it_rotates_removes_nothing_of_its_successor(tmp_pa
 
     def goes_on() -> None:
         checkpoints = Checkpoints(older, 1, None, Mark(tmp_path), uploads)
-        checkpoints.save(made(tmp_path / "older", "of the older one"), 3, {}, True, lambda: None)
+        checkpoints.save(made(tmp_path / "older", "of the older one"), 3, {}, True, lambda _: None)
         uploads.wait()
 
     ends_superseded(goes_on, frozen, lambda: send(attempt(store), tmp_path / "newer", "of the newer one"))

@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.arguments import ADAPTER, place
+from lorafinetune.contract.arguments import ADAPTER, CHECKPOINTS, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
 from lorafinetune_stages.train.states import State, states_at
-
-CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +33,7 @@ from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
+from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
@@ -92,8 +92,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._saving.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
-            step = self._resumed.step
-            self._progress.update(resumed_from=step, checkpoint_step=step, resumes=self.resumes)
+            self._tell_saved(self._resumed.state)
+            self._progress.update(resumed_from=self._resumed.step, resumes=self.resumes)
             self._evaluate(args, model, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -132,14 +132,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         states = self._peers.gather((directory / RANDOM).read_bytes())
         if self._checkpoints:
             add_random_states(directory, states)
-            complete = partial(self._progress.update, checkpoint_step=step)
             rotates = not self._divergence.is_suspected
-            self._checkpoints.save(directory, step, notes, rotates, complete)
+            self._checkpoints.save(directory, step, notes, rotates, self._tell_saved)
         if self._peers.any(self._stop.requested):
             if self._checkpoints:
                 self._checkpoints.uploads.wait()
             self._peers.wait()  # who leaves before the others has failed them
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
+
+    def _tell_saved(self, state: State) -> None:
+        self._progress.update(checkpoint_step=state.step, checkpoint_attempt=state.attempt)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._end(state)

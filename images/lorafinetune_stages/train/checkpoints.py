@@ -108,7 +108,12 @@ class Checkpoints:
         return None
 
     def save(
-        self, directory: Path, step: int, notes: Mapping[str, Any], rotates: bool, then: Callable[[], None]
+        self,
+        directory: Path,
+        step: int,
+        notes: Mapping[str, Any],
+        rotates: bool,
+        then: Callable[[State], None],
     ) -> None:
         """Begins to upload what the trainer saved in `directory` after `step`.
 
@@ -122,12 +127,17 @@ class Checkpoints:
         self._sending = self.uploads.send(send)
 
     def _send(
-        self, directory: Path, step: int, notes: Mapping[str, Any], rotates: bool, then: Callable[[], None]
+        self,
+        directory: Path,
+        step: int,
+        notes: Mapping[str, Any],
+        rotates: bool,
+        then: Callable[[State], None],
     ) -> None:
         """Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun."""
-        self._saved.send(directory, step, notes)
+        state = self._saved.send(directory, step, notes)
         self.mark.note(step)
-        then()
+        then(state)
         shutil.rmtree(directory)
         if rotates:
             self._rotate(step)

@@ -80,12 +80,13 @@ class Saved(Kept):
 
     fence: Fence
 
-    def send(self, directory: Path, step: int, notes: Mapping[str, Any]) -> None:
+    def send(self, directory: Path, step: int, notes: Mapping[str, Any]) -> State:
         """Uploads what is to be kept of a directory, in which an adapter is; the rest is removed from it.
 
         Raises StageError(Superseded), with nothing written to the store, where a newer attempt has begun.
         """
-        where = self._at(State(step, self.fence.number))
+        state = State(step, self.fence.number)
+        where = self._at(state)
         with self.fence.guard():
             for path in directory.iterdir():
                 if not self.is_kept(path.name):
@@ -94,6 +95,7 @@ class Saved(Kept):
             files = upload_tree(self.store, directory, where)
         told = {**notes, "attempt": self.fence.number}
         commit_manifest(self.store, where, self.kind, self.key, files, self._fingerprint(step), told)
+        return state
 
     def remove(self, state: State) -> None:
         """Raises StageError(Superseded), with nothing removed, where a newer attempt has begun: so of what a

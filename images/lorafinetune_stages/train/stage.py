@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
-from lorafinetune.contract.arguments import ADAPTER, ANSWERS, COMPARED, METRICS, TrainArguments, place
+from lorafinetune.contract.arguments import (
+    ADAPTER,
+    ANSWERS,
+    CHECKPOINTS,
+    COMPARED,
+    METRICS,
+    TrainArguments,
+    place,
+)
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
 from lorafinetune_stages.ending import explain
@@ -211,11 +219,11 @@ class Attempt:
         if followed is None:
             return None
         if peers.is_first_of_node and not peers.leads:
-            followed = followed.fetched(self._kept("checkpoints", "checkpoint", is_kept), root)
+            followed = followed.fetched(self._kept(CHECKPOINTS, "checkpoint", is_kept), root)
         return peers.share(followed).seen_by(peers.rank, self.context.workdir / "seen")
 
     def _checkpoints(self) -> Checkpoints:
-        saved = self._saved("checkpoints", "checkpoint", is_kept)
+        saved = self._saved(CHECKPOINTS, "checkpoint", is_kept)
         mark = Mark(self.inputs.workdir)
         keep = self.arguments.training.checkpoint.keep
         return Checkpoints(saved, keep, self.bests, mark, self.uploads)
@@ -228,7 +236,7 @@ class Attempt:
     def bests(self) -> Bests | None:
         if self.arguments.training.checkpoint.select == "last":
             return None
-        checkpoints = self._saved("checkpoints", "checkpoint", is_kept)
+        checkpoints = self._saved(CHECKPOINTS, "checkpoint", is_kept)
         bests = self._saved("best", "best", FILES.__contains__)
         return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
 

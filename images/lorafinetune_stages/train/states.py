@@ -7,21 +7,22 @@ writes then, or removes, must not be its successor's: no look beforehand whether
 from collections import Counter
 from dataclasses import dataclass
 
+from lorafinetune.contract.arguments import state_path
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True, order=True)
 class State:
-    """What an attempt left of a step, at STEP/ATTEMPT; attempt 0, as there is none, is what an older version
-    left at STEP itself."""
+    """What an attempt left of a step, at STEP/ATTEMPT. Attempts count from 1: an older version left a state
+    at STEP itself, which has attempt 0 here."""
 
     step: int
     attempt: int
 
     @property
     def path(self) -> str:
-        return f"{self.step}/{self.attempt}" if self.attempt else f"{self.step}"
+        return state_path(self.step, self.attempt)
 
 
 def states_at(store: Store, place: str) -> dict[State, bool]:

@@ -168,6 +168,16 @@ def place(kind: Kind, key: str) -> str:
     return f"{kind}/{key}"
 
 
+CHECKPOINTS: Final = "checkpoints"
+"""Folder of the checkpoints in the output of a training."""
+
+
+def state_path(step: int, attempt: int) -> str:
+    """Where an attempt keeps what it saves of a step, below the folder of what is saved. Attempts count from
+    1; 0 is for what a version saved that did not tell them apart."""
+    return f"{step}/{attempt}" if attempt else f"{step}"
+
+
 ADAPTER: Final = "adapter"
 """Folder of the adapter in the output of a training."""
 METRICS: Final = "metrics.jsonl"

@@ -153,6 +153,8 @@ class Progress(Model):
     training: TrainingStatus | None = None
     checkpoint_step: Steps | None = None
     """Step of the newest complete checkpoint."""
+    checkpoint_attempt: Annotated[int, Field(ge=0)] | None = None
+    """Attempt that saved it."""
     resumed_from: Steps | None = None
     """Step of the checkpoint that this attempt went on from."""
     resumes: Resumes | None = None

@@ -13,7 +13,7 @@ from lorafinetune.api.status import (
     StageStatus,
     TrainingStatus,
 )
-from lorafinetune.contract.arguments import STAGES, place
+from lorafinetune.contract.arguments import CHECKPOINTS, STAGES, place, state_path
 from lorafinetune.contract.outcome import (
     DownloadResult,
     ExportResult,
@@ -145,9 +145,9 @@ def with_progress(
         changes["resumes"] = progress.resumes
     if progress.checkpoint_step is not None and running.key:
         training = f"{resource.spec.storage.uri}/{place('trainings', running.key)}"
-        uri = f"{training}/checkpoints/{progress.checkpoint_step}"
+        saved = state_path(progress.checkpoint_step, progress.checkpoint_attempt or 0)
+        uri = f"{training}/{CHECKPOINTS}/{saved}"
         if not status.checkpoint or status.checkpoint.uri != uri:
-            changes["checkpoint"] = CheckpointStatus(
-                step=progress.checkpoint_step, uri=uri, time=rfc3339(now)
-            )
+            checkpoint = CheckpointStatus(step=progress.checkpoint_step, uri=uri, time=rfc3339(now))
+            changes["checkpoint"] = checkpoint
     return with_stage(status, moved).model_copy(update=changes)
