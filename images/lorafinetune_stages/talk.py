@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
+from lorafinetune.api.safetext import safe
 from lorafinetune.contract.outcome import ExitCode
 
 INTERRUPTED: Final = 130
@@ -66,7 +67,7 @@ class Pair:
         with nullcontext() if tuned else self._model.disable_adapter():
             said = self._model.generate(**given, max_new_tokens=self._tokens, do_sample=False)
         own = said[0, given["input_ids"].shape[1] :]
-        return printable(str(self._tokenizer.decode(own, skip_special_tokens=True)).strip())
+        return safe(str(self._tokenizer.decode(own, skip_special_tokens=True)).strip())
 
     def _tokens_of(self, messages: Messages) -> Any:
         if self.chats:
@@ -113,7 +114,7 @@ def _told(sentence: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        lines = printable(str(problem)).splitlines()
+        lines = safe(str(problem)).splitlines()
         raise UnableError(sentence.format((lines or [repr(problem)])[0].rstrip("."))) from None
 
 
@@ -126,11 +127,6 @@ def program(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-
-
-def printable(text: str) -> str:
-    """A model may say what a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
 def _typed() -> Iterator[str]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from builders import artifact, result, sha
 from lorafinetune.api.artifacts import Published
 from lorafinetune.api.reasons import FACTS, Reason
+from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import STAGES, credential_variable
 from lorafinetune.contract.outcome import (
@@ -17,7 +18,6 @@ from lorafinetune.contract.outcome import (
     decode_message,
     encode_error,
     encode_result,
-    safe,
 )
 from lorafinetune_stages.export.publishing import tellable
 

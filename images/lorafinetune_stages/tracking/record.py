@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from lorafinetune.api.artifacts import Artifacts
+from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.names import base_name
-from lorafinetune.contract.outcome import safe
 from lorafinetune.report.leaves import flat
 from lorafinetune.report.sources import Logged, Run, Sources
 from lorafinetune.report.verdict import Verdict, verdict

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from lorafinetune.api import KIND
-from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.api.safetext import safe_line
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.shell.paths import path
 
@@ -46,7 +47,7 @@ class ApiError(CommandError):
     """An answer that is no success. status: of HTTP, 0 for no answer. reason: Kubernetes' word."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
-        told = one_line(message)
+        told = safe_line(message)
         super().__init__(f"{reason}: {told}. {_hint(reason, told)}".strip(), _code(status))
         self.status = status
         self.reason = reason

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.cluster import ApiError, Cluster, Response
-from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -66,12 +67,14 @@ def _as_kubeconfig(settings: "Configuration", access: Access) -> str:
             contexts, current = contexts_in(access.files)
             load(access.files, access.context or None, client_configuration=settings, persist_config=False)
     except ConfigException as problem:
-        raise _no_cluster(one_line(str(problem)), "Give another one with --context.") from None
+        raise _no_cluster(safe_line(str(problem)), "Give another one with --context.") from None
     except Exception as problem:  # a hostile file breaks the client in many ways
         told = f"{access.files} can't be used: {_fault(problem)}"
         raise _no_cluster(told, "Mend it, or give another one with --kubeconfig.") from None
     if said:
-        raise _no_cluster(f"the credential plugin fails: {one_line(said[0])}", "Install it, or log in again.")
+        raise _no_cluster(
+            f"the credential plugin fails: {safe_line(said[0])}", "Install it, or log in again."
+        )
     name = access.context or current["name"]
     chosen = next(each["context"] for each in contexts if each["name"] == name)
     return str(chosen.get("namespace") or "default")
@@ -82,7 +85,7 @@ def _fault(problem: Exception) -> str:
     from yaml import YAMLError
 
     if isinstance(problem, YAMLError):
-        return one_line(str(problem))
+        return safe_line(str(problem))
     return str(problem.strerror).lower() if isinstance(problem, OSError) else "it is no kubeconfig"
 
 
@@ -176,5 +179,5 @@ def _no_answer(server: str, problem: Exception) -> ApiError:
 
 
 def _words(problem: Exception) -> str:
-    text = one_line(str(problem))
+    text = safe_line(str(problem))
     return "it takes too long" if "timed out" in text.lower() else text.rpartition(": ")[2] or repr(problem)

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.connection import Access
 from lorafinetune.cli.differences import Difference, Run, Section, comparable, differences
-from lorafinetune.cli.errors import one_line, refused
+from lorafinetune.cli.errors import refused
 from lorafinetune.cli.named import run_named
 from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
 from lorafinetune.cli.reading import status_of
@@ -47,7 +48,7 @@ def _note(each: Difference) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "–" if value is None else one_line(str(value))
+    text = "–" if value is None else safe_line(str(value))
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 

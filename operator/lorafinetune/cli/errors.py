@@ -6,7 +6,6 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError
 
-LONGEST: Final = 500
 INTERRUPTED: Final = 130
 """As a shell has it, where a person or a reader that left has ended a command."""
 
@@ -54,9 +53,3 @@ def _where(error: OSError) -> str:
 def sentence(error: StageError) -> str:
     """A failure in one line: `ConfigInvalid: spec.model: … . Edit …`."""
     return f"{error.reason}: {error.message}. {error.hint}"
-
-
-def one_line(text: str) -> str:
-    """A stranger's text without line breaks and terminal codes, and not too long."""
-    flat = " ".join(text.split())
-    return "".join(c if c.isprintable() else "\ufffd" for c in flat[:LONGEST])

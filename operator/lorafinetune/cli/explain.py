@@ -4,7 +4,8 @@ from typing import Any
 
 from lorafinetune.api.problem import suggestion
 from lorafinetune.api.reasons import Reason
-from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.api.safetext import safe_line
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import Format, aligned, emit, output, structured
 
 
@@ -36,4 +37,4 @@ def _reason(name: str) -> Reason:
     if found := known.get(name.lower()):
         return found
     hint = suggestion(name, list(Reason)) or "`lorafinetune explain` lists them."
-    raise CommandError(f"ConfigInvalid: there is no reason {one_line(name)}. {hint[0].upper()}{hint[1:]}")
+    raise CommandError(f"ConfigInvalid: there is no reason {safe_line(name)}. {hint[0].upper()}{hint[1:]}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.cluster import Cluster, Object
-from lorafinetune.cli.errors import one_line
 from lorafinetune.cli.output import Format, aligned, as_list, emit, full_name, output, structured
 from lorafinetune.cli.reading import age, clock
 from lorafinetune.cli.what import Sort
@@ -100,4 +100,4 @@ def table(runs: Sequence[Object], everywhere: bool, wide: bool, now: datetime) -
 
 
 def _cell(value: object) -> str:
-    return one_line(str(value)) if value not in (None, "") else "-"
+    return safe_line(str(value)) if value not in (None, "") else "-"

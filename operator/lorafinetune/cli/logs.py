@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import StageName
 from lorafinetune.cli.cluster import ApiError, Cluster, Object
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import errors, output
-from lorafinetune.cli.words import printable
 from lorafinetune.contract.loglines import plain
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
 from lorafinetune.core.pods import has_ended, newest_first, node_of
@@ -39,7 +39,7 @@ def show_logs(cluster: Cluster, name: str, stage: StageName | None, follow: bool
         said = (part for told in plain(line.decode(errors="replace")) for part in BREAKS.split(told))
         parts = [part for part in said if part]
         for part in parts or [""]:
-            output.print(printable(part.replace("\t", "    ")))
+            output.print(safe(part.replace("\t", "    ")))
 
 
 def _pod(cluster: Cluster, name: str, stage: StageName | None) -> Object:

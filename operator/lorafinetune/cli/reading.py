@@ -8,7 +8,7 @@ from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
-from lorafinetune.cli.errors import CommandError, one_line
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.contract.times import duration, moment
 from lorafinetune.core.conditions import ENDS, Situation
@@ -27,7 +27,7 @@ def decoded(run: Mapping[str, Any]) -> LoRAFineTune:
     try:
         return decode(run)
     except InvalidResourceError as problem:
-        name, first = run["metadata"]["name"], one_line(str(problem.problems[0]))
+        name, first = run["metadata"]["name"](str(problem.problems[0]))
         raise CommandError(
             f"ConfigInvalid: {name} can't be read: {first}. Install the CLI in the operator's version."
         ) from None

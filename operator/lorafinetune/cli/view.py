@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.cli.output import output
 from lorafinetune.cli.summary import Surroundings, summary
-from lorafinetune.cli.words import describe, printable, sparkline
+from lorafinetune.cli.words import describe, sparkline
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import duration
@@ -100,7 +101,7 @@ class PlainView:
             self._line(line)
 
     def _line(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(safe(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveView(PlainView):
@@ -126,7 +127,7 @@ class LiveView(PlainView):
     def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
             if event.type == "Warning":
-                self._console.print(Text(printable(f"{event.reason}: {event.message}"), style="yellow"))
+                self._console.print(Text(safe(f"{event.reason}: {event.message}"), style="yellow"))
         if self._seen is None or (resource, progress) != self._seen[:2]:
             self._seen = (resource, progress, self._clock())
         self._live.refresh()
@@ -150,7 +151,7 @@ class LiveView(PlainView):
         curve = _curve(resource, self._console.width)
         parts = [_table(resource, progress, old, self._console.width)]
         notes = [self._note] if self._note else []
-        return Group(*parts, *curve, *(Text(printable(note), style="yellow") for note in notes))
+        return Group(*parts, *curve, *(Text(safe(note), style="yellow") for note in notes))
 
 
 def _news(resource: LoRAFineTune, events: tuple[Event, ...]) -> list[Event]:
@@ -172,7 +173,7 @@ def _table(resource: LoRAFineTune, progress: Told, old: int, width: int) -> Tabl
     for name in STAGES:
         stage = stage_status(status, name)
         found = progress.get(stage.job or "") if stage.state == "Running" else None
-        words = Text(printable(_words(stage, found, old)), overflow="ellipsis", no_wrap=True)
+        words = Text(safe(_words(stage, found, old)), overflow="ellipsis", no_wrap=True)
         table.add_row(MARKS[stage.state], name, _bar(stage, found, bar), words)
     return table
 

@@ -52,11 +52,6 @@ def _speed(rate: float, unit: str) -> str:
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
 
 
-def printable(text: str) -> str:
-    """The text without control characters: names, rows and error texts are written by strangers."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
 def sparkline(values: Sequence[float]) -> str:
     """A curve of one letter a value, from the least to the greatest; what is no number is left out."""
     values = [value for value in values if math.isfinite(value)]

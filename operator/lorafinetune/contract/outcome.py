@@ -4,7 +4,6 @@ The message holds digests and numbers; details are in the store. The kubelet kee
 bytes of it, so it is kept well below that.
 """
 
-import re
 from enum import IntEnum
 from typing import Annotated, Any, Final
 
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from lorafinetune.api.artifacts import Artifact, Published, Uri
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import (
     DatasetStatus,
     Estimate,
@@ -25,10 +25,6 @@ from lorafinetune.api.status import (
 from lorafinetune.api.types import Count, DecimalString, Digest, Line, Model
 
 MAX_MESSAGE_BYTES: Final = 3500
-UNSAFE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""What a terminal obeys, what turns the reading direction, and what no JSON can hold."""
 MAX_ETA_SECONDS: Final = 10**9
 """What is further away is not worth saying, and would not fit its column."""
 
@@ -202,11 +198,6 @@ def decode_message(stage: StageName, text: str) -> Result | StageError | None:
         return RESULTS[stage].decode(_safe(message.result or {}))
     except (ValueError, RecursionError):
         return None
-
-
-def safe(text: str) -> str:
-    """A stranger's text as it may stand where people read."""
-    return UNSAFE.sub("\ufffd", text)
 
 
 def _safe(value: Any) -> Any:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from lorafinetune.api.safetext import safe
 from lorafinetune.contract.loglines import plain
-from lorafinetune.contract.outcome import safe
 
 LONGEST: Final = 800
 """Bytes: an Event has room for them beside what else it says. The kubelet gives the last 2,048."""

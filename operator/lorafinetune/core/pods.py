@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import BY_BUS_ERROR, ExitCode, StageError, safe
+from lorafinetune.api.safetext import safe
+from lorafinetune.contract.outcome import BY_BUS_ERROR, ExitCode, StageError
 from lorafinetune.contract.times import moment
 from lorafinetune.core.logtail import log_tail
 

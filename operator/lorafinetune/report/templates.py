@@ -4,15 +4,13 @@ What stands on them comes from strangers, so everything is escaped, and what cou
 shown as a replacement character.
 """
 
-import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-DECEPTIVE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that no row needs to be read, or that change how others are read."""
+from lorafinetune.api.safetext import safe
 
 
 def environment(folder: Path) -> Environment:
@@ -35,4 +33,4 @@ def environment(folder: Path) -> Environment:
 def _shown(value: Any) -> Any:
     """A text without what could deceive; what is markup of our own stays."""
     is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return DECEPTIVE.sub("\ufffd", value) if is_text else value
+    return safe(value) if is_text else value
