@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from lorafinetune_stages.base import MAX_HEADER_BYTES
+
 LENGTH_BYTES: Final = 8
-MAX_HEADER_BYTES: Final = 100_000_000
-"""The format's own limit."""
 
 
 class HeaderError(ValueError):

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import INDEX, WHOLE
+from lorafinetune_stages.base import INDEX, MAX_HEADER_BYTES, WHOLE
 from lorafinetune_stages.store import Store
 
 SUFFIX: Final = ".safetensors"
-MAX_HEADER_BYTES: Final = 100 * 2**20
 LENGTH: Final = struct.Struct("<Q")
 WEIGHTS: Final = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors(\.index\.json)?")
 UNITS: Final = {"MB": 10**6, "GB": 10**9}

@@ -5,14 +5,13 @@ a time, and their gradient with them, so that none outlives its chunk.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-CHUNK: Final = 512
-"""Places whose logits are in memory at a time."""
+from lorafinetune.contract.memory import CHUNK_PLACES
 
 ChunkLoss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -35,8 +34,8 @@ class _Nats(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLoss) -> Tensor:
         nats = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden)
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, len(targets), CHUNK_PLACES):
+            part = slice(start, start + CHUNK_PLACES)
             loss, gradient[part] = each(hidden[part], weight, targets[part])
             nats += loss
         ctx.save_for_backward(gradient)
@@ -56,5 +55,5 @@ def learned_nats(hidden: Tensor, weight: Tensor, targets: Tensor, each: ChunkLos
 
 def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """As learned_nats, of each place: [places]. Nothing is learned from it."""
-    parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    parts = zip(torch.split(hidden, CHUNK_PLACES), torch.split(targets, CHUNK_PLACES), strict=True)
     return torch.cat([cross_entropy((part @ weight.T).float(), to, reduction="none") for part, to in parts])
