@@ -19,6 +19,7 @@ from apiserver.logs import node
 from apiserver.operating import MERGE, Namespace, metric
 from builders import NOW, document, sha
 from cluster.apiserver import ApiServer
+from cluster.build import binary
 from cluster.s3server import S3Server
 from commands import Command, commander, completer
 from documents import ROOT, SAMPLE, Typist, checkout, said
@@ -96,6 +97,20 @@ def test_the_shell_is_offered(
     command, *before = COMPLETED[sentence]
     offered = completer(monkeypatch, capsys)(command, "-n", own_namespace.name, *before, "t")
     assert offered == ["tune", ":4"]
+
+
+def test_kubectl_finds_the_command_and_its_completion(
+    own_namespace: Namespace, served: ApiServer, tmp_path: Path
+) -> None:
+    own_namespace.apply("tune")
+    person = Typist(tmp_path)
+    found = [Path(sys.executable).parent, binary("kubectl").parent]
+    path = os.pathsep.join([*map(str, found), os.environ["PATH"]])
+    person.environment |= {"PATH": path, "KUBECONFIG": str(served.kubeconfig), "COLUMNS": "200"}
+    listed = person.type(f"kubectl finetune list -n {own_namespace.name}")
+    assert listed.splitlines()[1].split()[0] == "tune"
+    completed = person.type(f"kubectl __complete finetune watch -n {own_namespace.name} t")
+    assert completed.splitlines()[0].split()[0] == "tune"
 
 
 def test_apply_creates_changes_and_leaves_alone(

@@ -123,6 +123,7 @@ def test_nothing_but_trainings_was_queued_and_exporting_held_no_seat(tenant: Ten
     trainings = {
         job["metadata"]["name"] for name in ("patient", "urgent") for job in tenant.jobs("train", name)
     }
+    assert owners
     assert owners <= trainings
     again = max(pod["status"]["startTime"] for pod in tenant.pods("train") if _is_of(pod, "patient"))
     done = next(c for c in tenant.status("urgent")["conditions"] if c["type"] == "Complete")

@@ -11,6 +11,8 @@ import yaml
 from builders import NOW
 from lorafinetune.api.codec import InvalidResourceError
 from lorafinetune.api.problem import Problem
+from lorafinetune.contract.arguments import STAGES
+from lorafinetune.core.conditions import ENDS
 from lorafinetune.shell import undecodable
 from unit.test_plan import SITUATIONS
 from unit.world import World
@@ -38,6 +40,10 @@ def argo(run: dict[str, Any]) -> tuple[str, str]:
 def flux(run: dict[str, Any]) -> str:
     """The first expression that holds; empty where none does, which to Flux is in progress, too."""
     return next((name for name in EXPRESSIONS if cel.evaluate(FLUX[name], run)), "")
+
+
+def test_the_situations_have_every_stage_and_end() -> None:
+    assert {stage for _, stage, *_ in SITUATIONS.values()} == {*ENDS, *(name.title() for name in STAGES)}
 
 
 @pytest.mark.parametrize("sentence", SITUATIONS)

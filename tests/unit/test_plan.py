@@ -65,6 +65,12 @@ SITUATIONS: dict[str, tuple[list[Step], str, set[str], list[str]]] = {
         {"Reconciling", "Validated"},
         ["download", "prepare", "train"],
     ),
+    "what the training has made is exported": (
+        [run_until("export")],
+        "Export",
+        {"Reconciling", "Validated"},
+        list(STAGES),
+    ),
     "a run in which all goes well is complete": (
         [done],
         "Complete",
