@@ -145,10 +145,25 @@ def test_validate_tells_a_program_of_a_good_file_that_nothing_is_wrong(
 
 
 def test_validate_refuses_local_paths_unless_the_run_is_local(
+    lorafinetune: Command, write: Callable[[Any], Path], tmp_path: Path
+) -> None:
+    file = write(document({"model": {"source": f"file://{tmp_path}"}}))
+    assert [lorafinetune("validate", file, *option)[0] for option in ([], ["--local"])] == [64, 0]
+
+
+def test_validate_for_a_local_run_says_which_files_are_not_there(
     lorafinetune: Command, write: Callable[[Any], Path]
 ) -> None:
-    file = write(document({"model": {"source": "file:///models/a"}}))
-    assert [lorafinetune("validate", file, *option)[0] for option in ([], ["--local"])] == [64, 0]
+    spec = {"model": {"source": "file:///not/a"}, "datasets": [{"source": "file:///not/rows.jsonl"}]}
+    code, _, err = lorafinetune("validate", write(document(spec)), "--local")
+    model, rows = err.splitlines()
+    assert code == 64
+    assert re.search(
+        r":\d+: ModelNotFound: spec\.model\.source: file:///not/a does not exist\. A path ", model
+    )
+    assert re.search(
+        r":\d+: DatasetNotFound: spec\.datasets\[0\]\.source: file:///not/rows\.jsonl does ", rows
+    )
 
 
 def test_render_prints_arguments_that_yaml_reads(lorafinetune: Command, write: Callable[[Any], Path]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.safetext import safe
+from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.names import base_name
@@ -138,7 +139,7 @@ def _tags(run: Run, more: Mapping[str, str | None]) -> Mapping[str, str]:
         **dict(_places(run.status.artifacts or Artifacts())),
         **more,
     }
-    told = ((name, fact) for name, fact in facts.items() if fact and not fact.startswith("file://"))
+    told = ((name, fact) for name, fact in facts.items() if fact and not fact.startswith(LOCAL))
     return {f"{PREFIX}.{name}": _text(fact) for name, fact in told}
 
 

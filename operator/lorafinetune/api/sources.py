@@ -6,6 +6,8 @@ from pydantic import Field
 
 from lorafinetune.api.types import Label, Model, Rule, Subdomain, form
 
+LOCAL = "file://"
+"""How a path of the machine that runs the stages begins, which means something in local runs only."""
 MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
 HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[1-9][0-9]{0,4})?"
 DATASET_SOURCE = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[^/\x00-\x1f]+)+/?|https://{HOST}(/[^/?#\x00-\x20]+)+|file://[^\x00-\x1f]+)$"

@@ -11,6 +11,7 @@ import typer
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import InvalidResourceError, decode
+from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.training import BATCH_SIZE
 from lorafinetune.cli.errors import CommandError, sentence, unusable
 from lorafinetune.cli.kubeyaml import dump
@@ -21,7 +22,6 @@ from lorafinetune.core.jobs import Settings
 
 HUB_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 HUBS: Final = ("hf", "modelscope")
-LOCAL: Final = "file://"
 STORE: Final = "store"
 HUB: Final = "hub"
 LONGEST_NAME: Final = 40

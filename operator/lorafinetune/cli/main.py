@@ -90,7 +90,9 @@ def init(
 @app.command(rich_help_panel=HERE)
 def validate(
     file: File,
-    local: Annotated[bool, typer.Option("--local", help="Allow what only local runs can do.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="As for a run on this machine, with its files.")
+    ] = False,
     form: FactsOutput = FactsFormat.TEXT,
 ) -> None:
     """Check a file as far as that is possible without data and model.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.steps import stage_status
 
@@ -57,8 +58,8 @@ def places(store: Path | None) -> Callable[[str], str]:
     root = store.absolute() if store else None
 
     def place(uri: str) -> str:
-        if uri.startswith("file://"):
-            return uri.removeprefix("file://")
+        if uri.startswith(LOCAL):
+            return uri.removeprefix(LOCAL)
         return str(root / uri.removeprefix("s3://")) if root and uri.startswith("s3://") else uri
 
     return place

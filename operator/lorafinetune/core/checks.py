@@ -8,6 +8,7 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
 from lorafinetune.contract.extra_args import packing_safe, problem, suits
@@ -27,7 +28,7 @@ def first_violation(resource: LoRAFineTune, settings: Settings) -> StageError | 
 def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageError | None:
     """`file://` names a path of the machine that runs the stages: it means something in local runs only."""
     for field, uri in _places(resource).items():
-        if uri.startswith("file://") and not settings.local:
+        if uri.startswith(LOCAL) and not settings.local:
             return _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
     return None
 
