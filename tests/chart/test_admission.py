@@ -13,6 +13,7 @@ from chart.site import Site
 from chart.variants import ANN
 from cluster.kubeconfig import kubeconfig
 from commands import commander
+from lorafinetune.api.resource import REFRESH_ANNOTATION
 
 pytestmark = pytest.mark.apiserver
 
@@ -144,6 +145,12 @@ EDITED: Mapping[str, tuple[str, str, Object, str]] = {
         "carl",
         "suspended",
         {"spec": {"suspend": False}},
+        secret_refused("carl", "connections[0].secretRef.name", "other"),
+    ),
+    "to have it run anew is, too": (
+        "carl",
+        "running",
+        {"metadata": {"annotations": {REFRESH_ANNOTATION: "2"}}},
         secret_refused("carl", "connections[0].secretRef.name", "other"),
     ),
     "so is every other change": (

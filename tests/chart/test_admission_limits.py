@@ -109,6 +109,14 @@ TABLE: Mapping[str, tuple[Object, str]] = {
         {"datasets": [{"source": DATA}]},
         elsewhere("spec.datasets", DATA, "https://amazonaws.com"),
     ),
+    "a file of a web server is where its URL says": (
+        {"datasets": [{"source": "https://data.storage.svc/rows.jsonl"}]},
+        "",
+    ),
+    "which must be allowed, too": (
+        {"datasets": [{"source": "https://evil.example/rows.jsonl"}]},
+        elsewhere("spec.datasets", *["https://evil.example/rows.jsonl"] * 2),
+    ),
     "every dataset counts": (
         {"datasets": [*({"source": DATA, "connection": "store"} for _ in range(31)), {"source": DATA}]},
         elsewhere("spec.datasets", DATA, "https://amazonaws.com"),

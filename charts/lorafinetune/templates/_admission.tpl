@@ -39,7 +39,7 @@
     variables.places.filter(p, !p.uri.startsWith('file://')).map(p, {'field': p.field, 'uri': p.uri,
     'url': string((object.spec.connections.filter(c, c.name == p.connection && has(c.endpoint)).map(c, c.endpoint)
     + [{'hf': 'https://huggingface.co', 'modelscope': 'https://modelscope.cn',
-    's3': 'https://amazonaws.com', 'mlflow': '', 'wandb': 'https://api.wandb.ai'}[p.uri.split('://')[0]]])[0])})
+    's3': 'https://amazonaws.com', 'https': p.uri, 'mlflow': '', 'wandb': 'https://api.wandb.ai'}[p.uri.split('://')[0]]])[0])})
 - name: outside
   expression: >-
     variables.servers.filter(s, !s.url.lowerAscii().matches('^https?://([a-z0-9-]+[.])*(
