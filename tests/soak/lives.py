@@ -18,6 +18,8 @@ LONGEST_PAUSE: Final = 1.5
 POLL: Final = 0.05
 WITHIN: Final = 120.0
 NOT_FOUND: Final = 404
+ROOT_CERTIFICATE: Final = "kube-root-ca.crt"
+"""Of every namespace."""
 ONCE_MORE: Final = {"training": {"epochs": "4"}}
 
 
@@ -85,11 +87,16 @@ class Lives:
         await asyncio.sleep(self._random.uniform(0, LONGEST_PAUSE))
 
     async def _create(self, where: tuple[str, str]) -> None:
-        made = document({"model": {"source": f"hf://owner/{where[1]}"}})
+        made = document({"model": {"source": f"hf://owner/{where[1]}"}} | self._also(where[1]))
         made["metadata"] = {"name": where[1]}
         async with asyncio.timeout(WITHIN):
             while not await self._taken(where, made):
                 await asyncio.sleep(POLL)
+
+    def _also(self, name: str) -> Object:
+        """Of a spec: nothing, what needs a Service, or what makes a ConfigMap."""
+        nodes, config_map = {"train": {"nodes": 2}}, {"configMap": {"name": f"of-{name}"}}
+        return self._random.choice([{}, {"resources": nodes}, {"export": config_map}])
 
     async def _taken(self, where: tuple[str, str], made: Object) -> bool:
         """Whether the name was free."""
@@ -133,10 +140,12 @@ def _is(given: Object, kind: str) -> bool:
 
 async def left(client: Client) -> dict[str, int]:
     """What is still there, of all namespaces."""
-    return {
-        plural: sum([len(await client.items(path(plural, name))) for name in Lives.namespaces()])
-        for plural in ("lorafinetunes", "jobs", "pods")
-    }
+    found = dict.fromkeys(("lorafinetunes", "jobs", "pods", "services", "configmaps"), 0)
+    for plural in found:
+        for namespace in Lives.namespaces():
+            items = await client.items(path(plural, namespace))
+            found[plural] += sum(item["metadata"]["name"] != ROOT_CERTIFICATE for item in items)
+    return found
 
 
 async def make_namespaces(client: Client) -> None:

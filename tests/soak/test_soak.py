@@ -13,7 +13,7 @@ LIVES = 40
 def test_short_lives_leave_nothing_behind(tmp_path: Path) -> None:
     soaked = soak(tmp_path, LIVES, at_once=8, seconds=120, seed=7)
     assert sum(soaked.lives.values()) == LIVES
-    assert soaked.left == {"lorafinetunes": 0, "jobs": 0, "pods": 0}
+    assert soaked.left == dict.fromkeys(("lorafinetunes", "jobs", "pods", "services", "configmaps"), 0)
     assert soaked.trouble == []
 
 
