@@ -850,9 +850,10 @@ def test_a_training_alone_is_said_to_stop_after_a_checkpoint(stage: StageName, s
     world = World()
     run_until(stage)(world)
     world.edit({"suspend": True})
-    world.reconcile()
-    ready = next(c for c in world.status.conditions if c.type == "Ready")
-    assert (ready.reason, ready.message) == ("Stopping", said)
+    for _ in ("when it is asked to leave", "while it leaves"):
+        world.reconcile()
+        ready = next(c for c in world.status.conditions if c.type == "Ready")
+        assert (ready.reason, ready.message) == ("Stopping", said)
 
 
 def test_a_failure_whose_pause_is_over_when_it_is_seen_is_told_too() -> None:

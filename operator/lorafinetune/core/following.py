@@ -29,6 +29,8 @@ def follow(given: Input, turn: Turn, current: Step) -> Turn:
     turn = _with_progress(given, turn, current, observed)
     if observed is None:
         return _without_job(given, turn, current)
+    if given.resource.spec.suspend and observed.state in ("queued", "active", "leaving"):
+        return turn.suspend(current.stage, [observed])
     if observed.state == "leaving" or observed.name in turn.delete:
         return turn.stop(current.stage, [observed], "the Job is leaving")
     if observed.state in ("queued", "active"):
@@ -129,8 +131,6 @@ def _wait_for_other(turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
 def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> Turn:
     """A Job that waits or runs. An edit reaches a queued one at once, and a running one's next attempt."""
     stage = observed.stage
-    if given.resource.spec.suspend:
-        return turn.suspend(stage, [observed])
     is_edited = _is_edited(given, turn, current, observed)
     if is_edited and (observed.state == "queued" or observed.trouble):
         return turn.stop(stage, [observed], "the Job is made anew after an edit")
