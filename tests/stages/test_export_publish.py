@@ -7,6 +7,7 @@ import pytest
 
 from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
+from lorafinetune_stages.export import copying
 from lorafinetune_stages.store.manifest import ManifestFile, files_digest
 from stages.train_builders import World, world
 
@@ -79,16 +80,39 @@ def test_a_copy_that_is_there_is_left(trained: World, target: Path) -> None:
     assert (target / "README.md").read_text() == "edited by its owner"
 
 
-def test_a_file_that_only_the_model_before_had_is_removed(trained: World, target: Path) -> None:
+def replaced(trained: World, target: Path) -> set[str]:
+    """Publishes, and makes the model there an earlier one that has a file more. What is to be there once it
+    is published again."""
     trained.export(EXPORT)
+    wanted = {*contents(target), "notes.txt"}
     manifest = json.loads((target / "manifest.json").read_text())
     stale = {"path": "model-00001-of-00002.safetensors", "size": 1, "sha256": "0" * 64}
-
     files = [*manifest["files"], stale]
     digest = files_digest(tuple(ManifestFile.decode(file) for file in files))
     (target / "manifest.json").write_text(json.dumps(manifest | {"files": files, "digest": digest}))
     (target / "model-00001-of-00002.safetensors").write_bytes(b"x")
     (target / "notes.txt").write_text("not ours")
+    return wanted
+
+
+def test_a_file_that_only_the_model_before_had_is_removed(trained: World, target: Path) -> None:
+    wanted = replaced(trained, target)
     trained.export(EXPORT)
-    assert not (target / "model-00001-of-00002.safetensors").exists()
-    assert (target / "notes.txt").exists()
+    assert contents(target).keys() == wanted
+
+
+def test_it_is_removed_though_the_first_attempt_was_broken_off(
+    trained: World, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = replaced(trained, target)
+    with monkeypatch.context() as crash:
+        crash.setattr(copying, "copy_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained.export(EXPORT)
+    assert "manifest.json" not in contents(target)
+    trained.export(EXPORT)
+    assert contents(target).keys() == wanted
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

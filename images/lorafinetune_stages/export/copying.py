@@ -1,6 +1,8 @@
 """Copies of the merged model: files go from store to store, verified, and the manifest last."""
 
 import json
+from collections.abc import Sequence
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -12,14 +14,18 @@ from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Man
 from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.streams import chunks_of
 
+BEGUN: Final = "manifest.begun.json"
+"""Stands while one model takes the place of another, and names the files of both."""
+
 
 def copy_to_store(context: Context, manifest: Manifest, where: str, origin: Origin) -> None:
     """Brings a bucket to the state of the export at `where`; one that is in it already is left."""
     store = open_store(origin.source, origin.connection)
-    before = _published(store)
+    before = _manifest(store, MANIFEST)
     if before is None or before.digest != manifest.digest:
         context.progress.begin(f"publishing to {origin.source}"[:256], manifest.bytes, "bytes")
-        _replace(context, manifest, where, store, before)
+        earlier = [one for one in (before, _manifest(store, BEGUN)) if one]
+        _replace(context, manifest, where, store, earlier)
 
 
 def copy_file(
@@ -35,22 +41,31 @@ def copy_file(
 
 
 def _replace(
-    context: Context, manifest: Manifest, where: str, target: Store, before: Manifest | None
+    context: Context, manifest: Manifest, where: str, target: Store, earlier: Sequence[Manifest]
 ) -> None:
-    """A file that only the model of before had is removed: loaders would mistake it for a part."""
+    """A file that only models of before had is removed: loaders would mistake it for a part. Their manifest
+    goes first, so what they had is kept in another until then, for whoever goes on after a crash."""
+    files = {file.path: file for one in (*earlier, manifest) for file in one.files}
+    if earlier:
+        _write(target, BEGUN, manifest.model_copy(update={"files": tuple(files.values())}))
     target.delete(MANIFEST)
-    kept = {file.path for file in manifest.files}
     for file in manifest.files:
         copy_file(context.store, where, file, target, file.path, context.progress.advance)
-    for stale in before.files if before else ():
-        if stale.path not in kept:
-            target.delete(stale.path)
-    target.write(MANIFEST, json.dumps(manifest.encode(), indent=1, ensure_ascii=False).encode())
+    for stale in files.keys() - {file.path for file in manifest.files}:
+        target.delete(stale)
+    if earlier:
+        target.delete(BEGUN)
+    _write(target, MANIFEST, manifest)
 
 
-def _published(store: Store) -> Manifest | None:
-    """What was published there last; None for nothing, and for what is none of ours."""
-    data = store.read(MANIFEST, MAX_MANIFEST_BYTES)
+def _write(target: Store, name: str, manifest: Manifest) -> None:
+    target.write(name, json.dumps(manifest.encode(), indent=1, ensure_ascii=False).encode())
+
+
+def _manifest(store: Store, name: str) -> Manifest | None:
+    """What was published there last, or was being published; None for nothing, and for what is none of
+    ours."""
+    data = store.read(name, MAX_MANIFEST_BYTES)
     try:
         return Manifest.model_validate_json(data) if data else None
     except ValidationError:
