@@ -35,6 +35,8 @@ RETRY_AFTER: Final = 1
 HOP: Final = ("Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length")
 FAULTS: Final = ("killed before", "killed after", *ERRORS, "cut", "answer lost", "slow")
 UPLOAD: Final = re.compile(r"uploadId=[^&]+")
+RECORD: Final = re.compile(r"(?<=/published/)[0-9a-f]+(?=\.json$)")
+"""Of where an export was published: named by the URI, of which the bucket is a part."""
 
 
 @dataclass
@@ -75,7 +77,7 @@ class S3Proxy:
             body = await request.read()
             if run is None:
                 return await self._forward(request, body)
-            write = f"{request.method} {key} {UPLOAD.sub('uploadId', request.query_string)}".strip()
+            write = _named(request.method, key, request.query_string)
             run.writes.append(write)
             if run.is_due(write):
                 return await self._harm(request, body, run)
@@ -122,6 +124,11 @@ class S3Proxy:
                 return await self._written(request, body, run)
             case code:
                 return _refusal(code)
+
+
+def _named(method: str, key: str, query: str) -> str:
+    """What a write is, by the same name in every run."""
+    return f"{method} {RECORD.sub('record', key)} {UPLOAD.sub('uploadId', query)}".strip()
 
 
 def _without_hops(headers: "CIMultiDict[str] | object") -> "CIMultiDict[str]":

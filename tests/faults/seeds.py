@@ -1,5 +1,6 @@
 """What each stage finds in its bucket, and what it is told: a tiny model, ten rows, and real programs."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,18 @@ from lorafinetune.contract.arguments import (
     ExportArguments,
     StageArguments,
 )
+from lorafinetune.contract.keys import digest
 from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
 from stages.peer import tiny_glm
 from stages.prepare_builders import Bench, alpaca, json_lines
 from stages.train_builders import world
 
 PREFIX: Final = "runs"
+PUBLISHED: Final = "published"
+"""Where an export is published, below PREFIX: what is there is looked at as all outputs are."""
+OWN_BUCKET: Final = "bucket-of-the-run"
+"""Stands in arguments for the bucket of a run."""
 IN_PARTS: Final = 2_300_000
 """Numbers of four bytes: more than one part of an upload."""
 ROWS: Final = [alpaca(f"question {number}", f"answer {number}") for number in range(10)]
@@ -40,10 +47,12 @@ class Seed:
         secret = SecretReference(name="keys")
         store = Connection(name="store", endpoint=endpoint, secret_ref=secret)
         changes = {
-            "storage": Storage(uri=f"s3://{bucket}/{PREFIX}", connection="store"),
+            "storage": Storage(uri=f"s3://{OWN_BUCKET}/{PREFIX}", connection="store"),
             "connections": (*self.arguments.connections, store),
         }
-        return self.arguments.model_copy(update=changes).encode()
+        encoded = json.dumps(self.arguments.model_copy(update=changes).encode())
+        told: dict[str, Any] = json.loads(encoded.replace(OWN_BUCKET, bucket))
+        return told
 
 
 @contextmanager
@@ -82,15 +91,25 @@ def train(folder: Path) -> Iterator[Seed]:
 
 @contextmanager
 def export(folder: Path) -> Iterator[Seed]:
+    """A merge that is published in place of an earlier model, which has a file more."""
     made = world(folder, epochs=None, maxSteps=1)
     made.train()
+    _publish_another(made.store)
+    target = {"to": f"s3://{OWN_BUCKET}/{PREFIX}/{PUBLISHED}", "connection": "store"}
     arguments = ExportArguments(
         storage=made.arguments.storage,
         model=made.arguments.model,
         trained=made.arguments.key,
-        export=Export.decode({"merged": {}}),
+        export=Export.decode({"merged": {}, "publish": [target]}),
     )
     yield Seed("export", arguments, made.store)
+
+
+def _publish_another(store: Store) -> None:
+    path = "model-00001-of-00002.safetensors"
+    stored = store.put(f"{PUBLISHED}/{path}", [safetensors(weight=10)])
+    file = ManifestFile(path=path, size=stored.size, sha256=stored.sha256)
+    commit_manifest(store, PUBLISHED, "exports", digest("another"), [file], {}, None)
 
 
 SEEDS: Final = {"download": download, "prepare": prepare, "train": train, "export": export}

@@ -20,7 +20,7 @@ from faults.nursery import Nursery, is_alive
 from faults.outcome import NOT_REACHED, Outcome
 from faults.points import part
 from faults.s3proxy import FAULTS, Run, S3Proxy
-from faults.seeds import PREFIX, SEEDS, Seed
+from faults.seeds import PREFIX, PUBLISHED, SEEDS, Seed
 from lorafinetune.api.reasons import Retry
 from lorafinetune.contract.arguments import (
     ARGUMENTS_VARIABLE,
@@ -55,16 +55,22 @@ POLL: Final = 0.02
 
 @dataclass
 class Ended:
-    """One run. manifests: digests of the files that no clock enters, by place. attempts: processes that it
-    took. torn: manifests that stood without their files, at any time, and ends that are no end."""
+    """One run. manifests: digests of the files that no clock enters, by place. published: names of all files
+    where an export is published, whoever left them. attempts: processes that it took. torn: manifests that
+    stood without their files, at any time, and ends that are no end."""
 
     write: str
     fault: str
     reached: bool = False
     result: Any = None
     manifests: dict[str, list[str]] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
     attempts: int = 0
     torn: list[str] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> set[str]:
+        return {*self.manifests, *self.published}
 
 
 @dataclass
@@ -118,6 +124,7 @@ class Attempt:
         for place, manifest in self.manifests().items():
             files = tuple(file for file in manifest.files if file.path not in TIMED_FILES)
             self.ended.manifests.setdefault(whoever_made_it(place), []).append(files_digest(files))
+        self.ended.published = sorted(path.name for path in (self.root / PUBLISHED).glob("*"))
 
     def _note(self, failure: StageError | None, said: str) -> None:
         """A stage that was not killed has said why it failed, and that it may pass."""
@@ -157,18 +164,20 @@ class Attempt:
         if key.endswith(f"/{MANIFEST}"):
             self.check()
 
+    @property
+    def root(self) -> Path:
+        return self.site.data(self.bucket) / PREFIX
+
     def check(self) -> None:
-        root = self.site.data(self.bucket) / PREFIX
         for place, manifest in self.manifests().items():
-            torn = [file.path for file in manifest.files if not _is_there(root / place, file)]
+            torn = [file.path for file in manifest.files if not _is_there(self.root / place, file)]
             if torn or manifest.digest != files_digest(manifest.files):
                 self.ended.torn.append(f"{place}: {torn}")
 
     def manifests(self) -> dict[str, Manifest]:
-        root = self.site.data(self.bucket) / PREFIX
         return {
-            str(path.parent.relative_to(root)): Manifest.model_validate_json(path.read_bytes())
-            for path in sorted(root.rglob(MANIFEST))
+            str(path.parent.relative_to(self.root)): Manifest.model_validate_json(path.read_bytes())
+            for path in sorted(self.root.rglob(MANIFEST))
         }
 
 
@@ -247,11 +256,11 @@ def _counts(calm: Ended, tried: Sequence[Ended]) -> dict[str, int]:
         "points": len(reached),
         NOT_REACHED: len(tried) - len(reached),
         "converged": sum(is_same(one, calm) for one in reached),
-        "duplicates": sum(bool(one.manifests.keys() - calm.manifests.keys()) for one in reached),
-        "lost": sum(bool(calm.manifests.keys() - one.manifests.keys()) for one in reached),
+        "duplicates": sum(bool(one.outputs - calm.outputs) for one in reached),
+        "lost": sum(bool(calm.outputs - one.outputs) for one in reached),
         "wrong on the way": sum(bool(one.torn) for one in reached),
     }
 
 
 def is_same(one: Ended, other: Ended) -> bool:
-    return (one.result, one.manifests) == (other.result, other.manifests)
+    return (one.result, one.manifests, one.published) == (other.result, other.manifests, other.published)

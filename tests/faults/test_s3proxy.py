@@ -79,6 +79,19 @@ def test_a_write_is(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [f"runs/{name}" for name in written]
 
 
+def test_a_write_has_the_same_name_in_every_bucket() -> None:
+    async def written(record: str, upload: str) -> list[str]:
+        run = Run()
+        async with serving(run) as (_, url), aiohttp.ClientSession() as session:
+            await post(session, f"{url}/exports/key/published/{record}.json")
+            await post(session, f"{url}/published/model.safetensors?uploadId={upload}")
+        return run.writes
+
+    one = asyncio.run(written("0123456789abcdef", "first"))
+    assert one == asyncio.run(written("fedcba9876543210", "second"))
+    assert len(set(one)) == 2
+
+
 async def post(session: aiohttp.ClientSession, url: str) -> int:
     try:
         async with session.post(url, data=b"x") as answer:

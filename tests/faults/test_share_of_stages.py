@@ -11,7 +11,7 @@ import pytest
 from faults import stages
 from faults.outcome import SEED
 
-SHARES: Final = {"download": 0.05, "prepare": 0.03, "train": 0.05, "export": 0.1}
+SHARES: Final = {"download": 0.05, "prepare": 0.03, "train": 0.05, "export": 0.04}
 
 
 @pytest.mark.s3

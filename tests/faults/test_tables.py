@@ -60,6 +60,15 @@ def test_a_point_that_no_run_of_a_stage_reached_is_counted_apart() -> None:
     assert outcome.complaints == []
 
 
+def test_a_file_that_a_run_left_behind_is_counted_and_named() -> None:
+    calm = stages.Ended("", "", published=["model"])
+    tried = [stages.Ended("PUT a", "cut", reached=True, published=["model", "stale"])]
+    outcome = stages.judged("export", calm, tried)
+    (row,) = outcome.rows
+    assert (row["converged"], row["duplicates"], row["lost"]) == (0, 1, 0)
+    assert "stale" in outcome.complaints[0]
+
+
 def test_an_attempt_that_was_not_refused_is_counted_and_named() -> None:
     hub, store = f"{attempts.ATTACKS}/test_hub.py::test[a]", f"{attempts.ATTACKS}/test_store.py::test[b]"
     outcome = attempts.judged({hub: True, f"{hub[:-2]}c]": False, store: True})
