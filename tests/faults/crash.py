@@ -14,16 +14,19 @@ from bench.results import Row
 from builders import document
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
-from faults.ledger import Seen, is_complete, wrong
+from faults.ledger import Seen, is_complete, is_said, wrong
 from faults.outcome import NOT_REACHED, Outcome
 from faults.points import KILLS, OWN_PROCESS, WRITE, Point, part, points
 from faults.proxy import Life
 from faults.world import World, around, until
+from lorafinetune.shell.paths import path
 
 HANDED: Final = "outputs"
+NODES: Final = 2
 SPEC: Final = document(
     {
         "model": {"source": "hf://owner/model"},
+        "resources": {"train": {"nodes": NODES}},
         "export": {"configMap": {"name": HANDED}},
         "ttlSecondsAfterFinished": 3600,
     }
@@ -138,11 +141,24 @@ async def _live(world: World, name: str, life: Life, start: Any = None) -> Life:
     world.kubelet.disturbed.add(name)
     if start:
         start()
+    world.kubelet.held.add(name)
     await world.create(name, SPEC)
     seen = world.ledger.of(name)
+    await _suspend_and_resume(world, name, seen)
     await until(lambda: is_complete(seen.status) and is_cleared(seen), WITHIN)
     seen.handed = await world.handed(name, HANDED)
+    seen.services = len(await world.client.items(path("services", name)))
     return life
+
+
+async def _suspend_and_resume(world: World, name: str, seen: Seen) -> None:
+    """Once all Pods of its training run, so that each life has as many of them, and has them to remove."""
+    kubelet = world.kubelet
+    await until(lambda: seen.status.get("stage") == "Train" and kubelet.holds(name) == NODES, WITHIN)
+    await world.edit(name, {"suspend": True})
+    await until(lambda: is_said(seen.status, "Suspended"), WITHIN)
+    kubelet.release(name)
+    await world.edit(name, {"suspend": False})
 
 
 def is_cleared(seen: Seen) -> bool:

@@ -27,11 +27,11 @@ OURS_QUERY: Final = {"labelSelector": "=".join(OURS)}
 
 
 class Kubelet:
-    """Serves the Pods of all namespaces while it runs. held: whose Pods go on running."""
+    """Serves the Pods of all namespaces while it runs. held: namespaces whose trainings go on running."""
 
     def __init__(self, client: Client) -> None:
         self.disturbed: set[str] = set()
-        self.held: Callable[[Object], bool] = lambda _: False
+        self.held: set[str] = set()
         self._client = client
         self._todo: asyncio.Queue[Object] = asyncio.Queue()
         self._first: dict[tuple[str, str], str] = {}
@@ -44,10 +44,16 @@ class Kubelet:
             for _ in range(AT_ONCE):
                 tasks.create_task(self._serve())
 
-    def release(self) -> None:
-        """Looks again at what was held."""
-        for uid in list(self._running):
-            self._todo.put_nowait(self._running.pop(uid))
+    def holds(self, namespace: str) -> int:
+        """How many Pods of a namespace go on running."""
+        return sum(pod["metadata"]["namespace"] == namespace for pod in self._running.values())
+
+    def release(self, namespace: str) -> None:
+        """Lets the trainings of a namespace end."""
+        self.held.discard(namespace)
+        for uid, pod in list(self._running.items()):
+            if pod["metadata"]["namespace"] == namespace:
+                self._todo.put_nowait(self._running.pop(uid))
 
     def _pod(self, kind: str, pod: Object) -> None:
         if kind == "DELETED":
@@ -72,7 +78,7 @@ class Kubelet:
     async def _move(self, pod: Object) -> None:
         metadata = pod["metadata"]
         is_running = pod["status"].get("phase") == "Running"
-        if is_running and self.held(pod):
+        if is_running and self._is_held(pod):
             self._running[metadata["uid"]] = pod
             return
         status = self._ended(pod) if is_running else {"phase": "Running"}
@@ -92,6 +98,10 @@ class Kubelet:
         about = {"image": "", "imageID": "", "ready": False, "restartCount": 0}
         ended = about | {"name": container["name"], "state": {"terminated": terminated}}
         return {"phase": "Failed" if evicted else "Succeeded", "containerStatuses": [ended]}
+
+    def _is_held(self, pod: Object) -> bool:
+        metadata = pod["metadata"]
+        return metadata["namespace"] in self.held and metadata["labels"][STAGE_LABEL] == "train"
 
     def _is_evicted(self, pod: Object) -> bool:
         metadata = pod["metadata"]

@@ -18,7 +18,7 @@ TIMES: Final = frozenset({"startTime", "completionTime", "lastTransitionTime", "
 class Seen:
     """Of one namespace. statuses: each with its version. jobs, pods: uids, by name of the Job. born, done:
     versions at which a Job was made and at which one ended well, by its name. handed: what its ConfigMap
-    says in the end."""
+    says in the end. services: how many there are in the end."""
 
     statuses: list[tuple[int, Object]] = field(default_factory=list)
     jobs: dict[str, set[str]] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class Seen:
     done: dict[str, int] = field(default_factory=dict)
     ttl: dict[str, int | None] = field(default_factory=dict)
     handed: Object = field(default_factory=dict)
+    services: int = 0
 
     @property
     def status(self) -> Object:
@@ -34,13 +35,14 @@ class Seen:
 
     def end(self) -> Object:
         """What is to be the same whatever went wrong: the status without its times, which Jobs there were,
-        how many of each name, what is left of them, and what others are told."""
+        how many of each name, what is left of them, what others are told, and how many Services there are."""
         return {
             "status": without_times(self.status),
             "jobs": {name: len(uids) for name, uids in sorted(self.jobs.items())},
             "pods": {name: len(uids) for name, uids in sorted(self.pods.items())},
             "left": dict(sorted(self.ttl.items())),
             "handed": self.handed,
+            "services": self.services,
         }
 
 
@@ -122,4 +124,9 @@ def complete(status: Object) -> int:
 
 
 def is_complete(status: Object) -> bool:
-    return any(c["type"] == "Complete" and c["status"] == "True" for c in status.get("conditions", []))
+    return is_said(status, "Complete")
+
+
+def is_said(status: Object, condition: str) -> bool:
+    """Whether a condition is true."""
+    return any(c["type"] == condition and c["status"] == "True" for c in status.get("conditions", []))

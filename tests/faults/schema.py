@@ -21,7 +21,6 @@ from faults.outcome import Outcome
 from faults.points import part
 from faults.world import NAME, World, around, until
 from lorafinetune.api.crd import crd
-from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.paths import path
 from lorafinetune.shell.undecodable import HINT
@@ -81,17 +80,14 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
     """Tries mutations, under one operator."""
     operator = world.operator()
     operator.start()
-    holding = {ASKED}
-    world.kubelet.held = lambda pod: (
-        pod["metadata"]["namespace"] in holding and pod["metadata"]["labels"][STAGE_LABEL] == "train"
-    )
+    world.kubelet.held.add(ASKED)
     accepted, refused = await _asked(world, given)
     slots = asyncio.Semaphore(TOGETHER)
 
     async def one(number: int, mutated: Mutated) -> None:
         async with slots:
             try:
-                await _Trial(world, f"m{number}", mutated, holding).run()
+                await _Trial(world, f"m{number}", mutated).run()
             except (ApiError, AssertionError) as problem:
                 mutated.faults.append(f"could not be tried: {problem}")
 
@@ -157,7 +153,6 @@ class _Trial:
     world: World
     name: str
     mutated: Mutated
-    holding: set[str]
     generations: dict[str, int] = field(default_factory=dict)
     """What each way came to by the change, which is none where a default was said."""
 
@@ -174,13 +169,12 @@ class _Trial:
 
     async def _running(self) -> None:
         namespace = self._namespace("running")
-        self.holding.add(namespace)
+        self.world.kubelet.held.add(namespace)
         await self.world.create(namespace, self.mutated.base)
         await self._reaches("running", _trains)
         await self._change("running")
         await asyncio.sleep(HELD_ON)
-        self.holding.discard(namespace)
-        self.world.kubelet.release()
+        self.world.kubelet.release(namespace)
 
     async def _finished(self) -> None:
         await self.world.create(self._namespace("finished"), self.mutated.base)

@@ -58,6 +58,10 @@ class World:
         made = document() | {"metadata": {"name": NAME}, "spec": spec}
         await self.client.create(path("lorafinetunes", namespace), made)
 
+    async def edit(self, namespace: str, spec: Mapping[str, Any]) -> None:
+        """spec: what of it changes."""
+        await self.client.patch(path("lorafinetunes", namespace, NAME), {"spec": spec})
+
     async def handed(self, namespace: str, name: str) -> Object:
         """What a ConfigMap says; nothing where there is none."""
         try:
