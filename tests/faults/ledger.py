@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import STAGES
-from lorafinetune.core.pods import JOB_LABEL
+from lorafinetune.core.pods import JOB_LABEL, has_ended
 
 Object = dict[str, Any]
 
@@ -17,14 +18,17 @@ TIMES: Final = frozenset({"startTime", "completionTime", "lastTransitionTime", "
 @dataclass
 class Seen:
     """Of one namespace. statuses: each with its version. jobs, pods: uids, by name of the Job. born, done:
-    versions at which a Job was made and at which one ended well, by its name. handed: what its ConfigMap
-    says in the end. services: how many there are in the end."""
+    versions at which a Job was made and at which one ended well, by its name. begun, over: versions at which
+    a Pod was made and at which it had ended or was gone, by its uid. handed: what its ConfigMap says in the
+    end. services: how many there are in the end."""
 
     statuses: list[tuple[int, Object]] = field(default_factory=list)
     jobs: dict[str, set[str]] = field(default_factory=dict)
     pods: dict[str, set[str]] = field(default_factory=dict)
     born: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
+    over: dict[str, int] = field(default_factory=dict)
     ttl: dict[str, int | None] = field(default_factory=dict)
     handed: Object = field(default_factory=dict)
     services: int = 0
@@ -70,9 +74,12 @@ class Ledger:
         if kind == "DELETED":
             del seen.ttl[name]
 
-    def pod(self, _: str, given: Object) -> None:
-        job = given["metadata"]["labels"][JOB_LABEL]
-        self._of(given).pods.setdefault(job, set()).add(given["metadata"]["uid"])
+    def pod(self, kind: str, given: Object) -> None:
+        seen, uid = self._of(given), given["metadata"]["uid"]
+        seen.pods.setdefault(given["metadata"]["labels"][JOB_LABEL], set()).add(uid)
+        seen.begun.setdefault(uid, version(given))
+        if kind == "DELETED" or has_ended(given):
+            seen.over.setdefault(uid, version(given))
 
     def of(self, namespace: str) -> Seen:
         return self.seen.setdefault(namespace, Seen())
@@ -104,12 +111,18 @@ def _untrue(seen: Seen, at: int, status: Object) -> Iterator[str]:
         yield f"a failure that nobody had: {failure}"
     if conditions.get("Complete") == "True" and complete(status) < len(STAGES):
         yield "Complete before its stages"
+    if conditions.get("Suspended") == "True" and _runs(seen, at):
+        yield "Suspended before its Pods are gone"
     for stage in states.values():
         job = stage.get("job", "")
         if job and seen.born.get(job, at) > at:
             yield f"the Job {job} before it was made"
         if stage.get("state") == "Complete" and seen.done.get(job, at + 1) > at:
             yield f"{stage['name']} is complete before its Job"
+
+
+def _runs(seen: Seen, at: int) -> bool:
+    return any(begun < at < seen.over.get(uid, inf) for uid, begun in seen.begun.items())
 
 
 def _back(seen: Seen) -> Iterator[str]:
