@@ -7,6 +7,7 @@ import yaml
 
 from builders import resource
 from lorafinetune_stages.prepare.cleaning import Cleaner
+from lorafinetune_stages.prepare.findings import Kind
 from lorafinetune_stages.prepare.formats import FORMATS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text()
@@ -27,3 +28,9 @@ def test_the_example_of_steps_is_valid() -> None:
 
 def test_every_format_has_its_line() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| `\{", PAGE, flags=re.MULTILINE)) == set(FORMATS)
+
+
+def test_every_kind_of_bad_row_has_its_line() -> None:
+    _, _, kinds = PAGE.partition("\n## Kinds of bad rows\n")
+    table, _, _ = kinds.partition("\n## ")
+    assert re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE) == list(Kind)
