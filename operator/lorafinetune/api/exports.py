@@ -1,4 +1,4 @@
-"""What is made of an adapter, and who is told of it."""
+"""What is made from an adapter, and who is told about it."""
 
 from typing import Annotated, ClassVar, Literal
 

@@ -1,5 +1,6 @@
-"""Which datasets may be fetched from an `https://` address. The installation says it; the operator refuses a
-resource by it, and the download every request: a listed host may redirect to one that is not."""
+"""Which datasets may be fetched from an `https://` address. The installation lists the hosts. The operator
+refuses a resource that names another host, and the download refuses every request to one, since a listed host
+may redirect to one that is not listed."""
 
 from collections.abc import Mapping
 from typing import Final
