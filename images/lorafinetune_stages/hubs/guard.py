@@ -1,8 +1,9 @@
-"""Where a hub may send us to: not into the network that the stage runs in, and without its token.
+"""Where a hub may redirect us: not into the network that the stage runs in, and elsewhere only without the
+token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server of a
-cloud: that no hub may be, or lead to. A server that is itself of another inner kind may redirect to others of
-its kind. From `https://` sources only the hosts are taken that the installation lists.
+cloud. No hub may be such a server or lead to one. A server in another kind of inner network may redirect to
+servers of the same kind. For `https://` sources, only the hosts that the installation lists are allowed.
 """
 
 from collections.abc import Iterable
