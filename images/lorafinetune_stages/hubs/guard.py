@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.https import HttpsSources, host_of, not_allowed
+from lorafinetune.contract.https import NOT_ALLOWED, HttpsSources, host_of, how_to_allow
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.addresses import LINK_LOCAL, PUBLIC, address_kinds, addresses, kind
 from lorafinetune_stages.hubs.origin import Origin
@@ -84,8 +84,9 @@ class HttpsGuard(RedirectGuard):
             raise self._refused(f"{url.scheme}://, which is not followed")
         host = url.netloc.decode()
         if not self._allowed.allows(host):
-            what, hint = not_allowed(host)
-            led = "" if host == host_of(self._origin.source) else f"{self._origin.host} redirects to "
-            raise self._origin.error(Reason.CONFIG_INVALID, f"{self._origin.failed}: {led}{what}", hint)
+            own = host == host_of(self._origin.source)
+            what = host if own else f"{self._origin.host} redirects to {host}, which"
+            what = f"{self._origin.failed}: {what} {NOT_ALLOWED}"
+            raise self._origin.error(Reason.CONFIG_INVALID, what, how_to_allow(host))
         if self._allowed.unrestricted:
             super().__call__(request)
