@@ -42,6 +42,7 @@ static: .venv/ready
 	$(MAKE) -s generate OUT=.venv/generated
 	@diff -r .venv/generated/crds crds && diff .venv/generated/docs/reference/api.md docs/reference/api.md \
 	  && diff .venv/generated/docs/reference/cli.md docs/reference/cli.md \
+	  && diff .venv/generated/docs/reference/extra-args.md docs/reference/extra-args.md \
 	  && diff -r .venv/generated/$(CHART_FILES) $(CHART_FILES) \
 	  && for lock in $(LOCKS); do diff .venv/generated/$$lock $$lock || exit 1; done \
 	  || (echo "generated files are out of date: run 'make generate'"; exit 1)
@@ -57,6 +58,7 @@ generate: .venv/ready ## write what follows from the typed models and from uv.lo
 	@cp $(OUT)/crds/lorafinetunes.yaml $(OUT)/$(CHART_FILES)/
 	@$(BIN)/python -m lorafinetune.api.reference > $(OUT)/docs/reference/api.md
 	@$(BIN)/python -m lorafinetune.cli.reference > $(OUT)/docs/reference/cli.md
+	@$(BIN)/python -m lorafinetune.contract.reference > $(OUT)/docs/reference/extra-args.md
 	@mkdir -p $(IMAGES:%=$(OUT)/images/%)
 	@$(UV) $(LOCK) --only-group images > $(OUT)/images/uv.txt
 	@for image in $(IMAGES); do $(UV) $(LOCK) --extra $$image > $(OUT)/images/$$image/requirements.txt; done

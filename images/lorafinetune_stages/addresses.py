@@ -1,7 +1,7 @@
-"""Which network an address is in, whatever it is written as, and whatever name it has.
+"""Which network an address is in, in whatever form it is written, and whatever name it has.
 
 A stage runs inside a cluster, next to servers that trust their network. At link-local addresses a cloud tells
-each machine its credentials: nothing that a stage reads or writes is there.
+each machine its credentials, so nothing that a stage reads or writes may be there.
 """
 
 import ipaddress

@@ -1,6 +1,7 @@
 """The base model as the stages see it: its files in the store, and its name for the world.
 
-What leaves the stage names the base by hub id and commit, never by a path of the machine that ran it.
+Everything that leaves the stage names the base by hub id and commit, never by a path of the machine that ran
+it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How a stage ends that fails: its log, its termination message and its exit code."""
+"""How a failing stage ends: its log, its termination message and its exit code."""
 
 import errno
 import logging

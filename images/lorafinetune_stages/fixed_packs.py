@@ -1,6 +1,6 @@
 """Whole conversations in packs of at most so many tokens, filled over the whole set: bin packing.
 
-Prepare counts the packs for its estimate, and train makes its steps of them: both by this one function.
+Prepare counts the packs for its estimate, and train makes its steps from them, both by this one function.
 """
 
 from bisect import bisect_left, insort

@@ -1,4 +1,4 @@
-"""Imports of what takes seconds: torch, transformers and LLaMA-Factory make a million objects that stay."""
+"""Imports that take seconds: torch, transformers and LLaMA-Factory make a million objects that stay."""
 
 import gc
 import sys

@@ -1,8 +1,8 @@
 """What the licence of a base model asks of the name of a model that is made from it.
 
 A repository's name can't be taken back once others know it, so a name that breaks a rule we know is refused
-before anything is trained. A licence is known by what the base's card says of it, in the hubs' own words, or
-by the title in its text. Of a licence that is not here nothing is known, and nothing is refused.
+before anything is trained. A licence is recognised by what the base's card says of it, in the hubs' own
+words, or by the title in its text. Nothing is refused for a licence that is not in this module.
 """
 
 import re

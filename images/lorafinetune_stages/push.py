@@ -1,7 +1,7 @@
 """Posts a stage's progress to the operator, from a thread of its own.
 
-Nobody waits for it, and nothing depends on it: while the operator is away a stage goes on as if it were
-there, and only what a person sees is older. So every failure ends here.
+Nobody waits for it, and nothing depends on it: while the operator is away, a stage goes on as usual, and only
+what a person sees gets older. So every failure ends here.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""Reads what the store keeps of a run, for the page about it. What has the wrong shape is refused."""
+"""Reads what the store keeps of a run, for the page about it. Anything of the wrong shape is refused."""
 
 import hashlib
 from collections.abc import Mapping

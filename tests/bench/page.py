@@ -34,8 +34,9 @@ TITLES: Final = {
     "operator": "The operator with thousands of runs",
 }
 NODES_NOTE: Final = (
-    "The estimate is of the longest conversations of the dataset, as many as a step has: it must hold for "
-    "any step. What is measured is of steps of conversations of all lengths, with what CUDA itself takes."
+    "The estimate is for the longest conversations of the dataset, as many as a step has, since it must hold "
+    "for any step. The measured steps have conversations of all lengths; the numbers include what CUDA "
+    "itself takes."
 )
 NOTES: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "operator": operator_note,

@@ -153,7 +153,11 @@ CASES: dict[str, tuple[Change, Refusal]] = {
     ),
     "broken JSON": (
         text('{"instruction": "a", "output": }\n'),
-        Refusal(r"^prepare failed: DatasetInvalid: ", r"rows\.jsonl:1:\d+ \(byte \d+\): "),
+        Refusal(
+            r"^prepare failed: DatasetInvalid: ",
+            r"rows\.jsonl:1:\d+ \(byte \d+\): ",
+            r"^hint: Mend the rows named in the message, or leave out the dataset\.$",
+        ),
     ),
     "a wrong format declared": (
         spec(datasets=[{"source": "s3://samples/rows.jsonl", "format": "singleTurn"}]),

@@ -33,7 +33,11 @@ def test_both_samples_are_checked_and_rendered_as_it_says(visitor: Typist) -> No
 
 
 def test_its_resource_is_valid(visitor: Typist) -> None:
-    (visitor.folder / "tune.yaml").write_text(TUNE)
+    """With rows where a reader has some: validate looks whether they are there."""
+    rows = visitor.folder / "rows.jsonl"
+    rows.write_text("{}")
+    assert "file:///data/rows.jsonl" in TUNE
+    (visitor.folder / "tune.yaml").write_text(TUNE.replace("/data/rows.jsonl", str(rows)))
     assert "is valid" in visitor.type(".venv/bin/lorafinetune validate --local tune.yaml")
 
 

@@ -329,15 +329,15 @@ def test_a_redirect_to_a_listed_host_is_followed(site: Site) -> None:
 LED_AWAY: dict[str, tuple[str, str]] = {
     "a host that is not listed": (
         "https://elsewhere.test/rows.jsonl",
-        "elsewhere.test is none of the hosts that this installation allows datasets from",
+        "elsewhere.test, which is none of the hosts that this installation allows datasets from",
     ),
     "another port of a listed host": (
         "https://files.test:444/rows.jsonl?signature=secret",
-        "files.test:444 is none of the hosts that this installation allows datasets from",
+        "files.test:444, which is none of the hosts that this installation allows datasets from",
     ),
     "a listed host, by a user": (
         "https://files.test@elsewhere.test/rows.jsonl",
-        "elsewhere.test is none of the hosts that this installation allows datasets from",
+        "elsewhere.test, which is none of the hosts that this installation allows datasets from",
     ),
     "a listed host without TLS": (
         "http://{host}/rows.jsonl",
@@ -349,7 +349,7 @@ LED_AWAY: dict[str, tuple[str, str]] = {
     ),
     "the metadata server of a cloud, over TLS": (
         "https://169.254.169.254/latest/meta-data/",
-        "169.254.169.254 is none of the hosts that this installation allows datasets from",
+        "169.254.169.254, which is none of the hosts that this installation allows datasets from",
     ),
     "a file of the pod": ("file:///etc/passwd", "file://, which is not followed"),
 }

@@ -388,10 +388,11 @@ def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
     bench.add(json_lines([alpaca("q", "a"), LONG]), "long.jsonl", on_bad_row="skip")
     result = bench.run(cutoff_length=288)
     assert (result.dataset.rows, result.dataset.dropped) == (86, 1)
-    assert f"1 of 87 rows were left out as bad, first long.jsonl:2: {CUT_ROW}" in result.warnings
+    place = f"datasets[1]: long.jsonl:2: {CUT_ROW}"
+    assert f"1 of 87 rows were left out as bad, first {place}" in result.warnings
     report = bench.report(result.key)
     assert report["datasets"][1]["dropped"] == {"prompt cut off": 1}
-    assert report["badRows"] == [f"long.jsonl:2: {CUT_ROW}"]
+    assert report["badRows"] == [place]
 
 
 PARAMETERS = {"type": "object", "properties": {"level": {"type": "integer", "enum": [1, 2]}}}
@@ -481,8 +482,12 @@ def test_what_a_person_should_know_of_the_rows_is_a_warning(bench: Bench) -> Non
     report = bench.report(result.key)
     overlap = report["overlap"]
     assert overlap["prompts"] >= overlap["rows"] > 5
+    assert (
+        result.warnings[0]
+        == report["warnings"][0]
+        == ("no row is used of datasets[3]: see training.maxSamples and training.sampling")
+    )
     assert {
-        "no row is used of datasets[3]: see training.maxSamples and training.sampling",
         "all answers are equal in datasets[1], datasets[2]",
         f"of {report['evalRows']} held-out rows {overlap['rows']} are trained on too, "
         f"and {overlap['prompts']} have a prompt that is: see training.evaluation.groupBy",
@@ -504,6 +509,9 @@ def test_equal_rows_are_left_out_where_that_is_asked(bench: Bench) -> None:
     report = bench.report(result.key)
     assert [dataset["rows"] for dataset in report["datasets"]] == [84, 1, 0]
     assert (result.dataset.rows, result.dataset.repeated, report["deduplicated"]) == (85, 90, True)
+    assert result.warnings[0] == (
+        "no row is used of datasets[2]: all equal earlier ones, which training.deduplicate leaves out"
+    )
 
 
 def test_a_named_dataset_is_held_out(bench: Bench) -> None:

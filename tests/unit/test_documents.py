@@ -1,5 +1,6 @@
 """Every command of the documentation is typed by a test, and every right to write is told."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from builders import resource
-from documents import ROOT, fenced, places, said
+from documents import DOCUMENTS, ROOT, fenced, places, said
 from lorafinetune.api.codec import decode
 
 TESTS: Final = Path(__file__).parents[1]
@@ -33,6 +34,24 @@ def test_every_block_of_commands_is_typed_by_a_test() -> None:
         for document, heading, position in SAID.findall(path.read_text())
     }
     assert typed | ELSEWHERE.keys() == set(places())
+
+
+def test_links_lead_from_the_readme_to_every_page() -> None:
+    """The site's navigation has all of them (test_site.py); whoever reads in the forge has links alone."""
+    assert set(DOCUMENTS) - reached("README.md") == set()
+
+
+def reached(start: str) -> set[str]:
+    """The pages to which links lead from one, over whatever others."""
+    found, left = {start}, [start]
+    while left:
+        page = left.pop()
+        for link in re.findall(r"\]\(([^)\s:#]+\.md)(?:#[^)\s]*)?\)", (ROOT / page).read_text()):
+            target = os.path.normpath(Path(page).parent / link)
+            if target not in found:
+                found.add(target)
+                left.append(target)
+    return found
 
 
 def test_no_block_is_in_a_language_that_no_test_reads() -> None:

@@ -326,7 +326,7 @@ def test_after_cleaning_there_may_be(
     tmp_path: Path, objective: Objective, row: dict[str, Any], message: str
 ) -> None:
     findings, _ = merged(tmp_path, objective, row)
-    assert findings.places == [f"rows.jsonl:1: {message}"]
+    assert findings.places == [f"datasets[0]: rows.jsonl:1: {message}"]
 
 
 @pytest.mark.parametrize(

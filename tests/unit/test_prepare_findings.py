@@ -35,12 +35,18 @@ def test_bad_rows_fail_with_counts_kinds_and_the_first_places() -> None:
     )
 
 
+SKIPPED = {"onBadRow": "skip"}
+
+
 @pytest.mark.parametrize(
     ("rows", "bad", "fields"),
     [
         pytest.param(10, 0, {}, id="no row is bad"),
-        pytest.param(10, 9, {"onBadRow": "skip"}, id="bad rows are skipped"),
-        pytest.param(10, 1, {"onBadRow": "skip", "maxBadFraction": "0.1"}, id="as many as may be are bad"),
+        pytest.param(10, 9, SKIPPED, id="bad rows are skipped"),
+        pytest.param(10, 1, SKIPPED | {"maxBadFraction": "0.1"}, id="as many as may be are bad"),
+        pytest.param(100, 29, SKIPPED | {"maxBadFraction": "0.29"}, id="so are 29 of 100"),
+        pytest.param(100, 57, SKIPPED | {"maxBadFraction": "0.57"}, id="so are 57 of 100"),
+        pytest.param(200, 29, SKIPPED | {"maxBadFraction": "0.145"}, id="so are 29 of 200"),
     ],
 )
 def test_there_is_nothing_to_object_to(rows: int, bad: int, fields: dict[str, str]) -> None:
@@ -50,31 +56,102 @@ def test_there_is_nothing_to_object_to(rows: int, bad: int, fields: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("rows", "bad", "fields", "message"),
+    ("rows", "bad", "fields", "message", "hint"),
     [
+        pytest.param(
+            2,
+            1,
+            {},
+            "datasets[0]: 1 of 2 rows can't be learned from (1 empty answer)",
+            "set `onBadRow: skip` on the dataset.",
+            id="one is bad, and none may be",
+        ),
         pytest.param(
             10,
             2,
-            {"onBadRow": "skip", "maxBadFraction": "0.1"},
+            SKIPPED | {"maxBadFraction": "0.1"},
             "datasets[0]: 2 of 10 rows can't be learned from, more than datasets[0].maxBadFraction 0.1 "
             "(2 empty answer)",
+            "raise the dataset's `maxBadFraction`.",
             id="more are bad than may be",
         ),
         pytest.param(
             2,
             2,
-            {"onBadRow": "skip"},
+            SKIPPED,
             "datasets[0]: 2 of 2 rows can't be learned from, so none is left (2 empty answer)",
+            "leave out the dataset.",
             id="every row is bad",
+        ),
+        pytest.param(
+            2,
+            2,
+            {},
+            "datasets[0]: 2 of 2 rows can't be learned from (2 empty answer)",
+            "leave out the dataset.",
+            id="every row is bad, which skipping would not mend",
         ),
     ],
 )
-def test_too_many_skipped_rows_are_an_error(
-    rows: int, bad: int, fields: dict[str, str], message: str
+def test_too_many_bad_rows_are_an_error_that_says_what_helps(
+    rows: int, bad: int, fields: dict[str, str], message: str, hint: str
 ) -> None:
     with pytest.raises(StageError) as caught:
         findings(rows, bad, **fields).judge()
     assert caught.value.message.splitlines()[0] == message
+    assert caught.value.hint == f"Mend the rows named in the message, or {hint}"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "rows", "hint"),
+    [
+        pytest.param(
+            [Kind.CUT_OFF],
+            2,
+            "raise `training.cutoffLength`, or set `onBadRow: skip` on the dataset.",
+            id="an answer that is cut off",
+        ),
+        pytest.param(
+            [Kind.PROMPT_CUT_OFF, Kind.TOOLS],
+            2,
+            "raise `training.cutoffLength`, or leave out the dataset.",
+            id="a prompt that is cut off, and no good row",
+        ),
+    ],
+)
+def test_what_helps_depends_on_what_is_wrong(kinds: list[Kind], rows: int, hint: str) -> None:
+    found = findings(rows, 0)
+    for kind in kinds:
+        found.add(0, "a.jsonl:1", RowError(kind, "", "x"))
+    with pytest.raises(StageError) as caught:
+        found.judge()
+    assert caught.value.hint == f"Mend the rows named in the message, {hint}"
+
+
+def test_a_row_that_shows_its_fault_as_tokens_is_one_of_those_that_were_chosen() -> None:
+    found = findings(1000, 1, onBadRow="skip", maxBadFraction="0.05")
+    found.judge()
+    found.begin_chosen([10])
+    for line in (7, 8):
+        found.add(0, f"a.jsonl:{line}", RowError(Kind.CUT_OFF, "", "the answer is cut"))
+    with pytest.raises(StageError) as caught:
+        found.judge()
+    assert caught.value.message == (
+        "datasets[0]: 2 of 10 chosen rows can't be learned from, more than datasets[0].maxBadFraction 0.05 "
+        "(2 answer cut off)\n  a.jsonl:7: the answer is cut\n  a.jsonl:8: the answer is cut"
+    )
+    assert (found.rows, found.bad, found.kinds) == (
+        [1000],
+        3,
+        [{Kind.EMPTY_ANSWER: 1, Kind.CUT_OFF: 2}],
+    )
+
+
+def test_the_first_places_say_of_which_dataset_they_are() -> None:
+    found = Findings([Dataset(source="s3://raw/a"), Dataset(source="s3://raw/b")])
+    for dataset in (1, 0):
+        found.add(dataset, "train.jsonl:2", RowError(Kind.EMPTY_ANSWER, "", "x"))
+    assert found.places == ["datasets[0]: train.jsonl:2: x", "datasets[1]: train.jsonl:2: x"]
 
 
 def test_places_are_bounded_and_fit_a_termination_message() -> None:

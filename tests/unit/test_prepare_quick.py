@@ -175,7 +175,7 @@ GOOD = encoded(ALPACA)
 )
 def test_a_line_that_is_out_of_the_ordinary_is_looked_at(tmp_path: Path, line: bytes, place: str) -> None:
     _, _, places, rows, *_ = both_ways(tmp_path, GOOD + line + b"\n" + GOOD)
-    assert places == [place]
+    assert places == [f"datasets[0]: {place}"]
     assert [at for at, _ in rows] == ["rows.jsonl:1", "rows.jsonl:3"]
 
 
@@ -196,7 +196,7 @@ def test_what_a_dataset_asks_for_is_done(tmp_path: Path, fields: dict[str, Any],
 
 def test_a_system_prompt_is_looked_at_even_if_another_takes_its_place(tmp_path: Path) -> None:
     _, _, places, *_ = both_ways(tmp_path, GOOD + encoded({**ALPACA, "system": "</s>"}), system="t")
-    assert places == ["rows.jsonl:2: system: the text has the special token '</s>'"]
+    assert places == ["datasets[0]: rows.jsonl:2: system: the text has the special token '</s>'"]
 
 
 def test_many_rows_come_back_in_their_order(tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_rows_are_the_same_however_many_processes_read_them(
     ]
     content = b"".join(rows) + b'{"broken\n\n' + GOOD * 3 + GOOD.rstrip()
     _, _, places, *_ = both_ways(tmp_path, content, on_bad_row="skip", **fields)
-    assert places[0] == "rows.jsonl:6: output: the answer is empty"
+    assert places[0] == "datasets[0]: rows.jsonl:6: output: the answer is empty"

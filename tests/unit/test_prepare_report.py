@@ -112,8 +112,15 @@ def test_the_picture_is_as_high_as_its_highest_bar() -> None:
     [
         pytest.param([], (), id="none"),
         pytest.param(["a", "b"], ("a", "b"), id="all of a few short ones"),
-        pytest.param(["x" * 301], ("x" * 299 + "…",), id="a long one is cut"),
-        pytest.param(["你" * 200] * 3, ("你" * 200, "and 2 more, in the report"), id="as many as fit"),
+        pytest.param(["x" * 301], ("x" * 297 + "…",), id="a long one is cut"),
+        pytest.param(["你" * 100], ("你" * 100,), id="one in Chinese that just fits"),
+        pytest.param(["你" * 101], ("你" * 99 + "…",), id="one in Chinese that is cut"),
+        pytest.param(["a你" * 101], ("a你" * 74 + "a…",), id="one that is cut between two characters"),
+        pytest.param(
+            ["你" * 200] * 3 + ["a"],
+            (*["你" * 99 + "…"] * 3, "and 1 more, in the report"),
+            id="the first three fit in any case",
+        ),
     ],
 )
 def test_warnings_fit_a_termination_message(warnings: list[str], expected: tuple[str, ...]) -> None:

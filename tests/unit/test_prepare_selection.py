@@ -152,27 +152,108 @@ def test_rows_that_were_left_out_are_not_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "evaluation", "message"),
+    ("counts", "prompts", "evaluation", "message", "hint"),
     [
-        pytest.param([1], {"fraction": "0.5"}, "fraction: 0.5 of 1 rows holds none out", id="one row"),
-        pytest.param([8], {"fraction": "0"}, "fraction: 0 of 8 rows holds none out", id="a fraction of zero"),
-        pytest.param([8], {"count": 8}, "count: 8 of 8 rows leaves none to train on", id="every row"),
-        pytest.param([8], {"count": 99}, "count: 99 of 8 rows leaves none to train on", id="more than all"),
         pytest.param(
-            [8], {"dataset": "a"}, "dataset: a of 8 rows leaves none to train on", id="the only dataset"
+            [1],
+            [1],
+            {"fraction": "0.5"},
+            "fraction: 0.5 of 1 rows holds none out",
+            "Raise it, add rows",
+            id="one row",
         ),
         pytest.param(
             [8],
+            range(8),
+            {"fraction": "0"},
+            "fraction: 0 of 8 rows holds none out",
+            "Raise it, add rows",
+            id="a fraction of zero",
+        ),
+        pytest.param(
+            [8],
+            range(8),
+            {"count": 8},
+            "count: 8 of 8 rows leaves none to train on",
+            "Lower it, add rows",
+            id="every row",
+        ),
+        pytest.param(
+            [8],
+            range(8),
+            {"count": 99},
+            "count: 99 of 8 rows leaves none to train on",
+            "Lower it, add rows",
+            id="more than all",
+        ),
+        pytest.param(
+            [8],
+            range(8),
+            {"dataset": "a"},
+            "dataset: a of 8 rows leaves none to train on",
+            "Add a dataset with other rows",
+            id="the only dataset",
+        ),
+        pytest.param(
+            [0, 8],
+            range(8),
+            {"dataset": "a"},
+            "dataset: all rows of a equal earlier ones, and none is left to hold out",
+            "Put it first in `datasets`, leave out `training.deduplicate`",
+            id="a dataset that repeats others",
+        ),
+        pytest.param(
+            [8],
+            [1] * 8,
             {"fraction": "0.1", "group_by": "prompt"},
-            "fraction: 0.1 of 8 rows holds none out",
+            "fraction: 0.1 of 8 rows holds none out: the smallest group of equal prompts has 8 rows",
+            "Leave out `groupBy`",
             id="all prompts equal",
+        ),
+        pytest.param(
+            [8],
+            [1, 2, 1, 2, 1, 2, 1, 1],
+            {"count": 2, "group_by": "prompt"},
+            "count: 2 of 8 rows holds none out: the smallest group of equal prompts has 3 rows",
+            "Hold out at least as many, leave out `groupBy`",
+            id="no group that is small enough",
         ),
     ],
 )
-def test_an_evaluation_that_leaves_nothing_is_refused(
-    counts: list[int], evaluation: dict[str, Any], message: str
+def test_an_evaluation_that_leaves_nothing_is_refused_with_what_would_help(
+    counts: list[int], prompts: Sequence[int], evaluation: dict[str, Any], message: str, hint: str
 ) -> None:
     with pytest.raises(StageError) as caught:
-        chosen(counts, ["a"], [1] * 8, evaluation=evaluation)
+        chosen(counts, ["a", *["b"] * (len(counts) - 1)], prompts, evaluation=evaluation)
     assert caught.value.reason is Reason.CONFIG_INVALID
     assert caught.value.message == f"training.evaluation.{message}"
+    assert caught.value.hint == f"{hint}, or leave out `training.evaluation`."
+
+
+@pytest.mark.parametrize(
+    ("weights", "training", "warnings"),
+    [
+        pytest.param(
+            [None, "100"],
+            {},
+            ["20 of 1010 rows are used: datasets[1].weight asks for more rows than it has"],
+            id="by a weight that a small dataset can't carry",
+        ),
+        pytest.param(
+            [None, "100"],
+            {"max_samples": 500},
+            ["20 of 1010 rows are used: datasets[1].weight asks for more rows than it has"],
+            id="so it is where fewer were asked for",
+        ),
+        pytest.param([None, "100"], {"max_samples": 20}, [], id="not where the weights can be kept"),
+        pytest.param(["0.5", None], {}, [], id="nor by a weight that asks for fewer rows"),
+        pytest.param([None, None], {}, [], id="nor without weights"),
+    ],
+)
+def test_that_weights_shrink_what_is_used_is_a_warning(
+    weights: list[str | None], training: dict[str, Any], warnings: list[str]
+) -> None:
+    datasets = [Dataset(source="s3://raw/a", weight=weight) for weight in weights]
+    wanted = Training(epochs="1", sampling="proportional", **training)
+    rows = choose([range(1000), range(1000, 1010)], datasets, wanted, ())
+    assert rows.warnings == warnings

@@ -1,4 +1,4 @@
-"""From a source into the store: several files at once, hashed while they stream, gone on with where an
+"""Copies from a source into the store: several files at once, hashed while they stream, and resumed where an
 earlier run left off."""
 
 import logging

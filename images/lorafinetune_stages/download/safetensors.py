@@ -1,6 +1,6 @@
 """The header of a safetensors file, checked while the file streams by.
 
-A later stage maps the file into memory and believes its header. What is cut, damaged or made to
+A later stage maps the file into memory and believes its header. A file that is cut, damaged or made to
 exhaust memory is refused here, before gigabytes are kept.
 """
 

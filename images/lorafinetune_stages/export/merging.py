@@ -1,4 +1,5 @@
-"""Some rows of a weight at a time, merged by PEFT's own layer code: what PEFT makes of a whole model.
+"""Merges some rows of a weight at a time by PEFT's own layer code, with the result that PEFT has for a whole
+model.
 
 The adapter is fp32, the sum is fp32, and there is one rounding, to the type of the base. A row of the result
 depends on the same row of the weight alone, so that a weight need never be whole in memory.

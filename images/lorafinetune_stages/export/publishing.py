@@ -1,7 +1,7 @@
 """The merged model where people look for it: in buckets, and as repositories of hubs.
 
 A target is brought to the state of the export. What it has already is neither sent nor written again, so
-what a crash left undone is done by the next run, and a run after that changes nothing.
+the next run does what a crash left undone, and a run after that changes nothing.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The page about the run, left in the store when its export ends.
 
-It is the run's, not a key's: another run that finds the same model has a page of its own. So it says what was
-known then; `lorafinetune report` makes one of what is known now.
+The page belongs to the run, not to a key: another run that finds the same model has a page of its own. It
+says what was known when the export ended; `lorafinetune report` makes one of what is known now.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """A file of the store on its way to a hub: a stream that can be rewound, and is never whole in memory.
 
-It is hashed while it is sent, and its last bytes go only if they complete what the manifest says.
+It is hashed while it is sent, and its last bytes go only if the whole is what the manifest says.
 """
 
 import hashlib

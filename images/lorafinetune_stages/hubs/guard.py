@@ -1,8 +1,9 @@
-"""Where a hub may send us to: not into the network that the stage runs in, and without its token.
+"""Where a hub may redirect us: not into the network that the stage runs in, and elsewhere only without the
+token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server of a
-cloud: that no hub may be, or lead to. A server that is itself of another inner kind may redirect to others of
-its kind. From `https://` sources only the hosts are taken that the installation lists.
+cloud. No hub may be such a server or lead to one. A server in another kind of inner network may redirect to
+servers of the same kind. For `https://` sources, only the hosts that the installation lists are allowed.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Final
 import httpx
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.https import HttpsSources, host_of, not_allowed
+from lorafinetune.contract.https import NOT_ALLOWED, HttpsSources, host_of, how_to_allow
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.addresses import LINK_LOCAL, PUBLIC, address_kinds, addresses, kind
 from lorafinetune_stages.hubs.origin import Origin
@@ -83,8 +84,9 @@ class HttpsGuard(RedirectGuard):
             raise self._refused(f"{url.scheme}://, which is not followed")
         host = url.netloc.decode()
         if not self._allowed.allows(host):
-            what, hint = not_allowed(host)
-            led = "" if host == host_of(self._origin.source) else f"{self._origin.host} redirects to "
-            raise self._origin.error(Reason.CONFIG_INVALID, f"{self._origin.failed}: {led}{what}", hint)
+            own = host == host_of(self._origin.source)
+            what = host if own else f"{self._origin.host} redirects to {host}, which"
+            what = f"{self._origin.failed}: {what} {NOT_ALLOWED}"
+            raise self._origin.error(Reason.CONFIG_INVALID, what, how_to_allow(host))
         if self._allowed.unrestricted:
             super().__call__(request)

@@ -1,8 +1,8 @@
 """One HTTP client for all hubs: timeouts, redirects, ranges, and what a failure means.
 
-The clients of the hubs write files into a cache of their own, or read them from a disk. Here files stream
-to and from the store, so a hub's client makes its API calls at most, and makes them through the connections
-made here.
+The clients of the hubs write files into a cache of their own, or read them from a disk. Here files stream to
+and from the store. So a hub's client makes API calls at most, and makes them through the connections of this
+module.
 """
 
 import json

@@ -1,7 +1,7 @@
 """`https://HOST/PATH`: one file of a host that the installation allows, which everybody may read.
 
-A web server has no commits. What it says of the file's version, its ETag or the time of its last change,
-stands for one; where it says neither, the digest of the content does, for which the file is read once more.
+A web server has no commits. The file's ETag or, without one, the time of its last change stands for one. If
+the server tells neither, the digest of the content does, for which the file is read once more.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""What a resource asks to be fetched, published or told, and how a failure of it is told.
+"""What a resource asks to be fetched, published or told, and how a failure is reported.
 
-Every message names the field of the resource and its source. None holds text of a server's answer:
-a hostile server could put the credentials into it that it was sent.
+Every message names the field of the resource and its source. No message holds text of a server's answer:
+a hostile server could put into it the credentials that it was sent.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Trying again: how long is waited after a failure that may pass, and when it is given up."""
+"""Trying again: how long to wait after a failure that may pass, and when to give up."""
 
 from collections.abc import Callable, Generator
 from typing import Final, TypeVar

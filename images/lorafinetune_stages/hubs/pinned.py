@@ -1,6 +1,6 @@
-"""Connections to the very address that was looked at: a name may mean another one a moment later.
+"""Connections to the very address that was checked: a name may mean another one a moment later.
 
-Whoever answers for a name could first name a public address, to pass the check, and then one of the network
+Whoever answers for a name could first give a public address, to pass the check, and then one in the network
 that the stage runs in.
 """
 

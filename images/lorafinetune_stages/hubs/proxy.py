@@ -1,6 +1,7 @@
-"""Guards the connections of a program that makes its own: it is told to make them by a proxy, which is this.
+"""A proxy that guards the connections of a program which makes its own: the program is told to use this
+proxy.
 
-It connects to what a guard lets through alone, and to the very address that was looked at.
+It connects only to what a guard lets through, and to the very address that was checked.
 """
 
 import socket

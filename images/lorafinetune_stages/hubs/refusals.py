@@ -1,4 +1,4 @@
-"""What the refusals of a hub mean to a person: the same words for every hub."""
+"""What a hub's refusals mean to a person, in the same words for every hub."""
 
 import re
 from collections.abc import Iterable

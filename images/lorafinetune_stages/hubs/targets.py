@@ -1,4 +1,4 @@
-"""Where a merged model is to be published, and whether it can be: asked before a GPU is, for nothing."""
+"""Where a merged model is to be published, and whether it can be: checked before a GPU is asked for."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,7 @@
 """Which rows are encoded together: few enough for the memory, and as they are read.
 
-A batch that ended inside a block of rows would have the block read once more for its neighbour, which another
-process may have.
+If a batch ended inside a block of rows, the block would be read once more for the next batch, perhaps by
+another process.
 """
 
 from collections.abc import Container, Iterator, Sequence

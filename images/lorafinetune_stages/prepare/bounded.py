@@ -1,7 +1,7 @@
-"""A stranger's program, as a model's chat template is one, run where it can neither take long nor take much.
+"""Runs a stranger's program, such as a model's chat template, where it can take neither long nor much memory.
 
-The sandbox of Jinja keeps a template from everything but the processor and the memory. It runs in a copy of
-this process, which has all that it needs, and which the system ends.
+The sandbox of Jinja keeps a template from everything but the processor and the memory. So the template runs
+in a copy of this process, which has all that it needs, and which the system ends at its limits.
 """
 
 import json

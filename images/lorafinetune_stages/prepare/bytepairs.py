@@ -1,8 +1,8 @@
 """Texts into tokens by tiktoken, where it is shown that the model's own tokenizer makes the same of them.
 
-Shown are the merges (see merging.py), that added tokens are found in the same places, and that a text is
-first split by one of the patterns of which a test tries every character that this Python knows. What lies
-outside of that is left to the tokenizer itself.
+Three things are shown: the merges (see merging.py), that added tokens are found in the same places, and that
+a text is first split by one of the patterns for which a test tries every character that this Python knows.
+Everything else is left to the tokenizer itself.
 """
 
 import re

@@ -18,7 +18,14 @@ from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation, Packed
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
 from lorafinetune_stages.prepare.fingerprints import Fingerprints, Marks
-from lorafinetune_stages.prepare.formats import FormatName, Reader, find_reader, table_columns, tells
+from lorafinetune_stages.prepare.formats import (
+    FORMATS,
+    FormatName,
+    Reader,
+    find_reader,
+    table_columns,
+    tells,
+)
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.preference import check_pair
 from lorafinetune_stages.prepare.reading import Taken, read_quickly, read_rows
@@ -31,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lorafinetune")
 
-ROWS_TO_RECOGNISE: Final = 20
+OBJECTS_TO_RECOGNISE: Final = 20
+ANY_READER: Final = Reader("alpaca", FORMATS["alpaca"].columns, recognised=False)
+"""For a file in which no row is an object: it is bad in every format."""
 
 
 @dataclass
@@ -109,6 +118,11 @@ class Corpus:
         """The dataset that a row is from."""
         return bisect.bisect_right(list(itertools.accumulate(self.counts)), row)
 
+    def count_by_dataset(self, rows: Sequence[int]) -> list[int]:
+        """How many of these rows, which ascend, are of each dataset."""
+        ends = [bisect.bisect_left(rows, end) for end in itertools.accumulate(self.counts)]
+        return [end - start for start, end in itertools.pairwise([0, *ends])]
+
     def pools(self, without: Collection[int] = ()) -> list[Sequence[int]]:
         """Numbers of the rows of every dataset, but for some."""
         ends = list(itertools.accumulate(self.counts))
@@ -146,30 +160,47 @@ class Merger:
         for index, (source, cleaner) in enumerate(zip(datasets, rules, strict=True)):
             self._check_system(index, source)
             self.corpus.begin_dataset()
-            for file in source.files:
-                self._merge_file(index, source, file.path, cleaner)
-            if not self.findings.rows[index]:
-                raise _empty(index, source)
+            try:
+                self._merge_dataset(index, source, cleaner)
+            except StageError as error:
+                where = f"datasets[{index}]"
+                if error.reason is not Reason.DATASET_INVALID or error.message.startswith(where):
+                    raise
+                # files of several datasets may have one name
+                raise StageError(error.reason, f"{where}: {error.message}", error.hint) from error
 
-    def _merge_file(self, index: int, source: DatasetFiles, name: str, cleaner: Cleaner) -> None:
-        dataset, path = source.dataset, self.root / str(index) / name
+    def _merge_dataset(self, index: int, source: DatasetFiles, cleaner: Cleaner) -> None:
+        """Reads nothing beyond the last row that is used: what is broken there is nobody's concern."""
+        for file in source.files:
+            self._merge_file(index, source.dataset, file.path, cleaner)
+            if self._is_full(index, source.dataset):
+                return
+        if not self.findings.rows[index]:
+            raise _empty(index, source)
+
+    def _merge_file(self, index: int, dataset: Dataset, name: str, cleaner: Cleaner) -> None:
+        path = self.root / str(index) / name
         columns = table_columns(dataset, self.objective)
-        first = _first_rows(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
-        if not first:
-            self.advance(path.stat().st_size)
-            return
-        reader = find_reader(dataset, index, first, self.objective)
-        self.corpus.formats[index][name] = reader.format
-        how = "recognised as" if reader.recognised else "declared"
-        log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
+        first = _first_objects(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
+        reader = self._find_reader(index, dataset, name, first) if first else ANY_READER
         quick = self._quick(reader, cleaner, dataset, path, name)
         for found in read_quickly(path, name, self.advance, columns, quick):
-            if self.corpus.counts[index] == dataset.max_samples:
-                return
             if isinstance(found, Taken):
                 self._take(index, found, dataset.max_samples)
             else:
                 self._take_one(index, *found, reader, cleaner)
+            if self._is_full(index, dataset):
+                return
+
+    def _is_full(self, index: int, dataset: Dataset) -> bool:
+        return self.corpus.counts[index] == dataset.max_samples
+
+    def _find_reader(self, index: int, dataset: Dataset, name: str, first: Sequence[Row]) -> Reader:
+        reader = find_reader(dataset, index, first, self.objective)
+        self.corpus.formats[index][name] = reader.format
+        how = "recognised as" if reader.recognised else "declared"
+        log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
+        return reader
 
     def _quick(
         self, reader: Reader, cleaner: Cleaner, dataset: Dataset, path: Path, name: str
@@ -214,10 +245,11 @@ class Merger:
         cleaned = cleaner.clean(found)
         if cleaned is found:
             return found
+        kind = Kind.EMPTY_TEXT if self.objective == "pt" else Kind.EMPTY_ANSWER
         for index, turn in enumerate(cleaned.turns):
             if turn.role == "assistant":
                 field = self._named(index, len(cleaned.turns))
-                said(turn.content, Kind.EMPTY_ANSWER, field, "nothing is left after cleaning")
+                said(turn.content, kind, field, "nothing is left after cleaning")
                 self.texts.text(turn.content, field)  # what is taken out may leave a special token behind
         if self.objective == "dpo":
             check_pair(cleaned, "after cleaning")
@@ -237,10 +269,11 @@ class Merger:
             raise StageError(Reason.CONFIG_INVALID, str(problem)) from problem
 
 
-def _first_rows(rows: Iterator[Row], dataset: Dataset, objective: Objective) -> list[Row]:
-    """Rows up to one that tells the format, which most often is the first."""
+def _first_objects(rows: Iterator[Row], dataset: Dataset, objective: Objective) -> list[Row]:
+    """Objects up to one that tells the format, which most often is the first row."""
     taken: list[Row] = []
-    for place, row in itertools.islice(rows, ROWS_TO_RECOGNISE):
+    objects = ((place, row) for place, row in rows if isinstance(row, dict))
+    for place, row in itertools.islice(objects, OBJECTS_TO_RECOGNISE):
         taken.append((place, row))
         if tells(dataset, row, objective):
             break

@@ -1,6 +1,6 @@
 """Rows out of CSV as spreadsheets write it: commas, quotes that are doubled, names in the first line.
 
-What is broken in a record may have swallowed those after it, so it ends the reading.
+A broken record may have swallowed those after it, so it ends the reading.
 """
 
 import csv

@@ -1,5 +1,5 @@
-"""JSON as the standard library reads it, but for objects with a key given twice: of these it keeps the
-last without a word, and which one was meant nobody knows."""
+"""JSON as the standard library reads it, except that an object may not give a key twice: the library silently
+keeps the last value, and nobody knows which one was meant."""
 
 import json
 from collections.abc import Callable, Iterable

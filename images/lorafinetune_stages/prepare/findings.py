@@ -3,9 +3,10 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Final
 
 from lorafinetune.api.datasets import Dataset
@@ -21,6 +22,12 @@ MAX_SHOWN: Final = 300
 MAX_NAME: Final = 64
 MAX_MESSAGE: Final = 2800
 """Bytes of a message: with the hint it must fit a termination message."""
+
+SKIP: Final = "set `onBadRow: skip` on the dataset"
+ALLOW_MORE: Final = "raise the dataset's `maxBadFraction`"
+LEAVE_OUT: Final = "leave out the dataset"
+RAISE_CUTOFF: Final = "raise `training.cutoffLength`"
+"""What helps beside other rows."""
 
 
 class Kind(StrEnum):
@@ -93,25 +100,53 @@ class RowError(Exception):
         return f"{field}: {what}" if field else str(what)
 
 
+@dataclass
+class Bad:
+    """The bad ones among some rows of a dataset. places: the first of them, each with its fault."""
+
+    rows: int = 0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    places: list[str] = field(default_factory=list)
+
+
 class Findings:
-    """Counts the rows and the bad ones of every dataset, keeps the first places, and has them in the log."""
+    """Counts the rows and the bad ones of every dataset, keeps the first places, and has them in the log.
+
+    Some faults show only in tokens, which are made of chosen rows alone: these are judged by themselves.
+    """
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.datasets = datasets
-        self.rows = [0] * len(datasets)
-        self.kinds: list[Counter[Kind]] = [Counter() for _ in datasets]
-        self._places: list[list[str]] = [[] for _ in datasets]
+        self._read = [Bad() for _ in datasets]
+        self._chosen = [Bad() for _ in datasets]
+        self._looked_at = self._read
 
     def count_rows(self, dataset: int, rows: int) -> None:
         """So many more were read."""
-        self.rows[dataset] += rows
+        self._read[dataset].rows += rows
+
+    def begin_chosen(self, rows: Sequence[int]) -> None:
+        """From now on those are found bad that were chosen. rows: how many these are of each dataset."""
+        self._chosen = [Bad(count) for count in rows]
+        self._looked_at = self._chosen
 
     def add(self, dataset: int, place: str, problem: RowError) -> None:
         """A row that was counted is bad."""
-        self.kinds[dataset][problem.kind] += 1
-        if len(self._places[dataset]) < KEPT_PLACES:
-            self._places[dataset].append(f"{place}: {problem}"[:MAX_SHOWN])
-            log.warning("bad row: datasets[%d]: %s", dataset, self._places[dataset][-1])
+        found = self._looked_at[dataset]
+        found.kinds[problem.kind] += 1
+        if len(found.places) < KEPT_PLACES:
+            found.places.append(f"{place}: {problem}"[:MAX_SHOWN])
+            log.warning("bad row: datasets[%d]: %s", dataset, found.places[-1])
+
+    @property
+    def rows(self) -> list[int]:
+        """Of every dataset, as many as were read."""
+        return [found.rows for found in self._read]
+
+    @property
+    def kinds(self) -> list[Counter[Kind]]:
+        """All bad rows of every dataset."""
+        return [read.kinds + chosen.kinds for read, chosen in self._both()]
 
     @property
     def bad(self) -> int:
@@ -119,36 +154,57 @@ class Findings:
 
     @property
     def places(self) -> list[str]:
-        """The first places over all datasets."""
-        return [place for places in self._places for place in places][:KEPT_PLACES]
+        """The first places over all datasets, each with its dataset: files of two may have one name."""
+        return [
+            f"datasets[{index}]: {place}"
+            for index, both in enumerate(self._both())
+            for found in both
+            for place in found.places
+        ][:KEPT_PLACES]
 
     def judge(self) -> None:
-        """Raises StageError(DatasetInvalid) over the datasets that have more bad rows than they may."""
-        offending = [text for index in range(len(self.datasets)) for text in (self._verdict(index),) if text]
-        if offending:
-            raise StageError(Reason.DATASET_INVALID, _fitting("\n".join(offending)))
+        """Raises StageError(DatasetInvalid) over the datasets that have more bad rows than they may, of those
+        that are looked at."""
+        verdicts = [self._verdict(index) for index in range(len(self.datasets))]
+        if not any(text for text, _ in verdicts):
+            return
+        text = "\n".join(text for text, _ in verdicts if text)
+        remedies = [*dict.fromkeys(remedy for _, remedies in verdicts for remedy in remedies)]
+        hint = ", ".join(["Mend the rows named in the message", *remedies[:-1], f"or {remedies[-1]}."])
+        raise StageError(Reason.DATASET_INVALID, _fitting(text), hint)
 
-    def _verdict(self, index: int) -> str:
-        bad, rows, dataset = self.kinds[index].total(), self.rows[index], self.datasets[index]
+    def _both(self) -> Iterator[tuple[Bad, Bad]]:
+        return zip(self._read, self._chosen, strict=True)
+
+    def _verdict(self, index: int) -> tuple[str, list[str]]:
+        """What is wrong with a dataset, and what would help beside other rows; nothing, if it is good."""
+        found, dataset = self._looked_at[index], self.datasets[index]
+        bad, most = found.kinds.total(), dataset.max_bad_fraction
+        none_left = self.kinds[index].total() == self.rows[index]
         if not bad:
-            return ""
+            return "", []
         if dataset.on_bad_row == "fail":
-            return self._describe(index, "can't be learned from")
-        if bad == rows:
-            return self._describe(index, "can't be learned from, so none is left")
-        if dataset.max_bad_fraction is not None and bad > float(dataset.max_bad_fraction) * rows:
-            limit = f"more than datasets[{index}].maxBadFraction {dataset.max_bad_fraction}"
-            return self._describe(index, f"can't be learned from, {limit}")
-        return ""
+            verdict, remedy = "", SKIP
+        elif none_left:
+            verdict, remedy = ", so none is left", LEAVE_OUT
+        elif most is not None and bad > Fraction(most) * found.rows:
+            verdict, remedy = f", more than datasets[{index}].maxBadFraction {most}", ALLOW_MORE
+        else:
+            return "", []
+        cut = found.kinds.keys() & {Kind.CUT_OFF, Kind.PROMPT_CUT_OFF}
+        remedies = [*([RAISE_CUTOFF] if cut else []), LEAVE_OUT if none_left else remedy]
+        return self._describe(index, verdict), remedies
 
     def _describe(self, index: int, verdict: str) -> str:
-        kinds, places = self.kinds[index], self._places[index]
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        shown = "".join(f"\n  {place}" for place in places[:SHOWN_PLACES])
-        left = kinds.total() - min(len(places), SHOWN_PLACES)
+        found = self._looked_at[index]
+        bad, rows = found.kinds.total(), found.rows
+        counts = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common())
+        shown = "".join(f"\n  {place}" for place in found.places[:SHOWN_PLACES])
+        left = bad - min(len(found.places), SHOWN_PLACES)
         more = f"\n  and {left} more" if left else ""
-        rows = self.rows[index]
-        return f"datasets[{index}]: {kinds.total()} of {rows} rows {verdict} ({counts}){shown}{more}"
+        which = "rows" if rows == self.rows[index] else "chosen rows"
+        verdict = f"{bad} of {rows} {which} can't be learned from{verdict} ({counts})"
+        return f"datasets[{index}]: {verdict}{shown}{more}"
 
 
 def _fitting(text: str) -> str:

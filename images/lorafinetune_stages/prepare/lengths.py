@@ -1,4 +1,4 @@
-"""How long the conversations are, and what that means for batches of them."""
+"""How long the conversations are, and what that means for batches."""
 
 import bisect
 from collections import Counter

@@ -11,11 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.names import source_name
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
@@ -36,6 +34,7 @@ from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Pieces, Report, SplitSummary
 from lorafinetune_stages.prepare.selection import Rows
 from lorafinetune_stages.prepare.splits import Splits
+from lorafinetune_stages.prepare.verdicts import Use, nothing_left
 from lorafinetune_stages.runtime import Context
 
 log = logging.getLogger("lorafinetune")
@@ -81,6 +80,7 @@ class Maker:
     def _tokenise(self, builder: Splits, output: Path) -> tuple[SplitSummary, SplitSummary]:
         progress = self.context.progress
         progress.begin("tokenising", len(self.rows.train) + len(self.rows.held_out), "rows")
+        self.findings.begin_chosen(self._chosen)
         train = builder.write_split(TRAIN, self.rows.train)
         held_out = builder.write_split(HELD_OUT, self.rows.held_out)
         self.findings.judge()
@@ -90,18 +90,11 @@ class Maker:
         return train, held_out
 
     def _check_rows(self, train: SplitSummary, held_out: SplitSummary) -> None:
+        training = self.arguments.training
         if not train.examples:
-            raise StageError(Reason.DATASET_INVALID, self._told_missing(train, "train on"))
-        if self.arguments.training.evaluation and not held_out.examples:
-            raise StageError(Reason.DATASET_INVALID, self._told_missing(held_out, "evaluate on"))
-
-    def _told_missing(self, split: SplitSummary, purpose: str) -> str:
-        if not split.rows:
-            return f"datasets: no row is left to {purpose}"
-        return (
-            f"datasets: {split.rows} texts of {split.left_tokens} tokens in all fill no row of "
-            f"training.cutoffLength {self.arguments.training.cutoff_length} to {purpose}"
-        )
+            raise nothing_left(train, "train on", training.cutoff_length)
+        if training.evaluation and not held_out.examples:
+            raise nothing_left(held_out, "evaluate on", training.cutoff_length)
 
     def _prepared(
         self, fit: Fit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
@@ -140,11 +133,22 @@ class Maker:
             training=train,
             held_out=held_out,
             overlap=self._overlap,
-            warnings=[*builder.warnings(), *self._warnings(fit, train, held_out)],
+            warnings=[
+                *self._of_the_choice(train, held_out),
+                *builder.warnings(),
+                *self._of_the_template(fit, train),
+                *self._of_the_answers(train, held_out),
+            ],
             differences=fit.differences,
             samples=self._samples(builder),
             objective=self.arguments.training.objective,
         )
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        """How many rows of every dataset are to be used."""
+        both = (self.corpus.count_by_dataset(rows) for rows in (self.rows.train, self.rows.held_out))
+        return [sum(counts) for counts in zip(*both, strict=True)]
 
     @cached_property
     def _repeated(self) -> list[int]:
@@ -174,18 +178,24 @@ class Maker:
                 "their preparation into them: on another day they would be other rows"
             )
 
-    def _warnings(self, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
-        yield from self._of_the_template(fit, train)
+    def _of_the_choice(self, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
+        """Before all others, which may fill up the room in the status: these have it for sure."""
+        training, counts = self.arguments.training, self.corpus.counts
+        repeated = self._repeated if training.deduplicate else [0] * len(counts)
+        there = [count - left_out for count, left_out in zip(counts, repeated, strict=True)]
+        used = train.rows_by_dataset + held_out.rows_by_dataset
+        use = Use(there, self._chosen, [used[index] for index in range(len(counts))])
+        yield from use.told_unused(training)
         if self.findings.bad:
             first = self.findings.places[0]
             yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad, first {first}"
-        used = train.rows_by_dataset + held_out.rows_by_dataset
-        if unused := [f"datasets[{i}]" for i in range(len(self.corpus.counts)) if not used[i]]:
-            yield f"no row is used of {', '.join(unused)}: see training.maxSamples and training.sampling"
-        if same := [f"datasets[{i}]" for i in self.corpus.monotonous()]:
-            yield f"all answers are equal in {', '.join(same)}"
         if self._overlap.prompts:
             yield self._told_overlap(held_out)
+        yield from self.rows.warnings
+
+    def _of_the_answers(self, train: SplitSummary, held_out: SplitSummary) -> Iterator[str]:
+        if same := [f"datasets[{i}]" for i in self.corpus.monotonous()]:
+            yield f"all answers are equal in {', '.join(same)}"
         if truncated := train.truncated + held_out.truncated:
             yield self._told_cut(truncated, train, held_out)
 

@@ -30,8 +30,10 @@ HELD_OUT: Final = "validation"
 REPORT: Final = "report.json"
 MAX_ESTIMATE_BYTES: Final = 4096
 MAX_WARNING: Final = 300
+"""Bytes, of which a character of Chinese has three."""
 MAX_WARNINGS_BYTES: Final = 900
 """All warnings together: the termination message also carries the loss curve of a finished training."""
+CUT: Final = "…"
 
 UNCONDITIONAL: Final = "its server has no conditional writes: two runs at once may both believe to be first"
 
@@ -196,7 +198,10 @@ def shortened(warnings: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cut(warning: str) -> str:
-    return warning if len(warning) <= MAX_WARNING else warning[: MAX_WARNING - 1] + "…"
+    data = warning.encode()
+    if len(data) <= MAX_WARNING:
+        return warning
+    return data[: MAX_WARNING - len(CUT.encode())].decode(errors="ignore") + CUT
 
 
 def find_trained(key: str, store: Store) -> TrainResult | None:

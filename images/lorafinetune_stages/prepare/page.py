@@ -1,4 +1,4 @@
-"""The page of the data report: one file with its picture and style inside, which loads and runs nothing."""
+"""The page of the data report: one file that contains its picture and style, and loads and runs nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

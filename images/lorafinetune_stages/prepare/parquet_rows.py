@@ -1,4 +1,4 @@
-"""Rows out of Parquet, a few at a time: what a file claims of itself is not believed.
+"""Rows out of Parquet, a few at a time: what a file claims about itself is not believed.
 
 Importing this module imports pyarrow, which other formats need not.
 """

@@ -1,7 +1,7 @@
 """Rows that are plainly good: user and assistant in turn, no tools, every value of the kind it should be.
 
-Of these the same is made as by the converters of the formats (see formats.py), several times as fast. Of any
-other row nothing is said here, and of the texts only that there is something in them.
+This module turns them into what the converters of the formats make (see formats.py), several times as fast.
+It judges no other row, and of a text it only checks that it is not empty.
 """
 
 from collections.abc import Callable

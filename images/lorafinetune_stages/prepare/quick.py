@@ -1,9 +1,10 @@
-"""The short way of lines of JSON into the corpus, for lines in which nothing is out of the ordinary.
+"""The fast way for lines of JSON into the corpus, for lines in which nothing is out of the ordinary.
 
-They are kept as they stand, and made something of again when they are needed.
+They are kept as they stand, and decoded again when they are needed.
 
-orjson reads a line as the standard library does, or refuses it, but for names that are given twice: those
-show in the number of quotes. What is not taken goes the careful way, which knows what is wrong, and where.
+orjson reads a line as the standard library does or refuses it, except for names that are given twice: those
+show in the number of quotes. A line that is not taken here goes the careful way, which tells what is wrong,
+and where.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Rows out of JSON, JSON Lines, CSV and Parquet, each with its place, in bounded memory.
 
-A broken line spoils one row; what is broken in a list spoils all that follows, so it ends the reading.
+A broken line spoils one row. A fault in a list spoils all that follows, so it ends the reading.
 """
 
 import os

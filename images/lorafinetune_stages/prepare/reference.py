@@ -1,4 +1,4 @@
-"""LLaMA-Factory's own encoding of conversations: slow, and what ours is held against.
+"""LLaMA-Factory's own encoding of conversations: slow, and the reference for ours.
 
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """

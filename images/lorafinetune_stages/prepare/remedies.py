@@ -1,6 +1,6 @@
 """What lets a training fit a card that is too small for it: single changes, each of which was tried.
 
-Those that shape the result least come first, and a larger card last.
+Changes that shape the result least come first, and a larger card comes last.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Rows in blocks, to be read many at a time: of a scratch file, or of that which they came from."""
+"""Rows in blocks, to be read many at a time: from a scratch file, or from the file that they came from."""
 
 import bisect
 import os

@@ -6,7 +6,8 @@ and does not depend on PYTHONHASHSEED, on numpy or on torch.
 
 import random
 from array import array
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -26,10 +27,12 @@ ONE: Final = Fraction(1)
 
 @dataclass(frozen=True)
 class Rows:
-    """Numbers of the rows to train on, and of those that are held out; both ascending."""
+    """Numbers of the rows to train on, and of those that are held out; both ascending. warnings: what a
+    person should know of the choice."""
 
     train: Sequence[int]
     held_out: Sequence[int]
+    warnings: Sequence[str] = ()
 
 
 def choose(pools: Pools, datasets: Sequence[Dataset], training: Training, prompts: Sequence[int]) -> Rows:
@@ -37,22 +40,32 @@ def choose(pools: Pools, datasets: Sequence[Dataset], training: Training, prompt
 
     Raises StageError(ConfigInvalid) where nothing is left to train or to evaluate on.
     """
-    evaluation = training.evaluation
-    apart = _apart(datasets, evaluation)
+    apart = _apart(datasets, training.evaluation)
     sampled = [() if index == apart else pool for index, pool in enumerate(pools)]
     weights = [_weight(dataset) for dataset in datasets]
     counts = [len(pool) for pool in sampled]
     used = _numbers(sampled, select(counts, training.max_samples, training.sampling, training.seed, weights))
+    train, held_out = _parted(used, None if apart is None else pools[apart], training, prompts)
+    return Rows(train, held_out, [*_told_shrunk(counts, datasets, training, len(used))])
+
+
+def _parted(
+    used: Sequence[int], apart: Sequence[int] | None, training: Training, prompts: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The rows to train on and those to hold out. apart: those of a dataset that is held out as a whole."""
+    evaluation = training.evaluation
     if evaluation is None:
-        return Rows(used, ())
+        return used, ()
     if apart is not None:
-        return _checked(Rows(used, pools[apart]), evaluation)
+        _check_dataset(used, apart, evaluation)
+        return used, apart
     count = _held_out_count(evaluation, len(used))
     if evaluation.group_by is None:
-        train, held_out = split(used, count, training.seed)
+        parts = split(used, count, training.seed)
     else:
-        train, held_out = split_groups(used, count, training.seed, prompts)
-    return _checked(Rows(train, held_out), evaluation)
+        parts = split_groups(used, count, training.seed, prompts)
+    _check_parts(*parts, evaluation, prompts)
+    return parts
 
 
 def select(
@@ -141,6 +154,18 @@ def _weight(dataset: Dataset) -> Fraction:
     return Fraction(dataset.weight) if dataset.weight else ONE
 
 
+def _told_shrunk(
+    counts: Sequence[int], datasets: Sequence[Dataset], training: Training, used: int
+) -> Iterator[str]:
+    """What is said where the weights leave fewer rows than may be used."""
+    total = sum(counts)
+    if training.sampling != "proportional" or used == min(total, training.max_samples or total):
+        return
+    heaviest = max((i for i, count in enumerate(counts) if count), key=lambda i: _weight(datasets[i]))
+    if datasets[heaviest].weight is not None:
+        yield f"{used} of {total} rows are used: datasets[{heaviest}].weight asks for more rows than it has"
+
+
 def _most(counts: Sequence[int], sizes: Sequence[Fraction]) -> int:
     """The most rows of which no dataset has to give more than it has."""
     total = sum(sizes)
@@ -157,15 +182,37 @@ def _held_out_count(evaluation: Evaluation, rows: int) -> int:
     return min(max(round(fraction * rows), 1), rows - 1) if fraction and rows > 1 else 0
 
 
-def _checked(rows: Rows, evaluation: Evaluation) -> Rows:
-    asked = {"fraction": evaluation.fraction, "count": evaluation.count, "dataset": evaluation.dataset}
-    field, value = next((name, value) for name, value in asked.items() if value is not None)
-    total = len(rows.train) + len(rows.held_out)
-    if not rows.held_out:
-        raise _unusable(f"{field}: {value} of {total} rows holds none out", "Raise it, add rows")
-    if not rows.train:
-        raise _unusable(f"{field}: {value} of {total} rows leaves none to train on", "Lower it, add rows")
-    return rows
+def _check_dataset(train: Sequence[int], held_out: Sequence[int], evaluation: Evaluation) -> None:
+    name, total = evaluation.dataset, len(train) + len(held_out)
+    if not held_out:
+        raise _unusable(
+            f"dataset: all rows of {name} equal earlier ones, and none is left to hold out",
+            "Put it first in `datasets`, leave out `training.deduplicate`",
+        )
+    if not train:
+        raise _unusable(
+            f"dataset: {name} of {total} rows leaves none to train on", "Add a dataset with other rows"
+        )
+
+
+def _check_parts(
+    train: Sequence[int], held_out: Sequence[int], evaluation: Evaluation, prompts: Sequence[int]
+) -> None:
+    field, value = "count", str(evaluation.count)
+    if evaluation.fraction is not None:
+        field, value = "fraction", evaluation.fraction
+    asked = f"{field}: {value} of {len(train) + len(held_out)} rows"
+    if not held_out and evaluation.group_by:
+        smallest = min(Counter(prompts[row] for row in train).values(), default=0)
+        more = "Hold out at least as many, leave out" if smallest < len(train) else "Leave out"
+        raise _unusable(
+            f"{asked} holds none out: the smallest group of equal prompts has {smallest} rows",
+            f"{more} `groupBy`",
+        )
+    if not held_out:
+        raise _unusable(f"{asked} holds none out", "Raise it, add rows")
+    if not train:
+        raise _unusable(f"{asked} leaves none to train on", "Lower it, add rows")
 
 
 def _unusable(what: str, hint: str) -> StageError:

@@ -1,5 +1,5 @@
-"""Results that one process leaves for another: their arrays lie in memory that both have, and only what is
-left of them, which is little, goes through a pipe.
+"""Results that one process leaves for another: their arrays lie in shared memory, and only the little that
+is left of them goes through a pipe.
 
 A pipe takes a few pages at a time, so both would wait for each other, and copy everything twice.
 """

@@ -1,4 +1,4 @@
-"""What rows are made of: pieces that are encoded, some of them once for many rows."""
+"""The pieces that rows are made of: each is encoded, and some of them only once for many rows."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice

@@ -1,7 +1,7 @@
 """What a template makes of a conversation, before any text is turned into tokens.
 
-LLaMA-Factory's own template code runs here, with a tokenizer that keeps every text as it is. What comes
-back can be joined and nothing else, so a template that looks into its tokens is noticed, never misread.
+LLaMA-Factory's own template code runs here, with a tokenizer that keeps every text as it is. Its results can
+be joined and nothing else, so a template that looks into its tokens is noticed and never misread.
 """
 
 from collections.abc import Sequence

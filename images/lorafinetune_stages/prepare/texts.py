@@ -1,4 +1,4 @@
-"""Checks of every single text: what can't be learned from, or would be learned as something else."""
+"""Checks every single text for what can't be learned from, or would be learned as something else."""
 
 import re
 from collections.abc import Callable, Collection, Iterable

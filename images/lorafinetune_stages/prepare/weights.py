@@ -1,8 +1,8 @@
 """Whether a model's files hold every weight of its architecture, told by their headers alone.
 
-transformers fills in with random numbers what is missing, and says so in a log: that would be a training of
-another model. Which names it looks for, and what it makes of others, its own loading code tells here, on
-tensors without content.
+transformers fills in missing weights with random numbers and only logs it: that would be a training of
+another model. Its own loading code, on tensors without content, tells here which names it looks for, and what
+it makes of others.
 
 Importing this module imports torch and transformers, which takes long.
 """

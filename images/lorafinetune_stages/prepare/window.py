@@ -13,6 +13,9 @@ from lorafinetune_stages.store import Advance
 
 MAX_ROW_BYTES: Final = 16 * 2**20
 CHUNK_BYTES: Final = 2**20
+TOO_LARGE_HINT: Final = (
+    "Shorten the row or take it out; or write JSON Lines, in which `onBadRow: skip` leaves such a row out."
+)
 SPACES: Final = re.compile(r"[ \t\r\n]*")
 UNFINISHED: Final = 16
 """An error this near to the end of the window may be a value that is cut there."""
@@ -109,7 +112,7 @@ class Window:
         if end - self._at > MAX_ROW_BYTES:
             place = Place(self._name, self.line, index)
             what = f"{place}: the row has more than {MAX_ROW_BYTES} bytes"
-            raise StageError(Reason.DATASET_INVALID, what)
+            raise StageError(Reason.DATASET_INVALID, what, TOO_LARGE_HINT)
 
     def _forget(self) -> None:
         taken = self._text[: self._at]

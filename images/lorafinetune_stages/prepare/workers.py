@@ -1,8 +1,9 @@
-"""Work that several processes share: each result comes in the turn of its task, however many there are.
+"""Work that several processes share: results come in the order of their tasks, however many processes there
+are.
 
-They are copies of this process, made when there is enough to do: they have all that it has read and imported,
-and only tasks and results are passed. One that is killed is an error; none outlives this process, since each
-ends when nobody is left to send it a task.
+The processes are copies of this one, made when there is enough to do. They have everything that it has read
+and imported, so only tasks and results are passed. If one is killed, that is an error. None outlives this
+process, since each ends when nobody is left to send it a task.
 """
 
 import math

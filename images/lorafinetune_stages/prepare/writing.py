@@ -1,7 +1,7 @@
 """Whether a template can write the tools of a row.
 
-LLaMA-Factory's templates differ in what they take: one knows no two calls at once, another only arguments
-that have names. What they can't write they raise on, each in its own way.
+LLaMA-Factory's templates differ in what they take: one can't write two calls at once, another takes only
+arguments that have names. On what it can't write, each raises an exception of its own.
 
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """

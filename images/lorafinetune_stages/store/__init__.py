@@ -1,7 +1,7 @@
 """The store: where stages leave their outputs. One Protocol, two implementations.
 
-Keys are relative POSIX paths below the store's root (`storage.uri`). What has no manifest does not
-exist: a manifest is written last, by `create`, which has one winner.
+Keys are relative POSIX paths below the store's root (`storage.uri`). An output without a manifest does not
+exist: the manifest is written last, by `create`, which only one writer can win.
 """
 
 from collections.abc import Callable, Iterable, Iterator

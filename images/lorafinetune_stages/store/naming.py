@@ -1,7 +1,7 @@
 """Which names may be keys: both stores refuse the same ones, so a run moves between them unchanged.
 
 A key is joined to a directory or to a prefix, and may come from a manifest or from somebody else's
-bucket. What could leave the store, hide in it, or differ between the two is refused, never mended.
+bucket. A key that could leave the store, hide in it, or differ between the two is refused, never mended.
 """
 
 import unicodedata

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all: written under a hidden name, then moved into place.
 
-A writer holds a lock on its file. What lies there unlocked was left by one that was killed, and the
-next writer removes it.
+A writer holds a lock on its file. An unlocked file was left by a writer that was killed, and the next
+writer removes it.
 """
 
 import errno

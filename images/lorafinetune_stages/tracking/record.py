@@ -1,7 +1,7 @@
 """What trackers are told of a run: a function of what the store keeps of it, and the same for all of them.
 
-Whoever writes to the store writes this too, so names and texts are made harmless, and what is no number is
-left out.
+Whoever can write to the store can write this too, so names and texts are made harmless, and values that are
+not numbers are left out.
 """
 
 import math

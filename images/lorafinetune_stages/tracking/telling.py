@@ -1,7 +1,8 @@
-"""Tells the trackers of a run. It is done by then: what can't be told is a warning, and fails nothing.
+"""Tells the trackers about a run. The run is done by then: what can't be told is a warning, and fails
+nothing.
 
-A server may take its time over every byte, so no timeout of a connection bounds it: whoever is not done in
-time is left behind, in a thread that ends with the stage.
+A server may take its time over every byte, so no timeout of a connection bounds it. A tracker that is not
+done in time is left behind, in a thread that ends with the stage.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Weights & Biases, by its own client, for its API is documented nowhere.
 
-That client starts a program, waits for it at exit, and dies with it where a server answers oddly. So it runs
-in a process of its own, which sees no more of the environment than it needs, and which is ended with all that
-it started. It connects by a proxy of ours, which guards it.
+That client starts a program, waits for it at exit, and dies with it if a server answers oddly. So it runs in
+a process of its own, which sees no more of the environment than it needs, and which is ended together with
+everything it started. It connects through a proxy of ours, which guards it.
 """
 
 import json

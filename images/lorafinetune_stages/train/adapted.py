@@ -1,9 +1,9 @@
 """An adapter beside a frozen layer, in as few kernels as it takes.
 
-A card with 8-bit products is done with a usual step's layer before Python has launched the next one's
-kernels, and most of those are the adapters': PEFT and autograd scale, cast and copy what is a few numbers
-wide. Here an adapter's scale is in the 16-bit copy of its weight, and its gradients come in fp32 and as they
-lie in memory. The numbers are PEFT's.
+With 8-bit products, a card finishes a layer of a usual step before Python has launched the next layer's
+kernels. Most of those are the adapters': PEFT and autograd scale, cast and copy tensors that are a few
+numbers wide. Here an adapter's scale is part of the 16-bit copy of its weight, and its gradients come in fp32
+and in the layout that they have in memory. The numbers are PEFT's.
 """
 
 from typing import Any, Final

@@ -1,5 +1,5 @@
 """The adapter's directory as it leaves the stage: the same bytes for the same training, on any day and
-from any directory, so that its digest says whether two trainings came to the same end.
+from any directory. So its digest says whether two trainings have the same result.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""What the base and the tuned model say to held-out prompts, side by side: a loss is told, an answer is read.
+"""What the base and the tuned model say to held-out prompts, side by side, for a person to read.
 
-Answers are greedy, and the prompts drawn by the training's seed, so the same training has the same ones. They
-are made after the last step, without a random number, and nothing of the result depends on them: what fails
-here is a warning.
+Answers are greedy, and the training's seed draws the prompts, so the same training has the same answers. They
+are made after the last step and use no random number. The result does not depend on them, so a failure here
+is only a warning.
 """
 
 import logging

@@ -1,6 +1,5 @@
-"""What the base makes of held-out rows, kept in the store: the same for every training that is held against
-the same rows of the same base, so it is measured once.
-"""
+"""The base's loss on held-out rows, kept in the store. It is the same for every training that is compared
+with the same base on the same rows, so it is measured once."""
 
 import logging
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The adapter of the best evaluation so far: on the disk, and in the store at `place`/best/STEP/ATTEMPT/.
 
-It is sent while the training goes on. But it is there before a checkpoint that speaks of it, and it stays for
-as long as a training may go on from one that does: from there it may not be made again, as the same step need
-not lead to the same loss on a GPU.
+It is sent while the training goes on. But it is in the store before any checkpoint that refers to it, and it
+stays for as long as a training may go on from such a checkpoint: it might not be made again from there, since
+on a GPU the same step need not lead to the same loss.
 """
 
 import shutil

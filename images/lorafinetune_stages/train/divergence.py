@@ -1,9 +1,9 @@
-"""Whether a training has come apart: its loss is no number, or stays where no training comes back from.
+"""Whether a training has diverged: its loss is not a number, or stays so high that no training recovers.
 
-A spike passes. What does not is seen as MosaicML's LLM Foundry sees it (`KillLossSpike`): by step after step
-above 10, which is the loss of a model that guesses, evenly among 22,000 words. Here each of the last steps
-must be so, and above three times the first, which is the base's own loss: no training that learns looks like
-that, whatever its rows are.
+A spike passes. What does not pass is recognised as MosaicML's LLM Foundry does it (`KillLossSpike`): by step
+after step with a loss above 10, which is that of a model that guesses evenly among 22,000 words. Here each of
+the last steps must be above 10 and above three times the first, which is the base's own loss. No training
+that learns looks like that, whatever its rows are.
 """
 
 import math

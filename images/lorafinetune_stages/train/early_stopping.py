@@ -1,5 +1,5 @@
-"""Whether a training ends before its last step. The losses that are in its log decide, and nothing else, so
-one that was interrupted ends where it would have.
+"""Whether a training ends before its last step. Only the losses in its log decide, so a training that was
+interrupted ends at the same step as one that was not.
 """
 
 import math

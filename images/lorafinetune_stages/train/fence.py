@@ -1,9 +1,9 @@
-"""Of two attempts at one training that are alive at once, the newer one stops the older.
+"""If two attempts at one training are alive at once, the newer one stops the older one.
 
 In one cluster the API server lets nobody begin twice. But a node that is cut off trains on while another
 takes over, and clusters may share a store. So every attempt takes the next number by a conditional write, and
-asks before it writes whether its number is still the highest. One that is frozen right after it has asked
-writes where no other does: `states.py`.
+asks before it writes whether its number is still the highest. An attempt that is frozen right after it has
+asked writes where no other does: `states.py`.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A connection between the stages of two nodes: one JSON object a line, and a beat that says it is alive."""
+"""A connection between the stages of two nodes: one JSON object per line, and a heartbeat."""
 
 import socket
 from collections.abc import Callable

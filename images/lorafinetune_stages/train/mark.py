@@ -1,5 +1,5 @@
 """How far an attempt at a training has come, for whoever ends it: the process that trains, the thread that
-notices that it hangs, or the one that started it as a rank, which may be gone without a word."""
+notices that it hangs, or the process that started it as a rank and may find it gone without a message."""
 
 from pathlib import Path
 from typing import Final

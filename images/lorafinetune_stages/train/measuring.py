@@ -1,5 +1,5 @@
-"""What the held-out rows of a training cost its base, and what they cost the tuned model, row by row; and
-what both say to some of them."""
+"""The loss of the base and of the tuned model on each held-out row of a training, and the answers of both to
+some of the rows."""
 
 import math
 from collections.abc import Callable

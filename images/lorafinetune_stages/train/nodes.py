@@ -1,9 +1,9 @@
 """The nodes of one training, as the stage of each sees the others: they begin together, and end in agreement.
 
-Of a peer that is gone torch's libraries say no more than that its connection is, and for one whose machine is
-cut off they wait half an hour. So each stage has a line of its own to that of the first node: over it they
-learn that all have their inputs and that each is alive, which checkpoint the first has left, and in the end
-who had the cause.
+If a peer is gone, torch's libraries only say that its connection is gone, and if its machine is cut off they
+wait half an hour. So the stage of each node has a connection of its own to that of the first node. Over it
+they learn that all have their inputs and are alive, which checkpoint the first has left, and in the end whose
+failure ended the training.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Padded conversations on several ranks, for what can't be packed. One rank alone trains on them by
-LLaMA-Factory as it is; its own way to several would repeat rows, and weigh those of a short pass more.
+"""Padded conversations on several ranks, for trainings that can't be packed. On one rank LLaMA-Factory trains
+as it is. On several, its own way would repeat rows, and give the rows of a short pass more weight.
 
 A test holds each name and signature that is relied on here.
 """

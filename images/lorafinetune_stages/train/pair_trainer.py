@@ -1,5 +1,5 @@
-"""Pairs of answers are trained on by LLaMA-Factory as it is, but for one thing: in its step a pair of a small
-last pass counts more than one of a full pass, so that the loss would depend on how the card cuts a step.
+"""LLaMA-Factory trains on pairs of answers as it is, except for one thing: in its step, a pair of a small
+last pass counts more than one of a full pass, so the loss would depend on how the card cuts a step.
 
 A test holds each name and signature that is relied on here.
 """

@@ -1,7 +1,7 @@
 """How well a model tells the chosen answer from the rejected one, on held-out pairs.
 
-It is the loss of the training, by the same formula, but pair by pair, so that no size of a batch changes it,
-and without a random number.
+It is the loss of the training, by the same formula, but pair by pair, so the batch size does not change it.
+It uses no random number.
 """
 
 import math

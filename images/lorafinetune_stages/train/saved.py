@@ -1,7 +1,7 @@
-"""What a training saves of itself after some of its steps, so that it is there on another machine.
+"""What a training saves of itself after some of its steps, so that another machine has it.
 
-A state lies at `place`/STEP/ATTEMPT/, its manifest written last. Where it is fetched again it is verified by
-sha256, and must say of itself that it is of this training.
+A state lies at `place`/STEP/ATTEMPT/, its manifest written last. When it is fetched, it is verified by
+sha256, and must say that it belongs to this training.
 """
 
 import logging

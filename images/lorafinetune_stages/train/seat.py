@@ -1,4 +1,4 @@
-"""What a process is told that is one rank of a training: the stage program once more, with a seat."""
+"""What a process that is one rank of a training is told: it runs the stage program once more, with a seat."""
 
 import ctypes
 import os

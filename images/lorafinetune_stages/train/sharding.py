@@ -1,9 +1,9 @@
 """The frozen base split over the ranks, for models that do not fit one card: torch's FSDP2, of layers alone.
 
-Of each layer every rank holds a part, and all parts for as long as the layer computes. Adapters are left
-whole, like embeddings and head: so gradients, optimizer, checkpoints and random numbers are those of ranks
-that hold all of the base, and so is every number. But ranks gather a layer together: they must make as many
-passes, and those that have none left make idle ones.
+Every rank holds a part of each layer, and all of the layer only while it computes. Adapters, embeddings and
+head stay whole. So gradients, optimizer, checkpoints and random numbers are the same as on ranks that hold
+all of the base, and so is every result. But ranks gather a layer together: all must make the same number of
+passes, and a rank that has no rows left makes idle ones.
 
 The base is read into the memory of the host by one rank of a node at a time, and put on the cards by layers.
 """

@@ -1,7 +1,7 @@
 """Ends a training whose step does not end: a GPU that hangs raises nothing, and stays held.
 
-Time is counted in ticks of a thread of this process, so that a machine or container that was frozen is not
-taken for a step that hangs.
+Time is counted in ticks of a thread of this process, so a machine or container that was frozen is not taken
+for a step that hangs.
 """
 
 import faulthandler

@@ -1,7 +1,8 @@
 """Where the states of a training lie: each attempt has a path of its own, which no other attempt writes to.
 
-An attempt that was frozen in the middle of a write may wake long after another has taken its place. What it
-writes then, or removes, must not be its successor's: no look beforehand whether there is one can see to that.
+An attempt that was frozen in the middle of a write may wake up long after another has taken its place. It
+must not write or remove what belongs to its successor then, and to check beforehand whether there is one
+can't prevent that.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Whether the layers that a person named for the adapter are there, and are layers that can have one."""
+"""Whether the layers that a person named for the adapter exist, and can have an adapter."""
 
 from collections.abc import Iterable
 from typing import Any

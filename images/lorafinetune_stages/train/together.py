@@ -1,4 +1,4 @@
-"""A training by several ranks, on this node alone or on several: the stage has them train, and tells."""
+"""A training by several ranks, on one node or several: the stage starts them and reports what they do."""
 
 import logging
 from collections.abc import Callable

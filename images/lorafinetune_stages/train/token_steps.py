@@ -1,5 +1,5 @@
-"""Optimizer steps of so many tokens: the trainer's dataset has packs of a fixed size in place of rows, and it
-gets one at a time, in an order of its own in every epoch.
+"""Optimizer steps of a number of tokens: the trainer's dataset has packs of a fixed size in place of rows,
+and the trainer gets one at a time, in a new order in every epoch.
 
 Importing this module imports datasets, which takes long.
 """

@@ -1,7 +1,7 @@
 """What a training sends to the store while it goes on: a GPU does not wait for a store.
 
-One thread sends one thing after another, in the order in which they were handed over: so what a state speaks
-of is there before it, and is not removed while one that speaks of it is still on its way.
+One thread sends one thing after another, in the order in which they were handed over. So what a state refers
+to is in the store before the state, and is not removed while a state that refers to it is still on its way.
 """
 
 from collections.abc import Callable, Iterator

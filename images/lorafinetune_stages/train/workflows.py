@@ -1,4 +1,5 @@
-"""Where LLaMA-Factory 0.9.5 makes collator and trainer of a run, for which it has no hook.
+"""Replaces the places at which LLaMA-Factory 0.9.5 makes the collator and the trainer of a run: it has no
+hook.
 
 A test holds each name that is relied on here.
 """

@@ -39,11 +39,11 @@ class Evaluation(Model):
     count: Samples | None = None
     """Number of rows that are held out."""
     dataset: Label | None = None
-    """Name of the dataset whose rows are held out, all of them; none of them counts as a sample."""
+    """Name of the dataset whose rows are all held out; none of them counts as a sample."""
     group_by: Literal["prompt"] | None = None
-    """`prompt`: rows with equal prompts are held out together or not at all. Absent: each for itself; how
-    many are on both sides is counted in any case."""
+    """`prompt`: rows with equal prompts are held out together or not at all. Absent: each row by itself.
+    How many rows have a prompt that is on both sides is counted in any case."""
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Optimizer steps between two evaluations."""
     gate: Gate | None = None
-    """Export and publish only a model that passes. To edit it trains nothing again. Absent: every model."""
+    """Export and publish only a model that passes. Editing it trains nothing again. Absent: every model."""

@@ -1,4 +1,4 @@
-"""What is made of an adapter, and who is told of it."""
+"""What is made from an adapter, and who is told about it."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -106,8 +106,8 @@ class ConfigMapTarget(Model):
     """A ConfigMap that says where the outputs are, for those that consume them."""
 
     name: Subdomain
-    """Name of the ConfigMap, in the resource's namespace. One of the name that is there, and is not the
-    resource's own, is left alone."""
+    """Name of the ConfigMap, in the resource's namespace. An existing ConfigMap of that name that is not the
+    resource's own is left alone."""
 
 
 class Export(Model):

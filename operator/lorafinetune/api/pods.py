@@ -34,8 +34,8 @@ class Gpu(Model):
 
     count: Annotated[int, Field(ge=0, le=1024)] = 1
     """Number of GPUs of one node, which share every step; 0 trains on the CPU. It must divide
-    `training.batchSize`, not `batchTokens`, and changes no result but for the order in which floats are added
-    and what dropout drops."""
+    `training.batchSize`, not `batchTokens`. It changes no result, apart from the order in which floats are
+    added and what dropout drops."""
     resource_name: ResourceName = "nvidia.com/gpu"
     """Name of the extended resource."""
     memory: Quantity | None = None
@@ -50,12 +50,12 @@ class TrainResources(StageResources):
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of pods of the training, each with `gpu.count` GPUs, or on the CPU where that is 0, and each
     with these requests and limits. All share every step: `training.batchSize` must be a multiple of nodes
-    times GPUs. It changes no result but as `gpu.count` does. Where one pod is lost all end, and go on
+    times GPUs. It changes results no more than `gpu.count` does. If one pod is lost, all end, and go on
     together from the last checkpoint. `lorafinetune run` trains on one machine, whatever this says."""
     sharding: Literal["none", "fsdp2"] = "none"
     """`fsdp2` splits the layers of the frozen base over all GPUs of the training, for a model that does not
-    fit one card: each is gathered while it computes. It changes no result but as `gpu.count` does, and costs
-    speed. It does not go with `quantization: nf4`, `precision: fp8` or `lora.variant: dora`."""
+    fit one card: each is gathered while it computes. It changes results no more than `gpu.count` does, and
+    costs speed. It does not go with `quantization: nf4`, `precision: fp8` or `lora.variant: dora`."""
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     """Time to save a checkpoint when the pod is asked to leave."""
 

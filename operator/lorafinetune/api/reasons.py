@@ -19,8 +19,8 @@ class Retry(StrEnum):
     FREE = "free"
     """Not the run's fault: tried again at once, and not counted."""
     WAIT = "wait"
-    """A person must mend something outside the resource; the run goes on by itself afterwards. One on a
-    laptop ends."""
+    """A person must mend something outside the resource; the run goes on by itself afterwards. A run on
+    a laptop ends instead."""
 
     @property
     def needs_a_person(self) -> bool:

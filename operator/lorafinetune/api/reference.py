@@ -15,7 +15,8 @@ INTRODUCTION = """# API reference
 <!-- Generated from the typed models by `make generate`. -->
 
 `lorafinetune.dev/v1alpha1`, kind `LoRAFineTune`, short name `lft`. A dash in the column *default* means
-that the field may be left out; **required** fields may not.
+that the field may be left out; **required** fields may not. What may stand in `spec.training.extraArgs` has
+[a page of its own](extra-args.md).
 """
 
 HEADER = "| field | type | default | |\n|---|---|---|---|\n"

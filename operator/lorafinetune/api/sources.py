@@ -49,8 +49,9 @@ class Connection(Model):
         ]
         | None
     ) = None
-    """URL of an S3-compatible server or of a hub's mirror. Absent: the public one. An edit reads and moves
-    nothing again: for other files at a source, change the annotation `lorafinetune.dev/refresh` too."""
+    """URL of an S3-compatible server or of a hub's mirror. Absent: the public one. Editing it
+    neither reads nor moves anything again: to get other files from a source, change the annotation
+    `lorafinetune.dev/refresh` too."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=32), form("a region like us-east-1")] = (
         "us-east-1"
     )
@@ -95,7 +96,7 @@ class Storage(Model):
     rules: ClassVar = (plain_path("uri"),)
 
     uri: Annotated[str, Field(pattern=STORAGE_URI, max_length=512), form("s3://BUCKET/PREFIX or file://PATH")]
-    """`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. It belongs to this namespace. Once the
-    model is there, another place needs another resource: what was made stays where it is."""
+    """`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. The place belongs to this namespace.
+    Once the model is there, another place needs another resource: what was made stays where it is."""
     connection: Label | None = None
     """Connection of the store."""

@@ -138,7 +138,7 @@ class Estimate(Model):
     evaluating_seconds: Count = 0
     """The part of it that evaluations take."""
     gpu_memory: Count | None = None
-    """Bytes of one card's memory at the peak. Absent where `resources.train.gpu.memory` is."""
+    """Bytes of one card's memory at the peak. Absent if `resources.train.gpu.memory` is absent."""
     micro_batch: Steps | None = None
     """Conversations in one pass over the model."""
     gradient_checkpointing: bool | None = None

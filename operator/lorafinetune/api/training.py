@@ -50,17 +50,17 @@ class Dpo(Model):
     )
 
     beta: DecimalString = "0.1"
-    """How strongly the model is held to its base: with a small number it may leave it farther behind."""
+    """How strongly the model is held to its base: the smaller, the farther it may move away."""
 
 
 class EarlyStopping(Model):
     """Ends a training whose loss on the held-out rows does not get lower any more."""
 
     patience: Annotated[int, Field(ge=1, le=1000)]
-    """The training ends after so many evaluations in a row that are no improvement. It is complete then."""
+    """The training ends after this many evaluations in a row without an improvement. It is complete then."""
     min_improvement: DecimalString = "0"
-    """An evaluation is an improvement where its loss is lower by more than this than at the last improvement,
-    in nats per learned token or per pair: `"0.005"`. The first evaluation is one."""
+    """An evaluation is an improvement if its loss is lower than at the last improvement by more than this, in
+    nats per learned token or per pair: `"0.005"`. The first evaluation is one."""
 
 
 EVERY_PATTERN: Final = "^(epoch|[1-9][0-9]{0,3}m)$"
@@ -75,15 +75,15 @@ class Checkpoint(Model):
         INT_OR_STRING,
         form("a whole number of steps, epoch, or minutes like 10m"),
     ] = "epoch"
-    """Optimizer steps between two checkpoints, `epoch`, or minutes: `10m`. One is sent to the store while the
-    training goes on, which waits only where the next one is due before that is done."""
+    """Optimizer steps between two checkpoints, `epoch`, or minutes: `10m`. A checkpoint is sent to the store
+    while the training goes on; the training waits only if the next one is due before that is done."""
     keep: Annotated[Annotated[int, Field(ge=1, le=1000)] | Literal["all"], INT_OR_STRING] = 2
     """How many of the newest checkpoints are kept, or `all`."""
     select: Literal["last", "best"] = "last"
     """Which adapter is the training's: that of the last step, or that of the evaluation with the lowest loss
     on the held-out rows, which is kept apart from the checkpoints. `best` needs `training.evaluation`."""
     early_stopping: EarlyStopping | None = None
-    """Ends the training before its last step. It needs `training.evaluation`. Absent: nothing does."""
+    """Ends the training before its last step. It needs `training.evaluation`. Absent: no early stopping."""
 
 
 class Training(Model):
@@ -199,13 +199,13 @@ class Training(Model):
     quantization: Literal["none", "nf4"] = "none"
     """How the frozen base is held while an adapter is trained on it. `nf4` (QLoRA): its linear layers in 4
     bits, and their scales in 8, for a card that the base does not fit otherwise. It is less exact, and layers
-    are not compiled. Evaluation is on that base but for the last one, which is on the unquantised base, like
+    are not compiled. Evaluations use that base, except the last one, which uses the unquantised base, like
     the export."""
     precision: Literal["auto", "bf16", "fp16", "fp32", "fp8"] = "auto"
     """Arithmetic of the forward and backward pass. `auto` is bf16, decided without looking at the
-    card. `fp8` is bf16 too, but for the products of the base's frozen layers: faster on cards of compute
-    capability 8.9 and newer, and less exact; evaluation is in it but for the last one, which is on the
-    unquantised base, like the export. Adapter and optimizer are fp32 always."""
+    card. `fp8` is bf16 except for the products of the base's frozen layers: faster on cards of compute
+    capability 8.9 and newer, and less exact. Evaluations use it too, except the last one, which uses the
+    unquantised base, like the export. Adapter and optimizer are always fp32."""
     epochs: DecimalString | None = None
     """Passes over the training rows, as a string: `"3"`, `"0.5"`."""
     max_steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
@@ -221,7 +221,7 @@ class Training(Model):
     max_grad_norm: DecimalString = "1"
     """Gradients are scaled down to this norm."""
     cutoff_length: Annotated[int, Field(ge=16, le=1_048_576)] = 2048
-    """Longest conversation in tokens, of a pair with either answer; with `objective: pt`, the length of
+    """Longest conversation in tokens (for a pair, with either answer); with `objective: pt`, the length of
     every row."""
     max_samples: Samples | None = None
     """Rows used after merging."""
@@ -255,4 +255,4 @@ class Training(Model):
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 42
     """Seed of the split, of sampling, of the order of the rows, of the adapter's start and of dropout."""
     extra_args: Annotated[dict[str, Line], Field(max_length=32)] = {}
-    """Further arguments by LLaMA-Factory's own names, from an allow-list."""
+    """Further arguments by LLaMA-Factory's own names, from a list of those that are allowed."""

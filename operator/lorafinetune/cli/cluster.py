@@ -1,6 +1,6 @@
 """The API server as kubectl reaches it: the same kubeconfig, contexts and credentials.
 
-One try a request: who asks decides what is tried again.
+A request is sent once: the caller decides what is tried again.
 """
 
 import json

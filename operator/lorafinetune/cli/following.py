@@ -1,4 +1,4 @@
-"""One run as it changes: a watch that is begun anew, wherever it breaks."""
+"""One run as it changes: a watch that is opened again whenever it breaks."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """What a store holds that no run refers to: decided from a listing and the runs' statuses alone.
 
-A run that has not come to its end may find what its next stages look for. Which outputs these are is known
-once the stages before them are done; until then it keeps all of their kind.
+A run that has not ended may still need what its next stages look for. Which outputs these are is known only
+when the stages before them are done; until then, all outputs of their kind are kept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

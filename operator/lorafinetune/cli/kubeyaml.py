@@ -1,7 +1,7 @@
 """YAML as kubectl reads it, with the line of every field, and written so that kubectl reads it back.
 
-The parser is libyaml, of which kubectl's is a translation. What PyYAML would make of the parsed
-text is another dialect, though: there `1e-4` is a string, `y` too, and `1:30` is ninety.
+The parser is libyaml, of which kubectl's is a translation. PyYAML would read the parsed text as another
+dialect, though: in that, `1e-4` and `y` are strings, and `1:30` is ninety.
 """
 
 import re

@@ -78,7 +78,7 @@ class RunFormat(StrEnum):
 
 
 class FactsFormat(StrEnum):
-    """How is printed what is no run."""
+    """How a command prints results that are not runs."""
 
     TEXT = Format.TEXT
     JSON = Format.JSON

@@ -1,4 +1,4 @@
-"""`lorafinetune suspend` and `resume`: the field `spec.suspend`, by one word."""
+"""`lorafinetune suspend` and `resume` set the field `spec.suspend`."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""`lorafinetune validate`: what the operator would say of a file, and at which line."""
+"""`lorafinetune validate`: what the operator would say about a file, and at which line."""
 
 import sys
 from collections.abc import Iterable, Iterator

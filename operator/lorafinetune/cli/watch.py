@@ -1,7 +1,7 @@
 """`lorafinetune watch`: a run on a cluster, live, until it ends.
 
-It shows what the status says: the API server is all that it needs, and every change is the whole resource:
-some ten kilobytes of a large one.
+It shows what the status says, so it needs nothing but the API server. Every change brings the whole resource,
+which is some ten kilobytes for a large one.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""What a person can name: apart from what does it, so that a command starts quickly."""
+"""Values that a person can give to options. They have a module of their own, so that a command starts
+quickly: the code that acts on them is slow to import."""
 
 from enum import StrEnum
 from typing import Final
@@ -16,7 +17,7 @@ FETCHED: Final = {What.MERGED: "merged model", What.ADAPTER: "adapter"}
 
 
 class Sort(StrEnum):
-    """By what the list is sorted: names from A to Z, all else from most to least."""
+    """What `list` is sorted by: names from A to Z, everything else from most to least."""
 
     NAME = "name"
     AGE = "age"

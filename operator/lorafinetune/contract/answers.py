@@ -1,6 +1,6 @@
 """What a base and the same base tuned say to the same prompts: a file beside the adapter, for people to read.
 
-Its texts are those of models and of rows, so they are data wherever they are shown, and have a bound.
+Its texts come from models and rows: they are bounded, and are treated as data wherever they are shown.
 """
 
 from typing import Annotated, Final

@@ -1,5 +1,6 @@
-"""Which datasets may be fetched from an `https://` address. The installation says it; the operator refuses a
-resource by it, and the download every request: a listed host may redirect to one that is not."""
+"""Which datasets may be fetched from an `https://` address. The installation lists the hosts. The operator
+refuses a resource that names another host, and the download refuses every request to one, since a listed host
+may redirect to one that is not listed."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from lorafinetune.api.types import Model
 
 HTTPS: Final = "https://"
+NOT_ALLOWED: Final = "is none of the hosts that this installation allows datasets from"
 HTTPS_VARIABLE: Final = "LORAFINETUNE_HTTPS"
 """Holds an HttpsSources as JSON. Absent: no host is allowed."""
 
@@ -36,14 +38,12 @@ def host_of(source: str) -> str:
     return source.removeprefix(HTTPS).partition("/")[0].removesuffix(":443")
 
 
-def not_allowed(host: str) -> tuple[str, str]:
-    """What is wrong with a host that is not listed, and what to do."""
-    what = f"{host} is none of the hosts that this installation allows datasets from"
-    hint = (
+def how_to_allow(host: str) -> str:
+    """What to do about a host that is not listed."""
+    return (
         f"Have `{host}` added to `sources.httpsHosts` in the values of the operator's chart, and then change "
         "the annotation `lorafinetune.dev/refresh`; or copy the file to S3 or to a hub."
     )
-    return what, hint
 
 
 def told(environment: Mapping[str, str]) -> HttpsSources:

@@ -1,7 +1,8 @@
-"""What each held-out row costs a model: what is told of a loss without it may be chance.
+"""What each held-out row costs a model. Without it, nobody could tell whether a difference of losses is
+chance.
 
-A file of it has a bound: of more rows than MOST_ROWS some are added up, evenly, so that the totals stay, and
-what remains is still a number of parts that were drawn alike.
+The file is bounded: if there are more rows than MOST_ROWS, rows are added up evenly. The totals stay the
+same, and the parts that remain are still drawn alike.
 """
 
 import math

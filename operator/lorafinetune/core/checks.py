@@ -12,7 +12,7 @@ from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
 from lorafinetune.contract.extra_args import packing_safe, problem, suits
-from lorafinetune.contract.https import HTTPS, host_of, not_allowed
+from lorafinetune.contract.https import HTTPS, NOT_ALLOWED, host_of, how_to_allow
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.steps import has_result, step
@@ -40,8 +40,8 @@ def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> Stage
         return None
     for field, uri in _places(resource).items():
         if uri.startswith(HTTPS) and not settings.https.allows(host_of(uri)):
-            what, hint = not_allowed(host_of(uri))
-            return _invalid(f"{field}: {uri} can't be fetched: {what}", hint)
+            host = host_of(uri)
+            return _invalid(f"{field}: {uri} can't be fetched: {host} {NOT_ALLOWED}", how_to_allow(host))
     return None
 
 

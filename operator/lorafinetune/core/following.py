@@ -20,7 +20,7 @@ from lorafinetune.core.turn import Input, Turn
 MAX_ATTEMPTS: Final = 1000
 """More are not counted: a run may wait for years."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
-"""At what no watch tells of."""
+"""When to look again at things that no watch reports."""
 
 
 def follow(given: Input, turn: Turn, current: Step) -> Turn:

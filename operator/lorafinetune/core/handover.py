@@ -1,6 +1,6 @@
 """What a complete run hands to others: a ConfigMap that says where its outputs are.
 
-It is as new as the last end of the run: while a run that was edited is on its way, and where it fails, what
+It is as new as the last end of the run: while an edited run is on its way, and also if it fails, what
 it made before is still there, and so is the ConfigMap.
 """
 

@@ -1,7 +1,8 @@
 """A training on several nodes: an Indexed Job, and the Service by whose name its pods find the first of them.
 
-The pods are one training, so they end together: the Job makes no single pod anew. Libraries that talk from
-rank to rank listen where the kernel says, so the kernel is told a range that a NetworkPolicy can let through.
+The pods are one training, so they end together: the Job never replaces a single pod. Libraries that talk from
+rank to rank listen on ports that the kernel chooses, so the kernel gets a range that a NetworkPolicy can let
+through.
 """
 
 from typing import Any, Final

@@ -1,6 +1,6 @@
 """What Kueue says of a training that it holds back: in Warning events about its Workload of the Job.
 
-Read so, it needs no right to read Workloads, and a cluster without Kueue no exception.
+To read it there needs no right to read Workloads, and a cluster without Kueue needs no special case.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What is told in Warning events alone: why a Job gets no pod, and why a pod can't be set up.
+"""What only Warning events tell: why a Job gets no pod, and why a pod can't be set up.
 
 Quota, Pod Security, LimitRange and a missing ServiceAccount appear nowhere else.
 """

@@ -1,4 +1,4 @@
-"""The walk over the stages: what it is given, and where it has come to.
+"""The walk over the stages: what it is given, and how far it has come.
 
 Every step of the walk takes a turn and returns the next; the first that has a situation ends it.
 """

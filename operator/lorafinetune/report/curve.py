@@ -1,4 +1,4 @@
-"""Curves as shapes: of thousands of steps a picture has room for some hundred points."""
+"""Curves as shapes: a picture has room for some hundred points of thousands of steps."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How far chance goes: a bootstrap interval of what the tuned model's loss differs by from its base's.
+"""How far chance goes: a bootstrap interval of the difference between the tuned model's loss and its base's.
 
 Rows are drawn with replacement, each with both of its losses: what makes a row hard for both models cancels.
 """

@@ -1,10 +1,11 @@
-"""In which languages there is a page: apart from what makes one, so that a command starts quickly."""
+"""The languages of the page about a run. They have a module of their own, so that a command starts quickly:
+the code that makes a page is slow to import."""
 
 from enum import StrEnum
 
 
 class Language(StrEnum):
-    """In which a page is written."""
+    """The language that a page is written in."""
 
     EN = "en"
     ZH = "zh"

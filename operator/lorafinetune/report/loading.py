@@ -1,4 +1,4 @@
-"""How the result is loaded, as commands and Python to copy. Names come from strangers: all are quoted."""
+"""How the result is loaded, as commands and Python to copy. Names come from strangers, so all are quoted."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""The page about a run: one file with its pictures and style inside."""
+"""The page about a run: one file that contains its pictures and style."""
 
 import functools
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""What our pages have in common: their style, and that nothing on them does harm.
+"""What our pages share: their style, and the rule that nothing on them can do harm.
 
-What stands on them comes from strangers, so everything is escaped, and what could hide or turn text round is
-shown as a replacement character.
+Their content comes from strangers, so everything is escaped, and characters that could hide or reverse text
+are shown as a replacement character.
 """
 
 from pathlib import Path

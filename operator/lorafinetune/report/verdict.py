@@ -1,4 +1,4 @@
-"""Was it worth it: what the losses on the held-out rows say, and what they don't."""
+"""Whether the training was worth it: what the losses on the held-out rows say, and what they don't."""
 
 import math
 from collections.abc import Iterator, Sequence

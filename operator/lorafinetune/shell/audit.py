@@ -1,7 +1,8 @@
 """Compares the index with what the API server lists, by metadata alone.
 
-At the start this tells when the index is complete: half filled, it would lead to Jobs that exist already.
-Later it finds what a watch did not tell: what was deleted while it was broken, and what got lost on the way.
+At the start this tells when the index is complete: with a half-filled one, the plan would make Jobs that
+exist already. Later it finds what a watch did not report: what was deleted while the watch was broken, and
+events that got lost.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""Whom the stages trust when they post their progress: a file of a mounted Secret, which may be renewed."""
+"""The authority that stages trust when they post their progress: a file of a mounted Secret, which may be
+renewed."""
 
 import time
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """How the API server is reached: as the pod's service account, or as a kubeconfig says.
 
-A service account's token is renewed on disk, so each request reads it anew when it has become old.
+A service account's token is renewed on disk, so a request reads it again when it has become old.
 """
 
 import ssl

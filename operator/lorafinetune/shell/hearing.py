@@ -1,4 +1,4 @@
-"""Reads the Pods of a Job that has ended without a word, before anybody takes its result for lost.
+"""Reads the Pods of a Job that ended without a message, before its result is taken for lost.
 
 Each kind has a watch of its own, and that of Pods may be behind that of Jobs. What the Pods say once their
 Job has ended is final, so it is read once.

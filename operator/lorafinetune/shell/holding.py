@@ -1,5 +1,7 @@
-"""The GPU time of trainings, counted as their Pods end: a training that fails or is stopped holds its GPUs
-like any other, and no result of it ever tells.
+"""The GPU time of trainings, counted when their Pods end.
+
+A training that fails or is stopped holds its GPUs like any other, but leaves no result that says for how
+long.
 """
 
 from collections import OrderedDict
@@ -18,8 +20,8 @@ REMEMBERED: Final = 10_000
 
 
 class Holding:
-    """Counts each Pod once. since: what ended earlier was another process's to count. held: is told
-    seconds, times GPUs."""
+    """Counts each Pod once. since: a Pod that ended earlier was counted by the process before this one.
+    held: is called with the seconds, times GPUs."""
 
     def __init__(self, index: Index, since: datetime, held: Callable[[float], None]) -> None:
         self._index = index

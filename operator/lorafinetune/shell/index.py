@@ -1,6 +1,6 @@
-"""What the watches have shown, and what our own writes were answered, as small projections in memory.
+"""What the watches have shown, and the answers to our own writes, as small projections in memory.
 
-An answer enters at once, so no plan is made on a state that lacks what was just written. The newest
+An answer enters at once, so no plan is made from a state that lacks what was just written. The newest
 version of an object wins, whichever way it came.
 """
 

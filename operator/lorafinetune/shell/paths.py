@@ -1,4 +1,4 @@
-"""Where the API server keeps what we read and write, and what a path is about."""
+"""The paths at which the API server keeps what we read and write, and what a path is about."""
 
 import re
 from dataclasses import dataclass

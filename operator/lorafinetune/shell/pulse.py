@@ -1,4 +1,4 @@
-"""Whether the watches get on: each is opened anew every minute, so one that was not is dead."""
+"""Whether the watches are alive: each is opened anew every minute, so one that was not is dead."""
 
 from collections.abc import Callable, Iterable
 from typing import Final

@@ -1,6 +1,6 @@
-"""A stored resource → its typed form. All rules are checked once a generation: that takes many times as long
-as reading, the API server has checked them too, and a restart must not check thousands of them at once.
-"""
+"""A stored resource → its typed form. All rules are checked only once for each generation: checking takes
+many times as long as reading, the API server has checked them too, and a restart must not check thousands at
+once."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,5 +1,5 @@
-"""How long trainings wait in their queue, counted as their Jobs start: what is told only at the end of a
-training comes too late for whoever waits.
+"""How long trainings wait in their queue, counted when their Jobs start: at the end of a training, the number
+would come too late for whoever waits.
 """
 
 from collections import OrderedDict

@@ -1,7 +1,7 @@
-"""Objects as the API server sends them → the little of them that a decision reads.
+"""Objects as the API server sends them → the small part of them that a decision reads.
 
-Five thousand runs must fit in little memory, and an object may be as large as its author likes. What is
-not shaped like one of ours becomes None.
+Five thousand runs must fit in little memory, and an object may be as large as its author likes. An object
+that is not shaped like one of ours becomes None.
 """
 
 from collections.abc import Callable, Iterable, Mapping

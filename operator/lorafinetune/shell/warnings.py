@@ -1,4 +1,4 @@
-"""Warning Events about our Jobs, their Pods and what queues make of them: some reasons are told nowhere else.
+"""Warning Events about our Jobs, their Pods and their Workloads in queues: some reasons appear nowhere else.
 
 A cluster has many more Events than we care for, so they are watched by type, and only the newest few of
 each Job are kept for some minutes.

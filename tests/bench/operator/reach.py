@@ -16,19 +16,19 @@ MEMORY: Final = "operator: MB"
 EMPTY: Final = "operator: MB before the first run"
 
 SHARED: Final = (
-    "API server, etcd, the controllers, the benchmark in the place of people and kubelets, and the operator"
-    " share the machine: how full it was while the latencies were taken, and by whose work, stands in the"
-    " table. Latencies are those of runs that arrive at the rate in the table, beside as many as the column"
-    " says. Where it says *machine full*, all of these were made at once, and wait for a processor."
+    "The API server, etcd, the controllers, the operator, and the benchmark, which acts as people and"
+    " kubelets, share the machine. The table says how busy it was while the latencies were taken, and by"
+    " whose work. Latencies are those of runs that arrive at the rate in the table, beside as many runs as"
+    " the column says. *Machine full* means that all of these were created at once, and wait for a processor."
 )
 REACH: Final = (
-    "How far one operator carries: a run that takes an hour costs it {calls:.0f} calls for its life and"
-    " {shown:.0f} writes of progress. If each costs as much of the operator's CPU as a call of a life does"
-    " ({each:.1f} ms, with the events that follow from it), half a core serves {at_once:,} such runs at a"
-    " time. A run that is there takes {kilobytes:.0f} KB of the operator's memory, so the chart's limit of"
-    " 512 Mi holds {most:,}. Past that, install several, each with its own `watch.namespaces`: they share"
-    " nothing but the API server, which spends {ratio:.1f} times the operator's CPU on each run, so that one"
-    " of its cores carries {served:,} of them at a time."
+    "How many runs one operator carries: a run that takes an hour costs it {calls:.0f} calls for its life"
+    " and {shown:.0f} writes of progress. If each costs as much of the operator's CPU as a call of a life"
+    " does ({each:.1f} ms, with the events that follow from it), half a core serves {at_once:,} such runs at"
+    " a time. A run that exists takes {kilobytes:.0f} KB of the operator's memory, so the chart's limit of"
+    " 512 Mi holds {most:,}. Beyond that, install several operators, each with its own `watch.namespaces`."
+    " They share nothing but the API server. It spends {ratio:.1f} times the operator's CPU on each run, so"
+    " one of its cores carries {served:,} of them at a time."
 )
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faults.data.making import ALPACA, AUTO, Case, bad, lines, one
+from faults.data.making import ALPACA, AUTO, Case, bad, lines, of_file, one
 
 ROW = lines(ALPACA)
 MIB = 2**20
 LARGE = 200
 """MiB of one row."""
 TOO_LARGE = "the row has more than 16777216 bytes"
+OPEN_QUOTE = r"the row, up to here, has more than 16777216 bytes: is a quote not closed\?"
 
 
 def written(start: bytes, piece: bytes, end: bytes, size: int = LARGE) -> Callable[[Path], None]:
@@ -50,22 +51,26 @@ HEAVY_CASES = {
         bad(1, 3, "too large", r"rows\.jsonl:2", TOO_LARGE),
     ),
     "a row of 200 MB in a list": Case(
-        written(b'[{"output": "', b"x", b'"}]'), rf"rows\.json\[0\] \(line 1\): {TOO_LARGE}", "rows.json"
+        written(b'[{"output": "', b"x", b'"}]'),
+        of_file(rf"rows\.json\[0\] \(line 1\): {TOO_LARGE}"),
+        "rows.json",
     ),
     "200 MB of brackets": Case(
         written(b"", b"[", b""),
-        r"rows\.json:1:2 \(byte 1\): broken JSON: the row is nested too deep",
+        of_file(r"rows\.json:1:2 \(byte 1\): broken JSON: the row is nested too deep"),
         "rows.json",
     ),
     "200 MB of objects in objects, in a line": Case(written(ROW, b'{"a":', b""), one("too large", TOO_LARGE)),
     "a number of 200 MB": Case(
-        written(b"[", b"9", b"]"), rf"rows\.json\[0\] \(line 1\): {TOO_LARGE}|.*more digits.*", "rows.json"
+        written(b"[", b"9", b"]"),
+        of_file(rf"rows\.json\[0\] \(line 1\): {TOO_LARGE}|.*more digits.*"),
+        "rows.json",
     ),
     "20 MB of white space": Case(
         written(b"", b" " * 63 + b"\n", b"", 20), r"datasets\[0\]: rows\.jsonl: the dataset is empty"
     ),
     "200 MB of white space in a list": Case(
-        written(b"[", b" ", b""), r"rows\.json:1:\d+ \(byte \d+\): broken JSON: .*", "rows.json"
+        written(b"[", b" ", b""), of_file(r"rows\.json:1:\d+ \(byte \d+\): broken JSON: .*"), "rows.json"
     ),
     "two million objects in a row": Case(
         many_objects,
@@ -73,17 +78,17 @@ HEAVY_CASES = {
     ),
     "a cell of 200 MB in CSV": Case(
         written(b"instruction,output\nq,", b"x", b"\n"),
-        r"rows\.csv:2: the row, up to here, has more than 16777216 bytes: is a quote not closed\?",
+        of_file(r"rows\.csv:2: " + OPEN_QUOTE),
         "rows.csv",
     ),
     "200 MB after an open quote in CSV": Case(
         written(b'instruction,output\nq,"', b"x" * 63 + b"\n", b""),
-        r"rows\.csv:\d+: the row, up to here, has more than 16777216 bytes: is a quote not closed\?",
+        of_file(r"rows\.csv:\d+: " + OPEN_QUOTE),
         "rows.csv",
     ),
     "a header of 200 MB in CSV": Case(
         written(b"", b"x,", b"\n"),
-        r"rows\.csv:1: the row, up to here, has more than 16777216 bytes: is a quote not closed\?",
+        of_file(r"rows\.csv:1: " + OPEN_QUOTE),
         "rows.csv",
     ),
     "a cell of 64 MB in Parquet": Case(

@@ -80,4 +80,11 @@ def one(kind: str, what: str) -> str:
 
 def file_error(what: str) -> str:
     """The message over a kind of file that is not read."""
-    return rf"rows\.\w+:1: the file {what}; a dataset is a JSON list of rows, JSON Lines, CSV or Parquet"
+    return of_file(
+        rf"rows\.\w+:1: the file {what}; a dataset is a JSON list of rows, JSON Lines, CSV or Parquet"
+    )
+
+
+def of_file(error: str) -> str:
+    """The message over what ends the reading of a file; error is a pattern."""
+    return rf"datasets\[0\]: (?:{error})"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from faults.data.making import ALPACA, AUTO, OPENAI, Case, bad, lines, parquet
+from faults.data.making import ALPACA, AUTO, OPENAI, Case, bad, lines, of_file, parquet
 
 NAME = "rows.parquet"
 ROWS = {name: [f"{value or 'x'}{number}" for number in range(400)] for name, value in ALPACA.items()}
 WHOLE = parquet(ROWS, compression="none")
-BROKEN = r"rows\.parquet(\[\d+\])?: broken Parquet: .+"
+BROKEN = of_file(r"rows\.parquet(\[\d+\])?: broken Parquet: .+")
 
 
 def column(values: Any, name: str = "output", kind: pa.DataType | None = None) -> bytes:
@@ -161,17 +161,17 @@ OTHER = {
     ),
     "Parquet that claims a million rows": Case(
         parquet({"output": pa.array([None] * 1_000_000, pa.string())}),
-        r"rows\.parquet: broken Parquet: claims to hold 1000000 rows in \d+ bytes",
+        of_file(r"rows\.parquet: broken Parquet: claims to hold 1000000 rows in \d+ bytes"),
         NAME,
     ),
-    "Parquet named .jsonl, broken": Case(WHOLE[:-9], r"rows\.jsonl: broken Parquet: .*"),
+    "Parquet named .jsonl, broken": Case(WHOLE[:-9], of_file(r"rows\.jsonl: broken Parquet: .*")),
 }
 
 PARQUET_CASES = (
     {
         sentence: Case(
             content,
-            r"rows\.parquet: two columns are named output" if "of a name" in sentence else BROKEN,
+            of_file(r"rows\.parquet: two columns are named output") if "of a name" in sentence else BROKEN,
             NAME,
         )
         for sentence, content in SPOILED.items()

@@ -15,6 +15,7 @@ from faults.data.making import (
     bad,
     lines,
     listed,
+    of_file,
     one,
 )
 
@@ -315,7 +316,7 @@ SKIPPED = {
         fields={"onBadRow": "skip"},
     ),
     "a list that is cut, with bad rows skipped": Case(
-        listed(ALPACA)[:-3], r"rows\.jsonl:1:\d+ .*", fields={"onBadRow": "skip"}
+        listed(ALPACA)[:-3], of_file(r"rows\.jsonl:1:\d+ .*"), fields={"onBadRow": "skip"}
     ),
     "answers that are cleaned away": Case(
         lines(ALPACA, ALPACA | {"output": "🐳"}),

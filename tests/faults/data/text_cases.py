@@ -19,6 +19,7 @@ from faults.data.making import (
     lines,
     listed,
     nested,
+    of_file,
     one,
 )
 
@@ -84,7 +85,7 @@ DISGUISED = {
     "a JSON number": Case(b"42", file_error("begins with '42'")),
     "null": Case(b"null", file_error("begins with 'null'")),
     "single quotes": Case(
-        b"['instruction']", r"rows\.json:1:2 \(byte 1\): broken JSON: Expecting value", "rows.json"
+        b"['instruction']", of_file(r"rows\.json:1:2 \(byte 1\): broken JSON: Expecting value"), "rows.json"
     ),
     "zeros": Case(bytes(4096), file_error(r"begins with '\\x00.*'")),
     "random bytes": Case(bytes(range(250, 0, -1)), file_error(r"begins with '\\xfa.*'")),
@@ -99,14 +100,14 @@ ENCODINGS = {
     ),
     "UTF-16 without a mark": Case(
         listed(CHINESE).decode().encode("utf-16-le"),
-        r"rows\.json:1:\d+ \(byte \d+\): broken JSON: not valid UTF-8",
+        of_file(r"rows\.json:1:\d+ \(byte \d+\): broken JSON: not valid UTF-8"),
         "rows.json",
     ),
     "UTF-32": Case(listed(CHINESE).decode().encode("utf-32"), file_error("is UTF-16 text")),
     "GBK lines": Case(GOOD + lines(CHINESE).decode().encode("gbk"), one("invalid UTF-8", "not valid UTF-8")),
     "a GBK list": Case(
         listed(ALPACA, CHINESE).decode().encode("gbk"),
-        r"rows\.json:2:18 \(byte \d+\): broken JSON: not valid UTF-8",
+        of_file(r"rows\.json:2:18 \(byte \d+\): broken JSON: not valid UTF-8"),
         "rows.json",
     ),
     "Shift-JIS lines": Case(
@@ -126,7 +127,9 @@ ENCODINGS = {
         second(b'{"instruction": "\xf4\x90\x80\x80"}\n'), one("invalid UTF-8", "not valid UTF-8")
     ),
     "a GBK header of CSV": Case(
-        "提问,回答\n".encode("gbk"), r"rows\.csv:1: the names of the columns are not valid UTF-8", "rows.csv"
+        "提问,回答\n".encode("gbk"),
+        of_file(r"rows\.csv:1: the names of the columns are not valid UTF-8"),
+        "rows.csv",
     ),
     "a GBK cell of CSV": Case(
         "instruction,output\nq,a\n你好,a\n".encode("gbk"),
@@ -140,7 +143,7 @@ ENCODINGS = {
 }
 
 BROKEN_LISTS = {
-    sentence: Case(content, r"rows\.json:" + error, "rows.json")
+    sentence: Case(content, of_file(r"rows\.json:" + error), "rows.json")
     for sentence, content, error in [
         (
             "a list cut in a text",
@@ -257,7 +260,7 @@ BROKEN_LINES = {
     ),
     "an object of several lines": Case(
         json.dumps(ALPACA, indent=1).encode(),
-        AUTO + r"rows\.jsonl:1:2 \(byte 1\): broken JSON: .*",
+        bad(5, 5, "broken JSON", r"rows\.jsonl:1:2 \(byte 1\)", "broken JSON: .*"),
     ),
     "lines of lists": Case(second(b'["q", "a"]\n'), one("not an object", "the row is a list, not an object")),
     "lines of texts": Case(second(b'"q"\n'), one("not an object", "the row is a text, not an object")),
@@ -275,22 +278,22 @@ CSV = {
         (
             "CSV with an open quote",
             'instruction,output\nq,"a\nq,a\n',
-            r"rows\.csv:2: broken CSV: unexpected end of data",
+            of_file(r"rows\.csv:2: broken CSV: unexpected end of data"),
         ),
         (
             "CSV with text after a quote",
             'instruction,output\n"q"x,a\n',
-            r"rows\.csv:2: broken CSV: ',' expected after '\"'",
+            of_file(r"rows\.csv:2: broken CSV: ',' expected after '\"'"),
         ),
         (
             "CSV with two columns of a name",
             "output,output\na,b\n",
-            r"rows\.csv: ?1: two columns are named output",
+            of_file(r"rows\.csv: ?1: two columns are named output"),
         ),
         (
             "CSV with old line ends",
             "instruction,output\rq,a\r",
-            r"rows\.csv:1: broken CSV: new-line character .*",
+            of_file(r"rows\.csv:1: broken CSV: new-line character .*"),
         ),
         (
             "CSV with a cell too many",
@@ -342,7 +345,7 @@ CSV = {
         (
             "CSV with lists of Python",
             "messages\n\"[{'role': 'user'}]\"\n",
-            AUTO + r"rows\.csv:2: messages: the cell is a text, .*",
+            bad(1, 1, "broken JSON", r"rows\.csv:2", "messages: the cell is a text, .*"),
         ),
         (
             "CSV with a nesting bomb in a cell",
@@ -365,12 +368,15 @@ EMPTY = {
     "empty objects": Case(
         b"{}\n{}\n", r"datasets\[0\]\.format: auto can't tell .* has no fields: fits no format .*"
     ),
-    "a list of empty lists": Case(b"[[], []]", r".*rows\.jsonl\[0\] \(line 1\) is a list, not an object: .*"),
+    "a list of empty lists": Case(
+        b"[[], []]",
+        bad(2, 2, "not an object", r"rows\.jsonl\[0\] \(line 1\)", "the row is a list, not an object.*"),
+    ),
     "several empty files": Case(
         {"a.json": b"[]", "b.jsonl": b"\n"}, r"datasets\[0\]: a\.json, b\.jsonl: the dataset is empty"
     ),
     "a broken file among good ones": Case(
-        {"a.json": listed(ALPACA), "b.json": b"[{]"}, r"b\.json:1:3 \(byte 2\): broken JSON: .*"
+        {"a.json": listed(ALPACA), "b.json": b"[{]"}, of_file(r"b\.json:1:3 \(byte 2\): broken JSON: .*")
     ),
     "a file of another format among good ones, declared": Case(
         {"a.json": listed(OPENAI), "b.json": listed(SHAREGPT)},

@@ -1,4 +1,4 @@
-"""How often one pod is listened to."""
+"""How often one pod may post."""
 
 import time
 from collections.abc import Callable
