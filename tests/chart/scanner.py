@@ -7,7 +7,6 @@ from cluster.environments import environment
 from cluster.process import run
 
 PROJECT = Path(__file__).parent / "checkov"
-EXCEPTIONS = PROJECT / "exceptions.yaml"
 
 
 def failures(framework: str, *places: Path) -> set[str]:
