@@ -130,6 +130,7 @@ SOURCES = {
         requires="sigs.k8s.io/kueue",
     ),
     "modelfile": Source("modelfile", ".", 1, "github.com/ollama/ollama"),
+    "netpol": Source("netpol", ".", 1, "sigs.k8s.io/kube-network-policies"),
     "pause": Source("pause", "."),
     "promtool": Source(
         module="promtool",
