@@ -45,15 +45,24 @@ SCANNED: dict[str, Callable[[Path], list[Path]]] = {
     "github_actions": lambda _: [CHARTS.parent / ".github" / "workflows"],
 }
 
+BY_TRIVY = {"kubernetes", "dockerfile"}
+
 
 @pytest.mark.parametrize("framework", SCANNED)
 def test_checkov_fails_exactly_what_is_explained(framework: str, tmp_path: Path) -> None:
-    found = scanner.failures(framework, *SCANNED[framework](tmp_path))
+    found = scanner.checkov(framework, *SCANNED[framework](tmp_path))
     assert found == {rule for rule, place in exempted("checkov") if place == framework}
 
 
-def test_nothing_is_explained_that_checkov_does_not_look_at() -> None:
+@pytest.mark.parametrize("framework", sorted(BY_TRIVY))
+def test_trivy_fails_exactly_what_is_explained(framework: str, tmp_path: Path) -> None:
+    found = scanner.trivy(framework, *SCANNED[framework](tmp_path))
+    assert found == {rule for rule, place in exempted("trivy") if place == framework}
+
+
+def test_nothing_is_explained_that_they_do_not_look_at() -> None:
     assert {place for _, place in exempted("checkov")} <= SCANNED.keys()
+    assert {place for _, place in exempted("trivy")} <= BY_TRIVY
 
 
 def test_what_is_made_from_the_charts_is_up_to_date() -> None:
