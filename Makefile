@@ -9,7 +9,7 @@ SAMPLE := samples/smollm2-emollm.yaml
 # Where nothing keeps what Python compiled, each start of a stage compiles torch and the rest anew: 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check static unit trainings e2e gpu serving faults fuzz chaos soak reliability generate sbom audit pictures images site release push version cluster-up cluster-samples cluster-down servers clean
+.PHONY: help demo test check static unit trainings e2e gpu serving faults fuzz chaos soak reliability generate sbom audit pictures images site release pinned push version cluster-up cluster-samples cluster-down servers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -92,30 +92,39 @@ REGISTRY ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SOURCE ?= $(shell git config remote.origin.url | sed 's|//[^/@]*@|//|')
 ABOUT = $(foreach fact,VERSION=$(VERSION) REVISION=$(shell git rev-parse HEAD) SOURCE=$(SOURCE),--build-arg=$(fact))
+DIGESTS ?=
 images: ## build the container images, and push them if there is a REGISTRY: make images REGISTRY=host/prefix
 	@for image in $(IMAGES); do \
 	  name=$(or $(REGISTRY),localhost/lorafinetune)/$$image:$(VERSION); \
 	  $(BUILDER) build $(ABOUT) $(BUILD_OPTIONS) --tag=$$name --file=images/$$image/Dockerfile . || exit 1; \
-	  $(if $(REGISTRY),$(BUILDER) push $$name || exit 1;) \
+	  $(if $(REGISTRY),$(BUILDER) push $(DIGESTS:%=--digestfile=%/$$image.digest) $$name || exit 1;) \
 	done
 
 CHARTS := charts/lorafinetune charts/lorafinetune-tenant
 COMMITTED = $(shell git log -1 --format=%ct)
 HELM ?= $(shell PYTHONPATH=tests $(BIN)/python -c 'from cluster.build import binary; print(binary("helm"))')
-release: .venv/ready ## make of the tag vVERSION, in dist/: wheel, charts, bills of materials, checksums; REGISTRY= pushes
+RELEASED := $(OUT)/dist
+NO_REGISTRY := no REGISTRY: no image is built, and the charts name images by their version
+release: .venv/ready ## make of the tag vVERSION, in dist/: wheel, charts, bills of materials, checksums; REGISTRY= adds the images, and pushes
 	@$(BIN)/python release/check_tag.py $(VERSION)
-	@rm -rf $(OUT)/dist && mkdir -p $(OUT)/dist
-	@SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python -m hatchling build --target wheel --directory $(OUT)/dist
-	@$(HELM) package $(CHARTS) --destination $(OUT)/dist
+	@rm -rf $(RELEASED) && mkdir -p $(RELEASED)
+	@SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python -m hatchling build --target wheel --directory $(RELEASED)
 	@$(MAKE) -s sbom UV=$(BIN)/uv
-	@sed -n '/^## $(VERSION)$$/,/^## /{/^## /!p}' CHANGELOG.md > $(OUT)/dist/NOTES.md
-	@$(BIN)/python release/repeatable.py $(OUT)/dist $(COMMITTED)
+	@sed -n '/^## $(VERSION)$$/,/^## /{/^## /!p}' CHANGELOG.md > $(RELEASED)/NOTES.md
+	@cp -r charts $(RELEASED)/charts
+	@$(if $(REGISTRY),$(MAKE) -s pinned,echo "$(NO_REGISTRY)")
+	@$(HELM) package $(CHARTS:%=$(RELEASED)/%) --destination $(RELEASED)
+	@rm -r $(RELEASED)/charts
+	@$(BIN)/python release/repeatable.py $(RELEASED) $(COMMITTED)
 	@$(if $(REGISTRY),$(MAKE) -s push)
 
-push: # what a release leaves in dist/, and the images, to REGISTRY
-	@$(MAKE) -s images BUILD_OPTIONS="--timestamp=$(COMMITTED) $(BUILD_OPTIONS)"
+pinned: # the images in REGISTRY, and their digests in the chart of the release
+	@$(MAKE) -s images DIGESTS=$(RELEASED) BUILD_OPTIONS="--timestamp=$(COMMITTED) $(BUILD_OPTIONS)"
+	@$(BIN)/python release/pin.py $(RELEASED)/charts/lorafinetune/values.yaml $(REGISTRY) $(IMAGES:%=$(RELEASED)/%.digest)
+
+push: # the charts that a release has left in dist/, to REGISTRY
 	@for chart in $(notdir $(CHARTS)); do \
-	  $(HELM) push $(OUT)/dist/$$chart-$(VERSION).tgz oci://$(REGISTRY)/charts $(PUSH_OPTIONS) || exit 1; \
+	  $(HELM) push $(RELEASED)/$$chart-$(VERSION).tgz oci://$(REGISTRY)/charts $(PUSH_OPTIONS) || exit 1; \
 	done
 
 version: ## say which version this is

@@ -1,22 +1,28 @@
-"""A release can be made again from its tag, by somebody else and on another day, and is the same.
+"""A release can be made again from its tag, by somebody else and on another day, and is the same; and who
+installs it runs its own images.
 
-Without the images: to build them takes minutes. That they repeat is tried in `tests/e2e/test_building.py`.
+The images have next to nothing in them, for to build what they hold takes minutes. That they repeat is tried
+in `tests/e2e/test_building.py`.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import yaml
 
-from chart.helm import CHARTS, OPERATOR, TENANT, helm
+from chart.helm import CHARTS, OPERATOR, RELEASE, TENANT, at, helm
+from cluster import images, packages
 from cluster.build import binary
 from cluster.process import Process, fetch, free_port, run
+from cluster.product import NAMES
 from documents import ROOT
 
 LOCKED: Final = ("pyproject.toml", "uv.lock")
@@ -32,6 +38,9 @@ MADE: Final = {
     "download.cdx.json",
     "train.cdx.json",
 }
+DIGESTS: Final = {f"{name}.digest" for name in NAMES}
+DOCKERFILE: Final = "FROM scratch\nCOPY images/{name}/Dockerfile /\n"
+BY_HAND: Final = ("env", "--unset=MAKEFLAGS", "--unset=MFLAGS", "--unset=MAKELEVEL")
 
 
 def clone(source: Path, folder: Path) -> Path:
@@ -49,15 +58,20 @@ def git(folder: Path, *arguments: str) -> str:
     return run("git", "-C", str(folder), *who, *arguments)
 
 
+def tag(folder: Path) -> Path:
+    """Commit what has changed, and make a release of it."""
+    git(folder, "commit", "--quiet", "--all", "--message=Release")
+    git(folder, "tag", "--annotate", "--force", "--message=Release", f"v{VERSION}")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose last commit says what is new, and has the tag."""
     folder = clone(ROOT, tmp_path_factory.mktemp("tagged") / "clone")
     changes = folder / "CHANGELOG.md"
     changes.write_text(changes.read_text().replace("## Unreleased", f"## {VERSION}"))
-    git(folder, "commit", "--quiet", "--all", "--message=Release")
-    git(folder, "tag", "--annotate", "--force", "--message=Release", f"v{VERSION}")
-    return folder
+    return tag(folder)
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,13 +93,48 @@ def made(tagged: Path) -> Path:
     return tagged / "dist"
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def served(log: Path) -> Iterator[str]:
+    """A registry for as long as the block runs."""
     port = free_port()
-    server = Process([str(binary("registry")), f"-port={port}"], tmp_path / "registry.log")
+    server = Process([str(binary("registry")), f"-port={port}"], log)
     server.start(lambda: fetch(f"http://localhost:{port}/v2/"))
     yield f"localhost:{port}"
     server.stop()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    with served(tmp_path / "registry.log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def pushed(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A registry that has the images and charts of a release, and what the release left here."""
+    if os.geteuid() != 0:
+        pytest.skip("only root builds images: run it as root")
+    packages.become_administrator()
+    packages.ensure({"buildah": "buildah"})
+    place = tmp_path_factory.mktemp("pushed")
+    folder = clone(tagged, place / "clone")
+    for name in NAMES:
+        (folder / "images" / name / "Dockerfile").write_text(DOCKERFILE.format(name=name))
+    tag(folder)
+    with served(place / "registry.log") as address:
+        release_to(f"{address}/ml", folder)
+        yield f"{address}/ml", folder / "dist"
+
+
+def release_to(registry: str, folder: Path) -> None:
+    """As the forge does it, but that this registry speaks without TLS."""
+    host, _, _ = registry.partition("/")
+    trusting = folder.parent / "registries.conf"
+    trusting.write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+    make = [f"CONTAINERS_REGISTRIES_CONF={trusting}", "make", "-s", f"--directory={folder}", "release"]
+    make += ["BUILDER=buildah", f"REGISTRY={registry}", "PUSH_OPTIONS=--plain-http"]
+    images.with_images(*BY_HAND, *make)
+    images.with_images("buildah", "rmi", *(f"{registry}/{name}:{VERSION}" for name in NAMES))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -118,13 +167,56 @@ def test_its_checksums_are_right(made: Path) -> None:
 
 
 def test_a_registry_gives_the_charts_back_as_they_are(made: Path, registry: str, tmp_path: Path) -> None:
-    done = make(made.parent, "push", "IMAGES=", f"REGISTRY={registry}/ml", "PUSH_OPTIONS=--plain-http")
+    done = make(made.parent, "push", f"REGISTRY={registry}/ml", "PUSH_OPTIONS=--plain-http")
     assert done.returncode == 0, done.stderr
     for chart in (OPERATOR, TENANT):
         place = f"oci://{registry}/ml/charts/{chart}"
         helm("pull", place, f"--version={VERSION}", "--plain-http", f"--destination={tmp_path}")
         file = f"{chart}-{VERSION}.tgz"
         assert (tmp_path / file).read_bytes() == (made / file).read_bytes()
+
+
+def installed(registry: str, folder: Path) -> list[dict[str, Any]]:
+    """What the released chart of the operator stands for, with no value given."""
+    place = f"oci://{registry}/charts/{OPERATOR}"
+    helm("pull", place, f"--version={VERSION}", "--plain-http", f"--destination={folder}")
+    archive = str(folder / f"{OPERATOR}-{VERSION}.tgz")
+    return list(yaml.safe_load_all(helm("template", RELEASE, archive, "--kube-version=1.34.0")))
+
+
+def test_who_installs_a_release_runs_the_images_that_it_built(
+    pushed: tuple[str, Path], tmp_path: Path
+) -> None:
+    registry, made = pushed
+    assert contents(made).keys() == MADE | DIGESTS
+    (container,) = at(installed(registry, tmp_path), f"Deployment/{RELEASE}: spec.template.spec.containers")
+    variables = {one["name"]: one.get("value") for one in container["env"]}
+    host, _, prefix = registry.partition("/")
+    for name, image in {
+        "operator": container["image"],
+        "download": variables["LORAFINETUNE_DOWNLOAD_IMAGE"],
+        "train": variables["LORAFINETUNE_TRAIN_IMAGE"],
+    }.items():
+        digest = (made / f"{name}.digest").read_text()
+        assert image == f"{registry}/{name}@{digest}"
+        manifest = fetch(f"http://{host}/v2/{prefix}/{name}/manifests/{digest}")
+        assert digest == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+
+def test_without_a_registry_it_is_said_that_images_go_by_their_version(tagged: Path) -> None:
+    done = make(tagged, "--dry-run", "release")
+    assert "no REGISTRY: no image is built, and the charts name images by their version" in done.stdout
+
+
+def test_a_digest_takes_its_place_and_changes_nothing_else(tmp_path: Path) -> None:
+    values, digest = tmp_path / "values.yaml", tmp_path / "train.digest"
+    before = (
+        "# -- Where\nimages:\n  registry: localhost  # here\n  train: {tag: '', digest: \"\"}\nother: 1\n"
+    )
+    values.write_text(before)
+    digest.write_text("sha256:12")
+    run(sys.executable, str(ROOT / "release" / "pin.py"), str(values), "ghcr.io/us", str(digest))
+    assert values.read_text() == before.replace("localhost", "ghcr.io/us").replace('""', "sha256:12")
 
 
 @pytest.mark.parametrize("chart", [OPERATOR, TENANT])

