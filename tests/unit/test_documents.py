@@ -10,6 +10,9 @@ import yaml
 from builders import resource
 from documents import ROOT, fenced, places, said
 from lorafinetune.api.codec import decode
+from lorafinetune.contract.https import ANYWHERE
+from lorafinetune.core.checks import first_violation
+from lorafinetune.core.jobs import Settings
 
 TESTS: Final = Path(__file__).parents[1]
 RULES: Final = ROOT / "charts/lorafinetune/templates/_rules.tpl"
@@ -45,11 +48,10 @@ EXAMPLES: Final = [(page, text) for page, language, text in fenced() if language
 
 @pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[page for page, _ in EXAMPLES])
 def test_every_block_of_yaml_is_a_resource_or_a_part_of_one(text: str) -> None:
+    """One that the operator, or a run on this machine, would begin with."""
     found = yaml.safe_load(text)
-    if "apiVersion" in found:
-        decode(found)
-    else:
-        resource(found.get("spec", found))
+    shown = decode(found) if "apiVersion" in found else resource(found.get("spec", found))
+    assert first_violation(shown, Settings(local=True, https=ANYWHERE)) is None
 
 
 def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:
