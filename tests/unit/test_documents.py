@@ -23,7 +23,7 @@ ELSEWHERE: Final = {
     ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
     ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
     ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
-    ("docs/how-to/serve.md", "vLLM", 0): "no vLLM is here; tests/local/test_demo.py has what it reads",
+    ("docs/how-to/serve.md", "vLLM", 0): "it takes a GPU; tests/local/test_serving.py has its reader",
     ("docs/how-to/serve.md", "vLLM", 1): "it asks the server of the block before",
 }
 """Blocks that are typed in another form, and why."""
