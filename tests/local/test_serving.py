@@ -11,7 +11,7 @@ from cluster.s3server import S3Server
 from documents import ROOT
 from local.kserve_reader import initialize
 from local.test_damage import at, fill, run
-from local.vllm_reader import read
+from local.vllm_reader import read, updates
 from stages.export_builders import adapter, tiny
 
 pytestmark = pytest.mark.model
@@ -31,6 +31,8 @@ ADAPTERS: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
         "Unsupported modules_to_save: ['norm']",
     ),
 }
+TAKEN: Final = sum(not expected for _, expected in ADAPTERS.values())
+"""The first ones."""
 
 
 def test_vllm_takes_the_adapters_that_the_page_says_it_takes(tmp_path: Path) -> None:
@@ -42,6 +44,25 @@ def test_vllm_takes_the_adapters_that_the_page_says_it_takes(tmp_path: Path) -> 
     for sentence, (_, expected) in ADAPTERS.items():
         assert expected in said[sentence], sentence
         assert bool(said[sentence]) == bool(expected), (sentence, said)
+    for folder in folders[:TAKEN]:
+        assert adds_what_peft_adds(base, folder)
+
+
+def adds_what_peft_adds(base: Path, folder: Path) -> bool:
+    """To every weight, and to no other."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    before = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).state_dict()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    after = PeftModel.from_pretrained(model, folder).merge_and_unload().state_dict()
+    found = updates(folder)
+    changed = {name.removesuffix(".weight") for name in before if not after[name].equal(before[name])}
+    return found.keys() == changed and all(
+        after[f"{name}.weight"].allclose(before[f"{name}.weight"] + update, rtol=1e-4, atol=1e-6)
+        for name, update in found.items()
+    )
 
 
 @pytest.fixture(scope="module")
