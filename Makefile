@@ -68,7 +68,7 @@ sbom: .venv/ready ## write what each image holds as CycloneDX, to dist/
 	@for image in $(IMAGES); do \
 	  $(UV) $(LOCK) --extra $$image --format cyclonedx1.5 > $(OUT)/dist/$$image.cdx.json; done
 
-AUDITED := . tests/chart/checkov tests/hubs/mlflow
+AUDITED := . tests/chart/checkov tests/hubs/mlflow tests/local/readers/kserve tests/local/readers/vllm
 OSV ?= https://api.osv.dev
 audit: .venv/ready ## ask osv.dev what is known against all that is locked; fails where it can't be asked
 	@for project in $(AUDITED); do \

@@ -44,6 +44,13 @@ def fenced() -> Iterator[tuple[str, str, str]]:
             yield document, language, text
 
 
+def prose() -> Iterator[str]:
+    """What users read beside the blocks of code: neither the design nor what is generated."""
+    for document in DOCUMENTS:
+        if not document.startswith(("docs/design/", "docs/reference/")):
+            yield re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(), flags=re.M | re.S)
+
+
 class Typist:
     """Somebody who types commands in a folder. What a command exports, the next one has."""
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
@@ -104,9 +105,8 @@ def _arguments(stage: StageName) -> StageArguments:
     try:
         return ARGUMENTS[stage].model_validate_json(text)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StageError(Reason.CONFIG_INVALID, f"{ARGUMENTS_VARIABLE}: {where}: {first['msg']}") from problem
+        message = ": ".join((ARGUMENTS_VARIABLE, *first_fault(problem)))
+        raise StageError(Reason.CONFIG_INVALID, message) from problem
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

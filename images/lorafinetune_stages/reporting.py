@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.answers import Answers
@@ -73,9 +74,7 @@ class _Kept:
         try:
             return shape.model_validate_json(text)
         except ValidationError as problem:
-            first: Any = problem.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            what = f"can't be read: {f'{where}: ' if where else ''}{first['msg']}"
+            what = ": ".join(filter(None, ("can't be read", *first_fault(problem))))
             raise self._corrupt(kind, name, what) from None
 
     def _corrupt(self, kind: Kind, name: str, what: str) -> StageError:

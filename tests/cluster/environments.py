@@ -12,15 +12,17 @@ from cluster.process import run, say
 OURS = Path(__file__).parents[2] / ".uv" / "bin" / "uv"
 
 
-def environment(project: Path, name: str) -> Path:
-    """The environment of a project, made first unless the cache has it."""
+def environment(project: Path, name: str, python: str = "") -> Path:
+    """The environment of a project, made first unless the cache has it. python: its version, where one is
+    asked for."""
     lock = (project / "uv.lock").read_bytes()
-    folder = cache() / name / hashlib.sha256(lock).hexdigest()[:16]
+    folder = cache() / name / hashlib.sha256(lock + python.encode()).hexdigest()[:16]
     with one_at_a_time(name):
         if not (folder / "ready").exists():
             say(f"installing {name}, once …")
             uv = shutil.which("uv") or str(OURS)
             set_up = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
-            run(uv, "sync", "--frozen", "--quiet", f"--project={project}", within=500, environment=set_up)
+            options = [f"--project={project}", *([f"--python={python}"] if python else [])]
+            run(uv, "sync", "--frozen", "--quiet", *options, within=500, environment=set_up)
             (folder / "ready").touch()
     return folder

@@ -55,17 +55,22 @@ def run(made: Desk) -> str:
 @pytest.fixture(scope="module")
 def calm(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """What a run comes to that nothing happens to."""
-    samples = desk(tmp_path_factory.mktemp("samples")).samples
-    s3_server.create_bucket("samples")
     s3_server.create_bucket(CALM)
-    with closing(s3_server.client()) as client:
+    fill(s3_server, tmp_path_factory.mktemp("samples"))
+    made = at(tmp_path_factory.mktemp(CALM), s3_server, CALM)
+    run(made)
+    return made.digests()
+
+
+def fill(server: S3Server, scratch: Path) -> None:
+    """Puts the model and the rows of a desk there."""
+    samples = desk(scratch).samples
+    server.create_bucket("samples")
+    with closing(server.client()) as client:
         for path in samples.rglob("*"):
             if path.is_file():
                 key = str(path.relative_to(samples))
                 client.put_object(Bucket="samples", Key=key, Body=path.read_bytes())
-    made = at(tmp_path_factory.mktemp(CALM), s3_server, CALM)
-    run(made)
-    return made.digests()
 
 
 def forget(place: Path, _: str) -> None:

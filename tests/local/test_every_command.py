@@ -123,6 +123,8 @@ def those(*parameters: str) -> list[str]:
 
 FILES: Final = {
     "a file that is not there": "nothing.yaml",
+    "a path on which there is no file": "no/such/place",
+    "a path that is no name": "./nothing",
     "a file that nobody may read": "closed.yaml",
     "a folder in place of a file": "folder.yaml",
 }
@@ -147,6 +149,29 @@ def test_a_file_can_be_bad(sentence: str, command: str, call: Calls) -> None:
         assert told.code == 64
         is_fine = is_a_list_of_faults if form and command == "validate" else is_a_sentence
         assert is_fine(told), told
+
+
+MISTYPED: Final = {
+    "a name with a file's suffix": ("nothing.yml", ("run", "a"), "nothing.yml: no such file or directory"),
+    "a path of two folders": ("no/such/place", ("run", "a"), "no/such/place: no such file or directory"),
+    "a path that may be a run in a namespace": (
+        "no/place",
+        ("run", "a"),
+        "NoCluster: there is no file no/place, and there is no kubeconfig",
+    ),
+    "a path where a name is asked for": ("no/place", ("name",), "ConfigInvalid: no/place is no name"),
+    "a file where a name is asked for": (ENDED, ("name",), f"ConfigInvalid: {ENDED} is no name"),
+}
+
+
+@pytest.mark.parametrize("sentence", MISTYPED)
+def test_a_path_is_not_taken_for_the_name_of_a_run(sentence: str, call: Calls) -> None:
+    path, parameters, expected = MISTYPED[sentence]
+    for command in (name for name in those(*parameters) if ROWS[name].there):
+        told = call(*(path if word in ("tune", "other") else word for word in there(command)))
+        assert told.code == 64
+        assert is_a_sentence(told), told
+        assert told.err.startswith(expected), told
 
 
 PLACES: Final = {

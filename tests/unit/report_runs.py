@@ -94,10 +94,12 @@ def key_of(run: LoRAFineTune, stage: Any) -> str:
     return stage_status(status_of(run), stage).key or ""
 
 
-def held_out(change: float, rows: int = 60) -> dict[str, Any]:
-    """Rows as a training leaves them. change: of the loss, by more in some rows than in others."""
+def held_out(change: float, noise: float = 0.0, rows: int = 60) -> dict[str, Any]:
+    """Rows as a training leaves them. change: of the loss, by more in some rows than in others. noise: by
+    which it is more and less in turn."""
     base = [20.0 + row for row in range(rows)]
-    tuned = [nats + TOKENS * change * (1 + row % 3) / 2 for row, nats in enumerate(base)]
+    changes = (change * (1 + row % 3) / 2 + noise * (-1) ** row for row in range(rows))
+    tuned = [nats + TOKENS * each for nats, each in zip(base, changes, strict=True)]
     return {"rows": rows, "tokens": [TOKENS] * rows, "base": base, "tuned": tuned}
 
 

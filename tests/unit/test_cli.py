@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,28 @@ def test_a_form_is_refused_that_a_command_does_not_have(sentence: str, lorafinet
     code, out, err = lorafinetune(command, *calls.there(command)[1:], *calls.here(command)[1:], "-o", form)
     assert (code, out) == (2, "")
     assert f"'{form}' is not one of" in err
+
+
+CHOICES = [
+    ("logs", "--stage"),
+    *(
+        (command, each.opts[0])
+        for command, known in calls.COMMANDS.items()
+        for each in known.params
+        if isinstance(each.default, Enum)
+    ),
+]
+"""Commands, and those of their options that take one of several words."""
+
+
+@pytest.mark.parametrize(("command", "option"), CHOICES)
+def test_a_choice_that_there_is_not_is_refused_in_one_sentence(
+    command: str, option: str, lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = lorafinetune(command, option, "nothing")
+    assert (code, out) == (2, "")
+    assert re.search(rf"Invalid value for '{option}'[^:]*: 'nothing' is not one of '", err), err
 
 
 def test_run_names_the_file_of_a_secret_that_is_missing(

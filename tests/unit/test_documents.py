@@ -11,6 +11,9 @@ import yaml
 from builders import resource
 from documents import DOCUMENTS, ROOT, fenced, places, said
 from lorafinetune.api.codec import decode
+from lorafinetune.contract.https import ANYWHERE
+from lorafinetune.core.checks import first_violation
+from lorafinetune.core.jobs import Settings
 
 TESTS: Final = Path(__file__).parents[1]
 RULES: Final = ROOT / "charts/lorafinetune/templates/_rules.tpl"
@@ -21,7 +24,7 @@ ELSEWHERE: Final = {
     ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
     ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
     ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
-    ("docs/how-to/serve.md", "vLLM", 0): "no vLLM is here; tests/local/test_demo.py has what it reads",
+    ("docs/how-to/serve.md", "vLLM", 0): "it takes a GPU; tests/local/test_serving.py has its reader",
     ("docs/how-to/serve.md", "vLLM", 1): "it asks the server of the block before",
 }
 """Blocks that are typed in another form, and why."""
@@ -64,11 +67,10 @@ EXAMPLES: Final = [(page, text) for page, language, text in fenced() if language
 
 @pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[page for page, _ in EXAMPLES])
 def test_every_block_of_yaml_is_a_resource_or_a_part_of_one(text: str) -> None:
+    """One that the operator, or a run on this machine, would begin with."""
     found = yaml.safe_load(text)
-    if "apiVersion" in found:
-        decode(found)
-    else:
-        resource(found.get("spec", found))
+    shown = decode(found) if "apiVersion" in found else resource(found.get("spec", found))
+    assert first_violation(shown, Settings(local=True, https=ANYWHERE)) is None
 
 
 def test_the_readme_s_commands_on_a_cluster_are_the_tutorial_s() -> None:

@@ -51,7 +51,7 @@ def test_it_says_what_is_known_once_the_export_is_done(
     found = text(tmp_path)
     for said in (
         "in team-a: Complete",
-        "the tuned model is better than its base: the loss is lower by 0.25",
+        "the tuned model is better than its base: the loss is lower by 0.3",
         "row by row over 60 rows: −0.3",
         "90 rows to train on",
         "went on from a checkpoint: 2",

@@ -1,5 +1,6 @@
 """The page on operations says of an alert what its rule says, and rules ask for what the operator exports."""
 
+import json
 import logging
 import re
 import shutil
@@ -8,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from documents import Typist, said
+from documents import Typist, fenced, said
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.loglines import JsonFormatter
 from lorafinetune.shell.declared import DECLARED
@@ -73,3 +74,12 @@ def test_the_query_of_the_log_finds_the_lines_of_a_stage(tmp_path: Path) -> None
     (tmp_path / "operator.log").write_text("\n".join(lines))
     shown = Typist(tmp_path).type(said("docs/operations.md", "Logs"))
     assert shown == "1970-01-01T00:00:00.000Z line 0\n"
+
+
+def test_the_query_for_loki_asks_for_what_is_in_a_line() -> None:
+    (query,) = (text for _, _, text in fenced() if "| json |" in text)
+    record = logging.LogRecord("logger", logging.ERROR, "", 0, "message", (), None)
+    record.__dict__.update(resource="smollm2-emollm", stage="train")
+    line = json.loads(JsonFormatter().format(record))
+    asked = dict(re.findall(r'\| (\w+)(?:!=|=)"([^"]*)"', query))
+    assert asked == {"resource": line["resource"], "stage": "", "level": line["level"]}

@@ -16,6 +16,8 @@ from unit.report_runs import evaluations, logged, steps
 BASE = {"step": 0, "eval_loss": 2.25}
 FAR = Interval(60, -0.25, -0.4, -0.1)
 """Chance does not go so far."""
+WORSE = Interval(60, 0.25, 0.1, 0.4)
+"""Nor so far the other way."""
 VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
     "a run that has not ended has none": ({"log": steps(5), "is_trained": False}, ("unfinished", 0)),
     "without an evaluation there is none": ({"log": steps(5)}, ("noEvaluation", 0)),
@@ -34,13 +36,13 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
         ("better", 0),
     ),
     "a loss that is no lower than the base's is not better": (
-        {"log": [{"step": 0, "eval_loss": 2.0}, *evaluations(1, 2)], "interval": FAR},
-        ("notBetter", 1),
+        {"log": [{"step": 0, "eval_loss": 2.0}, *evaluations(1, 2.25)], "interval": WORSE},
+        ("notBetter", 1.25),
     ),
     "a loss that rises after its best is over-fitting": ({"log": evaluations(3, 1, 1.5)}, ("fell", 0.5)),
     "a loss that ends where it began has not fallen": ({"log": evaluations(2, 2)}, ("notFallen", 0)),
     "pairs are measured against the base": (
-        {"log": evaluations(0.7), "objective": "dpo", "interval": FAR},
+        {"log": evaluations(0.7), "objective": "dpo", "interval": WORSE},
         ("notBetter", 0),
     ),
     "what chance may have done is no verdict": (
@@ -49,6 +51,18 @@ VERDICTS: dict[str, tuple[dict[str, Any], tuple[str, float]]] = {
     ),
     "what chance can't have done is better": (
         {"log": [BASE, *evaluations(2)], "interval": FAR},
+        ("better", 0),
+    ),
+    "where the log has another base than the rows, the rows decide": (
+        {"log": [BASE, *evaluations(2.5)], "interval": FAR},
+        ("better", 0),
+    ),
+    "an interval that ends at 0 has it within": (
+        {"log": [BASE, *evaluations(2)], "interval": Interval(60, -0.25, -0.4, 0.0)},
+        ("chance", 0),
+    ),
+    "one that ends just before 0 has not": (
+        {"log": [BASE, *evaluations(2)], "interval": Interval(60, -0.25, -0.4, -1e-9)},
         ("better", 0),
     ),
     "where chance is not known there is none": ({"log": [BASE, *evaluations(2)]}, ("uncompared", 0)),
@@ -79,21 +93,21 @@ def test_verdict(sentence: str) -> None:
     assert (found.word, found.risen) == expected
 
 
-RESULTS: dict[str, tuple[dict[str, Any], tuple[str, int, float, bool]]] = {
+RESULTS: dict[str, tuple[dict[str, Any], tuple[int, float, bool]]] = {
     "the last one is the result, and not the best": (
         {"log": [BASE, *evaluations(3, 2, 2.5)], "takes_best": False},
-        ("notBetter", 30, 0.25, False),
+        (30, 0.25, False),
     ),
     "the best one is, where it is taken": (
         {"log": [BASE, *evaluations(3, 2, 2.5)], "takes_best": True},
-        ("better", 20, 0.25, False),
+        (20, 0.25, False),
     ),
     "what was measured of the result is": (
         {
             "log": [BASE, *evaluations(3, 2, 2.5), {"step": 20, "eval_loss": 1.75, "exported": True}],
             "takes_best": True,
         },
-        ("better", 20, 0.5, True),
+        (20, 0.5, True),
     ),
 }
 
@@ -101,10 +115,15 @@ RESULTS: dict[str, tuple[dict[str, Any], tuple[str, int, float, bool]]] = {
 @pytest.mark.parametrize("sentence", RESULTS)
 def test_what_is_held_against_the_base(sentence: str) -> None:
     given, expected = RESULTS[sentence]
-    found = judge(logged(given["log"]), True, "sft", 60, 0, given["takes_best"], FAR)
+    found = judge(logged(given["log"]), True, "sft", 60, 0, given["takes_best"])
     assert found.result
-    assert (found.word, found.result.step, found.change, found.is_apart) == expected
+    assert (found.result.step, found.change, found.is_apart) == expected
     assert found.risen == 0.5
+
+
+def test_what_is_said_of_the_base_is_the_interval_s() -> None:
+    found = judge(logged([BASE, *evaluations(2)]), True, "sft", 60, 0, False, WORSE)
+    assert (found.word, found.change) == ("notBetter", WORSE.change)
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:

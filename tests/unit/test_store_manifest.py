@@ -123,22 +123,22 @@ def with_file(**changes: Any) -> str:
         pytest.param(with_file(size=-1), "files.0.size: ", id="a negative size"),
         pytest.param(
             with_file(path="../../etc/passwd"),
-            "files.0.path: Value error, not the path of a file: it has the part '..'",
+            "files.0.path: not the path of a file: it has the part '..'",
             id="a path out of the store",
         ),
         pytest.param(
             with_file(path="/etc/passwd"),
-            "files.0.path: Value error, not the path of a file: it is empty, or has an empty part",
+            "files.0.path: not the path of a file: it is empty, or has an empty part",
             id="an absolute path",
         ),
         pytest.param(
             with_file(path="manifest.json"),
-            "files.0.path: Value error, not the path of a file: it is the manifest itself",
+            "files.0.path: not the path of a file: it is the manifest itself",
             id="the manifest as a file of itself",
         ),
         pytest.param(
             changed(files=[{"path": "weights", "size": 7, "sha256": HASH}] * 2),
-            "files: Value error, the file weights is listed twice",
+            "files: the file weights is listed twice",
             id="a file that is listed twice",
         ),
     ],

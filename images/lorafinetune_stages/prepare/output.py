@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, ValidationError
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus, Estimate
 from lorafinetune.api.training import Training
@@ -226,9 +227,5 @@ def _decode(kind: type[Kind], manifest: Manifest, uri: str) -> Kind:
     try:
         return kind.decode(manifest.result or {})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(
-            Reason.ARTIFACT_CORRUPT,
-            f"{uri}: the result in its manifest can't be read: {where}: {first['msg']}",
-        ) from problem
+        message = ": ".join((f"{uri}: the result in its manifest can't be read", *first_fault(problem)))
+        raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem

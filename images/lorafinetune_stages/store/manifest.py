@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ValidationError
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.types import Count, Digest, Line, Model, Time
 from lorafinetune.contract.keys import digest
@@ -172,9 +173,8 @@ def _decode(data: bytes, store: Store, place: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        message = ": ".join(filter(None, (uri, ".".join(map(str, first["loc"])), first["msg"])))
-        if first["type"] == NO_JSON:
+        message = ": ".join(filter(None, (uri, *first_fault(problem))))
+        if problem.errors()[0]["type"] == NO_JSON:
             raise DamagedError(place, "", message) from problem
         raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
     if manifest.digest != files_digest(manifest.files):

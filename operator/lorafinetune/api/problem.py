@@ -3,11 +3,16 @@
 import difflib
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 Path = tuple[str | int, ...]
 
 LONGEST_QUOTE: Final = 60
+PYDANTIC_PREFIX: Final = "Value error, "
+"""What pydantic puts before a sentence that a check of our own, or of a library, ended with."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,12 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.where}: " if self.path else ""
         return f"{where}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+def first_fault(error: "ValidationError") -> tuple[str, str]:
+    """Where pydantic found the first fault, like `files.0.path`, and what it is. No value is repeated."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"].removeprefix(PYDANTIC_PREFIX)
 
 
 def suggestion(given: str, options: list[str]) -> str:

@@ -84,7 +84,7 @@ def watch(name: Name, namespace: Namespace = "", context: Context = "", kubeconf
     """
     from lorafinetune.cli.watch import watch_run
 
-    sys.exit(watch_run(_cluster(context, namespace, kubeconfig), name))
+    sys.exit(watch_run(_cluster_of(name, context, namespace, kubeconfig), name))
 
 
 @app.command(rich_help_panel=THERE)
@@ -105,7 +105,7 @@ def logs(
     """
     from lorafinetune.cli.logs import show_logs
 
-    show_logs(_cluster(context, namespace, kubeconfig), name, stage, follow, tail)
+    show_logs(_cluster_of(name, context, namespace, kubeconfig), name, stage, follow, tail)
 
 
 def _add_switch(command: str, suspended: bool, what: str) -> None:
@@ -119,7 +119,7 @@ def _add_switch(command: str, suspended: bool, what: str) -> None:
     ) -> None:
         from lorafinetune.cli.suspend import set_suspend
 
-        set_suspend(_cluster(context, namespace, kubeconfig), name, suspended, Format(form))
+        set_suspend(_cluster_of(name, context, namespace, kubeconfig), name, suspended, Format(form))
 
 
 _add_switch("suspend", True, "Stop a run after a checkpoint, and free its GPUs.")
@@ -130,3 +130,11 @@ def _cluster(context: str, namespace: str, kubeconfig: str) -> "Cluster":
     from lorafinetune.cli.connection import Access, connect
 
     return connect(Access(context, namespace, kubeconfig))
+
+
+def _cluster_of(name: str, context: str, namespace: str, kubeconfig: str) -> "Cluster":
+    """The one with the run of that name."""
+    from lorafinetune.cli.named import refuse_path
+
+    refuse_path(name)
+    return _cluster(context, namespace, kubeconfig)

@@ -5,10 +5,12 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, Never
+from typing import Annotated, Any, Final, Never
 
 import typer
+from typer.core import TyperGroup
 
+from lorafinetune.api.problem import PYDANTIC_PREFIX
 from lorafinetune.cli import cluster_commands, store_commands
 from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.options import (
@@ -35,7 +37,20 @@ EXIT_CODES: Final = (
     "checkpoint, or suspended; 130 interrupted; 2 wrong usage; 1 a bug."
 )
 
+
+class _Commands(TyperGroup):
+    """Says of a wrong value what is wrong with it, without the word of the library that checks it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as problem:
+            problem.message = problem.message.removeprefix(PYDANTIC_PREFIX)
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -68,8 +68,10 @@ class Verdict:
 
     @property
     def change(self) -> float:
-        """How far the result's loss is from that of the base, or the last from the first where that is not
-        known."""
+        """How far the result's loss is from that of the base, by the rows where they are known, or the last
+        from the first where the base's is not."""
+        if self.interval and self.base is not None:
+            return abs(self.interval.change)
         after, before = self.result, self.base
         if before is None:
             after, before = self.final, self.first.loss if self.first else None
@@ -117,7 +119,7 @@ def judge(
         return Verdict("noEvaluation" if is_trained else "unfinished", rows, leaked, base)
     best = min(tuned, key=lambda each: each.loss)
     result = next(_measured(log, exported=True), best if takes_best else tuned[-1])
-    word = _word(base, tuned, result, interval)
+    word = _word(base, tuned, interval)
     found = Verdict(word, rows, leaked, base, tuned[0], best, tuned[-1], result, interval)
     return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
 
@@ -128,20 +130,19 @@ def _measured(log: Sequence[Logged], exported: bool) -> Iterator[Evaluation]:
             yield Evaluation(row.step, row.eval_loss, row.accuracy)
 
 
-def _word(
-    base: float | None, tuned: Sequence[Evaluation], result: Evaluation, interval: Interval | None
-) -> Word:
+def _word(base: float | None, tuned: Sequence[Evaluation], interval: Interval | None) -> Word:
     if base is not None:
-        return _against(base, result, interval)
+        return _against_base(interval)
     if len(tuned) == 1:
         return "once"
     return "fell" if tuned[-1].loss < tuned[0].loss else "notFallen"
 
 
-def _against(base: float, result: Evaluation, interval: Interval | None) -> Word:
-    """Better or not is said only where it is known that chance does not go so far."""
+def _against_base(interval: Interval | None) -> Word:
+    """Better or not is said only where it is known that chance does not go so far. The rows decide, and not
+    the log: its base may be one that another machine has measured."""
     if interval is None:
         return "uncompared"
     if interval.spans_zero:
         return "chance"
-    return "better" if result.loss < base else "notBetter"
+    return "better" if interval.high < 0 else "notBetter"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.status import Steps, TrainingStatus
 from lorafinetune.contract.outcome import Progress
 
@@ -60,9 +61,8 @@ def decode(body: bytes) -> Progress | Update:
             return Update.model_validate_json(body)
         progress = Progress.model_validate_json(body)
     except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise ValueError(f"{where}: {first['msg']}"[:500]) from problem
+        where, fault = first_fault(problem)
+        raise ValueError(f"{where or 'the body'}: {fault}"[:500]) from problem
     if not (progress.activity + progress.unit).isprintable():
         raise ValueError("activity, unit: must be printable")
     return progress
