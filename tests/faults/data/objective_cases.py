@@ -139,12 +139,12 @@ TOOLS: dict[str, tuple[Row, str, str]] = {
     "a field given twice in a tool": (
         with_tools('[{"name": "f", "name": "g", "parameters": {"properties": {}}}]'),
         "unusable tools",
-        "tools: name: the field is given twice",
+        r"tools: \[0\]\.name: the field is given twice",
     ),
     "a field given twice in a call": (
         with_call('{"name": "f", "arguments": {"x": 1, "x": 2}}'),
         "unusable tools",
-        r"conversations\[1\]\.value: x: the field is given twice",
+        r"conversations\[1\]\.value: arguments\.x: the field is given twice",
     ),
     "a call of a bomb": (
         with_call(nested(50_000).decode()),
@@ -195,7 +195,7 @@ MORE = {
     ),
     "CSV with a field given twice in a cell": Case(
         b'instruction,output,history\nq,a,[]\nq,a,"[{""a"": 1, ""a"": 2}]"\n',
-        bad(1, 2, "broken JSON", r"rows\.csv:3", "history: a: the field is given twice"),
+        bad(1, 2, "broken JSON", r"rows\.csv:3", r"history: \[0\]\.a: the field is given twice"),
         "rows.csv",
     ),
 }

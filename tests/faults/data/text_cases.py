@@ -242,7 +242,7 @@ BROKEN_LINES = {
         (
             "a field given twice in a turn",
             b'{"messages": [{"role": "user", "role": "system", "content": "q"}]}\n',
-            "role: the field is given twice",
+            r"messages\[0\]\.role: the field is given twice",
         ),
         ("a nameless field given twice", b'{"": 1, "": 2}\n', "'': the field is given twice"),
         (
