@@ -39,6 +39,12 @@ ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
             "alpaca", ALPACA | {"output": ["a"]}, "output: is a list, not a text", id="a list for an answer"
         ),
         pytest.param(
+            "alpaca",
+            ALPACA | {"output": "\u200b \ufeff\n\u2060"},
+            "output: the answer is empty",
+            id="an answer of characters that no one sees",
+        ),
+        pytest.param(
             "alpaca", ALPACA | {"output": float("nan")}, "output: is NaN, not a text", id="NaN for an answer"
         ),
         pytest.param("alpaca", {"output": "a"}, "instruction: the prompt is missing", id="no prompt"),

@@ -11,7 +11,7 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Packed
 
-NOT_PLAIN: Final = (AttributeError, KeyError, TypeError, ValueError)
+NOT_PLAIN: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What is raised here for any other row."""
 NOT_COUNTED: Final = {bool, int, type(None)}
 TEXTS: Final = {str: 1, type(None): 0}
@@ -117,9 +117,9 @@ def _finished(packed: Packed) -> Packed:
 
 
 def _said(packed: Packed) -> Packed:
-    texts = packed[4:]
-    if not all(texts) or any(map(str.isspace, texts)):
-        raise ValueError("nothing is said")
+    """That every text has something in it is plain where its first character is one that can be seen."""
+    if not "".join([text.lstrip()[0] for text in packed[4:]]).isprintable():
+        raise ValueError("nothing may be said")
     return packed
 
 

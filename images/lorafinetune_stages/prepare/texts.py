@@ -1,7 +1,8 @@
 """Checks every single text for what can't be learned from, or would be learned as something else."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, AnyStr, Final
 
@@ -78,8 +79,8 @@ class Texts:
 
 
 def said(text: str, kind: Kind, field: str, what: str) -> str:
-    """The text. Raises RowError where it is nothing but white space."""
-    if not text or text.isspace():
+    """The text. Raises RowError where it is nothing but white space and characters that no one sees."""
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text.strip()):
         raise RowError(kind, field, what)
     return text
 
