@@ -56,3 +56,12 @@ def gpt(value: Any) -> dict[str, Any]:
 
 def say(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
+
+
+def part(text: str) -> dict[str, Any]:
+    """Of a message's content, in openai's way."""
+    return {"type": "text", "text": text}
+
+
+SHAREGPT = {"conversations": [human("q"), gpt("a")]}
+OPENAI = {"messages": [say("user", "q"), say("assistant", "a")]}

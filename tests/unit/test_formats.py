@@ -10,7 +10,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import find_reader, recognise
-from unit.prepare_rows import ALPACA, CALL, TOOL, convert, gpt, human, say, talk
+from unit.prepare_rows import ALPACA, CALL, TOOL, convert, gpt, human, part, say, talk
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,27 @@ from unit.prepare_rows import ALPACA, CALL, TOOL, convert, gpt, human, say, talk
                 tools=json.dumps([{"type": "function", "function": TOOL}]),
             ),
             id="openai with tool calls, their arguments parsed, and results joined",
+        ),
+        pytest.param(
+            {
+                "messages": [
+                    say("system", [part("s")]),
+                    say("user", [part("q"), part("\nmore")]),
+                    say("assistant", [part("a")], weight=1),
+                ]
+            },
+            talk("q\nmore", "a", system="s"),
+            id="openai with parts of text, which are joined, and a weight that every answer has",
+        ),
+        pytest.param(
+            {
+                "messages": [
+                    say("user", "q", weight=0),
+                    say("assistant", "\n", tool_calls=[{"function": CALL}]),
+                ]
+            },
+            Conversation((Turn("user", "q"), Turn("function", json.dumps([CALL])))),
+            id="openai with white space beside a tool call, and a prompt that is not to be learned",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from lorafinetune_stages.prepare.formats import find_reader
 from lorafinetune_stages.prepare.identity import said_names
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import alpaca, json_lines
-from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, say, talk
+from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, part, say, talk
 
 PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
 WHOLE = [say("user", "q"), say("assistant", "good")]
@@ -66,6 +66,16 @@ def pair(*turns: str, system: str = "") -> Conversation:
             {},
             pair("q", "good", "bad", system="s"),
             id="messages of openai, each answer in a list",
+        ),
+        pytest.param(
+            {
+                "prompt": [say("user", "q1"), say("assistant", "a1", weight=0), say("user", [part("q")])],
+                "chosen": say("assistant", [part("good")]),
+                "rejected": say("assistant", "bad"),
+            },
+            {},
+            pair("q1", "a1", "q", "good", "bad"),
+            id="messages of openai with parts, and an answer of before that is not to be learned",
         ),
         pytest.param(
             {"prompt": [say("user", "q")], "chosen": "good", "rejected": "bad"},

@@ -30,7 +30,7 @@ OPENAI = {
     "messages": [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "q"},
-        {"role": "assistant", "content": "a", "tool_calls": None},
+        {"role": "assistant", "content": "a", "tool_calls": None, "weight": 1},
     ],
     "system": "none of its business",
 }

@@ -99,10 +99,11 @@ def _messages_packer(columns: Columns, names: tuple[str, str], speakers: tuple[s
         packed[1] = own or ""
         for message in messages:
             strings += len(message) + 2
-            if message.pop(role) != speakers[len(packed) % 2] or message.get("tool_calls"):
-                raise ValueError("another speaks, or calls a tool")
+            if message.pop(role) != speakers[len(packed) % 2]:
+                raise ValueError("another speaks")
             packed.append(message.pop(content))
-            strings += _others(message)
+            if message:
+                strings += _beside(message)
         return _finished(packed), strings + _others(row)
 
     return pack
@@ -121,6 +122,13 @@ def _said(packed: Packed) -> Packed:
     if not "".join([text.lstrip()[0] for text in packed[4:]]).isprintable():
         raise ValueError("nothing may be said")
     return packed
+
+
+def _beside(message: Row) -> int:
+    """The same of what a message has beside role and content."""
+    if message.get("tool_calls") or message.get("weight", 1) != 1:
+        raise ValueError("a tool is called, or the message is not learned as others are")
+    return _others(message)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -34,6 +34,16 @@ def type_name(value: Any) -> str:
     return "NaN" if value != value else TYPE_NAMES.get(type(value), f"a value of the type {name}")
 
 
+def listed(row: Mapping[str, Any], field: str, what: str) -> list[Any]:
+    """The list in a field. what: is in it, for messages. Raises RowError."""
+    if field not in row:
+        raise RowError(Kind.MISSING_FIELD, field, "is missing")
+    items = row[field]
+    if not isinstance(items, list):
+        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(items)}, not a list of {what}")
+    return items
+
+
 class Texts:
     """Takes texts out of rows, and refuses what is none or has what no text may have.
 

@@ -152,8 +152,8 @@ ROWS: dict[str, tuple[Row, Row, str, str]] = {
     "openai amid sharegpt": (
         SHAREGPT,
         OPENAI,
-        "wrong type",
-        "conversations: is null, not a list of messages",
+        "missing field",
+        "conversations: is missing",
     ),
     "singleTurn amid alpaca": (ALPACA, SINGLE, "missing field", "instruction: the prompt is missing"),
     "multiTurn without turns": (MULTI, {"conversation": []}, "no answer", "conversation: has no turns"),
@@ -234,7 +234,7 @@ ROWS: dict[str, tuple[Row, Row, str, str]] = {
         OPENAI,
         {"messages": said([{"type": "image_url", "image_url": "file:///etc/passwd"}], "a")},
         "wrong type",
-        r"messages\[0\]\.content: is a list, not a text",
+        r"messages\[0\]\.content\[0\]: only text parts can be learned, .*",
     ),
     "openai with an object for messages": (
         OPENAI,
