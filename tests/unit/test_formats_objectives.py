@@ -1,9 +1,13 @@
 """Pairs of answers and plain texts: what their rows become, and what is said of bad ones."""
 
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lorafinetune.api.datasets import Clean, Dataset
@@ -12,8 +16,9 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
-from lorafinetune_stages.prepare.formats import find_reader
+from lorafinetune_stages.prepare.formats import find_reader, table_columns
 from lorafinetune_stages.prepare.identity import said_names
+from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import alpaca, json_lines
 from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, part, say, talk
@@ -121,6 +126,80 @@ def test_a_pair_becomes_a_prompt_and_two_answers(
 ) -> None:
     assert convert(row, "preference", "dpo", **columns) == expected
     assert convert(row, "auto", "dpo", **columns) == expected
+
+
+def as_csv(root: Path, row: dict[str, Any]) -> Path:
+    file = root / "a.csv"
+    with file.open("w", encoding="utf-8", newline="") as written:
+        csv.writer(written).writerows([row, row.values()])
+    return file
+
+
+def as_parquet(root: Path, row: dict[str, Any]) -> Path:
+    file = root / "a.parquet"
+    pq.write_table(pa.table({name: [cell] for name, cell in row.items()}), file)
+    return file
+
+
+def from_table(file: Path, **fields: Any) -> Conversation:
+    """The one row of a table of pairs."""
+    dataset = Dataset.decode({"source": "s3://raw/a", **fields})
+    rows = list(read_rows(file, file.name, ignore_progress, table_columns(dataset, "dpo")))
+    return find_reader(dataset, 0, rows, "dpo").convert(rows[0][1], TEXTS)
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+@pytest.mark.parametrize("name", ["preference", "auto"])
+@pytest.mark.parametrize(
+    ("row", "columns", "expected"),
+    [
+        pytest.param(
+            {"chosen": json.dumps(WHOLE), "rejected": json.dumps(OTHER)},
+            {},
+            pair("q", "good", "bad"),
+            id="whole conversations",
+        ),
+        pytest.param(
+            {
+                "prompt": json.dumps([say("user", "q")]),
+                "chosen": json.dumps(WHOLE[1:]),
+                "rejected": json.dumps(OTHER[1:], indent=1),
+            },
+            {},
+            pair("q", "good", "bad"),
+            id="messages for a prompt and for both answers",
+        ),
+        pytest.param(
+            {"talk": json.dumps([human("q")]), "chosen": "good", "rejected": "bad"},
+            {"prompt": "talk"},
+            pair("q", "good", "bad"),
+            id="messages for a prompt in a column of another name",
+        ),
+        pytest.param(
+            {"prompt": "[1]", "chosen": '[{"city": "Rome"}]', "rejected": "[{]"},
+            {},
+            pair("[1]", '[{"city": "Rome"}]', "[{]"),
+            id="lists of something else, which are texts",
+        ),
+    ],
+)
+def test_in_a_table_messages_of_pairs_may_be_json(
+    tmp_path: Path,
+    write: Any,
+    name: str,
+    row: dict[str, Any],
+    columns: dict[str, str],
+    expected: Conversation,
+) -> None:
+    assert from_table(write(tmp_path, row), format=name, columns=columns) == expected
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+def test_messages_of_pairs_that_are_no_json_are_no_answer(tmp_path: Path, write: Any) -> None:
+    """As pandas writes lists into CSV."""
+    file = write(tmp_path, {"prompt": "q", "chosen": str(WHOLE[1:]), "rejected": "bad"})
+    rows = read_rows(file, file.name, ignore_progress, table_columns(Dataset(source="s3://raw/a"), "dpo"))
+    assert [str(row) for _, row in rows] == ["chosen: the cell is a text, and not a list as JSON"]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,9 @@ def table_columns(dataset: Dataset, objective: Objective = "sft") -> TableColumn
     known = {column for columns in read for column in columns.model_dump().values() if column}
     lists = {column for columns in read for column in (columns.messages, columns.history) if column}
     texts = dataset.columns.model_dump(exclude={"messages", "history"}, exclude_none=True).values()
-    return TableColumns(known, lists - set(texts))
+    pairs = columns_of("preference", dataset.columns) if "preference" in names else Columns()
+    either = {column for column in (pairs.prompt, pairs.response, pairs.rejected) if column}
+    return TableColumns(known, lists - set(texts), either)
 
 
 def find_reader(
