@@ -16,9 +16,10 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
-from lorafinetune_stages.prepare.formats import find_reader, table_columns
+from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.identity import said_names
 from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import alpaca, json_lines
 from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, part, say, talk
@@ -374,6 +375,30 @@ def said_of(name: str, objective: Objective, good: Any, row: Any) -> str:
             "fits no format (preference needs prompt, chosen and rejected)",
             "Set datasets[0].format, and name the columns in its columns where they differ.",
             id="another column for a prompt",
+        ),
+        pytest.param(
+            "dpo",
+            {"conversations": [human("q")], "chosen": gpt("a"), "rejected": gpt("b")},
+            "datasets[0].format: auto can't tell the format: a:1 has the fields conversations: "
+            "[{from, value}], chosen, rejected: preference lacks its prompt",
+            "Set `datasets[0].columns.prompt: conversations`.",
+            id="pairs as LLaMA-Factory has them",
+        ),
+        pytest.param(
+            "dpo",
+            alpaca("q", "a", chosen="a", rejected="b"),
+            "datasets[0].format: auto can't tell the format: a:1 has the fields instruction, input, output, "
+            "chosen, rejected: fits no format (preference needs prompt, chosen and rejected)",
+            "Set datasets[0].format, and name the columns in its columns where they differ.",
+            id="pairs in the fields of alpaca",
+        ),
+        pytest.param(
+            "sft",
+            {"prompt": [say("user", "q")], "chosen": "a", "rejected": "b"},
+            "datasets[0].format: a:1 has the fields prompt: [{role, content}], chosen, rejected: that is "
+            "preference, for training.objective: dpo",
+            "Set `spec.training.objective: dpo`, or name the columns in datasets[0].columns.",
+            id="pairs with messages for sft",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from lorafinetune_stages.prepare import csv_rows, parquet_rows
 from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.formats import find_reader, table_columns
 from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.store import ignore_progress
 from unit.prepare_rows import TEXTS, talk
 
