@@ -119,8 +119,9 @@ def _finished(packed: Packed) -> Packed:
 
 def _said(packed: Packed) -> Packed:
     """That every text has something in it is plain where its first character is one that can be seen."""
-    if not "".join([text.lstrip()[0] for text in packed[4:]]).isprintable():
-        raise ValueError("nothing may be said")
+    for text in packed[4:]:
+        if not text.lstrip()[0].isprintable():
+            raise ValueError("nothing may be said")
     return packed
 
 
