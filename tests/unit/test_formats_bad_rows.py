@@ -337,8 +337,8 @@ def calling(arguments: str) -> dict[str, Any]:
         pytest.param(
             "openai",
             {"messages": [say("user", "q"), say("assistant", "a", weight=0)]},
-            "messages[1].weight: weights of messages are not supported: every answer is learned. "
-            "Leave out the row, or set 1",
+            "messages[1].weight: weights of messages are not supported: training.learnFrom says which "
+            "answers are learned",
             id="openai with an answer that is not to be learned",
         ),
         pytest.param(

@@ -118,9 +118,9 @@ def _joined_parts(content: Any, field: str) -> Any:
 
 
 def _check_weight(message: Row, at: str) -> None:
-    """Raises RowError for an answer that is not to be learned as much as the others are: all are."""
+    """Raises RowError for an answer that is not to be learned as much as others are: each is."""
     if message.get("role") == "assistant" and message.get("weight") not in (None, 1):
-        what = "weights of messages are not supported: every answer is learned. Leave out the row, or set 1"
+        what = "weights of messages are not supported: training.learnFrom says which answers are learned"
         raise RowError(Kind.WEIGHT, f"{at}.weight", what)
 
 

@@ -175,6 +175,17 @@ MORE = {
         AUTO + r".*fits no format \(preference needs prompt, chosen and rejected\)",
         objective="dpo",
     ),
+    "CSV with messages of Python": Case(
+        b"prompt,chosen,rejected\nq,a,b\nq,\"[{'role': 'assistant', 'content': 'a'}]\",b\n",
+        bad(1, 2, "broken JSON", r"rows\.csv:3", "chosen: the cell is a text, and not a list as JSON"),
+        "rows.csv",
+        objective="dpo",
+    ),
+    "pairs as LLaMA-Factory has them": Case(
+        lines({"conversations": [{"from": "human", "value": "q"}], "chosen": {}, "rejected": {}}),
+        AUTO + ".*: preference lacks its prompt",
+        objective="dpo",
+    ),
     "Parquet with null pairs": Case(
         parquet({"prompt": ["q", "q"], "chosen": ["a", None], "rejected": ["b", "b"]}),
         bad(1, 2, "no answer", r"rows\.parquet\[1\]", "chosen: the answer is missing"),

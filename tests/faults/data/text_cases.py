@@ -380,7 +380,8 @@ EMPTY = {
     ),
     "a file of another format among good ones, declared": Case(
         {"a.json": listed(OPENAI), "b.json": listed(SHAREGPT)},
-        r"datasets\[0\]\.format: declared openai, but b\.json.* has .* conversations: looks like sharegpt",
+        r"datasets\[0\]\.format: declared openai, but b\.json.* has .*"
+        r" conversations: \[{from, value}\]: looks like sharegpt",
         fields={"format": "openai"},
     ),
 }
