@@ -320,7 +320,7 @@ CSV = {
         (
             "CSV with semicolons",
             "instruction;output\nq;a\n",
-            r"rows\.csv:1: the names of the columns are separated by ';', not by commas",
+            r"datasets\[0\]: rows\.csv:1: the names of the columns are separated by ';', not by commas",
         ),
         (
             "CSV without a header",
