@@ -7,8 +7,8 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
-from lorafinetune_stages.prepare.formats import find_reader
 from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 
@@ -56,3 +56,12 @@ def gpt(value: Any) -> dict[str, Any]:
 
 def say(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
+
+
+def part(text: str) -> dict[str, Any]:
+    """Of a message's content, in openai's way."""
+    return {"type": "text", "text": text}
+
+
+SHAREGPT = {"conversations": [human("q"), gpt("a")]}
+OPENAI = {"messages": [say("user", "q"), say("assistant", "a")]}

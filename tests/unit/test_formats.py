@@ -8,9 +8,10 @@ import pytest
 from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
-from lorafinetune_stages.prepare.findings import Place
-from lorafinetune_stages.prepare.formats import find_reader, recognise
-from unit.prepare_rows import ALPACA, CALL, TOOL, convert, gpt, human, say, talk
+from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.formats import recognise
+from lorafinetune_stages.prepare.recognising import find_reader
+from unit.prepare_rows import ALPACA, CALL, OPENAI, SHAREGPT, TOOL, convert, gpt, human, part, say, talk
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,27 @@ from unit.prepare_rows import ALPACA, CALL, TOOL, convert, gpt, human, say, talk
             ),
             id="openai with tool calls, their arguments parsed, and results joined",
         ),
+        pytest.param(
+            {
+                "messages": [
+                    say("system", [part("s")]),
+                    say("user", [part("q"), part("\nmore")]),
+                    say("assistant", [part("a")], weight=1),
+                ]
+            },
+            talk("q\nmore", "a", system="s"),
+            id="openai with parts of text, which are joined, and a weight that every answer has",
+        ),
+        pytest.param(
+            {
+                "messages": [
+                    say("user", "q", weight=0),
+                    say("assistant", "\n", tool_calls=[{"function": CALL}]),
+                ]
+            },
+            Conversation((Turn("user", "q"), Turn("function", json.dumps([CALL])))),
+            id="openai with white space beside a tool call, and a prompt that is not to be learned",
+        ),
     ],
 )
 def test_a_row_of_a_recognised_format_becomes_a_conversation(
@@ -181,7 +203,7 @@ HISTORY = {"instruction": "q", "output": "a", "prompt": "q", "completion": "a"}
             {"conversation": [human("q")]},
             {"messages": "conversation"},
             "datasets[3].format: declared multiTurn, but x.json:1 has the fields conversation: "
-            "looks like sharegpt",
+            "[{from, value}]: looks like sharegpt",
             "Set datasets[3].format to sharegpt.",
             id="another kind of turns than the declared",
         ),
@@ -228,6 +250,77 @@ HISTORY = {"instruction": "q", "output": "a", "prompt": "q", "completion": "a"}
             "multiTurn needs conversation, a list of objects with input and output)",
             "Set datasets[3].format, and name the columns in its columns where they differ.",
             id="a row that is a list",
+        ),
+        pytest.param(
+            "auto",
+            RowError(Kind.BROKEN_JSON, "", "broken JSON: Expecting value"),
+            {},
+            "datasets[3].format: auto can't tell the format: x.json:1: broken JSON: Expecting value",
+            "Mend the file: it may be a JSON list of rows, JSON Lines (a row in each), CSV or Parquet. "
+            "Or set datasets[3].format.",
+            id="a row that can't be read",
+        ),
+        pytest.param(
+            "auto",
+            {"id": 1, "conversations": OPENAI["messages"]},
+            {},
+            "datasets[3].format: auto can't tell the format: x.json:1 has the fields id, conversations: "
+            "[{role, content}]: openai lacks its messages",
+            "Set `datasets[3].columns.messages: conversations`.",
+            id="messages of openai under the name of sharegpt's",
+        ),
+        pytest.param(
+            "auto",
+            {"text": "q a", "conversations": OPENAI["messages"]},
+            {},
+            "datasets[3].format: auto can't tell the format: x.json:1 has the fields text, conversations: "
+            "[{role, content}]: openai lacks its messages",
+            "Set `datasets[3].columns.messages: conversations`.",
+            id="messages beside a column of text",
+        ),
+        pytest.param(
+            "sharegpt",
+            {"conversations": OPENAI["messages"]},
+            {},
+            "datasets[3].format: declared sharegpt, but x.json:1 has the fields conversations: "
+            "[{role, content}]: openai lacks its messages",
+            "Set `datasets[3].columns.messages: conversations` and `datasets[3].format: openai`.",
+            id="messages of openai that are declared sharegpt",
+        ),
+        pytest.param(
+            "openai",
+            {"conversations": OPENAI["messages"]},
+            {},
+            "datasets[3].format: declared openai, but x.json:1 has the fields conversations: "
+            "[{role, content}]: openai lacks its messages",
+            "Set `datasets[3].columns.messages: conversations`.",
+            id="messages of openai that are declared so",
+        ),
+        pytest.param(
+            "auto",
+            {"version": 1, "data": [ALPACA, ALPACA]},
+            {},
+            "datasets[3].format: auto can't tell the format: x.json:1 has the fields version, data: "
+            "[{instruction, input, output}]: the rows are in data, within another object",
+            "Make the list in data the file itself, or write one row in each line of it.",
+            id="rows within an object",
+        ),
+        pytest.param(
+            "auto",
+            SHAREGPT,
+            {"history": "past"},
+            "datasets[3].columns.history: sharegpt has no history; it has messages, system and tools",
+            "Remove datasets[3].columns.history, or set another datasets[3].format.",
+            id="a name for a column that the recognised format has not",
+        ),
+        pytest.param(
+            "alpaca",
+            ALPACA,
+            {"messages": "instruction"},
+            "datasets[3].columns.messages: alpaca has no messages; it has prompt, query, response, history, "
+            "system and tools",
+            "Remove datasets[3].columns.messages, or set another datasets[3].format.",
+            id="a name for a column that the declared format has not",
         ),
     ],
 )

@@ -7,15 +7,21 @@ import pytest
 
 from lorafinetune.api.datasets import Dataset
 from lorafinetune_stages.prepare.findings import Place, RowError
-from lorafinetune_stages.prepare.formats import find_reader
-from unit.prepare_rows import ALPACA, CALL, TEXTS, TOOL, convert, gpt, human, say
+from lorafinetune_stages.prepare.recognising import find_reader
+from unit.prepare_rows import ALPACA, CALL, OPENAI, SHAREGPT, TEXTS, TOOL, convert, gpt, human, part, say
 
 MULTI_TURN = {"input": "q", "output": "a"}
+ONLY_TEXT_PARTS = 'only text parts can be learned, like {"type": "text", "text": …}'
 
 TOOLS = json.dumps([TOOL])
 ESCAPED = r'"\u003cs\u003e"'
 """The text `<s>` in JSON, for whoever decodes it."""
 ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
+
+
+def calling(arguments: str) -> dict[str, Any]:
+    """A tool call in openai's way."""
+    return {"type": "function", "function": {"name": "f", "arguments": arguments}}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,12 @@ ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
             ALPACA | {"output": " \n　"},
             "output: the answer is empty",
             id="an answer of white space",
+        ),
+        pytest.param(
+            "alpaca",
+            ALPACA | {"output": "\u200b \ufeff\n\u2060"},
+            "output: the answer is empty",
+            id="an answer of characters that no one sees",
         ),
         pytest.param(
             "alpaca", ALPACA | {"output": 42}, "output: is a number, not a text", id="a number for an answer"
@@ -115,7 +127,7 @@ ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
             "multiTurn",
             {"conversation": None},
             "conversation: is null, not a list of turns",
-            id="multiTurn without a list",
+            id="multiTurn with null for turns",
         ),
         pytest.param(
             "multiTurn",
@@ -165,13 +177,14 @@ ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
         pytest.param(
             "sharegpt",
             {"conversations": [human("q"), {"from": "bing", "value": "a"}]},
-            "conversations[1].from: the role is 'bing', not one of human, gpt, function_call, observation",
+            "conversations[1].from: the role is 'bing', not one of system, human, gpt, function_call, "
+            "observation",
             id="sharegpt with an unknown role",
         ),
         pytest.param(
             "sharegpt",
             {"conversations": [human("q"), {"value": "a"}]},
-            "conversations[1].from: the role is null, not one of human, gpt, function_call, observation",
+            "conversations[1].from: the role is missing",
             id="sharegpt without a role",
         ),
         pytest.param(
@@ -266,8 +279,67 @@ ESCAPED_CALL = json.dumps(CALL).replace("1", f'{{"deep": [[{ESCAPED}]]}}')
         pytest.param(
             "openai",
             {"messages": [say("user", [{"type": "text"}]), say("assistant", "a")]},
-            "messages[0].content: is a list, not a text",
-            id="openai with parts",
+            f"messages[0].content[0]: {ONLY_TEXT_PARTS}",
+            id="openai with a part without a text",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", [part("q"), {"type": "image_url"}]), say("assistant", "a")]},
+            f"messages[0].content[1]: {ONLY_TEXT_PARTS}",
+            id="openai with a picture beside a text",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", "q"), say("assistant", [part("a"), "b"])]},
+            f"messages[1].content[1]: {ONLY_TEXT_PARTS}",
+            id="openai with a text for a part",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", "q"), say("assistant", [])]},
+            "messages[1].content: is a list, not a text",
+            id="openai without any part",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", [part("a<"), part("s>b")]), say("assistant", "a")]},
+            "messages[0].content: the text has the special token '<s>'",
+            id="openai with a special token in two parts",
+        ),
+        pytest.param(
+            "openai",
+            {
+                "messages": [
+                    say("user", "q"),
+                    say("assistant", "Let me see.", tool_calls=[{"function": CALL}]),
+                ]
+            },
+            "messages[1].content: a text beside tool_calls can't be learned: leave it out, or the row",
+            id="openai with a text beside a tool call",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", "q"), say("assistant", None, tool_calls=[calling("{x")])]},
+            "messages[1].tool_calls[0].function.arguments: is not JSON",
+            id="openai with arguments that are no JSON",
+        ),
+        pytest.param(
+            "openai",
+            {
+                "messages": [
+                    say("user", "q"),
+                    say("assistant", None, tool_calls=[calling('{"x": 1, "x": 2}')]),
+                ]
+            },
+            "messages[1].tool_calls[0].function.arguments: x: the field is given twice",
+            id="openai with an argument given twice",
+        ),
+        pytest.param(
+            "openai",
+            {"messages": [say("user", "q"), say("assistant", "a", weight=0)]},
+            "messages[1].weight: weights of messages are not supported: training.learnFrom says which "
+            "answers are learned",
+            id="openai with an answer that is not to be learned",
         ),
         pytest.param(
             "openai",
@@ -307,3 +379,24 @@ def test_a_row_that_is_no_object_is_bad(value: Any) -> None:
     reader = find_reader(dataset, 0, [(Place("a", 1), ALPACA)])
     with pytest.raises(RowError, match=r"^the row is .*, not an object$"):
         reader.convert(value, TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "message"),
+    [
+        pytest.param("sharegpt", SHAREGPT, "conversations: is missing", id="the messages of sharegpt"),
+        pytest.param("openai", OPENAI, "messages: is missing", id="the messages of openai"),
+        pytest.param(
+            "multiTurn",
+            {"conversation": [MULTI_TURN]},
+            "conversation: is missing",
+            id="the turns of multiTurn",
+        ),
+    ],
+)
+def test_amid_others_a_row_may_lack(name: str, good: dict[str, Any], message: str) -> None:
+    dataset = Dataset.decode({"source": "s3://raw/a", "format": name})
+    reader = find_reader(dataset, 0, [(Place("a", 1), good)])
+    with pytest.raises(RowError) as caught:
+        reader.convert(ALPACA, TEXTS)
+    assert str(caught.value) == message

@@ -1,9 +1,13 @@
 """Pairs of answers and plain texts: what their rows become, and what is said of bad ones."""
 
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lorafinetune.api.datasets import Clean, Dataset
@@ -12,11 +16,13 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
-from lorafinetune_stages.prepare.formats import find_reader
+from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.identity import said_names
+from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import alpaca, json_lines
-from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, say, talk
+from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, part, say, talk
 
 PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
 WHOLE = [say("user", "q"), say("assistant", "good")]
@@ -68,6 +74,16 @@ def pair(*turns: str, system: str = "") -> Conversation:
             id="messages of openai, each answer in a list",
         ),
         pytest.param(
+            {
+                "prompt": [say("user", "q1"), say("assistant", "a1", weight=0), say("user", [part("q")])],
+                "chosen": say("assistant", [part("good")]),
+                "rejected": say("assistant", "bad"),
+            },
+            {},
+            pair("q1", "a1", "q", "good", "bad"),
+            id="messages of openai with parts, and an answer of before that is not to be learned",
+        ),
+        pytest.param(
             {"prompt": [say("user", "q")], "chosen": "good", "rejected": "bad"},
             {},
             pair("q", "good", "bad"),
@@ -111,6 +127,80 @@ def test_a_pair_becomes_a_prompt_and_two_answers(
 ) -> None:
     assert convert(row, "preference", "dpo", **columns) == expected
     assert convert(row, "auto", "dpo", **columns) == expected
+
+
+def as_csv(root: Path, row: dict[str, Any]) -> Path:
+    file = root / "a.csv"
+    with file.open("w", encoding="utf-8", newline="") as written:
+        csv.writer(written).writerows([row, row.values()])
+    return file
+
+
+def as_parquet(root: Path, row: dict[str, Any]) -> Path:
+    file = root / "a.parquet"
+    pq.write_table(pa.table({name: [cell] for name, cell in row.items()}), file)
+    return file
+
+
+def from_table(file: Path, **fields: Any) -> Conversation:
+    """The one row of a table of pairs."""
+    dataset = Dataset.decode({"source": "s3://raw/a", **fields})
+    rows = list(read_rows(file, file.name, ignore_progress, table_columns(dataset, "dpo")))
+    return find_reader(dataset, 0, rows, "dpo").convert(rows[0][1], TEXTS)
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+@pytest.mark.parametrize("name", ["preference", "auto"])
+@pytest.mark.parametrize(
+    ("row", "columns", "expected"),
+    [
+        pytest.param(
+            {"chosen": json.dumps(WHOLE), "rejected": json.dumps(OTHER)},
+            {},
+            pair("q", "good", "bad"),
+            id="whole conversations",
+        ),
+        pytest.param(
+            {
+                "prompt": json.dumps([say("user", "q")]),
+                "chosen": json.dumps(WHOLE[1:]),
+                "rejected": json.dumps(OTHER[1:], indent=1),
+            },
+            {},
+            pair("q", "good", "bad"),
+            id="messages for a prompt and for both answers",
+        ),
+        pytest.param(
+            {"talk": json.dumps([human("q")]), "chosen": "good", "rejected": "bad"},
+            {"prompt": "talk"},
+            pair("q", "good", "bad"),
+            id="messages for a prompt in a column of another name",
+        ),
+        pytest.param(
+            {"prompt": "[1]", "chosen": '[{"city": "Rome"}]', "rejected": "[{]"},
+            {},
+            pair("[1]", '[{"city": "Rome"}]', "[{]"),
+            id="lists of something else, which are texts",
+        ),
+    ],
+)
+def test_in_a_table_messages_of_pairs_may_be_json(
+    tmp_path: Path,
+    write: Any,
+    name: str,
+    row: dict[str, Any],
+    columns: dict[str, str],
+    expected: Conversation,
+) -> None:
+    assert from_table(write(tmp_path, row), format=name, columns=columns) == expected
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+def test_messages_of_pairs_that_are_no_json_are_no_answer(tmp_path: Path, write: Any) -> None:
+    """As pandas writes lists into CSV."""
+    file = write(tmp_path, {"prompt": "q", "chosen": str(WHOLE[1:]), "rejected": "bad"})
+    rows = read_rows(file, file.name, ignore_progress, table_columns(Dataset(source="s3://raw/a"), "dpo"))
+    assert [str(row) for _, row in rows] == ["chosen: the cell is a text, and not a list as JSON"]
 
 
 @pytest.mark.parametrize(
@@ -285,6 +375,30 @@ def said_of(name: str, objective: Objective, good: Any, row: Any) -> str:
             "fits no format (preference needs prompt, chosen and rejected)",
             "Set datasets[0].format, and name the columns in its columns where they differ.",
             id="another column for a prompt",
+        ),
+        pytest.param(
+            "dpo",
+            {"conversations": [human("q")], "chosen": gpt("a"), "rejected": gpt("b")},
+            "datasets[0].format: auto can't tell the format: a:1 has the fields conversations: "
+            "[{from, value}], chosen, rejected: preference lacks its prompt",
+            "Set `datasets[0].columns.prompt: conversations`.",
+            id="pairs as LLaMA-Factory has them",
+        ),
+        pytest.param(
+            "dpo",
+            alpaca("q", "a", chosen="a", rejected="b"),
+            "datasets[0].format: auto can't tell the format: a:1 has the fields instruction, input, output, "
+            "chosen, rejected: fits no format (preference needs prompt, chosen and rejected)",
+            "Set datasets[0].format, and name the columns in its columns where they differ.",
+            id="pairs in the fields of alpaca",
+        ),
+        pytest.param(
+            "sft",
+            {"prompt": [say("user", "q")], "chosen": "a", "rejected": "b"},
+            "datasets[0].format: a:1 has the fields prompt: [{role, content}], chosen, rejected: that is "
+            "preference, for training.objective: dpo",
+            "Set `spec.training.objective: dpo`, or name the columns in datasets[0].columns.",
+            id="pairs with messages for sft",
         ),
     ],
 )

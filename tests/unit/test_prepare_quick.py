@@ -30,7 +30,7 @@ OPENAI = {
     "messages": [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "q"},
-        {"role": "assistant", "content": "a", "tool_calls": None},
+        {"role": "assistant", "content": "a", "tool_calls": None, "weight": 1},
     ],
     "system": "none of its business",
 }
@@ -76,7 +76,21 @@ def encoded(*rows: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-HOSTILE = ("\0", "\x7f", "\x85", "\ud800", "</s>", 'a"b', '\\"', "\\beta", " \n", "system", "gpt")
+HOSTILE = (
+    "\0",
+    "\u200b",
+    " \u200ba",
+    "\x7f",
+    "\x85",
+    "\ud800",
+    "</s>",
+    'a"b',
+    '\\"',
+    "\\beta",
+    " \n",
+    "system",
+    "gpt",
+)
 NUMBERS = (0, 10**400, 2**80)
 texts = st.text(max_size=4) | st.sampled_from(HOSTILE)
 values = st.recursive(

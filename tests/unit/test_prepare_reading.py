@@ -76,6 +76,16 @@ def shown(path: Path, content: bytes, name: str = "a.json") -> list[str]:
             id="a line that is not UTF-8",
         ),
         pytest.param(
+            '{"你": "'.encode() + b'\xff"}',
+            ["a.json:1:8 (byte 9): not valid UTF-8"],
+            id="columns are characters in a line that is not UTF-8, too",
+        ),
+        pytest.param(
+            b'{"a": [0, {"b": {"c": 1, "c": 2}}], "d": {"c": 1}}\n[{"a": 1, "a": 2}]',
+            ["a.json:1: a[1].b.c: the field is given twice", "a.json:2: [0].a: the field is given twice"],
+            id="a field given twice within others",
+        ),
+        pytest.param(
             b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n1",
             ["a.json:1: the row is nested too deep", "a.json:2 1"],
             id="a line that is nested too deep",

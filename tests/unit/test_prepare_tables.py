@@ -12,8 +12,9 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import csv_rows, parquet_rows
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.formats import find_reader, table_columns
+from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.store import ignore_progress
 from unit.prepare_rows import TEXTS, talk
 
@@ -88,6 +89,16 @@ def test_csv_is_read(tmp_path: Path, content: str | bytes, expected: list[str]) 
         pytest.param('a,b\n1,2\n"x,y\nz', "a.csv:3: broken CSV: unexpected end of data", id="an open quote"),
         pytest.param(
             'a,b\n"x"y,1\n', "a.csv:2: broken CSV: ',' expected after '\"'", id="text after a quote"
+        ),
+        pytest.param(
+            "instruction;output\nq;a, b\n",
+            "a.csv:1: the names of the columns are separated by ';', not by commas",
+            id="semicolons for commas",
+        ),
+        pytest.param(
+            "instruction\toutput\nq\ta\n",
+            r"a.csv:1: the names of the columns are separated by '\t', not by commas",
+            id="tabs for commas",
         ),
         pytest.param("a,a\n1,2\n", "a.csv:1: two columns are named a", id="two columns of one name"),
         pytest.param(

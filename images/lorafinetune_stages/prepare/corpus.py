@@ -18,17 +18,12 @@ from lorafinetune_stages.prepare.cleaning import Cleaner
 from lorafinetune_stages.prepare.conversation import Conversation, Packed
 from lorafinetune_stages.prepare.findings import Findings, Kind, Place, Row, RowError
 from lorafinetune_stages.prepare.fingerprints import Fingerprints, Marks
-from lorafinetune_stages.prepare.formats import (
-    FORMATS,
-    FormatName,
-    Reader,
-    find_reader,
-    table_columns,
-    tells,
-)
+from lorafinetune_stages.prepare.formats import FORMATS, FormatName, Reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.prepare.naming import check_there
 from lorafinetune_stages.prepare.preference import check_pair
 from lorafinetune_stages.prepare.reading import Taken, read_quickly, read_rows
+from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.prepare.rowfile import Load, RowFile
 from lorafinetune_stages.prepare.texts import Texts, said
 from lorafinetune_stages.store import Advance, ignore_progress
@@ -172,17 +167,17 @@ class Merger:
     def _merge_dataset(self, index: int, source: DatasetFiles, cleaner: Cleaner) -> None:
         """Reads nothing beyond the last row that is used: what is broken there is nobody's concern."""
         for file in source.files:
-            self._merge_file(index, source.dataset, file.path, cleaner)
+            self._merge_file(index, source, file.path, cleaner)
             if self._is_full(index, source.dataset):
                 return
         if not self.findings.rows[index]:
             raise _empty(index, source)
 
-    def _merge_file(self, index: int, dataset: Dataset, name: str, cleaner: Cleaner) -> None:
-        path = self.root / str(index) / name
+    def _merge_file(self, index: int, source: DatasetFiles, name: str, cleaner: Cleaner) -> None:
+        dataset, path = source.dataset, self.root / str(index) / name
         columns = table_columns(dataset, self.objective)
         first = _first_objects(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
-        reader = self._find_reader(index, dataset, name, first) if first else ANY_READER
+        reader = self._find_reader(index, source, name, first) if first else ANY_READER
         quick = self._quick(reader, cleaner, dataset, path, name)
         for found in read_quickly(path, name, self.advance, columns, quick):
             if isinstance(found, Taken):
@@ -195,12 +190,23 @@ class Merger:
     def _is_full(self, index: int, dataset: Dataset) -> bool:
         return self.corpus.counts[index] == dataset.max_samples
 
-    def _find_reader(self, index: int, dataset: Dataset, name: str, first: Sequence[Row]) -> Reader:
-        reader = find_reader(dataset, index, first, self.objective)
+    def _find_reader(self, index: int, source: DatasetFiles, name: str, first: Sequence[Row]) -> Reader:
+        reader = find_reader(source.dataset, index, first, self.objective)
+        if not self.corpus.formats[index]:
+            files = name if len(source.files) == 1 else f"the {len(source.files)} files"
+            check_there(reader, source.dataset.columns, index, files, self._rows(index, source))
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
         return reader
+
+    def _rows(self, index: int, source: DatasetFiles) -> Iterator[Any]:
+        """All rows of a dataset, as they are."""
+        columns = table_columns(source.dataset, self.objective)
+        for file in source.files:
+            path = self.root / str(index) / file.path
+            for _, row in read_rows(path, file.path, ignore_progress, columns):
+                yield row
 
     def _quick(
         self, reader: Reader, cleaner: Cleaner, dataset: Dataset, path: Path, name: str

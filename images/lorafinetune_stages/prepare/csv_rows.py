@@ -4,6 +4,7 @@ A broken record may have swallowed those after it, so it ends the reading.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -16,6 +17,8 @@ from lorafinetune_stages.store import Advance
 
 ESCAPED: Final = "\udc80", "\udcff"
 """Bytes that are no UTF-8 are between these after decoding."""
+SEPARATORS: Final = re.compile(r"[;\t|]")
+"""What other programs write for a comma."""
 
 
 def csv_rows(file: BinaryIO, name: str, start: int, advance: Advance, columns: TableColumns) -> Iterator[Row]:
@@ -27,7 +30,7 @@ def csv_rows(file: BinaryIO, name: str, start: int, advance: Advance, columns: T
     file.seek(start)
     records = _records(_Lines(file, name, advance), name)
     place, header = next(records, (Place(name, 1), []))
-    _check_names(place, header)
+    _check_names(place, header, columns)
     for place, cells in records:
         yield _row(place, header, cells, columns)
 
@@ -79,10 +82,16 @@ def _row(place: Place, header: list[str], cells: list[str], columns: TableColumn
     return columns.unpacked(place, dict(zip(header, cells, strict=True)))
 
 
-def _check_names(place: Place, header: list[str]) -> None:
+def _check_names(place: Place, header: list[str], columns: TableColumns) -> None:
     if not all(map(_is_utf8, header)):
         raise _broken(place, "the names of the columns are not valid UTF-8")
     check_header(place, header)
+    if len(header) == 1 and header[0] not in columns.known and (found := SEPARATORS.search(header[0])):
+        raise StageError(
+            Reason.DATASET_INVALID,
+            f"{place}: the names of the columns are separated by {found.group()!r}, not by commas",
+            "Write the file anew, with commas between its cells.",
+        )
 
 
 def _is_utf8(text: str) -> bool:

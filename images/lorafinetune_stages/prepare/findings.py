@@ -52,6 +52,7 @@ class Kind(StrEnum):
     LONE_SURROGATE = "lone surrogate"
     SPECIAL_TOKEN = "special token in text"  # noqa: S105 - a kind of finding
     TOOLS = "unusable tools"
+    WEIGHT = "weighted message"
     CUT_OFF = "answer cut off"
     PROMPT_CUT_OFF = "prompt cut off"
 

@@ -3,17 +3,15 @@
 alpaca and sharegpt become what LLaMA-Factory's own converters make of them with the columns named.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lorafinetune.api.datasets import Columns, Dataset
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Objective
-from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import messages, pairs, plain
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.findings import Kind, RowError
 from lorafinetune_stages.prepare.plain import Pack
 from lorafinetune_stages.prepare.preference import is_conversation, preference
 from lorafinetune_stages.prepare.tables import TableColumns
@@ -21,7 +19,6 @@ from lorafinetune_stages.prepare.texts import Texts, type_name
 
 FormatName = Literal["alpaca", "sharegpt", "openai", "singleTurn", "multiTurn", "preference", "text"]
 Convert = Callable[[Mapping[str, Any], Columns, Texts], Conversation]
-MAX_SHOWN_FIELDS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,8 @@ class Format:
     """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
     formats with a list of turns are told apart; empty for a format without. needs: which columns tell
     such a format. holding: those that may hold all of a row as conversations. objective: what its rows are
-    for. packer: makes what makes the same as `convert` of plain rows."""
+    for. also: columns that it has where the dataset names them. packer: makes what makes the same as
+    `convert` of plain rows."""
 
     columns: Columns
     convert: Convert
@@ -37,7 +35,13 @@ class Format:
     turn: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("prompt", "response")
     holding: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     objective: Objective = "sft"
+
+    @property
+    def reads(self) -> list[str]:
+        """All columns that it has."""
+        return [*self.columns.model_dump(exclude_none=True), *self.also]
 
     def needed(self, columns: Columns) -> list[str]:
         """The names of the columns that tell a format without turns."""
@@ -55,6 +59,7 @@ FORMATS: Final[dict[FormatName, Format]] = {
         Columns(prompt="instruction", query="input", response="output", history="history", system="system"),
         pairs.alpaca,
         plain.pair_packer,
+        also=("tools",),
     ),
     "sharegpt": Format(
         Columns(messages="conversations", system="system", tools="tools"),
@@ -69,7 +74,10 @@ FORMATS: Final[dict[FormatName, Format]] = {
         ("role", "content"),
     ),
     "singleTurn": Format(
-        Columns(prompt="prompt", response="completion", system="system"), pairs.alpaca, plain.pair_packer
+        Columns(prompt="prompt", response="completion", system="system"),
+        pairs.alpaca,
+        plain.pair_packer,
+        also=("query", "history", "tools"),
     ),
     "multiTurn": Format(
         Columns(messages="conversation", prompt="input", response="output", system="system"),
@@ -137,27 +145,9 @@ def table_columns(dataset: Dataset, objective: Objective = "sft") -> TableColumn
     known = {column for columns in read for column in columns.model_dump().values() if column}
     lists = {column for columns in read for column in (columns.messages, columns.history) if column}
     texts = dataset.columns.model_dump(exclude={"messages", "history"}, exclude_none=True).values()
-    return TableColumns(known, lists - set(texts))
-
-
-def find_reader(
-    dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]], objective: Objective = "sft"
-) -> Reader:
-    """The reader of a file whose first rows are given; index: of the dataset, for messages.
-
-    Raises StageError(DatasetInvalid) where they are not of the declared format, or of none.
-    """
-    seen = [(place, row) for place, row in rows if isinstance(row, dict)]
-    telling = next((row for _, row in seen if tells(dataset, row, objective)), None)
-    declared = dataset.format
-    if declared != "auto":
-        if seen and telling is None:
-            raise _not_as_declared(declared, dataset.columns, index, *seen[0], objective)
-        return Reader(declared, columns_of(declared, dataset.columns), recognised=False)
-    if telling is None:
-        raise _not_recognised(dataset.columns, index, rows, seen, objective)
-    (name,) = recognise(telling, dataset.columns, objective)
-    return Reader(name, columns_of(name, dataset.columns), recognised=True)
+    pairs = columns_of("preference", dataset.columns) if "preference" in names else Columns()
+    either = {column for column in (pairs.prompt, pairs.response, pairs.rejected) if column}
+    return TableColumns(known, lists - set(texts), either)
 
 
 def tells(dataset: Dataset, row: Any, objective: Objective = "sft") -> bool:
@@ -171,13 +161,14 @@ def tells(dataset: Dataset, row: Any, objective: Objective = "sft") -> bool:
 
 def recognise(row: Mapping[str, Any], columns: Columns, objective: Objective = "sft") -> list[FormatName]:
     """Every format of the objective that the row is a whole row of."""
-    names = [name for name in formats_of(objective) if _is_whole(name, row, columns)]
+    names = [name for name in formats_of(objective) if is_whole(name, row, columns)]
     if columns.prompt and columns.response and {"alpaca", "singleTurn"} <= set(names):
         names.remove("singleTurn")  # with both columns named, alpaca reads all that singleTurn does
     return names
 
 
-def _is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
+def is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
+    """Whether the row has all that tells the format. own: the columns that the dataset names."""
     columns = columns_of(name, own)
     if not FORMATS[name].turn:
         needed = all(column in row for column in FORMATS[name].needed(columns))
@@ -185,10 +176,11 @@ def _is_whole(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
     turns = row.get(columns.messages or "")
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
         return False
-    return all(key in turns[0] for key in _turn_keys(name, columns))
+    return all(key in turns[0] for key in turn_keys(name, columns))
 
 
-def _turn_keys(name: FormatName, columns: Columns) -> tuple[str, ...]:
+def turn_keys(name: FormatName, columns: Columns) -> tuple[str, ...]:
+    """What every turn of the format has."""
     if name == "multiTurn":
         return (columns.prompt or "", columns.response or "")
     return FORMATS[name].turn
@@ -202,72 +194,4 @@ def _fits(name: FormatName, row: Mapping[str, Any], own: Columns) -> bool:
     turns = row.get(columns.messages or "")
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
         return columns.messages in row
-    return any(key in turns[0] for key in _turn_keys(name, columns))
-
-
-def _not_as_declared(
-    name: FormatName, own: Columns, index: int, place: Place, row: Mapping[str, Any], objective: Objective
-) -> StageError:
-    looks = " or ".join(recognise(row, own, objective))
-    verdict = f"looks like {looks}" if looks else f"{name} needs {_needs(name, own)}"
-    return StageError(
-        Reason.DATASET_INVALID,
-        f"datasets[{index}].format: declared {name}, but {place} has {_fields(row)}: {verdict}",
-        f"Set datasets[{index}].format{' to ' + looks if looks else ', or name the columns in its columns'}.",
-    )
-
-
-def _not_recognised(
-    own: Columns,
-    index: int,
-    rows: Sequence[tuple[Place, Any]],
-    seen: Sequence[tuple[Place, Any]],
-    objective: Objective,
-) -> StageError:
-    place, row = (seen or rows)[0]
-    evidence = f"{place} has {_fields(row)}" if seen else _first_problem(place, row)
-    if seen and (other := _of_another(row, own, objective)):
-        return _for_another(index, evidence, other)
-    names = recognise(row, own, objective) if seen else []
-    verdict = f"could be {' or '.join(names)}" if names else "fits no format"
-    needs = "; ".join(f"{name} needs {_needs(name, own)}" for name in formats_of(objective))
-    return StageError(
-        Reason.DATASET_INVALID,
-        f"datasets[{index}].format: auto can't tell the format: {evidence}: {verdict}"
-        + ("" if names else f" ({needs})"),
-        f"Set datasets[{index}].format, and name the columns in its columns where they differ.",
-    )
-
-
-def _of_another(row: Mapping[str, Any], own: Columns, objective: Objective) -> FormatName | None:
-    """The format of another objective that a row is of, where it is of none of this one's."""
-    names = [] if recognise(row, own, objective) else [name for name in FORMATS if _is_whole(name, row, own)]
-    return names[0] if names else None
-
-
-def _for_another(index: int, evidence: str, name: FormatName) -> StageError:
-    objective = FORMATS[name].objective
-    return StageError(
-        Reason.DATASET_INVALID,
-        f"datasets[{index}].format: {evidence}: that is {name}, for training.objective: {objective}",
-        f"Set `spec.training.objective: {objective}`, or name the columns in datasets[{index}].columns.",
-    )
-
-
-def _first_problem(place: Place, row: Any) -> str:
-    return f"{place}: {row}" if isinstance(row, RowError) else f"{place} is {type_name(row)}, not an object"
-
-
-def _needs(name: FormatName, own: Columns) -> str:
-    columns = columns_of(name, own)
-    if not FORMATS[name].turn:
-        *more, last = FORMATS[name].needed(columns)
-        return f"{', '.join(more)} and {last}" if more else last
-    return f"{columns.messages}, a list of objects with {' and '.join(_turn_keys(name, columns))}"
-
-
-def _fields(row: Mapping[str, Any]) -> str:
-    names = [name if name.isprintable() else ascii(name) for name in row]
-    shown = ", ".join(name[:40] for name in names[:MAX_SHOWN_FIELDS])
-    more = ", …" if len(names) > MAX_SHOWN_FIELDS else ""
-    return f"the fields {shown}{more}" if names else "no fields"
+    return any(key in turns[0] for key in turn_keys(name, columns))

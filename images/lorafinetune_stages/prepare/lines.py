@@ -82,7 +82,8 @@ def _parse_line(decoder: Decoder, place: Place, offset: int, line: bytes) -> Row
     try:
         return place, decoder.decode(line.rstrip(SPACE).decode())
     except UnicodeDecodeError as problem:
-        at = Place(place.file, place.line, None, problem.start + 1, offset + problem.start)
+        before = problem.object[: problem.start].decode()
+        at = Place(place.file, place.line, None, len(before) + 1, offset + problem.start)
         return at, RowError(Kind.INVALID_UTF8, "", "not valid UTF-8")
     except json.JSONDecodeError as problem:
         byte = offset + len(problem.doc[: problem.pos].encode())

@@ -7,8 +7,8 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
-from lorafinetune_stages.prepare.texts import Texts, type_name
-from lorafinetune_stages.prepare.tools import tool_call, tool_list
+from lorafinetune_stages.prepare.texts import Texts, listed, type_name
+from lorafinetune_stages.prepare.tools import parsed, tool_call, tool_list
 
 SHAREGPT_ROLES: Final[dict[str, Role]] = {
     "human": "user",
@@ -36,6 +36,8 @@ def sharegpt(row: Row, columns: Columns, texts: Texts) -> Conversation:
 def openai(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """An openai row: `{"role": user | assistant | system | tool, "content": …, "tool_calls"?: …}`."""
     system, rest = _split_system(row, columns, texts, "role", "content")
+    for at, message in rest:
+        _check_weight(message, at)
     turns = list(_join_tool_results((at, _openai_turn(at, message, texts)) for at, message in rest))
     return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
 
@@ -68,15 +70,14 @@ def _split_system(
     found = _messages(row, columns.messages or "")
     if found and found[0][1].get(role) == "system":
         at, first = found[0]
-        return texts.text(first.get(content), f"{at}.{content}"), found[1:]
+        field = f"{at}.{content}"
+        return texts.text(_joined_parts(first.get(content), field), field), found[1:]
     own = row.get(columns.system) if columns.system else None
     return texts.text(own, columns.system or ""), found
 
 
 def _messages(row: Row, field: str) -> Sequence[Message]:
-    items = row.get(field)
-    if not isinstance(items, list):
-        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(items)}, not a list of messages")
+    items = listed(row, field, "messages")
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise RowError(Kind.WRONG_TYPE, f"{field}[{index}]", f"is {type_name(item)}, not an object")
@@ -84,20 +85,47 @@ def _messages(row: Row, field: str) -> Sequence[Message]:
 
 
 def _sharegpt_turn(at: str, message: Row, texts: Texts) -> Turn:
-    role = _role(message.get("from"), f"{at}.from", SHAREGPT_ROLES)
+    role = _role(message, "from", at, SHAREGPT_ROLES)
     return Turn(role, _content(role, message.get("value"), f"{at}.value", texts))
 
 
 def _openai_turn(at: str, message: Row, texts: Texts) -> Turn:
-    role = _role(message.get("role"), f"{at}.role", OPENAI_ROLES)
+    role = _role(message, "role", at, OPENAI_ROLES)
+    content = _joined_parts(message.get("content"), f"{at}.content")
     if role == "assistant" and message.get("tool_calls"):
-        calls = _tool_calls(message["tool_calls"], f"{at}.tool_calls")
-        return Turn("function", _content("function", calls, f"{at}.tool_calls", texts))
-    return Turn(role, _content(role, message.get("content"), f"{at}.content", texts))
+        return _calling_turn(at, message, content, texts)
+    return Turn(role, _content(role, content, f"{at}.content", texts))
+
+
+def _calling_turn(at: str, message: Row, content: Any, texts: Texts) -> Turn:
+    """A turn that calls tools: LLaMA-Factory's templates have no place for a text beside the calls."""
+    if texts.text(content, f"{at}.content").strip():
+        what = "a text beside tool_calls can't be learned: leave it out, or the row"
+        raise RowError(Kind.TOOLS, f"{at}.content", what)
+    field = f"{at}.tool_calls"
+    return Turn("function", _content("function", _tool_calls(message["tool_calls"], field), field, texts))
+
+
+def _joined_parts(content: Any, field: str) -> Any:
+    """Parts of text as one text, joined as LLaMA-Factory's own server joins them. Other content as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            what = 'only text parts can be learned, like {"type": "text", "text": …}'
+            raise RowError(Kind.WRONG_TYPE, f"{field}[{index}]", what)
+    return "".join(part["text"] for part in content)
+
+
+def _check_weight(message: Row, at: str) -> None:
+    """Raises RowError for an answer that is not to be learned as much as others are: each is."""
+    if message.get("role") == "assistant" and message.get("weight") not in (None, 1):
+        what = "weights of messages are not supported: training.learnFrom says which answers are learned"
+        raise RowError(Kind.WEIGHT, f"{at}.weight", what)
 
 
 def _tool_calls(calls: Any, field: str) -> str:
-    """The calls as LLaMA-Factory keeps them; arguments that are JSON in a text become JSON."""
+    """The calls as LLaMA-Factory keeps them; arguments, which are JSON in a text, become JSON."""
     if not isinstance(calls, list):
         raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(calls)}, not a list of tool calls")
     functions = []
@@ -105,25 +133,25 @@ def _tool_calls(calls: Any, field: str) -> str:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
             raise RowError(Kind.TOOLS, f"{field}[{index}]", "a tool call needs a function")
-        functions.append(_with_parsed_arguments(function))
+        functions.append(_with_parsed_arguments(function, f"{field}[{index}].function.arguments"))
     return json.dumps(functions, ensure_ascii=False)
 
 
-def _with_parsed_arguments(function: dict[str, Any]) -> dict[str, Any]:
+def _with_parsed_arguments(function: dict[str, Any], field: str) -> dict[str, Any]:
     arguments = function.get("arguments")
-    try:
-        return function | {"arguments": json.loads(arguments)} if isinstance(arguments, str) else function
-    except (ValueError, RecursionError):
-        return function
+    return function | {"arguments": parsed(arguments, field)} if isinstance(arguments, str) else function
 
 
-def _role(value: Any, field: str, roles: Mapping[str, Role]) -> Role:
+def _role(message: Row, name: str, at: str, roles: Mapping[str, Role]) -> Role:
+    value, field = message.get(name), f"{at}.{name}"
+    if name not in message:
+        raise RowError(Kind.ROLES, field, "the role is missing")
     if isinstance(value, str) and value in roles:
         return roles[value]
     if value == "system":
         raise RowError(Kind.ROLES, field, "a system message may only come first")
     shown = ascii(value[:32]) if isinstance(value, str) else type_name(value)
-    raise RowError(Kind.ROLES, field, f"the role is {shown}, not one of {', '.join(roles)}")
+    raise RowError(Kind.ROLES, field, f"the role is {shown}, not one of system, {', '.join(roles)}")
 
 
 def _content(role: Role, value: Any, field: str, texts: Texts) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
-from lorafinetune_stages.prepare.texts import Texts, said, type_name
+from lorafinetune_stages.prepare.texts import Texts, listed, said, type_name
 from lorafinetune_stages.prepare.tools import tool_list
 
 Row = Mapping[str, Any]
@@ -39,9 +39,7 @@ def plain_text(row: Row, columns: Columns, texts: Texts) -> Conversation:
 def multi_turn(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """A multiTurn row: the system prompt stands in its first turn, or beside the turns."""
     field = columns.messages or ""
-    items = row.get(field)
-    if not isinstance(items, list):
-        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(items)}, not a list of turns")
+    items = listed(row, field, "turns")
     if not items:
         raise RowError(Kind.NO_ANSWER, field, "has no turns")
     turns: list[Turn] = []

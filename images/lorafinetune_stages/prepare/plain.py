@@ -11,7 +11,7 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Packed
 
-NOT_PLAIN: Final = (AttributeError, KeyError, TypeError, ValueError)
+NOT_PLAIN: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What is raised here for any other row."""
 NOT_COUNTED: Final = {bool, int, type(None)}
 TEXTS: Final = {str: 1, type(None): 0}
@@ -99,10 +99,11 @@ def _messages_packer(columns: Columns, names: tuple[str, str], speakers: tuple[s
         packed[1] = own or ""
         for message in messages:
             strings += len(message) + 2
-            if message.pop(role) != speakers[len(packed) % 2] or message.get("tool_calls"):
-                raise ValueError("another speaks, or calls a tool")
+            if message.pop(role) != speakers[len(packed) % 2]:
+                raise ValueError("another speaks")
             packed.append(message.pop(content))
-            strings += _others(message)
+            if message:
+                strings += _beside(message)
         return _finished(packed), strings + _others(row)
 
     return pack
@@ -117,10 +118,18 @@ def _finished(packed: Packed) -> Packed:
 
 
 def _said(packed: Packed) -> Packed:
-    texts = packed[4:]
-    if not all(texts) or any(map(str.isspace, texts)):
-        raise ValueError("nothing is said")
+    """That every text has something in it is plain where its first character is one that can be seen."""
+    for text in packed[4:]:
+        if not text.lstrip()[0].isprintable():
+            raise ValueError("nothing may be said")
     return packed
+
+
+def _beside(message: Row) -> int:
+    """The same of what a message has beside role and content."""
+    if message.get("tool_calls") or message.get("weight", 1) != 1:
+        raise ValueError("a tool is called, or the message is not learned as others are")
+    return _others(message)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,7 +1,8 @@
 """Checks every single text for what can't be learned from, or would be learned as something else."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, AnyStr, Final
 
@@ -31,6 +32,16 @@ def type_name(value: Any) -> str:
     """What a value of JSON or of a table is, in words."""
     name = type(value).__name__
     return "NaN" if value != value else TYPE_NAMES.get(type(value), f"a value of the type {name}")
+
+
+def listed(row: Mapping[str, Any], field: str, what: str) -> list[Any]:
+    """The list in a field. what: is in it, for messages. Raises RowError."""
+    if field not in row:
+        raise RowError(Kind.MISSING_FIELD, field, "is missing")
+    items = row[field]
+    if not isinstance(items, list):
+        raise RowError(Kind.WRONG_TYPE, field, f"is {type_name(items)}, not a list of {what}")
+    return items
 
 
 class Texts:
@@ -78,8 +89,8 @@ class Texts:
 
 
 def said(text: str, kind: Kind, field: str, what: str) -> str:
-    """The text. Raises RowError where it is nothing but white space."""
-    if not text or text.isspace():
+    """The text. Raises RowError where it is nothing but white space and characters that no one sees."""
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text.strip()):
         raise RowError(kind, field, what)
     return text
 

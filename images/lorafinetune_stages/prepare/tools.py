@@ -20,7 +20,7 @@ def tool_list(row: Mapping[str, Any], column: str | None, texts: Texts) -> str:
         return ""
     field = column or ""
     text = texts.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), field)
-    tools = _parse(text, field)
+    tools = parsed(text, field)
     if not isinstance(tools, list):
         raise RowError(Kind.TOOLS, field, f"is {type_name(tools)}, not a list of tools")
     for index, tool in enumerate(tools):
@@ -31,12 +31,23 @@ def tool_list(row: Mapping[str, Any], column: str | None, texts: Texts) -> str:
 
 def tool_call(text: str, field: str, texts: Texts) -> str:
     """The text of a tool call. Raises RowError where it is no JSON with name and arguments."""
-    calls = _parse(text, field)
+    calls = parsed(text, field)
     for call in calls if isinstance(calls, list) and calls else [calls]:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
             raise RowError(Kind.TOOLS, field, "a tool call needs name and arguments")
     _check_texts(calls, field, texts)
     return text
+
+
+def parsed(text: str, field: str) -> Any:
+    """The value of JSON in a text. Raises RowError."""
+    try:
+        found = Decoder().decode(text)
+    except (ValueError, RecursionError) as problem:
+        raise RowError(Kind.TOOLS, field, "is not JSON") from problem
+    if isinstance(found, RowError):
+        raise RowError(Kind.TOOLS, field, str(found))
+    return found
 
 
 def _check_tool(tool: Any, field: str) -> None:
@@ -48,16 +59,6 @@ def _check_tool(tool: Any, field: str) -> None:
     properties = parameters.get("properties") if isinstance(parameters, dict) else None
     if not isinstance(properties, dict) or not all(isinstance(value, dict) for value in properties.values()):
         raise RowError(Kind.TOOLS, field, "a tool needs parameters.properties, an object of objects")
-
-
-def _parse(text: str, field: str) -> Any:
-    try:
-        found = Decoder().decode(text)
-    except (ValueError, RecursionError) as problem:
-        raise RowError(Kind.TOOLS, field, "is not JSON") from problem
-    if isinstance(found, RowError):
-        raise RowError(Kind.TOOLS, field, str(found))
-    return found
 
 
 def _check_texts(value: Any, field: str, texts: Texts) -> None:

@@ -139,12 +139,12 @@ TOOLS: dict[str, tuple[Row, str, str]] = {
     "a field given twice in a tool": (
         with_tools('[{"name": "f", "name": "g", "parameters": {"properties": {}}}]'),
         "unusable tools",
-        "tools: name: the field is given twice",
+        r"tools: \[0\]\.name: the field is given twice",
     ),
     "a field given twice in a call": (
         with_call('{"name": "f", "arguments": {"x": 1, "x": 2}}'),
         "unusable tools",
-        r"conversations\[1\]\.value: x: the field is given twice",
+        r"conversations\[1\]\.value: arguments\.x: the field is given twice",
     ),
     "a call of a bomb": (
         with_call(nested(50_000).decode()),
@@ -175,6 +175,17 @@ MORE = {
         AUTO + r".*fits no format \(preference needs prompt, chosen and rejected\)",
         objective="dpo",
     ),
+    "CSV with messages of Python": Case(
+        b"prompt,chosen,rejected\nq,a,b\nq,\"[{'role': 'assistant', 'content': 'a'}]\",b\n",
+        bad(1, 2, "broken JSON", r"rows\.csv:3", "chosen: the cell is a text, and not a list as JSON"),
+        "rows.csv",
+        objective="dpo",
+    ),
+    "pairs as LLaMA-Factory has them": Case(
+        lines({"conversations": [{"from": "human", "value": "q"}], "chosen": {}, "rejected": {}}),
+        AUTO + ".*: preference lacks its prompt",
+        objective="dpo",
+    ),
     "Parquet with null pairs": Case(
         parquet({"prompt": ["q", "q"], "chosen": ["a", None], "rejected": ["b", "b"]}),
         bad(1, 2, "no answer", r"rows\.parquet\[1\]", "chosen: the answer is missing"),
@@ -195,7 +206,7 @@ MORE = {
     ),
     "CSV with a field given twice in a cell": Case(
         b'instruction,output,history\nq,a,[]\nq,a,"[{""a"": 1, ""a"": 2}]"\n',
-        bad(1, 2, "broken JSON", r"rows\.csv:3", "history: a: the field is given twice"),
+        bad(1, 2, "broken JSON", r"rows\.csv:3", r"history: \[0\]\.a: the field is given twice"),
         "rows.csv",
     ),
 }

@@ -26,6 +26,12 @@ def said(user: Any, assistant: Any) -> list[Row]:
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
+def calling(function: Row, content: Any) -> list[Row]:
+    """A call of a tool in openai's way, with what is said beside it."""
+    call = {"role": "assistant", "content": content, "tool_calls": [{"function": function}]}
+    return [{"role": "user", "content": "q"}, call]
+
+
 def shared(*turns: tuple[Any, Any]) -> Row:
     return {"conversations": [{"from": role, "value": value} for role, value in turns]}
 
@@ -51,6 +57,7 @@ SPEAKERS: dict[str, tuple[Row, Callable[[Any], Row], str]] = {
 ANSWERS: dict[str, tuple[Any, str, str]] = {
     "an answer that is missing": (None, "no answer", "the answer is missing"),
     "an answer that is empty": ("", "empty answer", "the answer is empty"),
+    "an answer of characters that no one sees": ("\u200b\ufeff ", "empty answer", "the answer is empty"),
     "an answer of white space": (" \n\u3000\t", "empty answer", "the answer is empty"),
     "a number for an answer": (1.5, "wrong type", "is a number, not a text"),
     "true for an answer": (True, "wrong type", "is true or false, not a text"),
@@ -152,8 +159,8 @@ ROWS: dict[str, tuple[Row, Row, str, str]] = {
     "openai amid sharegpt": (
         SHAREGPT,
         OPENAI,
-        "wrong type",
-        "conversations: is null, not a list of messages",
+        "missing field",
+        "conversations: is missing",
     ),
     "singleTurn amid alpaca": (ALPACA, SINGLE, "missing field", "instruction: the prompt is missing"),
     "multiTurn without turns": (MULTI, {"conversation": []}, "no answer", "conversation: has no turns"),
@@ -234,7 +241,25 @@ ROWS: dict[str, tuple[Row, Row, str, str]] = {
         OPENAI,
         {"messages": said([{"type": "image_url", "image_url": "file:///etc/passwd"}], "a")},
         "wrong type",
-        r"messages\[0\]\.content: is a list, not a text",
+        r"messages\[0\]\.content\[0\]: only text parts can be learned, .*",
+    ),
+    "openai with a text beside a call": (
+        OPENAI,
+        {"messages": calling({"name": "f", "arguments": "{}"}, "Let me see.")},
+        "unusable tools",
+        r"messages\[1\]\.content: a text beside tool_calls can't be learned: .*",
+    ),
+    "openai with arguments that are no JSON": (
+        OPENAI,
+        {"messages": calling({"name": "f", "arguments": "{x"}, None)},
+        "unusable tools",
+        r"messages\[1\]\.tool_calls\[0\]\.function\.arguments: is not JSON",
+    ),
+    "openai with an answer that is not to be learned": (
+        OPENAI,
+        {"messages": [OPENAI["messages"][0], OPENAI["messages"][1] | {"weight": 0}]},
+        "weighted message",
+        r"messages\[1\]\.weight: weights of messages are not supported: .*",
     ),
     "openai with an object for messages": (
         OPENAI,
@@ -246,7 +271,7 @@ ROWS: dict[str, tuple[Row, Row, str, str]] = {
         OPENAI,
         {"messages": [{"role": "human", "content": "q"}, {"role": "gpt", "content": "a"}]},
         "roles out of order",
-        r"messages\[0\]\.role: the role is 'human', not one of user, assistant, tool",
+        r"messages\[0\]\.role: the role is 'human', not one of system, user, assistant, tool",
     ),
     "openai with a call without a function": (
         OPENAI,
@@ -301,6 +326,23 @@ UNRECOGNISED = {
         listed(ALPACA),
         r"datasets\[0\]\.format: declared alpaca, but .*: alpaca needs q and r",
         fields={"format": "alpaca", "columns": {"prompt": "q", "response": "r"}},
+    ),
+    "a slip in the name of a column": Case(
+        lines(ALPACA, ALPACA | {"context": "c"}),
+        r"datasets\[0\]\.columns\.query: no row of rows\.jsonl has a field contxt .*",
+        fields={"columns": {"query": "contxt"}},
+    ),
+    "a column that the format has not": Case(
+        lines(SHAREGPT),
+        r"datasets\[0\]\.columns\.history: sharegpt has no history; it has messages, system and tools",
+        fields={"columns": {"history": "past"}},
+    ),
+    "rows within an object": Case(
+        lines({"data": [ALPACA]}), AUTO + ".*: the rows are in data, within another object"
+    ),
+    "messages under another name": Case(
+        lines({"conversations": OPENAI["messages"]}),
+        AUTO + r".* conversations: \[{role, content}\]: openai lacks its messages",
     ),
 }
 

@@ -242,7 +242,7 @@ BROKEN_LINES = {
         (
             "a field given twice in a turn",
             b'{"messages": [{"role": "user", "role": "system", "content": "q"}]}\n',
-            "role: the field is given twice",
+            r"messages\[0\]\.role: the field is given twice",
         ),
         ("a nameless field given twice", b'{"": 1, "": 2}\n', "'': the field is given twice"),
         (
@@ -320,7 +320,7 @@ CSV = {
         (
             "CSV with semicolons",
             "instruction;output\nq;a\n",
-            AUTO + r"rows\.csv:2 has the fields instruction;output: .*",
+            r"datasets\[0\]: rows\.csv:1: the names of the columns are separated by ';', not by commas",
         ),
         (
             "CSV without a header",
@@ -380,7 +380,8 @@ EMPTY = {
     ),
     "a file of another format among good ones, declared": Case(
         {"a.json": listed(OPENAI), "b.json": listed(SHAREGPT)},
-        r"datasets\[0\]\.format: declared openai, but b\.json.* has .* conversations: looks like sharegpt",
+        r"datasets\[0\]\.format: declared openai, but b\.json.* has .*"
+        r" conversations: \[{from, value}\]: looks like sharegpt",
         fields={"format": "openai"},
     ),
 }

@@ -1,0 +1,118 @@
+"""Names of columns that a dataset gives: one that no row has is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.conversation import Conversation
+from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.store import ignore_progress
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from stages.prepare_builders import json_lines
+from unit.prepare_rows import ALPACA, SHAREGPT, TEXTS, talk
+
+CONTEXT = {"instruction": "q", "context": "c", "output": "a"}
+
+
+def merged(root: Path, files: dict[str, bytes], columns: dict[str, str]) -> list[Conversation]:
+    """The rows of a dataset of these files."""
+    (root / "0").mkdir()
+    for name, content in files.items():
+        (root / "0" / name).write_bytes(content)
+    listed = tuple(ManifestFile(path=name, size=len(files[name]), sha256="0" * 64) for name in files)
+    manifest = Manifest(
+        kind="datasets",
+        key="0" * 64,
+        digest="0" * 64,
+        files=listed,
+        lineage={},
+        created="2026-01-01T00:00:00Z",
+    )
+    dataset = Dataset.decode({"source": "s3://raw/a/", "columns": columns})
+    with Corpus(root / "rows") as corpus:
+        merger = Merger(corpus, Findings([dataset]), TEXTS, root, ignore_progress)
+        merger.merge([DatasetFiles(dataset, "a", manifest, listed)])
+        return [row for _, row in corpus.read(range(len(corpus)))]
+
+
+@pytest.mark.parametrize(
+    ("files", "columns", "expected"),
+    [
+        pytest.param(
+            {"a.jsonl": json_lines([ALPACA, CONTEXT])},
+            {"query": "context"},
+            [talk("q", "a"), talk("q\nc", "a")],
+            id="some rows",
+        ),
+        pytest.param(
+            {"a.jsonl": json_lines([ALPACA]), "b.jsonl": b"{broken\n" + json_lines([CONTEXT])},
+            {"query": "context"},
+            [talk("q", "a"), talk("q\nc", "a")],
+            id="one file of several",
+        ),
+        pytest.param(
+            {"a.csv": b"instruction,output,context\nq,a,\n"},
+            {"query": "context"},
+            [talk("q", "a")],
+            id="a table, with nothing in it",
+        ),
+        pytest.param(
+            {"a.jsonl": json_lines([{"conversation": [{"persona": "s", "q": "q", "output": "a"}]}])},
+            {"system": "persona", "prompt": "q"},
+            [talk("q", "a", system="s")],
+            id="the turns of multiTurn",
+        ),
+    ],
+)
+def test_a_column_may_be_named_that_is_in(
+    tmp_path: Path, files: dict[str, bytes], columns: dict[str, str], expected: list[Conversation]
+) -> None:
+    assert merged(tmp_path, files, columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "columns", "message"),
+    [
+        pytest.param(
+            {"a.jsonl": json_lines([CONTEXT, ALPACA])},
+            {"query": "contxt"},
+            "datasets[0].columns.query: no row of a.jsonl has a field contxt (the first has the fields "
+            "instruction, context, output)",
+            id="a slip in a name",
+        ),
+        pytest.param(
+            {"a.csv": b"instruction,output\nq,a\n"},
+            {"response": "output", "system": "persona"},
+            "datasets[0].columns.system: no row of a.csv has a field persona (the first has the fields "
+            "instruction, output)",
+            id="a column that a table has not",
+        ),
+        pytest.param(
+            {"a.jsonl": json_lines([ALPACA]), "b.jsonl": json_lines([CONTEXT])},
+            {"query": "contxt"},
+            "datasets[0].columns.query: no row of the 2 files has a field contxt (the first has the fields "
+            "instruction, input, output)",
+            id="a column that none of several files has",
+        ),
+        pytest.param(
+            {"a.jsonl": json_lines([SHAREGPT | {"persona": "s"}])},
+            {"system": "value"},
+            "datasets[0].columns.system: no row of a.jsonl has a field value (the first has the fields "
+            "conversations: [{from, value}], persona)",
+            id="a field of a message, where one of the row is meant",
+        ),
+    ],
+)
+def test_a_name_is_refused_that_is(
+    tmp_path: Path, files: dict[str, bytes], columns: dict[str, str], message: str
+) -> None:
+    with pytest.raises(StageError) as caught:
+        merged(tmp_path, files, columns)
+    assert (caught.value.reason, caught.value.message) == (Reason.DATASET_INVALID, message)
+    field, _, _ = message.partition(":")
+    assert caught.value.hint == f"Mend the name in {field}, or leave it out."
