@@ -48,9 +48,9 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a required field that is missing": (
         {"storage": {"uri": None}},
-        "spec.storage.uri: is required (`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. It "
-        "belongs to this namespace. Once the model is there, another place needs another resource: what was "
-        "made stays where it is.)",
+        "spec.storage.uri: is required (`s3://BUCKET/PREFIX`, or, in local runs only, `file://PATH`. The "
+        "place belongs to this namespace. Once the model is there, another place needs another resource: "
+        "what was made stays where it is.)",
     ),
     "a number where a decimal string is wanted": (
         {"training": {"epochs": 10}},
@@ -308,8 +308,8 @@ def test_it_stops_telling_after_the_first_hundred() -> None:
         ),
         pytest.param(
             {"training": {"evaluation": {"count": 5}, "checkpoint": {"earlyStopping": {}}}},
-            "spec.training.checkpoint.earlyStopping.patience: is required (The training ends after so many "
-            "evaluations in a row that are no improvement. It is complete then.)",
+            "spec.training.checkpoint.earlyStopping.patience: is required (The training ends after this many "
+            "evaluations in a row without an improvement. It is complete then.)",
             id="early stopping without patience",
         ),
         pytest.param(

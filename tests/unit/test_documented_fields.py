@@ -21,10 +21,11 @@ Takes = Callable[[Any], bool]
 SPAN: Final = re.compile(r"`([^`\n]+)`")
 FIELD: Final = re.compile(r"[a-z]\w*(?:\.\w+(?:\[\])?)+")
 SET: Final = re.compile(r"([a-z][\w.]*): (\S.*)")
-FILE: Final = re.compile(r"\.(html|json|jsonl|py|safetensors|yaml|yml|lock|toml)$")
+FILE: Final = re.compile(r"\.(html|jinja|json|jsonl|py|safetensors|yaml|yml|lock|toml)$")
 TAGS: Final = "lorafinetune."
 """With which the tags of trackers begin."""
 FOREIGN: Final = {
+    "automountServiceAccountToken": "a pod's",
     "envFrom": "a container's",
     "eval_strategy": "an argument of LLaMA-Factory",
     "grafana_dashboard": "a label that Grafana's sidecar looks for",
