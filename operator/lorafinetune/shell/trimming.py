@@ -15,7 +15,7 @@ from lorafinetune.core.observed import (
     GENERATION_ANNOTATION,
     STAGE_LABEL,
 )
-from lorafinetune.core.pods import JOB_LABEL
+from lorafinetune.core.pods import job_of
 from lorafinetune.core.queueing import WORKLOAD
 
 Object = Mapping[str, Any]
@@ -47,15 +47,15 @@ def job(given: Object) -> dict[str, Any] | None:
 
 
 def pod(given: Object) -> dict[str, Any] | None:
-    """A Pod of one of our Jobs."""
+    """A Pod that a Job controls."""
+    if not _is_managed(given) or not job_of(given):
+        return None
     status = given.get("status", {})
     kept = _only(status, "phase", "reason", "message", "startTime", "conditions")
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
             kept[group] = [_only(container, *CONTAINER) for container in status[group]]
     metadata = _metadata(given, "deletionGracePeriodSeconds", "ownerReferences")
-    if not _is_managed(given) or JOB_LABEL not in metadata.get("labels", {}):
-        return None
     return {"metadata": metadata, "spec": _only(given.get("spec", {}), "nodeName"), "status": kept}
 
 
