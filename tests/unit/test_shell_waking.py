@@ -112,6 +112,12 @@ def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
     assert world.progress.ages() == {}
 
 
+def test_no_progress_is_kept_of_a_job_that_is_not_there() -> None:
+    world = World()
+    assert world.after(lambda w: w.progress("team-a", "gone", Progress(stage="train", done=1))) == set()
+    assert world.progress.ages() == {}
+
+
 class Lists:
     """What the API server lists: no watch can be made to miss a deletion at will."""
 

@@ -57,8 +57,10 @@ class Waking:
         return True
 
     def progress(self, namespace: str, job: str, progress: Progress) -> None:
-        """Takes in what a pod has posted; its resource is looked at when that may be shown."""
-        self.job((namespace, job), after=self._progress.accept((namespace, job), progress))
+        """Takes in what a pod has posted; its resource is looked at when that may be shown. Of a Job that is
+        gone nothing is kept: nobody would say when to forget it."""
+        if self._index.jobs.get(namespace, job):
+            self.job((namespace, job), after=self._progress.accept((namespace, job), progress))
 
     def job(self, job: Key, after: float = 0) -> None:
         """Wakes whom a Job of that name concerns."""
