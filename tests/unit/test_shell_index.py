@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lorafinetune.api.codec import decode
+from lorafinetune.api.status import MOST_STEPS
+from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, STAGE_LABEL
 from lorafinetune.core.pods import JOB_LABEL
 from lorafinetune.shell import trimming
@@ -19,6 +22,10 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "its stage is none": {"metadata": {"labels": {STAGE_LABEL: "brew"}}},
     "its attempt is no number": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: "²"}}},
     "its checkpoint is no number": {"metadata": {"annotations": {CHECKPOINT_ANNOTATION: "-1"}}},
+    "its checkpoint is beyond the last step": {
+        "metadata": {"annotations": {CHECKPOINT_ANNOTATION: str(MOST_STEPS + 1)}}
+    },
+    "its checkpoint has no end": {"metadata": {"annotations": {CHECKPOINT_ANNOTATION: "9" * 5000}}},
     "it says nothing of its attempt": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: None}}},
 }
 
@@ -29,6 +36,14 @@ def test_a_job_is_not_ours_if(sentence: str) -> None:
     assert not index.jobs.put(job(**FOREIGN[sentence]))
     assert index.jobs.get("team-a", "job") is None
     assert index.jobs.was_seen("uid-job")
+
+
+def test_a_job_that_goes_on_from_the_last_step_of_all_is_ours() -> None:
+    given = job(metadata={"annotations": {CHECKPOINT_ANNOTATION: str(MOST_STEPS)}})
+    assert Index().jobs.put(given)
+    Progress(stage="train", checkpoint_step=MOST_STEPS)
+    with pytest.raises(ValidationError):
+        Progress(stage="train", checkpoint_step=MOST_STEPS + 1)
 
 
 NO_POD_OF_A_JOB: dict[str, dict[str, Any]] = {

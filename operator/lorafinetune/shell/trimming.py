@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.status import MOST_STEPS
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
@@ -98,8 +99,12 @@ def _is_noted(kept: Object) -> bool:
         notes.get(GENERATION_ANNOTATION, ""),
         notes.get(CHECKPOINT_ANNOTATION, "0"),  # an older operator does not write it
     )
-    counted = all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers)
-    return counted and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
+    return all(map(_is_count, numbers)) and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a number that a status can hold. Python does not read one of any length."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MOST_STEPS)) and int(text) <= MOST_STEPS
 
 
 def _only(given: Object, *names: str) -> dict[str, Any]:
