@@ -20,6 +20,8 @@ from lorafinetune.shell.receiver.pace import BURST
 from shell.issuing import ENDED, POD, Cluster, claims, signed, token
 from shell.site import HOST, PATH, Site
 
+ELSEWHERE = "127.0.0.2"
+"""Another address of this machine."""
 BODY = b'{"stage": "train", "activity": "training", "done": 42, "total": 100}'
 
 
@@ -162,9 +164,17 @@ def test_speaks_no_old_tls(site: Site) -> None:
         old.wrap_socket(raw, server_hostname=HOST)
 
 
-def connected(site: Site) -> ssl.SSLSocket:
+def connected(site: Site, source: str = HOST) -> ssl.SSLSocket:
     context = ssl.create_default_context(cadata=site.ca)
-    return context.wrap_socket(socket.create_connection((HOST, site.port), 5), server_hostname=HOST)
+    plain = socket.create_connection((HOST, site.port), 5, (source, 0))
+    return context.wrap_socket(plain, server_hostname=HOST)
+
+
+def is_welcome(site: Site, source: str) -> bool:
+    """Whether the server shakes hands with a client of that address."""
+    with contextlib.suppress(OSError), connected(site, source):
+        return True
+    return False
 
 
 def ends(connection: socket.socket) -> bool:
@@ -216,6 +226,15 @@ def test_connections_beyond_the_bound_are_closed_and_then_welcome(
         for connection in held:
             connection.close()
         wait_until(lambda: posted(site))
+
+
+def test_an_address_that_holds_all_that_it_can_keeps_nobody_else_out(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(server.CONNECTIONS + 50):
+            held.enter_context(socket.create_connection((HOST, site.port), 5, (ELSEWHERE, 0)))
+        assert [site.ask(BODY, token()).status for _ in range(BURST)] == [204] * BURST
+    assert set(site.refused) == {server.TOO_MANY}
+    wait_until(lambda: is_welcome(site, ELSEWHERE))
 
 
 def test_whoever_floods_and_leaves_holds_no_connection(
