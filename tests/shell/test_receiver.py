@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.jobs import Receiver
+from lorafinetune.shell.authority import IS_READ_EVERY, Authority
 from lorafinetune.shell.receiver import server
 from lorafinetune.shell.receiver.bodies import MAX_BODY_BYTES
 from lorafinetune.shell.receiver.pace import BURST
 from shell.issuing import ENDED, POD, Cluster, claims, signed, token
 from shell.site import HOST, PATH, Site
+from unit.test_shell_queue import Clock
 
 ELSEWHERE = "127.0.0.2"
 """Another address of this machine."""
@@ -138,6 +141,26 @@ def test_a_certificate_that_can_not_be_read_replaces_none(
     (site.folder / "tls.key").write_text("half a k")
     assert [site.ask(BODY, token()).status for _ in range(2)] == [204, 204]
     assert caplog.text.count("kept the old certificate") == 1
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"], ids=["is away", "is no text"])
+def test_an_authority_replaces_none_that(
+    content: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, file = Clock(), tmp_path / "ca.crt"
+    file.write_text("the first")
+    authority = Authority("https://op.svc/progress", tmp_path, clock)
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    clock.now += IS_READ_EVERY
+    told = Receiver("https://op.svc/progress", "the first")
+    assert [authority.receiver() for _ in range(2)] == [told, told]
+    assert caplog.text.count("kept the old authority") == 1
+    file.write_text("the second")
+    clock.now += IS_READ_EVERY
+    assert authority.receiver().ca == "the second"
 
 
 def test_without_a_certificate_it_does_not_start(tmp_path: Path) -> None:
