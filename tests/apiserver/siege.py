@@ -1,7 +1,7 @@
 """Strangers at a port that speaks TLS: `python -m apiserver.siege HOST PORT CA BAD SLOW`.
 
-They send so many bad requests, while so many connections speak a byte a second. They print how many were
-sent, and leave after the last.
+They send so many bad requests, while so many connections speak a byte a second, from as many addresses as
+it takes to be let in. They print how many were sent, and leave after the last.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from itertools import count, cycle, islice
 from typing import Final
 
 AT_ONCE: Final = 32
+ADDRESSES: Final = 64
+"""All of them this machine's."""
 SAYS_EVERY: Final = 100
 PAUSE: Final = 1.0
 LINE: Final = 100
@@ -36,6 +38,7 @@ class Siege:
     def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
         self._where = (host, port)
         self._context = context
+        self._sources = cycle(f"127.0.1.{number}" for number in range(1, ADDRESSES + 1))
 
     async def run(self, bad: int, slow: int) -> None:
         pending = islice(cycle(BAD), bad)
@@ -55,18 +58,22 @@ class Siege:
                 sys.stdout.flush()
 
     async def _ask(self, request: bytes) -> None:
-        reader, writer = await asyncio.open_connection(*self._where, ssl=self._context)
+        reader, writer = await self._connect()
         try:
             writer.write(request)
             await reader.read(LINE)
         finally:
             writer.transport.abort()
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        source = (next(self._sources), 0)
+        return await asyncio.open_connection(*self._where, ssl=self._context, local_addr=source)
+
     async def _idle(self) -> None:
         """Says a byte of its headers a second, and comes again when it is shown the door."""
         while True:
             with suppress(OSError):
-                _, writer = await asyncio.open_connection(*self._where, ssl=self._context)
+                _, writer = await self._connect()
                 try:
                     for byte in cycle(HEAD):
                         writer.write(bytes([byte]))

@@ -81,6 +81,28 @@ def test_progress_is_shown_soon_and_then_every_five_seconds(
     own_namespace.wait(lambda: own_namespace.status("telling")["progress"] == "99%", within=10)
 
 
+def test_a_pod_that_no_job_controls_tells_no_progress(own_namespace: Namespace, listening: Operator) -> None:
+    """It has the labels of a pod of that Job, and a token that the cluster made for it."""
+    own_namespace.apply("spoken-for")
+    pod = own_namespace.pod(own_namespace.job("spoken-for", "download"))
+    bare = own_namespace.client.request("POST", own_namespace.path("pods"), by_hand(pod))
+    for each in (bare, pod):
+        own_namespace.run(each)
+    with pytest.raises(HTTPError, match="403"):
+        post(pod, token_of(own_namespace, bare), done=90)
+    assert listening.metric("lorafinetune_progress_refused_total", reason="forbidden") == 1
+    post(pod, token_of(own_namespace, pod), done=10)
+    own_namespace.wait(lambda: own_namespace.status("spoken-for").get("progress") == "10%", within=5)
+
+
+def by_hand(pod: Object) -> Object:
+    """A pod that looks like another, but for the label by which the Job would adopt it."""
+    (container,) = pod["spec"]["containers"]
+    labels = {n: value for n, value in pod["metadata"]["labels"].items() if "controller-uid" not in n}
+    kept = {"name": container["name"], "image": container["image"]}
+    return {"metadata": {"name": "by-hand", "labels": labels}, "spec": {"containers": [kept]}}
+
+
 def test_a_training_that_is_killed_is_not_counted_where_it_told_of_a_newer_checkpoint(
     own_namespace: Namespace, listening: Operator
 ) -> None:

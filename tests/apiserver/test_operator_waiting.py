@@ -129,13 +129,26 @@ def test_a_pod_that_outlives_its_job_keeps_the_next_training_from_beginning(runs
     pod = runs.pod(training)
     runs.run(pod)
     where = runs.path("jobs", training["metadata"]["name"])
-    runs.client.request("DELETE", where, {"propagationPolicy": "Orphan"})
+    runs.client.request("DELETE", where, {"propagationPolicy": "Background"})
     told = "a pod of an earlier Job is still there"
     runs.wait(lambda: runs.condition("behind", "Ready").get("message") == told)
     time.sleep(2)
     assert runs.jobs_of("behind", "train") == []
     runs.remove(pod)
     finish_from_training(runs, "behind")
+
+
+def test_a_pod_that_nothing_controls_keeps_no_training_from_beginning(runs: Namespace) -> None:
+    """Whoever makes it may let it stay for ever. One that is orphaned is stopped by the fence of the next."""
+    training = training_of(runs, "orphaned")
+    pod = runs.pod(training)
+    runs.run(pod)
+    where = runs.path("jobs", training["metadata"]["name"])
+    runs.client.request("DELETE", where, {"propagationPolicy": "Orphan"})
+    again = runs.job("orphaned", "train", other_than=training)
+    assert uid(pod) in {uid(left) for left in runs.pods_of("orphaned")}
+    assert uid(runs.pod(again)) != uid(pod)
+    finish_from_training(runs, "orphaned")
 
 
 def test_a_pod_that_is_evicted_is_told_at_once_and_once(runs: Namespace) -> None:

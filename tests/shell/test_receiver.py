@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from lorafinetune.contract.outcome import Progress
+from lorafinetune.core.jobs import Receiver
+from lorafinetune.shell.authority import IS_READ_EVERY, Authority
 from lorafinetune.shell.receiver import server
 from lorafinetune.shell.receiver.bodies import MAX_BODY_BYTES
 from lorafinetune.shell.receiver.pace import BURST
 from shell.issuing import ENDED, POD, Cluster, claims, signed, token
 from shell.site import HOST, PATH, Site
+from unit.test_shell_queue import Clock
 
+ELSEWHERE = "127.0.0.2"
+"""Another address of this machine."""
 BODY = b'{"stage": "train", "activity": "training", "done": 42, "total": 100}'
 
 
@@ -138,6 +143,26 @@ def test_a_certificate_that_can_not_be_read_replaces_none(
     assert caplog.text.count("kept the old certificate") == 1
 
 
+@pytest.mark.parametrize("content", [None, b"\xff"], ids=["is away", "is no text"])
+def test_an_authority_replaces_none_that(
+    content: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, file = Clock(), tmp_path / "ca.crt"
+    file.write_text("the first")
+    authority = Authority("https://op.svc/progress", tmp_path, clock)
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    clock.now += IS_READ_EVERY
+    told = Receiver("https://op.svc/progress", "the first")
+    assert [authority.receiver() for _ in range(2)] == [told, told]
+    assert caplog.text.count("kept the old authority") == 1
+    file.write_text("the second")
+    clock.now += IS_READ_EVERY
+    assert authority.receiver().ca == "the second"
+
+
 def test_without_a_certificate_it_does_not_start(tmp_path: Path) -> None:
     site = Site(tmp_path)
     (tmp_path / "tls.key").unlink()
@@ -162,9 +187,17 @@ def test_speaks_no_old_tls(site: Site) -> None:
         old.wrap_socket(raw, server_hostname=HOST)
 
 
-def connected(site: Site) -> ssl.SSLSocket:
+def connected(site: Site, source: str = HOST) -> ssl.SSLSocket:
     context = ssl.create_default_context(cadata=site.ca)
-    return context.wrap_socket(socket.create_connection((HOST, site.port), 5), server_hostname=HOST)
+    plain = socket.create_connection((HOST, site.port), 5, (source, 0))
+    return context.wrap_socket(plain, server_hostname=HOST)
+
+
+def is_welcome(site: Site, source: str) -> bool:
+    """Whether the server shakes hands with a client of that address."""
+    with contextlib.suppress(OSError), connected(site, source):
+        return True
+    return False
 
 
 def ends(connection: socket.socket) -> bool:
@@ -216,6 +249,15 @@ def test_connections_beyond_the_bound_are_closed_and_then_welcome(
         for connection in held:
             connection.close()
         wait_until(lambda: posted(site))
+
+
+def test_an_address_that_holds_all_that_it_can_keeps_nobody_else_out(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(server.CONNECTIONS + 50):
+            held.enter_context(socket.create_connection((HOST, site.port), 5, (ELSEWHERE, 0)))
+        assert [site.ask(BODY, token()).status for _ in range(BURST)] == [204] * BURST
+    assert set(site.refused) == {server.TOO_MANY}
+    wait_until(lambda: is_welcome(site, ELSEWHERE))
 
 
 def test_whoever_floods_and_leaves_holds_no_connection(

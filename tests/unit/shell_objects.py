@@ -47,7 +47,8 @@ def job(name: str = "job", version: int = 1, owner: str = "tune", **changes: Any
 
 
 def pod(name: str = "pod", version: int = 1, of: str = "job", **changes: Any) -> dict[str, Any]:
-    """A Pod of a Job."""
+    """A Pod of a Job, as the cluster's controller makes it."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": of, "uid": f"uid-{of}", "controller": True}
     state = {"terminated": {"exitCode": 0, "message": "{}"}}
     container = {"name": "download", "state": state, "lastState": {}, "image": "d:1", "ready": False}
     metadata = {
@@ -56,6 +57,7 @@ def pod(name: str = "pod", version: int = 1, of: str = "job", **changes: Any) ->
         "uid": f"uid-{name}",
         "resourceVersion": str(version),
         "labels": dict([OURS]) | {JOB_LABEL: of, NAME_LABEL: "tune"},
+        "ownerReferences": [owner],
     }
     made = {
         "metadata": metadata | NOISE,

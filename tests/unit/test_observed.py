@@ -31,7 +31,9 @@ def a_pod(phase: str = "Running", **terminated: Any) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": {"batch.kubernetes.io/job-name": "job"},
-            "ownerReferences": [{"controller": True, "uid": "job-uid"}],
+            "ownerReferences": [
+                {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "job-uid", "controller": True}
+            ],
         },
         "status": {"phase": phase, "containerStatuses": [{"state": state}]},
     }
@@ -166,6 +168,12 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str | None]] =
     "a pod that only looks like one of the Job's has no say": (
         a_job("Complete"),
         [{**a_pod("Succeeded", exitCode=0, message=GOOD), "metadata": forged()}],
+        "complete",
+        None,
+    ),
+    "a pod of an earlier Job of the name has no say": (
+        a_job("Complete") | {"metadata": a_job()["metadata"] | {"uid": "uid-of-the-next"}},
+        [a_pod("Succeeded", exitCode=0, message=GOOD)],
         "complete",
         None,
     ),
@@ -571,6 +579,10 @@ def test_a_job_of_another_resource_is_kept_apart() -> None:
 def test_a_pod_that_outlives_its_job_is_seen() -> None:
     pods = [a_pod(), a_pod("Succeeded", exitCode=0)]
     assert observe("uid-1", [], pods, [], NOW).left_behind == {"job": 1}
+
+
+def test_a_pod_that_no_job_controls_keeps_none_from_being_made() -> None:
+    assert observe("uid-1", [], [a_pod() | {"metadata": forged()}], [], NOW).left_behind == {}
 
 
 WORDLESS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], bool]] = {

@@ -3,13 +3,18 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lorafinetune.api.codec import decode
+from lorafinetune.api.status import MOST_STEPS
+from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, STAGE_LABEL
+from lorafinetune.core.pods import JOB_LABEL
 from lorafinetune.shell import trimming
 from lorafinetune.shell.index import Index
 from unit.shell_objects import job, pod, stored, warning
 
+OF_A_JOB: dict[str, Any] = pod()["metadata"]["ownerReferences"][0]
 FOREIGN: dict[str, dict[str, Any]] = {
     "it does not carry our label": {"metadata": {"labels": {trimming.OURS[0]: "Helm"}}},
     "nobody controls it": {"metadata": {"ownerReferences": None}},
@@ -17,6 +22,10 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "its stage is none": {"metadata": {"labels": {STAGE_LABEL: "brew"}}},
     "its attempt is no number": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: "²"}}},
     "its checkpoint is no number": {"metadata": {"annotations": {CHECKPOINT_ANNOTATION: "-1"}}},
+    "its checkpoint is beyond the last step": {
+        "metadata": {"annotations": {CHECKPOINT_ANNOTATION: str(MOST_STEPS + 1)}}
+    },
+    "its checkpoint has no end": {"metadata": {"annotations": {CHECKPOINT_ANNOTATION: "9" * 5000}}},
     "it says nothing of its attempt": {"metadata": {"annotations": {ATTEMPT_ANNOTATION: None}}},
 }
 
@@ -27,6 +36,36 @@ def test_a_job_is_not_ours_if(sentence: str) -> None:
     assert not index.jobs.put(job(**FOREIGN[sentence]))
     assert index.jobs.get("team-a", "job") is None
     assert index.jobs.was_seen("uid-job")
+
+
+def test_a_job_that_goes_on_from_the_last_step_of_all_is_ours() -> None:
+    given = job(metadata={"annotations": {CHECKPOINT_ANNOTATION: str(MOST_STEPS)}})
+    assert Index().jobs.put(given)
+    Progress(stage="train", checkpoint_step=MOST_STEPS)
+    with pytest.raises(ValidationError):
+        Progress(stage="train", checkpoint_step=MOST_STEPS + 1)
+
+
+NO_POD_OF_A_JOB: dict[str, dict[str, Any]] = {
+    "it does not carry our label": {"labels": {trimming.OURS[0]: "Helm"}},
+    "nothing controls it": {"ownerReferences": None},
+    "its owner does not control it": {"ownerReferences": [OF_A_JOB | {"controller": False}]},
+    "something else controls it": {"ownerReferences": [OF_A_JOB | {"kind": "ReplicaSet"}]},
+    "another kind of Job controls it": {"ownerReferences": [OF_A_JOB | {"apiVersion": "example.com/v1"}]},
+}
+
+
+@pytest.mark.parametrize("sentence", NO_POD_OF_A_JOB)
+def test_a_pod_is_of_no_job_if(sentence: str) -> None:
+    index = Index()
+    assert not index.pods.put(pod(metadata=NO_POD_OF_A_JOB[sentence]))
+    assert len(index.pods) == 0
+
+
+def test_a_pod_is_of_the_job_that_controls_it_whatever_its_label_says() -> None:
+    index = Index()
+    index.pods.put(pod(metadata={"labels": {JOB_LABEL: "other"}}))
+    assert [found["metadata"]["name"] for found in index.pods.group("team-a", "job")] == ["pod"]
 
 
 def test_of_a_resource_all_is_kept_that_decoding_needs() -> None:

@@ -181,7 +181,7 @@ def trained(phase: str = "Failed", began: int = 0, ended: int = 60, **changes: A
     made: dict[str, Any] = {
         "metadata": {
             "labels": {STAGE_LABEL: "train"},
-            "ownerReferences": [{"kind": "Job", "uid": "uid-job", "controller": True}],
+            "ownerReferences": pod()["metadata"]["ownerReferences"],
         },
         "status": {"phase": phase, "containerStatuses": [container]},
     }

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from builders import merged
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.shell import audit
+from lorafinetune.shell import audit, waking
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
@@ -20,6 +21,7 @@ from unit.shell_objects import job, pod, stored
 from unit.test_shell_queue import Clock
 
 TUNE, OTHER = ("team-a", "tune"), ("team-a", "other")
+EARLIER = [pod()["metadata"]["ownerReferences"][0] | {"uid": "uid-of-the-one-before"}]
 ENDED: dict[str, Any] = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
 
 
@@ -86,17 +88,33 @@ def test_what_a_pod_said_at_its_end_is_kept_until_its_job_is_gone() -> None:
     assert world.index.pods.group("team-a", "job") == []
 
 
-@pytest.mark.parametrize(
-    ("has_job", "phase"),
-    [pytest.param(False, "Failed", id="has no Job"), pytest.param(True, "Running", id="did not end")],
-)
-def test_a_pod_is_forgotten_at_once_that(has_job: bool, phase: str) -> None:
-    world = World()
-    if has_job:
-        world.waking.seen("jobs", "ADDED", job())
-    world.waking.seen("pods", "ADDED", pod())
-    world.waking.seen("pods", "DELETED", pod(version=3, status={"phase": phase}))
+FORGOTTEN: dict[str, dict[str, Any]] = {
+    "has no Job": pod(of="gone"),
+    "was of an earlier Job of the name": pod(metadata={"ownerReferences": EARLIER}),
+    "did not end": pod(status={"phase": "Running"}),
+    "nothing controls": pod(metadata={"ownerReferences": None}),
+}
+
+
+@pytest.mark.parametrize("sentence", FORGOTTEN)
+def test_a_pod_is_forgotten_at_once_that(sentence: str) -> None:
+    world, given = World(), FORGOTTEN[sentence]
+    world.waking.seen("jobs", "ADDED", job())
+    world.waking.seen("pods", "ADDED", given)
+    world.waking.seen("pods", "DELETED", merged(given, {"metadata": {"resourceVersion": "3"}}))
     assert len(world.index.pods) == 0
+    assert not world.index.pods._foreign
+
+
+def test_of_the_last_words_of_many_pods_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "MOST_WORDS", 2)
+    world = World()
+    world.waking.seen("jobs", "ADDED", job())
+    for name in ("one", "two", "three"):
+        world.waking.seen("pods", "ADDED", pod(name))
+        world.waking.seen("pods", "DELETED", pod(name, version=2))
+    kept = world.index.pods.group("team-a", "job")
+    assert [one["metadata"]["name"] for one in kept] == ["two", "three"]
 
 
 def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
@@ -109,6 +127,12 @@ def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
     world.after(lambda w: w.progress("team-a", "job", tell.model_copy(update={"done": 2})))
     assert world.woken == [(TUNE, LEAST_SECONDS)]
     world.waking.seen("jobs", "MODIFIED", job(version=2, **ENDED))
+    assert world.progress.ages() == {}
+
+
+def test_no_progress_is_kept_of_a_job_that_is_not_there() -> None:
+    world = World()
+    assert world.after(lambda w: w.progress("team-a", "gone", Progress(stage="train", done=1))) == set()
     assert world.progress.ages() == {}
 
 

@@ -3,7 +3,7 @@
 The status is also the memory of the results: a Job and its pod may be gone while the result stands.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,8 @@ from lorafinetune.api.types import (
 )
 
 StageName = Literal["download", "prepare", "train", "export"]
-Steps = Annotated[int, Field(ge=0, le=1_000_000_000)]
+MOST_STEPS: Final = 1_000_000_000
+Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Resumes = Annotated[int, Field(ge=0, le=100_000)]
 
 

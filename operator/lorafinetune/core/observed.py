@@ -107,7 +107,8 @@ def observe(
     about what a queue made of them."""
     by_job: dict[str, list[Object]] = {}
     for pod in pods:
-        by_job.setdefault(job_of(pod), []).append(pod)
+        if name := job_of(pod):
+            by_job.setdefault(name, []).append(pod)
     told = tuple(events)
     own: dict[str, ObservedJob] = {}
     others: dict[str, ObservedJob] = {}

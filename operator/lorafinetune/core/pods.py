@@ -17,6 +17,7 @@ from lorafinetune.core.logtail import log_tail
 
 Object = Mapping[str, Any]
 
+JOB: Final = ("batch/v1", "Job")
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 LOST_AFTER: Final = timedelta(seconds=60)
@@ -38,8 +39,10 @@ MAX_DETAIL: Final = 500
 
 
 def job_of(pod: Object) -> str:
-    """Name of the Job that made the pod."""
-    return str(pod["metadata"].get("labels", {}).get(JOB_LABEL, ""))
+    """Name of the Job that controls the pod; empty where none does. A label is no proof: a pod that nothing
+    controls may carry any and stay for ever, while one whose controller is gone is removed by the cluster."""
+    owner = controller_of(pod)
+    return str(owner.get("name", "")) if (owner.get("apiVersion"), owner.get("kind")) == JOB else ""
 
 
 def has_ended(pod: Object) -> bool:

@@ -211,8 +211,9 @@ def _pod_object(child: _Child) -> Object:
         }
         state = {"terminated": terminated}
     phase = "Running" if not child.ended else "Succeeded" if code == 0 else "Failed"
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": child.name, "controller": True}
     return {
-        "metadata": {"labels": {"batch.kubernetes.io/job-name": child.name}},
+        "metadata": {"ownerReferences": [owner]},
         "status": {"phase": phase, "containerStatuses": [{"state": state}]},
     }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Final
 
-from lorafinetune.core.pods import job_of
+from lorafinetune.core.pods import controller_of, job_of
 from lorafinetune.shell import trimming
 from lorafinetune.shell.packing import Packing
 from lorafinetune.shell.states import state_of
@@ -154,6 +154,11 @@ class Index:
     def tables(self) -> Mapping[str, Table]:
         """By the plural names of the kinds."""
         return {"lorafinetunes": self.resources, "jobs": self.jobs, "pods": self.pods}
+
+    def job_of(self, pod: Object) -> dict[str, Any] | None:
+        """The Job that made a Pod, if it is there: a later one of the same name is another."""
+        job = self.jobs.get(key_of(pod)[0], job_of(pod))
+        return job if job and controller_of(pod)["uid"] == job["metadata"]["uid"] else None
 
 
 def key_of(given: Object) -> Key:

@@ -12,7 +12,7 @@ import aiohttp
 
 from lorafinetune.api import codec
 from lorafinetune.core.jobs import Settings
-from lorafinetune.core.pods import has_ended, job_of
+from lorafinetune.core.pods import has_ended
 from lorafinetune.shell import receiver, status, watching
 from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
@@ -134,19 +134,12 @@ class Operator:
         where = receiver.Settings(given.address.host, given.address.port, given.tls_directory, path)
         await receiver.serve(
             where,
-            self._live_pod,
+            lambda uid: live_pod(self._known.index, uid),
             self._waking.progress,
             self._metrics.refused,
             client.get,
             lambda review: client.create(TOKEN_REVIEWS, review),
         )
-
-    def _live_pod(self, uid: str) -> receiver.LivePod | None:
-        pod = self._known.index.pods.of_uid(uid)
-        if pod is None:
-            return None
-        namespace, name = key_of(pod)
-        return receiver.LivePod(namespace, name, uid, job_of(pod), has_ended(pod))
 
     def _settings(self) -> Settings:
         told = self._authority.receiver() if self._authority else None
@@ -157,6 +150,16 @@ class Operator:
     def _notice(self, call: Call, code: int) -> None:
         self._metrics.called(call, code)
         self._pulse.notice(call, code)
+
+
+def live_pod(index: Index, uid: str) -> receiver.LivePod | None:
+    """The Pod of that uid, if a Job of ours that is there made it."""
+    pod = index.pods.of_uid(uid)
+    job = pod and index.job_of(pod)
+    if not pod or not job:
+        return None
+    namespace, name = key_of(pod)
+    return receiver.LivePod(namespace, name, uid, job["metadata"]["name"], has_ended(pod))
 
 
 def _authority(given: ProgressSettings | None) -> Authority | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api.status import MOST_STEPS
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
@@ -15,7 +16,7 @@ from lorafinetune.core.observed import (
     GENERATION_ANNOTATION,
     STAGE_LABEL,
 )
-from lorafinetune.core.pods import JOB_LABEL
+from lorafinetune.core.pods import job_of
 from lorafinetune.core.queueing import WORKLOAD
 
 Object = Mapping[str, Any]
@@ -47,15 +48,15 @@ def job(given: Object) -> dict[str, Any] | None:
 
 
 def pod(given: Object) -> dict[str, Any] | None:
-    """A Pod of one of our Jobs."""
+    """A Pod that a Job controls."""
+    if not _is_managed(given) or not job_of(given):
+        return None
     status = given.get("status", {})
     kept = _only(status, "phase", "reason", "message", "startTime", "conditions")
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
             kept[group] = [_only(container, *CONTAINER) for container in status[group]]
     metadata = _metadata(given, "deletionGracePeriodSeconds", "ownerReferences")
-    if not _is_managed(given) or JOB_LABEL not in metadata.get("labels", {}):
-        return None
     return {"metadata": metadata, "spec": _only(given.get("spec", {}), "nodeName"), "status": kept}
 
 
@@ -98,8 +99,12 @@ def _is_noted(kept: Object) -> bool:
         notes.get(GENERATION_ANNOTATION, ""),
         notes.get(CHECKPOINT_ANNOTATION, "0"),  # an older operator does not write it
     )
-    counted = all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers)
-    return counted and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
+    return all(map(_is_count, numbers)) and metadata.get("labels", {}).get(STAGE_LABEL) in STAGES
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a number that a status can hold. Python does not read one of any length."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MOST_STEPS)) and int(text) <= MOST_STEPS
 
 
 def _only(given: Object, *names: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What happens in the cluster → which resource is looked at."""
 
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import NAME_LABEL
@@ -9,6 +11,10 @@ from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
 from lorafinetune.shell.trimming import Object, controller
+
+MOST_WORDS: Final = 256
+"""Pods of one Job of which the last words are kept: four times as many as a training may have nodes. A Job
+whose pods are preempted over and over has any number."""
 
 Wake = Callable[[Key, float], None]
 """Takes a resource, and the seconds until it is to be looked at."""
@@ -22,7 +28,7 @@ class Waking:
         self._interest = interest
         self._progress = progress
         self._wake = wake
-        self._last_words: dict[Key, set[tuple[str, str, str]]] = {}
+        self._last_words: dict[Key, OrderedDict[tuple[str, str, str], None]] = {}
 
     def seen(self, plural: str, kind: str | None, given: Object) -> None:
         """Takes in what a watch shows. kind: of the event; None in a list."""
@@ -47,18 +53,22 @@ class Waking:
     def _keeps_words_of(self, pod: Object) -> bool:
         """A Pod that was deleted may be gone before its Job is said to have failed: what it said when it
         ended is kept as long as the Job is there."""
-        namespace, name = key_of(pod)
-        job = (namespace, job_of(pod))
-        if not has_ended(pod) or self._index.jobs.get(*job) is None:
+        job = self._index.job_of(pod)
+        if not has_ended(pod) or not job:
             return False
-        self._last_words.setdefault(job, set()).add((namespace, name, pod["metadata"]["uid"]))
+        said = self._last_words.setdefault(key_of(job), OrderedDict())
+        said[*key_of(pod), pod["metadata"]["uid"]] = None
         if self._index.pods.put(pod):
             self._pod(pod)
+        if len(said) > MOST_WORDS:
+            self._index.pods.drop(*said.popitem(last=False)[0])
         return True
 
     def progress(self, namespace: str, job: str, progress: Progress) -> None:
-        """Takes in what a pod has posted; its resource is looked at when that may be shown."""
-        self.job((namespace, job), after=self._progress.accept((namespace, job), progress))
+        """Takes in what a pod has posted; its resource is looked at when that may be shown. Of a Job that is
+        gone nothing is kept: nobody would say when to forget it."""
+        if self._index.jobs.get(namespace, job):
+            self.job((namespace, job), after=self._progress.accept((namespace, job), progress))
 
     def job(self, job: Key, after: float = 0) -> None:
         """Wakes whom a Job of that name concerns."""

@@ -12,8 +12,11 @@ import pytest
 
 from faults.attacks.attempt import Attempt
 from faults.attacks.written import Written, attempts
+from lorafinetune.shell.index import Index
+from lorafinetune.shell.operator import live_pod
 from shell.issuing import POD, claims, signed, token
 from shell.site import HOST, PATH, Site
+from unit.shell_objects import job, pod
 
 BODY: Final = b'{"stage": "train", "activity": "training", "done": 42, "total": 100}'
 
@@ -76,11 +79,26 @@ def stranger(uid: str) -> Callable[[Site], str]:
     return lambda site: said(site, BODY, token(replace(POD, uid=uid)))
 
 
+def made_by_hand(**metadata: Any) -> Callable[[Site], str]:
+    """A pod of the namespace with the labels of a pod of another's Job, and a good token of its own."""
+
+    def attempt(site: Site) -> str:
+        index, its = Index(), {"uid": POD.uid} | metadata
+        index.jobs.put(job(POD.job_name))
+        index.pods.put(pod(POD.name, of=POD.job_name, metadata=its, status={"phase": "Running"}))
+        found = live_pod(index, POD.uid)
+        site.pods = {POD.uid: found} if found else {}
+        return said(site, BODY, token())
+
+    return attempt
+
+
 def claimed(**changes: Any) -> Callable[[Site], str]:
     return lambda site: said(site, BODY, signed(claims() | changes))
 
 
 STRANGER: Final = "a stranger in the cluster"
+NEIGHBOUR: Final = "a pod of the namespace"
 HEAD: Final = f"POST {PATH} HTTP/1.1\nHost: x\nAuthorization: Bearer TOKEN\n"
 WRITTEN: Final = attempts("progress", Post, lambda file: posting(file.body))
 ATTEMPTS: dict[str, Attempt[Site]] = WRITTEN | {
@@ -88,6 +106,10 @@ ATTEMPTS: dict[str, Attempt[Site]] = WRITTEN | {
     "a token of the pod before": Attempt(STRANGER, successor, "403 "),
     "a pod without a uid": Attempt(STRANGER, stranger(""), "403 "),
     "a pod whose uid is a path": Attempt(STRANGER, stranger("../../secrets"), "403 "),
+    "a pod that nothing controls": Attempt(NEIGHBOUR, made_by_hand(ownerReferences=None), "403 "),
+    "a pod of another Job, with that one's label": Attempt(
+        NEIGHBOUR, made_by_hand(ownerReferences=pod(of="other")["metadata"]["ownerReferences"]), "403 "
+    ),
     "a token for two audiences, neither of them ours": Attempt(STRANGER, claimed(aud=["a", "b"]), "401 "),
     "two requests in one, by two lengths": Attempt(
         STRANGER, speaking(f"{HEAD}Content-Length: 4\nContent-Length: 40\n\n{{}}"), "400 "

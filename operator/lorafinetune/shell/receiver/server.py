@@ -40,6 +40,8 @@ Refused = Callable[[str], None]
 """Is told why a post was refused, in a word or two."""
 
 CONNECTIONS: Final = 256
+CONNECTIONS_OF_ONE: Final = 16
+"""From one address: so no pod alone keeps the others out. A network may have the pods of a node share one."""
 BACKLOG: Final = 128
 HANDSHAKE_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 5.0
@@ -106,8 +108,8 @@ class Server:
         self._certificate = Certificate(settings.tls)
         self._refused = refused
         self._handler = _Handler(Tokens(Keys(read), review, pods), accept, refused)
-        self._attended: dict[asyncio.Task[None], tuple[socket.socket, asyncio.Future[None]]] = {}
-        """The connections, and what tells that each is over."""
+        self._attended: dict[asyncio.Task[None], tuple[socket.socket, str, asyncio.Future[None]]] = {}
+        """The connections, the address that each comes from, and what tells that it is over."""
 
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -129,30 +131,34 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         self._listener.close()
         await self._runner.cleanup()
-        for connection, over in self._attended.values():
+        for connection, _peer, over in self._attended.values():
             _tell(over)
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(*self._attended, return_exceptions=True)
 
     async def run(self) -> None:
-        """Accepts connections until it is cancelled; those beyond the bound are closed at once."""
+        """Accepts connections until it is cancelled; those beyond the bounds are closed at once."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(self._listener)
+                connection, (peer, *_) = await loop.sock_accept(self._listener)
             except OSError as problem:
                 log.warning("can't accept a connection: %s", problem)
                 await asyncio.sleep(1)
                 continue
-            if len(self._attended) >= CONNECTIONS:
+            if self._is_full_for(peer):
                 self._refused(TOO_MANY)
                 connection.close()
                 continue
             over: asyncio.Future[None] = loop.create_future()
             task = asyncio.create_task(self._attend(connection, over))
-            self._attended[task] = (connection, over)
+            self._attended[task] = (connection, peer, over)
             task.add_done_callback(self._attended.pop)
+
+    def _is_full_for(self, peer: str) -> bool:
+        from_it = sum(address == peer for _, address, _ in self._attended.values())
+        return from_it >= CONNECTIONS_OF_ONE or len(self._attended) >= CONNECTIONS
 
     async def _attend(self, connection: socket.socket, over: asyncio.Future[None]) -> None:
         """One connection, which lives for some seconds and not longer, whatever becomes of it."""
