@@ -18,6 +18,7 @@ from hubs.server import Answer, Fault, Request, sending
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
 from lorafinetune_stages.ending import without_credentials
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
+from lorafinetune_stages.hubs.patience import ATTEMPTS as TRIES
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
 
@@ -61,6 +62,10 @@ def answering(*faults: Fault) -> Callable[[Site], str]:
 
 def bomb(status: int, **headers: str) -> Fault:
     return lambda _request, _right: Answer(status, BOMB, {"Content-Encoding": "gzip", **headers})
+
+
+def patience(seconds: str) -> Fault:
+    return lambda _request, _right: Answer(429, headers={"Retry-After": seconds})
 
 
 def too_much(status: int) -> Fault:
@@ -128,6 +133,9 @@ ATTEMPTS: dict[str, Attempt[Site]] = {
     "a refusal that unpacks to a thousand times its size": Attempt(A_HUB, answering(bomb(418)), COMPRESSED),
     "a redirect that unpacks to a thousand times its size": Attempt(
         A_HUB, answering(bomb(302, Location="/elsewhere")), COMPRESSED
+    ),
+    "a wait of a number that is no number": Attempt(
+        A_HUB, answering(*[patience("\u00b2")] * TRIES), "answers 429"
     ),
     "a listing without end": Attempt(A_HUB, answering(too_much(200)), TOO_MUCH),
     "a refusal without end": Attempt(A_HUB, answering(too_much(418)), "answers"),
