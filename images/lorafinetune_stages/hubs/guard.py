@@ -1,8 +1,9 @@
 """Where a hub may send us to: not into the network that the stage runs in, and without its token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server of a
-cloud: that no hub may be, or lead to. A server that is itself of another inner kind may redirect to others of
-its kind. From `https://` sources only the hosts are taken that the installation lists.
+cloud: that no hub may be, or lead to. A server that is itself of another inner kind, at each of its
+addresses, may redirect to others of its kind. From `https://` sources only the hosts are taken that the
+installation lists.
 """
 
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ class RedirectGuard:
     def check(self, host: str, found: Iterable[str]) -> None:
         """Raises StageError(ConfigInvalid) for a host at one of these addresses that may not be reached. The
         kinds of the hub's own are those that it was at first: its name may mean another place later."""
-        self._kinds = self._kinds or address_kinds(self.endpoint.host) - {LINK_LOCAL}
+        self._kinds = self._kinds or _alike(address_kinds(self.endpoint.host)) - {LINK_LOCAL}
         if inner := {kind(address) for address in found} - {PUBLIC, *self._kinds}:
             what = f"a {min(inner)} address, which is not followed"
             if host == self.endpoint.host:
@@ -65,6 +66,12 @@ class RedirectGuard:
 
     def _error(self, what: str) -> StageError:
         return self._origin.error(Reason.CONFIG_INVALID, f"{self._origin.failed}: {what}", self.hint)
+
+
+def _alike(kinds: frozenset[str]) -> frozenset[str]:
+    """The kind that all of a host's addresses are of. A public host says itself what its addresses are, and
+    another one among them is no word of the network that it is said to be in."""
+    return kinds if len(kinds) == 1 else frozenset({PUBLIC})
 
 
 class HttpsGuard(RedirectGuard):
