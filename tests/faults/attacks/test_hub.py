@@ -17,7 +17,9 @@ from hubs.repository import Repository, model
 from hubs.server import Answer, Fault, Request, sending
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
 from lorafinetune_stages.ending import without_credentials
+from lorafinetune_stages.hubs import MAX_FILES
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
+from lorafinetune_stages.hubs.modelscope import PAGE_SIZE
 from lorafinetune_stages.hubs.patience import ATTEMPTS as TRIES
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
@@ -96,6 +98,21 @@ def weights(**facts: Any) -> Callable[[Site], str]:
         return replace(right, body=json.dumps(listed).encode())
 
     return answering(fault)
+
+
+def pages(size: int) -> Callable[[Site], str]:
+    """The files of a dataset are listed in pages of so many, and there is always another one."""
+
+    def page(request: Request, _right: Answer) -> Answer:
+        number = request.query["PageNumber"]
+        files = [{"Path": f"{number}-{row}.jsonl", "Size": 1} for row in range(size)]
+        return Answer(200, json.dumps({"Data": {"Files": files}}).encode())
+
+    def attempt(site: Site) -> str:
+        site.server.fail("/repo/tree", *[page] * (2 + MAX_FILES // PAGE_SIZE))
+        return told(site, site.data)
+
+    return attempt
 
 
 def revisions(*names: str) -> Callable[[Site], str]:
@@ -184,6 +201,8 @@ ON_HUGGING_FACE: dict[str, Attempt[Site]] = {
     ),
 }
 ON_MODELSCOPE: dict[str, Attempt[Site]] = {
+    "pages without end": Attempt(A_HUB, pages(PAGE_SIZE), f"lists more than {MAX_FILES} files"),
+    "a page that is too large": Attempt(A_HUB, pages(PAGE_SIZE + 1), TOO_MUCH),
     "revisions that draw on the terminal": Attempt(
         A_HUB, revisions(ESCAPES, "two\nlines", "x" * 10**5, "v1"), "There are v1."
     ),

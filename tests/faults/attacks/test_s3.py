@@ -8,12 +8,16 @@ import pytest
 
 from faults.attacks.attempt import Attempt
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.hubs import MAX_FILES, s3
+from lorafinetune_stages.hubs.origin import Origin
+from lorafinetune_stages.store import s3_control
 from lorafinetune_stages.store.s3 import S3Store
 from lorafinetune_stages.store.s3_bulk import PART_BYTES
 from stages.s3_answers import Answer, Asked, S3Answers
 from stages.store_builders import QUICK, connection, content, set_keys
 
 KEYS: Final = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+LISTS_MORE: Final = "lists more than it may"
 THE_SERVER: Final = "the server at http://127.0.0.1"
 
 
@@ -84,6 +88,33 @@ def written_part(site: Site) -> str:
     return told(lambda store: store.put("a", [content(PART_BYTES)] * 2), site)
 
 
+def pages(size: int, key: str = "") -> Callable[[Site], str]:
+    """Of so many objects, below a key, and there is always another page."""
+
+    def page(asked: Asked) -> Answer | None:
+        if "list-type" not in asked.query:
+            return None
+        items = "".join(
+            f'<Contents><Key>{key}{row}.jsonl</Key><Size>1</Size><ETag>"1"</ETag>'
+            "<LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+            for row in range(size)
+        )
+        more = f"<NextContinuationToken>{len(asked.query)}</NextContinuationToken>"
+        body = f"<ListBucketResult><IsTruncated>true</IsTruncated>{more}{items}</ListBucketResult>"
+        return Answer(200, body.encode())
+
+    def attempt(site: Site) -> str:
+        site.server.rules.append(page)
+        origin = Origin(
+            "spec.datasets[0]", "datasets", "s3://bucket/p/", None, connection(site.server.endpoint)
+        )
+        with pytest.raises(StageError) as refused:
+            s3.S3Source(origin, lambda _: True).snapshot()
+        return refused.value.message
+
+    return attempt
+
+
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 A_SERVER: Final = "whoever runs an S3 server"
 ATTEMPTS: dict[str, Attempt[Site]] = {
@@ -92,13 +123,18 @@ ATTEMPTS: dict[str, Attempt[Site]] = {
         f"the answer {status} to a write": Attempt(A_SERVER, written(status), THE_SERVER)
         for status in REDIRECTS
     },
+    "pages without end": Attempt(A_SERVER, pages(1000), f"lists more than {MAX_FILES} files"),
+    "a page that is too large": Attempt(A_SERVER, pages(1001), LISTS_MORE),
+    "pages without end of nothing": Attempt(A_SERVER, pages(0), LISTS_MORE),
+    "pages without end of what is no file": Attempt(A_SERVER, pages(1, ".lorafinetune/"), LISTS_MORE),
     "a redirect of the second part that is read": Attempt(A_SERVER, read_part, THE_SERVER),
     "a redirect of a part that is written": Attempt(A_SERVER, written_part, THE_SERVER),
 }
 
 
 @pytest.mark.parametrize("sentence", ATTEMPTS)
-def test_leads_nobody_into_the_network(sentence: str, site: Site) -> None:
+def test_leads_nobody_astray(sentence: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_control, "MAX_PAGES", 200)
     attempt = ATTEMPTS[sentence]
     assert attempt.refusal in attempt.try_(site)
     assert not site.inner.asked
