@@ -17,10 +17,21 @@ INNER: Final = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "192.0.0.0/24"
 """What a translator of the network's own has behind it, and protocols of the network: not every Python knows
 that they are private."""
 METADATA: Final = frozenset(
-    map(ipaddress.ip_address, ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"))
+    map(
+        ipaddress.ip_address,
+        (
+            "168.63.129.16",  # Azure
+            "100.100.100.200",  # Alibaba
+            "192.0.0.192",  # Oracle
+            "fd00:c1::a9fe:a9fe",
+            "fd00:ec2::254",  # AWS
+            "fd00:ec2::23",  # its agent that tells a pod of EKS
+            "fd20:ce::254",  # Google
+            "fd00:42::42",  # Scaleway
+        ),
+    )
 )
-"""Of Azure, Alibaba and Oracle, and of AWS by IPv6: where they tell a machine what others tell it at a
-link-local address. They count as such."""
+"""Where clouds tell a machine what others tell it at a link-local address. They count as such."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -22,8 +22,9 @@ WHOLE: Final = "model.safetensors"
 """The weights, where they are in one file."""
 INDEX: Final = "model.safetensors.index.json"
 """Which of several files has which tensor."""
-MAX_HEADER_BYTES: Final = 100_000_000
-"""Of a safetensors file: the format's own limit."""
+MAX_HEADER_BYTES: Final = 16 * 2**20
+"""Of a safetensors file: enough for 100,000 tensors, far more than models have in a file. The format allows
+100 MB, which may take gigabytes of memory once they are parsed."""
 REMOTE_CODE_TYPES: Final = {
     "chatglm": "Of GLM-4-9B, zai-org/glm-4-9b-chat-hf is the same model in transformers' own architecture."
 }

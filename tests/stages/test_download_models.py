@@ -10,6 +10,7 @@ import pytest
 from hubs.huggingface import HuggingFaceHub
 from hubs.repository import Repository, model, safetensors, sharded_model
 from lorafinetune.api.reasons import Reason
+from lorafinetune_stages.base import MAX_HEADER_BYTES
 from stages.download_builders import HUBS, Bench, hub
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -108,8 +109,8 @@ def test_refuses_a_model_with(tmp_path: Path, files: Mapping[str, bytes], what: 
 
 BROKEN = {
     "a header that is too large": (
-        header(b"{}", length=100_000_001),
-        "has a header of 100000001 bytes; 100000000 are the limit",
+        header(b"{}", length=MAX_HEADER_BYTES + 1),
+        f"has a header of {MAX_HEADER_BYTES + 1} bytes; {MAX_HEADER_BYTES} are the limit",
     ),
     "a header beyond its end": (header(b"{}", length=99), "has a header of 99 bytes in a file of 10"),
     "no whole length": (b"\x02\x00", "ends inside its header"),

@@ -10,6 +10,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.core.jobs import NOT_THE_NODES
 from lorafinetune_stages.store.s3 import S3Store
 from lorafinetune_stages.store.s3_access import Bounds
 from stages.s3_answers import Answer, Asked, Rule, S3Answers, error
@@ -292,7 +293,7 @@ def test_both_clients_use_the_identity(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    without_other_identity(monkeypatch, tmp_path)
+    as_in_a_job(monkeypatch, tmp_path)
     identity = once(
         lambda asked: asked.path.startswith("/identity"), lambda asked: Answer(200, answer.encode())
     )
@@ -323,6 +324,23 @@ def test_an_identity_that_is_refused_is_no_denied_storage(
     assert (
         "answered 401 AssumeRoleWithWebIdentity AccessDenied to this process's own" in refused.value.message
     )
+
+
+def test_nobody_speaks_as_the_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    as_in_a_job(monkeypatch, tmp_path)
+    with S3Answers() as server, S3Answers(always(Answer(200, IDENTITY.encode()))) as node:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", node.endpoint)
+        store = store_at(server, secret_ref=None)
+        store.write("a", b"1")
+        store.find("a")
+    assert not node.asked
+    assert not [asked for asked in server.asked if "authorization" in asked.headers]
+
+
+def as_in_a_job(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    without_other_identity(monkeypatch, folder)
+    for variable, value in NOT_THE_NODES.items():
+        monkeypatch.setenv(variable, value)
 
 
 def without_other_identity(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

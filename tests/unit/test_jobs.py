@@ -340,6 +340,10 @@ def test_only_the_download_may_ask_a_hub() -> None:
     assert offline == {"download": None, "prepare": "1", "train": "1", "export": "1"}
 
 
+def test_no_stage_takes_the_identity_of_its_node() -> None:
+    assert all(environment(make(stage))["AWS_EC2_METADATA_DISABLED"] == "true" for stage in STAGES)
+
+
 def test_a_deadline_is_the_jobs() -> None:
     assert make("download", {"activeDeadlineSeconds": 60})["spec"]["activeDeadlineSeconds"] == 60
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
-from lorafinetune_stages.hubs import RemoteFile, Snapshot
+from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.manifest import MANIFEST
 from lorafinetune_stages.store.naming import key_fault, shown
@@ -31,7 +31,6 @@ MODEL_FILES: Final = (
 )
 LICENCE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*")
 README_FILES: Final = ("README*",)
-MAX_FILES: Final = 100_000
 MAX_LOGGED: Final = 20
 
 
@@ -60,7 +59,7 @@ def wanted_from(origin: Origin) -> Callable[[str], bool]:
 def check_names(origin: Origin, snapshot: Snapshot) -> None:
     """Raises StageError for a listing with a name that could lead out of the store, or is there twice."""
     if len(snapshot.files) > MAX_FILES:
-        raise origin.error(origin.unusable, f"lists more than {MAX_FILES} files")
+        raise origin.too_many_files()
     seen: set[str] = set()
     folders = {str(folder) for file in snapshot.files for folder in PurePosixPath(file.path).parents}
     for file in snapshot.files:

@@ -9,11 +9,13 @@ files in one commit. Which files those are is decided once, in `lorafinetune_sta
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.content import Content
 
+MAX_FILES: Final = 100_000
+"""Of one source."""
 Pause = Callable[[float], object]
 """Waits that many seconds, or until the stage is asked to stop."""
 

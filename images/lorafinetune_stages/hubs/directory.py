@@ -9,14 +9,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from lorafinetune.contract.keys import digest
-from lorafinetune_stages.hubs import RemoteFile, Snapshot
+from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.streams import chunks_of
-
-MAX_FILES: Final = 100_000
 
 
 class DirectorySource:
@@ -53,7 +50,7 @@ class DirectorySource:
         paths = root.iterdir() if self._origin.kind == "models" else _below(root)
         files = {path.relative_to(root).as_posix(): self._inside(root, path) for path in paths}
         if len(files) > MAX_FILES:
-            raise self._origin.error(self._origin.unusable, f"has more than {MAX_FILES} files")
+            raise self._origin.too_many_files()
         return {name: path for name, path in files.items() if path.is_file()}
 
     def _inside(self, root: Path, path: Path) -> Path:

@@ -2,8 +2,9 @@
 token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server of a
-cloud. No hub may be such a server or lead to one. A server in another kind of inner network may redirect to
-servers of the same kind. For `https://` sources, only the hosts that the installation lists are allowed.
+cloud. No hub may be such a server or lead to one. A server that is in another kind of inner network, with each
+of its addresses, may redirect to servers of the same kind. For `https://` sources, only the hosts that the
+installation lists are allowed.
 """
 
 from collections.abc import Iterable
@@ -47,7 +48,7 @@ class RedirectGuard:
     def check(self, host: str, found: Iterable[str]) -> None:
         """Raises StageError(ConfigInvalid) for a host at one of these addresses that may not be reached. The
         kinds of the hub's own are those that it was at first: its name may mean another place later."""
-        self._kinds = self._kinds or address_kinds(self.endpoint.host) - {LINK_LOCAL}
+        self._kinds = self._kinds or _alike(address_kinds(self.endpoint.host)) - {LINK_LOCAL}
         if inner := {kind(address) for address in found} - {PUBLIC, *self._kinds}:
             what = f"a {min(inner)} address, which is not followed"
             if host == self.endpoint.host:
@@ -66,6 +67,12 @@ class RedirectGuard:
 
     def _error(self, what: str) -> StageError:
         return self._origin.error(Reason.CONFIG_INVALID, f"{self._origin.failed}: {what}", self.hint)
+
+
+def _alike(kinds: frozenset[str]) -> frozenset[str]:
+    """The kind that all of a host's addresses are of. A public host says itself what its addresses are, and
+    another one among them is no word of the network that it is said to be in."""
+    return kinds if len(kinds) == 1 else frozenset({PUBLIC})
 
 
 class HttpsGuard(RedirectGuard):

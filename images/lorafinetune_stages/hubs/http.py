@@ -260,7 +260,7 @@ def beginning(answer: httpx.Response) -> bytes:
 def _wait_asked_for(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to be left alone."""
     asked = headers.get("Retry-After", "").strip()
-    if asked.isdigit():
+    if asked.isascii() and asked.isdigit():
         return float(asked)
     if limit := RATE_LIMIT.search(headers.get("RateLimit", "")):
         return float(limit[1]) + 1

@@ -13,6 +13,7 @@ unless the last commit only removed something. Then a digest of the listing stan
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Final, Generic, TypeVar
 
 import httpx
@@ -21,7 +22,7 @@ from pydantic.alias_generators import to_pascal
 
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot
+from lorafinetune_stages.hubs import MAX_FILES, Pause, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.http import Http
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.patience import persist
@@ -31,7 +32,6 @@ DEFAULT_REVISION: Final = "master"
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 PAGE_SIZE: Final = 200
-MAX_PAGES: Final = 500
 
 Data = TypeVar("Data")
 
@@ -120,11 +120,16 @@ class ModelScopeSource:
             listing = self._listing("repo/files", {"Recursive": self._recursive})
             return listing.latest_committer, list(listing.files or ())
         entries: list[_File] = []
-        for page in range(1, MAX_PAGES + 1):
+        for page in count(1):
             paging: dict[str, str | int] = {"Recursive": "True", "PageNumber": page, "PageSize": PAGE_SIZE}
             listing = self._listing("repo/tree", paging)
-            entries += listing.files or ()
-            if len(listing.files or ()) < PAGE_SIZE:
+            found = listing.files or ()
+            entries += found
+            if len(found) > PAGE_SIZE:
+                raise self._http.too_much()
+            if len(entries) > MAX_FILES:
+                raise self._origin.too_many_files()
+            if len(found) < PAGE_SIZE:
                 break
         return listing.latest_committer, entries
 

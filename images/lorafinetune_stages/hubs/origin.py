@@ -13,6 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.sources import Connection
 from lorafinetune.contract.arguments import TOKEN_KEY, credential_variable
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.hubs import MAX_FILES
 
 FAILED: Final = {"source": "can't be fetched", "to": "can't be published to", "name": "can't be told"}
 PUBLIC_ENDPOINTS: Final = {
@@ -87,6 +88,9 @@ class Origin:
     def error(self, reason: Reason, what: str, hint: str = "") -> StageError:
         """A failure of this source. what: a predicate, like `has no config.json`."""
         return StageError(reason, f"{self.field}.{self.name}: {self.source} {what}", hint)
+
+    def too_many_files(self) -> StageError:
+        return self.error(self.unusable, f"lists more than {MAX_FILES} files")
 
     def corrupt(self, what: str) -> StageError:
         """A file whose content is not what the source announced."""

@@ -6,11 +6,12 @@ changes whenever an object does.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.hubs import RemoteFile, Snapshot
+from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.opening import open_store
@@ -52,7 +53,10 @@ class S3Source:
                 return {self._key.rpartition("/")[2]: entry} if entry else {}
             prefix = self._key.rstrip("/")
             within = f"{prefix}/" if prefix else ""
-            return {entry.key.removeprefix(within): entry for entry in self._store.list(prefix)}
+            listed = list(islice(self._store.list(prefix), MAX_FILES + 1))
+        if len(listed) > MAX_FILES:
+            raise self._origin.too_many_files()
+        return {entry.key.removeprefix(within): entry for entry in listed}
 
     def _revision(self) -> str:
         counted = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import boto3
 from botocore import UNSIGNED
@@ -33,11 +34,14 @@ from lorafinetune_stages.addresses import LINK_LOCAL, address_kinds
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore.store import ClientConfig
 
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
 CREDENTIALS_TTL: Final = timedelta(minutes=10)
 """How long obstore may keep credentials: boto3 renews those that have less than this left."""
+NOWHERE: Final = "http://127.0.0.1:0"
+"""A proxy that nobody can be."""
 ANONYMOUS: Final = "nobody: no credentials were found"
 NO_IDENTITY: Final = (
     CredentialRetrievalError,
@@ -99,7 +103,7 @@ def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access
         identity=_identity(credentials, connection),
         credentials=credentials,
         control=control,
-        bulk=_bulk(bucket, provider, control, _addressing(connection) == "virtual", bounds),
+        bulk=_bulk(bucket, provider, control, connection, bounds),
     )
 
 
@@ -175,22 +179,29 @@ def _control(
 
 
 def _bulk(
-    bucket: str, provider: Boto3CredentialProvider | None, control: "S3Client", virtual: bool, bounds: Bounds
+    bucket: str,
+    provider: Boto3CredentialProvider | None,
+    control: "S3Client",
+    connection: Connection | None,
+    bounds: Bounds,
 ) -> BulkStore:
+    virtual = _addressing(connection) == "virtual"
     endpoint = control.meta.endpoint_url
+    url = _with_bucket(endpoint, bucket) if virtual else endpoint
+    options: ClientConfig = {
+        "allow_http": endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=bounds.connect_seconds),
+        "timeout": timedelta(seconds=bounds.request_seconds),
+    }
     return BulkStore(
         bucket,
-        endpoint=_with_bucket(endpoint, bucket) if virtual else endpoint,
+        endpoint=url,
         virtual_hosted_style_request=virtual,
         region=control.meta.region_name,
         skip_signature=provider is None,
         credential_provider=provider,
         unsigned_payload=True,
-        client_options={
-            "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=bounds.connect_seconds),
-            "timeout": timedelta(seconds=bounds.request_seconds),
-        },
+        client_options=options | _confined(url) if connection and connection.endpoint else options,
         retry_config={
             "max_retries": bounds.attempts - 1,
             "backoff": {
@@ -200,6 +211,16 @@ def _bulk(
             },
         },
     )
+
+
+def _confined(url: str) -> "ClientConfig":
+    """Has obstore, which follows every redirect, connect to the server alone, or to one below its name: what
+    leads elsewhere would go by a proxy that is not there. A real proxy has rules of its own."""
+    server, known = urlsplit(url), getproxies()
+    host, proxy = server.hostname or "", known.get(server.scheme) or known.get("all")
+    if proxy and not proxy_bypass(host):
+        return {"proxy_url": proxy}
+    return {"proxy_url": NOWHERE, "proxy_excludes": host}
 
 
 def _addressing(connection: Connection | None) -> Literal["path", "virtual"]:

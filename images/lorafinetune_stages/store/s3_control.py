@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,6 +30,10 @@ WRITER: Final = "writer"
 STALE_UPLOAD: Final = timedelta(days=1)
 NOT_FOUND: Final = 404
 CONFLICT_ATTEMPTS: Final = 6
+PAGE_SIZE: Final = 1000
+"""S3 gives no more at a time."""
+MAX_PAGES: Final = 10_000
+"""Of a listing: ten million objects."""
 Answer = Literal["written", "exists", "conflict", "unsupported"]
 ANSWERS: Final[Mapping[int | None, Answer]] = {412: "exists", 501: "unsupported"}
 CONFLICTS: Final[Mapping[str, Answer]] = {
@@ -66,12 +71,13 @@ class Control:
             yield from self._entries(item for item in first if item["Key"] == self._root + prefix)
         below = f"{prefix}/" if prefix else ""
         more: dict[str, str] = {}
-        while True:
+        for _ in range(MAX_PAGES):
             page = self._page(below, **more)
             yield from self._entries(page.get("Contents", []))
             if "NextContinuationToken" not in page:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+        raise self._endless()
 
     def create(self, key: str, data: bytes) -> bool:
         if not self.conditional_writes:
@@ -100,7 +106,7 @@ class Control:
             Bucket=self._access.bucket, Prefix=self._root
         )
         try:
-            for page in pages:
+            for page in islice(pages, MAX_PAGES):
                 for upload in page.get("Uploads", []):
                     self._abort_if_stale(upload)
         except (ClientError, BotoCoreError) as problem:
@@ -160,9 +166,16 @@ class Control:
 
     def _page(self, prefix: str, **more: Any) -> "ListObjectsV2OutputTypeDef":
         with self._errors(prefix):
-            return self._client.list_objects_v2(
+            page = self._client.list_objects_v2(
                 Bucket=self._access.bucket, Prefix=self._root + prefix, **more
             )
+        if len(page.get("Contents", [])) > PAGE_SIZE:
+            raise self._endless()
+        return page
+
+    def _endless(self) -> StageError:
+        what = f"the server at {self._access.endpoint} lists more than it may"
+        return StageError(Reason.STORAGE_UNAVAILABLE, f"{self._uri}: {what}")
 
     def _entries(self, items: "Iterable[ObjectTypeDef]") -> Iterator[Entry]:
         for item in items:

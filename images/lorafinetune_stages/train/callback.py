@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import torch
+from pydantic import TypeAdapter
 from transformers import TrainerCallback
 
 from lorafinetune.api.reasons import Reason
@@ -31,11 +32,14 @@ from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.said import SAID
 from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
+
+RANDOM_STATE: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=SAID)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -129,7 +133,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
         notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
-        states = self._peers.gather((directory / RANDOM).read_bytes())
+        states = self._peers.gather((directory / RANDOM).read_bytes(), RANDOM_STATE)
         if self._checkpoints:
             add_random_states(directory, states)
             rotates = not self._divergence.is_suspected

@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final
 
 import torch
+from pydantic import TypeAdapter
 
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
@@ -20,11 +21,15 @@ from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
 from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.said import SAID
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 
 RowLoss = tuple[int, float]
 """The learned tokens of a conversation, and their nats."""
+Share = list[list[RowLoss]]
+"""What a rank has measured: of each pass, of each conversation."""
+SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=SAID)
 
 
 def evaluate(
@@ -37,7 +42,7 @@ def evaluate(
     given = groups(filter(_teaches, rows) if split else rows, plan.fit.pack_tokens)
     shares = given[peers.rank :: peers.size]
     turns = -(-len(given) // peers.size) if split else len(shares)
-    measured: list[list[RowLoss]] = []
+    measured: Share = []
     was_training = model.training
     model.eval()
     try:
@@ -49,14 +54,14 @@ def evaluate(
                 measured += [found] if turn < len(shares) else []
     finally:
         model.train(was_training)
-    return _joined(peers.gather(measured if len(measured) == len(shares) else None))
+    return _joined(peers.gather(measured if len(measured) == len(shares) else None, SHARE))
 
 
 def _teaches(row: Row) -> bool:
     return learned([row]) > 0
 
 
-def _joined(shares: Sequence[list[list[RowLoss]] | None]) -> RowLosses | None:
+def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
     """What the ranks have measured, in the order of the rows. None for a rank: it was cut short."""
     whole = [share for share in shares if share is not None]
     rows = [row for turn in zip_longest(*whole, fillvalue=[]) for row in chain.from_iterable(turn)]

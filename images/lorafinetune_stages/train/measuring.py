@@ -4,9 +4,10 @@ some of the rows."""
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from datasets import load_from_disk
+from pydantic import TypeAdapter
 
 from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.training import Training
@@ -21,7 +22,10 @@ from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.peers import ALONE, Peers
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
+from lorafinetune_stages.train.said import SAID
 from lorafinetune_stages.train.stopping import Stop
+
+OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=SAID)
 
 
 class Measuring:
@@ -70,7 +74,7 @@ class Measuring:
 
     def _find_base(self, model: Any) -> RowLosses | None:
         """From the store, or else measured, and then kept there."""
-        found = self._peers.follow(self._base_loss.find() if self._base_loss else None)
+        found = self._peers.follow(self._base_loss.find() if self._base_loss else None, OF_BASE)
         if found is not None:
             return found
         self._progress.begin("evaluating the base", None, "steps")

@@ -17,10 +17,12 @@ from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as dist
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.train.said import MAX_SAID_BYTES
 from lorafinetune_stages.train.seat import TCP, Seat
 
 T = TypeVar("T")
@@ -60,26 +62,27 @@ class Peers:
     def least(self, number: float) -> float:
         return self._agree([number], dist.ReduceOp.MIN)[0]
 
-    def gather(self, value: T) -> list[T]:
-        """The values of all ranks, in their order."""
+    def gather(self, value: T, form: TypeAdapter[T]) -> list[T]:
+        """The values of all ranks, in their order. form: what a value may be."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        with _answering():
-            dist.all_gather_object(found, value)
-        return found
+        said = self._gather_bytes(form.dump_json(value, by_alias=True))
+        try:
+            return [form.validate_json(each) for each in said]
+        except ValidationError as problem:
+            raise _not_understood("something else than was asked") from problem
 
-    def follow(self, value: T) -> T:
+    def follow(self, value: T, form: TypeAdapter[T]) -> T:
         """The value of the rank that leads."""
-        return self.gather(value)[0]
+        return self.gather(value, form)[0]
 
     def wait(self) -> None:
         """Until all have come here."""
-        self.gather(None)
+        self.any(False)
 
-    def share(self, value: T) -> T:
+    def share(self, value: T, form: TypeAdapter[T]) -> T:
         """The value of the first rank on this node."""
-        return self.gather(value)[self.first]
+        return self.gather(value, form)[self.first]
 
     def align(self, parameters: Sequence[Tensor]) -> None:
         """Gives the parameters that are trained the values of the rank that leads."""
@@ -102,6 +105,20 @@ class Peers:
         for parameter, part in zip(parameters, summed, strict=True):
             parameter.grad = part.view_as(parameter)
         return total[0]
+
+    def _gather_bytes(self, own: bytes) -> list[bytes]:
+        sizes = torch.zeros(self.size, dtype=torch.int64)
+        sizes[self.rank] = len(own)
+        with _answering():
+            dist.all_reduce(sizes)
+        longest = int(sizes.max())
+        if longest > MAX_SAID_BYTES or int(sizes.min()) < 0:
+            raise _not_understood(f"more than {MAX_SAID_BYTES} bytes at a time")
+        sent = torch.frombuffer(bytearray(own.ljust(longest)), dtype=torch.uint8)
+        found = [torch.empty_like(sent) for _ in range(self.size)]
+        with _answering():
+            dist.all_gather(found, sent)
+        return [each.numpy().tobytes() for each in found]
 
     def _agree(self, numbers: Sequence[float], how: Any) -> list[float]:
         if self.size == 1:
@@ -146,6 +163,10 @@ def _store(seat: Seat) -> Any:
 def part() -> None:
     """The ranks have no more to say to each other."""
     dist.destroy_process_group()
+
+
+def _not_understood(what: str) -> StageError:
+    return StageError(Reason.RANK_LOST, f"another rank of the training says {what}")
 
 
 @contextmanager

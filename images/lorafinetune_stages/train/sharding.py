@@ -45,11 +45,11 @@ def _load(
     mesh = init_device_mesh(device, (peers.size,))
     own = peers.rank - peers.first
     model: Any = None
-    for turn in range(1 + max(peers.gather(own))):
+    for turn in range(1 - int(peers.least(-own))):
         if turn == own:
             model = load_model(tokenizer, arguments, *rest)
             _split(model, mesh)
-        peers.gather(turn)
+        peers.wait()
     log.info("the base's layers are split over %d ranks (fsdp2)", peers.size)
     return model
 

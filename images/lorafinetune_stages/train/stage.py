@@ -10,6 +10,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import TypeAdapter
+
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.arguments import (
@@ -43,6 +45,7 @@ from lorafinetune_stages.train.nodes import Node
 from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import Plan
 from lorafinetune_stages.train.plot import draw_loss
+from lorafinetune_stages.train.said import SAID
 from lorafinetune_stages.train.saved import Kept, Saved
 from lorafinetune_stages.train.seat import Seat
 from lorafinetune_stages.train.stopping import Stop
@@ -57,6 +60,8 @@ log = logging.getLogger(__name__)
 
 LAUNCH: Final = "lorafinetune_stages.train.launch"
 """The module with everything heavy."""
+RESULT: Final[TypeAdapter[TrainResult | None]] = TypeAdapter(TrainResult | None, config=SAID)
+RESUMED: Final[TypeAdapter[Checkpoint | None]] = TypeAdapter(Checkpoint | None, config=SAID)
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -143,7 +148,7 @@ class Attempt:
         self.meter.before = _cost_so_far(resumed)
         plan, watch = self._train_within_memory(portable, resumed)
         made = self._finish(portable, plan, watch) if self.peers.leads else None
-        result = self.peers.follow(made)
+        result = self.peers.follow(made, RESULT)
         assert result  # noqa: S101 - the leading rank has made it
         return result
 
@@ -215,12 +220,14 @@ class Attempt:
         """One rank chooses it, one of each node fetches it, and all on the node see its files."""
         root, peers = self.context.workdir / "resume", self.peers
         found = self._checkpoints().newest(root) if peers.leads else None
-        followed: Checkpoint | None = peers.follow(found)
+        followed: Checkpoint | None = peers.follow(found, RESUMED)
         if followed is None:
             return None
         if peers.is_first_of_node and not peers.leads:
             followed = followed.fetched(self._kept(CHECKPOINTS, "checkpoint", is_kept), root)
-        return peers.share(followed).seen_by(peers.rank, self.context.workdir / "seen")
+        shared = peers.share(followed, RESUMED)
+        assert shared  # noqa: S101 - all follow the leading rank
+        return shared.seen_by(peers.rank, self.context.workdir / "seen")
 
     def _checkpoints(self) -> Checkpoints:
         saved = self._saved(CHECKPOINTS, "checkpoint", is_kept)

@@ -47,6 +47,9 @@ OUTSIDE_LABEL: Final = "lorafinetune.dev/outside"
 PROGRESS_AUDIENCE: Final = "lorafinetune-progress"
 TOKEN_FOLDER: Final = "/var/run/secrets/lorafinetune.dev"  # noqa: S105 - a path
 TOKEN_SECONDS: Final = 3600
+NOT_THE_NODES: Final = {"AWS_EC2_METADATA_DISABLED": "true"}
+"""Where a connection names no Secret, a pod is who its service account is, or nobody: never who its node is,
+whose rights are for the cluster."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,8 @@ def _environment(
     yield {"name": ARGUMENTS_VARIABLE, "value": encode_arguments(arguments)}
     for name in (WORKDIR_VARIABLE, "HOME", "TMPDIR"):
         yield {"name": name, "value": SCRATCH}
+    for name, value in NOT_THE_NODES.items():
+        yield {"name": name, "value": value}
     if settings.log_format == "json":
         meta = resource.metadata
         yield {"name": LOG_FORMAT, "value": settings.log_format}

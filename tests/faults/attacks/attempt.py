@@ -11,6 +11,7 @@ Who = Literal[
     "the author of a dataset",
     "whoever runs a hub",
     "whoever runs a web server",
+    "whoever runs an S3 server",
     "whoever writes to the store",
     "a user of the namespace",
     "a pod of the namespace",

@@ -17,7 +17,10 @@ from hubs.repository import Repository, model
 from hubs.server import Answer, Fault, Request, sending
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
 from lorafinetune_stages.ending import without_credentials
+from lorafinetune_stages.hubs import MAX_FILES
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
+from lorafinetune_stages.hubs.modelscope import PAGE_SIZE
+from lorafinetune_stages.hubs.patience import ATTEMPTS as TRIES
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
 
@@ -63,6 +66,10 @@ def bomb(status: int, **headers: str) -> Fault:
     return lambda _request, _right: Answer(status, BOMB, {"Content-Encoding": "gzip", **headers})
 
 
+def patience(seconds: str) -> Fault:
+    return lambda _request, _right: Answer(429, headers={"Retry-After": seconds})
+
+
 def too_much(status: int) -> Fault:
     return lambda _request, _right: Answer(status, bytes(MAX_ANSWER_BYTES + 1))
 
@@ -91,6 +98,21 @@ def weights(**facts: Any) -> Callable[[Site], str]:
         return replace(right, body=json.dumps(listed).encode())
 
     return answering(fault)
+
+
+def pages(size: int) -> Callable[[Site], str]:
+    """The files of a dataset are listed in pages of so many, and there is always another one."""
+
+    def page(request: Request, _right: Answer) -> Answer:
+        number = request.query["PageNumber"]
+        files = [{"Path": f"{number}-{row}.jsonl", "Size": 1} for row in range(size)]
+        return Answer(200, json.dumps({"Data": {"Files": files}}).encode())
+
+    def attempt(site: Site) -> str:
+        site.server.fail("/repo/tree", *[page] * (2 + MAX_FILES // PAGE_SIZE))
+        return told(site, site.data)
+
+    return attempt
 
 
 def revisions(*names: str) -> Callable[[Site], str]:
@@ -128,6 +150,9 @@ ATTEMPTS: dict[str, Attempt[Site]] = {
     "a refusal that unpacks to a thousand times its size": Attempt(A_HUB, answering(bomb(418)), COMPRESSED),
     "a redirect that unpacks to a thousand times its size": Attempt(
         A_HUB, answering(bomb(302, Location="/elsewhere")), COMPRESSED
+    ),
+    "a wait of a number that is no number": Attempt(
+        A_HUB, answering(*[patience("\u00b2")] * TRIES), "answers 429"
     ),
     "a listing without end": Attempt(A_HUB, answering(too_much(200)), TOO_MUCH),
     "a refusal without end": Attempt(A_HUB, answering(too_much(418)), "answers"),
@@ -176,6 +201,8 @@ ON_HUGGING_FACE: dict[str, Attempt[Site]] = {
     ),
 }
 ON_MODELSCOPE: dict[str, Attempt[Site]] = {
+    "pages without end": Attempt(A_HUB, pages(PAGE_SIZE), f"lists more than {MAX_FILES} files"),
+    "a page that is too large": Attempt(A_HUB, pages(PAGE_SIZE + 1), TOO_MUCH),
     "revisions that draw on the terminal": Attempt(
         A_HUB, revisions(ESCAPES, "two\nlines", "x" * 10**5, "v1"), "There are v1."
     ),

@@ -13,6 +13,7 @@ from faults.attacks.attempt import Attempt
 from faults.attacks.written import Written, attempts
 from hubs.repository import CONFIG, model, sharded_model
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.base import MAX_HEADER_BYTES
 from stages import download_builders, prepare_builders
 from stages.download_builders import write
 from stages.prepare_builders import TINY_MODEL, alpaca, json_lines
@@ -112,7 +113,12 @@ ATTEMPTS: dict[str, Attempt[Desk]] = WRITTEN | {
     ),
     "a program that is named safetensors": Attempt(A, disguised(b"#!/bin/sh\nrm -rf /\n"), "has a header of"),
     "a header of the largest length there is": Attempt(
-        A, weights(b"{}", length=2**64 - 1), "100000000 are the limit"
+        A, weights(b"{}", length=2**64 - 1), f"{MAX_HEADER_BYTES} are the limit"
+    ),
+    "a header of 800,000 tensors of nothing": Attempt(
+        A,
+        weights({str(number): {"data_offsets": [0, 0]} for number in range(800_000)}),
+        f"{MAX_HEADER_BYTES} are the limit",
     ),
     "a header with a tensor twice": Attempt(
         A,

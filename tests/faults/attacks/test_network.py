@@ -90,6 +90,12 @@ def widened(web: Web) -> str:
     return web.told()
 
 
+def public_and_inner(web: Web) -> str:
+    """The hub has two addresses from the beginning, and one of them is what it would lead to."""
+    web.names.answers["hub.test"] = [["8.8.8.8", "10.0.0.1"]]
+    return web.told()
+
+
 A_HUB: Final = "whoever runs a hub"
 LINK_LOCAL: Final = f"a link-local address, {NOT_FOLLOWED}"
 WRITTEN: Final = attempts("redirects", Redirect, lambda file: to(file.location))
@@ -97,6 +103,9 @@ ATTEMPTS: dict[str, Attempt[Web]] = WRITTEN | {
     "a file, after a step within the hub": Attempt(A_HUB, chain, f"file://, {NOT_FOLLOWED}"),
     "a name that means another machine a moment later": Attempt(A_HUB, rebound, LINK_LOCAL),
     "the hub's own name that means another machine a moment later": Attempt(A_HUB, hub_rebound, LINK_LOCAL),
+    "a network that a public hub says it is in, too": Attempt(
+        A_HUB, public_and_inner, f"hub.test is a private address, {NOT_FOLLOWED}"
+    ),
     "a network that the hub says it is in, later": Attempt(A_HUB, widened, LINK_LOCAL),
 }
 
