@@ -2,7 +2,7 @@
 token.
 
 A stage runs inside a cluster, next to servers that trust their network, such as the metadata server of a
-cloud. No hub may be such a server or lead to one. A server that is in another kind of inner network, with each
+cloud. No hub may be such a server or lead to one. A server that is in another kind of inner network, with all
 of its addresses, may redirect to servers of the same kind. For `https://` sources, only the hosts that the
 installation lists are allowed.
 """
