@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
@@ -20,6 +20,8 @@ from cluster.process import run
 
 PATIENCE: Final = 8.0
 """How long a connection may take, in seconds. One that is refused takes as long: its packets vanish."""
+ASKED_EVERY: Final = 1.0
+"""Seconds after which one asks again over UDP, as TCP does by itself: a queue that is full drops packets."""
 QUEUES: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 KINDS: Final = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 Ends = tuple[str, str, int, str]
@@ -80,12 +82,18 @@ def _comes_about(ends: Ends) -> bool:
         client.bind((source, 0))
         try:
             client.connect((target, port))
-            if protocol == "UDP":
-                client.send(b"anybody there?")
-                client.recv(100)
         except TimeoutError:
             return False
-    return True
+        return protocol == "TCP" or _is_answered(client)
+
+
+def _is_answered(client: socket.socket) -> bool:
+    client.settimeout(ASKED_EVERY)
+    for _ in range(round(PATIENCE / ASKED_EVERY)):
+        client.send(b"anybody there?")
+        with suppress(TimeoutError):
+            return bool(client.recv(100))
+    return False
 
 
 def _socket(address: str, protocol: str) -> socket.socket:

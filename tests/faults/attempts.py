@@ -24,11 +24,13 @@ PLACES: Final[Mapping[str, str]] = {
     f"{ATTACKS}/test_endpoint.py": "the endpoint of a connection",
     f"{ATTACKS}/test_network.py": "the way of a download",
     f"{ATTACKS}/test_hub.py": "a hub's answers",
+    f"{ATTACKS}/test_s3.py": "an S3 server's answers",
     f"{ATTACKS}/test_model.py": "a model's files",
     f"{ATTACKS}/test_template.py": "a chat template",
     f"{ATTACKS}/test_rows.py": "words that are told on",
     f"{ATTACKS}/test_store.py": "the store",
     f"{ATTACKS}/test_progress.py": "the port for progress",
+    f"{ATTACKS}/test_peers.py": "what ranks of a training tell each other",
 }
 """By the file that has the attempts."""
 RAN: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
