@@ -254,7 +254,7 @@ def test_a_loss_in_chunks_is_the_loss_in_one(monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     states, weight = torch.randn(11, 6, requires_grad=True), torch.randn(20, 6)
     targets = torch.randint(20, (11,))
-    monkeypatch.setattr(loss, "CHUNK", 4)
+    monkeypatch.setattr(loss, "CHUNK_PLACES", 4)
     nats = loss.learned_nats(states, weight, targets)
     wanted = torch.nn.functional.cross_entropy(states @ weight.T, targets, reduction="sum")
     torch.testing.assert_close(nats, wanted)
