@@ -30,12 +30,10 @@ from bench.results import Row, write_results
 from lorafinetune.api.datasets import Clean, Dataset
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
 from stages.peer import smollm2
-from stages.prepare_builders import json_lines
+from stages.prepare_builders import json_lines, listed_as
 
 EMOLLM: Final = Path(__file__).parents[2] / "samples" / "data" / "emollm"
 MEBIBYTE: Final = 2**20
@@ -45,7 +43,6 @@ SHORT_CHARACTERS: Final = 16
 TEMPLATE: Final = "smollm2"
 CUTOFF: Final = 2048
 BOUND_SECONDS: Final = 3000
-NO_DIGEST: Final = "0" * 64
 ALPACA: Final = {"format": "alpaca"}
 CLEANED: Final = {"clean": Clean(remove=("🐳",), drop_intro_line="好，我是")}
 """As the recipe's own answers are."""
@@ -247,15 +244,6 @@ def corpus_of(task: Task) -> Iterator[tuple[Corpus, Findings]]:
     """The rows, read, checked and merged."""
     path = task.path
     dataset = Dataset(source=f"s3://bench/{path.name}", **task.rows.spec)
-    file = ManifestFile(path=path.name, size=path.stat().st_size, sha256=NO_DIGEST)
-    manifest = Manifest(
-        kind="dataset",
-        key=NO_DIGEST,
-        digest=NO_DIGEST,
-        files=(file,),
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
     findings = Findings([dataset])
     root = task.folder / "files"
     (root / "0").mkdir(parents=True)
@@ -263,7 +251,7 @@ def corpus_of(task: Task) -> Iterator[tuple[Corpus, Findings]]:
     with Corpus(task.folder / "corpus") as corpus:
         texts = Texts({"<|im_start|>", "<|im_end|>", "<|endoftext|>"})
         merger = Merger(corpus, findings, texts, root, ignore_progress)
-        merger.merge([DatasetFiles(dataset, "", manifest, (file,))])
+        merger.merge([listed_as(dataset, {path.name: path.stat().st_size})])
         findings.judge()
         yield corpus, findings
 

@@ -22,13 +22,13 @@ from lorafinetune_stages.prepare import run
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import read_inputs
+from lorafinetune_stages.prepare.inputs import DatasetFiles, read_inputs
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import ignore_progress
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree, upload_tree
 
 EMOLLM = Path(__file__).parents[2] / "samples" / "data" / "emollm"
@@ -50,12 +50,29 @@ TINY_MODEL = {
 Rows = Sequence[Any]
 
 
+NO_DIGEST = "0" * 64
+
+
 def json_lines(rows: Rows) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def alpaca(instruction: str, output: str, **more: Any) -> dict[str, Any]:
     return {"instruction": instruction, "input": "", "output": output, **more}
+
+
+def listed_as(dataset: Dataset, sizes: Mapping[str, int]) -> DatasetFiles:
+    """A dataset as if it had been downloaded. sizes: of its files, by name."""
+    files = tuple(ManifestFile(path=name, size=size, sha256=NO_DIGEST) for name, size in sizes.items())
+    manifest = Manifest(
+        kind="datasets",
+        key=NO_DIGEST,
+        digest=NO_DIGEST,
+        files=files,
+        lineage={},
+        created="2026-01-01T00:00:00Z",
+    )
+    return DatasetFiles(dataset, "datasets/a", manifest, files)
 
 
 @dataclass

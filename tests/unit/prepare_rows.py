@@ -10,7 +10,7 @@ from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.prepare.texts import Texts
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from stages.prepare_builders import listed_as
 
 TEXTS = Texts({"<|im_end|>", "<s>"})
 ALPACA = {"instruction": "q", "input": "", "output": "a"}
@@ -28,16 +28,7 @@ def fetched(root: Path, dataset: Dataset, content: bytes) -> DatasetFiles:
     """A dataset of one file, rows.jsonl, where a merger that works in `root` looks for it."""
     (root / "0").mkdir(exist_ok=True)
     (root / "0" / "rows.jsonl").write_bytes(content)
-    file = ManifestFile(path="rows.jsonl", size=len(content), sha256="0" * 64)
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=(file,),
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
-    return DatasetFiles(dataset, "a", manifest, (file,))
+    return listed_as(dataset, {"rows.jsonl": len(content)})
 
 
 def talk(*turns: str, system: str = "", tools: str = "") -> Conversation:

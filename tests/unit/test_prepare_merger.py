@@ -14,7 +14,7 @@ from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings, Kind
 from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from stages.prepare_builders import listed_as
 from unit.prepare_rows import ALPACA, TEXTS
 
 Files = Mapping[str, bytes]
@@ -31,16 +31,7 @@ def fetched(folder: Path, dataset: Dataset, files: Files) -> DatasetFiles:
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    listed = tuple(ManifestFile(path=name, size=len(files[name]), sha256="0" * 64) for name in sorted(files))
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=listed,
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
-    return DatasetFiles(dataset, "a", manifest, listed)
+    return listed_as(dataset, {name: len(files[name]) for name in sorted(files)})
 
 
 def merge(

@@ -10,10 +10,8 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
-from stages.prepare_builders import json_lines
+from stages.prepare_builders import json_lines, listed_as
 from unit.prepare_rows import ALPACA, SHAREGPT, TEXTS, talk
 
 CONTEXT = {"instruction": "q", "context": "c", "output": "a"}
@@ -24,19 +22,10 @@ def merged(root: Path, files: dict[str, bytes], columns: dict[str, str]) -> list
     (root / "0").mkdir()
     for name, content in files.items():
         (root / "0" / name).write_bytes(content)
-    listed = tuple(ManifestFile(path=name, size=len(files[name]), sha256="0" * 64) for name in files)
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=listed,
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
     dataset = Dataset.decode({"source": "s3://raw/a/", "columns": columns})
     with Corpus(root / "rows") as corpus:
         merger = Merger(corpus, Findings([dataset]), TEXTS, root, ignore_progress)
-        merger.merge([DatasetFiles(dataset, "a", manifest, listed)])
+        merger.merge([listed_as(dataset, {name: len(content) for name, content in files.items()})])
         return [row for _, row in corpus.read(range(len(corpus)))]
 
 

@@ -9,10 +9,9 @@ from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import DatasetFiles
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile
+from stages.prepare_builders import listed_as
 
 TEXTS = Texts(["<|im_start|>", "<|im_end|>", "<|user|>", "[gMASK]", "<s>"])
 
@@ -20,23 +19,11 @@ TEXTS = Texts(["<|im_start|>", "<|im_end|>", "<|user|>", "[gMASK]", "<s>"])
 def read(root: Path, fields: Mapping[str, Any], objective: Objective = "sft") -> int:
     """The number of good rows of the files below `root`. fields: of the Dataset. Raises StageError."""
     dataset = Dataset.decode({"source": "s3://raw/a", **fields})
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-    files = tuple(
-        ManifestFile(path=name, size=(root / name).stat().st_size, sha256="0" * 64) for name in names
-    )
-    manifest = Manifest(
-        kind="datasets",
-        key="0" * 64,
-        digest="0" * 64,
-        files=files,
-        lineage={},
-        created="2026-01-01T00:00:00Z",
-    )
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    listed = listed_as(dataset, {str(path.relative_to(root)): path.stat().st_size for path in paths})
     findings = Findings([dataset])
     with tempfile.TemporaryDirectory() as scratch, Corpus(Path(scratch) / "rows") as corpus:
         (Path(scratch) / "0").symlink_to(root.resolve())
-        Merger(corpus, findings, TEXTS, Path(scratch), ignore_progress, objective).merge(
-            [DatasetFiles(dataset, "datasets/a", manifest, files)]
-        )
+        Merger(corpus, findings, TEXTS, Path(scratch), ignore_progress, objective).merge([listed])
         findings.judge()
         return sum(corpus.counts)
