@@ -8,7 +8,7 @@ import pytest
 from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
-from lorafinetune_stages.prepare.findings import Kind, Place, RowError
+from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import recognise
 from lorafinetune_stages.prepare.recognising import find_reader
 from unit.prepare_rows import ALPACA, CALL, OPENAI, SHAREGPT, TOOL, convert, gpt, human, part, say, talk
@@ -240,28 +240,6 @@ HISTORY = {"instruction": "q", "output": "a", "prompt": "q", "completion": "a"}
         ),
         pytest.param(
             "auto",
-            ["q", "a"],
-            {},
-            "datasets[3].format: auto can't tell the format: x.json:1 is a list, not an object: fits no "
-            "format (alpaca needs instruction and output; "
-            "sharegpt needs conversations, a list of objects with from and value; "
-            "openai needs messages, a list of objects with role and content; "
-            "singleTurn needs prompt and completion; "
-            "multiTurn needs conversation, a list of objects with input and output)",
-            "Set datasets[3].format, and name the columns in its columns where they differ.",
-            id="a row that is a list",
-        ),
-        pytest.param(
-            "auto",
-            RowError(Kind.BROKEN_JSON, "", "broken JSON: Expecting value"),
-            {},
-            "datasets[3].format: auto can't tell the format: x.json:1: broken JSON: Expecting value",
-            "Mend the file: it may be a JSON list of rows, JSON Lines (a row in each), CSV or Parquet. "
-            "Or set datasets[3].format.",
-            id="a row that can't be read",
-        ),
-        pytest.param(
-            "auto",
             {"id": 1, "conversations": OPENAI["messages"]},
             {},
             "datasets[3].format: auto can't tell the format: x.json:1 has the fields id, conversations: "
@@ -334,7 +312,7 @@ def test_a_format_that_does_not_fit_is_refused_with_the_evidence(
 
 
 def test_a_bad_first_row_does_not_hide_the_format() -> None:
-    rows = [(Place("x", 1), {"instruction": "q"}), (Place("x", 2), "x"), (Place("x", 3), ALPACA)]
+    rows = [(Place("x", 1), {"instruction": "q"}), (Place("x", 2), ALPACA)]
     reader = find_reader(Dataset(source="s3://raw/a"), 0, rows)
     assert (reader.format, reader.recognised) == ("alpaca", True)
 

@@ -7,7 +7,7 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Place, RowError
+from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import (
     FORMATS,
     FormatName,
@@ -20,7 +20,6 @@ from lorafinetune_stages.prepare.formats import (
     turn_keys,
 )
 from lorafinetune_stages.prepare.naming import check_used, joined, told, told_fields
-from lorafinetune_stages.prepare.texts import type_name
 
 Row = Mapping[str, Any]
 
@@ -33,22 +32,21 @@ class Advice(NamedTuple):
 
 
 def find_reader(
-    dataset: Dataset, index: int, rows: Sequence[tuple[Place, Any]], objective: Objective = "sft"
+    dataset: Dataset, index: int, rows: Sequence[tuple[Place, Row]], objective: Objective = "sft"
 ) -> Reader:
     """The reader of a file whose first rows are given; index: of the dataset, for messages.
 
     Raises StageError(DatasetInvalid) where they are not of the declared format, or of none, and where the
     dataset names a column that the format has not.
     """
-    seen = [(place, row) for place, row in rows if isinstance(row, dict)]
-    telling = next((row for _, row in seen if tells(dataset, row, objective)), None)
+    telling = next((row for _, row in rows if tells(dataset, row, objective)), None)
     name = dataset.format
     if name == "auto":
         if telling is None:
-            raise _not_recognised(dataset.columns, index, rows, seen, objective)
+            raise _of_no_format(dataset.columns, index, *rows[0], objective)
         (name,) = recognise(telling, dataset.columns, objective)
-    elif seen and telling is None:
-        raise _not_as_declared(name, dataset.columns, index, *seen[0], objective)
+    elif telling is None:
+        raise _not_as_declared(name, dataset.columns, index, *rows[0], objective)
     check_used(name, dataset.columns, index)
     return Reader(name, columns_of(name, dataset.columns), recognised=dataset.format == "auto")
 
@@ -67,23 +65,6 @@ def _not_as_declared(
         f"datasets[{index}].format: declared {name}, but {place} has {told_fields(row)}: {advice.verdict}",
         advice.hint,
     )
-
-
-def _not_recognised(
-    own: Columns,
-    index: int,
-    rows: Sequence[tuple[Place, Any]],
-    seen: Sequence[tuple[Place, Row]],
-    objective: Objective,
-) -> StageError:
-    if seen:
-        return _of_no_format(own, index, *seen[0], objective)
-    place, row = rows[0]
-    if isinstance(row, RowError):
-        hint = "Mend the file: it may be a JSON list of rows, JSON Lines (a row in each), CSV or Parquet. "
-        return _unknown(index, f"{place}: {row}", f"{hint}Or set datasets[{index}].format.")
-    verdict, hint = _undecided({}, own, index, objective)
-    return _unknown(index, f"{place} is {type_name(row)}, not an object: {verdict}", hint)
 
 
 def _of_no_format(own: Columns, index: int, place: Place, row: Row, objective: Objective) -> StageError:
