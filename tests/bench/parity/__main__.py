@@ -27,6 +27,8 @@ from bench.parity.models import MODELS
 from bench.results import RESULTS, table, write_results
 
 TOLD_OF_A_FAILURE: Final = 25
+SMALL_AT_ONCE: Final = 6
+"""Trainings of a small model on one GPU, whose processes compile beside each other."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class Run:
 
     def groups(self) -> list[range]:
         """Numbers of the trainings that run at the same time. The recipe's leave most of a GPU unused, and
-        two of them fit a card of 80 GB; of a small model all do. Nothing is timed here."""
+        two of them fit a card of 80 GB, or some of a small model. Nothing is timed here."""
         model = MODELS[self.model]
         count = len(trainings(self.gpus, self.steps, {}, model.in_fp16))
-        first = (count if model.is_small else len(SEEDS)) if self.gpus else 1
-        return [range(first), *(range(number, number + 1) for number in range(first, count))]
+        first, more = (len(SEEDS), 1) if self.gpus else (1, 1)
+        if self.gpus and model.is_small:
+            first = more = SMALL_AT_ONCE
+        return [range(first), *(range(at, min(at + more, count)) for at in range(first, count, more))]
 
     def curves(self) -> Iterator[Curve]:
         """As they end. The workers of a group import while the one before it trains, and those of the

@@ -36,6 +36,7 @@ class Settings:
 
 
 AUTO: Final = Settings("auto")
+AUTO_IN_FP16: Final = Settings("auto, but in fp16", {"precision": "fp16"})
 ON_A_GPU: Final = (
     Settings(f"{RECIPE}: fp16, 8 × 1 padded", {**PADDED, "precision": "fp16"}, AS_WRITTEN),
     AUTO,
@@ -43,13 +44,14 @@ ON_A_GPU: Final = (
     Settings("nf4", {"quantization": "nf4"}, seeds=SEEDS[:1]),
     Settings(f"{EXACT}, 8 × 1 padded", {**PADDED, "precision": "fp32"}, AS_WRITTEN, seeds=SEEDS[:1]),
     Settings("LLaMA-Factory: bf16, 1 × 8 padded", PADDED, AT_ONCE, seeds=SEEDS[:1]),
+    AUTO_IN_FP16,
 )
 ON_A_CPU: Final = (
     Settings(f"{RECIPE}, but in bf16: 8 × 1 padded", {**PADDED, "precision": "bf16"}, AS_WRITTEN),
     AUTO,
 )
 """A CPU computes in no fp16."""
-IN_FP16: Final = (ON_A_GPU[0], Settings("auto, but in fp16", {"precision": "fp16"}))
+IN_FP16: Final = (ON_A_GPU[0], AUTO_IN_FP16)
 """The recipe's own type of numbers on both sides, so that no other rounding parts them."""
 
 
