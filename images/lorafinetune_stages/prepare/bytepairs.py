@@ -54,8 +54,9 @@ PRINTABLE: Final = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 SHIFTED: Final = tuple(byte for byte in range(256) if byte not in PRINTABLE)
 ALPHABET: Final = {byte: byte for byte in PRINTABLE} | {256 + at: byte for at, byte in enumerate(SHIFTED)}
 """Byte by code point of the character that stands for it in the vocabulary of a byte-level tokenizer."""
+BYTES: Final = np.array([ALPHABET.get(point, 0) for point in range(256 + len(SHIFTED))], np.uint8)
 CONTINUATION: Final = range(0x80, 0xC0)
-UNASSIGNED: Final = ("Cn", "Co", "Cs")
+UNASSIGNED: Final = frozenset(["Cn", "Co", "Cs"])
 BLOCK: Final = 64
 """Code points that are looked up at once: what is printable is assigned."""
 ASSIGNED_PLANES: Final = 0x32000
@@ -112,7 +113,7 @@ def find_byte_pairs(tokenizer: Any) -> BytePairs | None:
     single = [token for token in model["vocab"] if len(token) == 1 and token not in added]
     whole_first = bool(model.get("ignore_merges"))
     ranked = rank_results(single, pairs, whole_first)
-    if ranked is None or not set("".join(ranked.tokens)) <= {chr(point) for point in ALPHABET}:
+    if ranked is None or not ALPHABET.keys() >= set(map(ord, single)):
         return None
     if whole_first and not model["vocab"].keys() <= {*ranked.tokens, *added}:
         return None
@@ -182,8 +183,8 @@ def _found_alone(added: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _to_bytes(tokens: Sequence[str]) -> list[bytes]:
-    """What tokens stand for."""
-    joined = "".join(tokens).translate(ALPHABET).encode("latin-1")
+    """What tokens stand for, all of whose characters are in the alphabet."""
+    joined = BYTES[np.frombuffer("".join(tokens).encode("utf-32-le"), np.uint32)].tobytes()
     ends = [0, *accumulate(map(len, tokens))]
     return [joined[start:end] for start, end in pairwise(ends)]
 
@@ -209,7 +210,7 @@ def _assigned() -> Any:
     assigned = np.zeros(sys.maxunicode + 1, bool)
     for start in range(0, ASSIGNED_PLANES, BLOCK):
         block = characters[start : start + BLOCK]
-        assigned[start : start + BLOCK] = block.isprintable() or [
-            unicodedata.category(character) not in UNASSIGNED for character in block
-        ]
+        assigned[start : start + BLOCK] = block.isprintable() or ~np.fromiter(
+            map(UNASSIGNED.__contains__, map(unicodedata.category, block)), bool
+        )
     return assigned

@@ -1,7 +1,7 @@
 """Work that several processes share: results come in the order of their tasks, however many processes there
 are.
 
-The processes are copies of this one, made when there is enough to do. They have everything that it has read
+The others are copies of this one, made when there is enough to do. They have everything that it has read
 and imported, so only tasks and results are passed. If one is killed, that is an error. None outlives this
 process, since each ends when nobody is left to send it a task.
 """
@@ -13,6 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import cycle, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -37,26 +38,26 @@ Result = TypeVar("Result")
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Generator[Result, None, None]:
     """What `work` makes of each task. Tasks and results are pickled, `work` is not. Arrays of a result are
-    good until the next one is asked for.
+    good until the next one is asked for. This process does tasks too, while it waits for its copies.
 
     Raises what `work` raises, and StageError(HostOutOfMemory) where a process is killed.
     """
     left = iter(tasks)
     yield from map(work, islice(left, HERE))
     count = processors()
-    if count < 2:
-        yield from map(work, left)
-        return
     with _Team() as team:
-        waiting: deque[_Member] = deque()
-        for number, task in enumerate(left):
-            if len(team) < count:
-                team.append(_Member(work, team))
-            if len(waiting) == AHEAD * count:
+        waiting: deque[_Member | _Done] = deque()
+        for task in left:
+            while len(waiting) == AHEAD * count or (waiting and waiting[0].is_ready()):
                 yield waiting.popleft().result()
-            member = team[number % count]
-            member.give(task)
-            waiting.append(member)
+            if len(team) < count - 1:
+                team.append(_Member(work, team))
+            idle = min(team, key=lambda member: member.pending, default=None)
+            if idle and idle.pending < AHEAD:
+                idle.give(task)
+                waiting.append(idle)
+            else:
+                waiting.append(_Done(*_tried(work, task)))
         while waiting:
             yield waiting.popleft().result()
 
@@ -70,10 +71,28 @@ def processors() -> int:
     return min(allowed, MOST)
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A task of this process' own."""
+
+    succeeded: bool
+    what: Any
+
+    def is_ready(self) -> bool:
+        return True
+
+    def result(self) -> Any:
+        if not self.succeeded:
+            raise self.what
+        return self.what
+
+
 class _Member:
-    """A copy of this process. others: those that were made before, whose lines are none of its business."""
+    """A copy of this process. others: those that were made before, whose lines are none of its business.
+    pending: tasks that it was given, whose results were not asked for yet."""
 
     def __init__(self, work: Callable[[Any], Any], others: Sequence["_Member"]) -> None:
+        self.pending = 0
         self._line, there = FORK.Pipe()
         self._shelves = cycle([Shelf() for _ in range(AHEAD)])
         ours = [self._line, *(other._line for other in others)]
@@ -84,7 +103,12 @@ class _Member:
             self._process.start()
         there.close()
 
+    def is_ready(self) -> bool:
+        """Whether `result` does not wait."""
+        return self._line.poll()
+
     def give(self, task: Any) -> None:
+        self.pending += 1
         try:
             self._line.send(task)
         except OSError:
@@ -96,10 +120,8 @@ class _Member:
             message = self._line.recv()
         except (EOFError, OSError):
             self._explain()
-        done, result = next(self._shelves).take(message)
-        if not done:
-            raise result
-        return result
+        self.pending -= 1
+        return _Done(*next(self._shelves).take(message)).result()
 
     def kill(self) -> None:
         self._line.close()
