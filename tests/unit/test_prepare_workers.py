@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_a_process_that_leaves_by_itself_is_an_error() -> None:
 
 
 def test_what_this_process_fails_at_comes_after_what_was_asked_for_before() -> None:
-    here, seen = os.getpid(), []
+    here, seen = os.getpid(), list[int]()
 
     def work(number: int) -> int:
         time.sleep(0.01)
@@ -127,9 +128,9 @@ def test_what_this_process_fails_at_comes_after_what_was_asked_for_before() -> N
             raise FileNotFoundError(2, "no such file", str(number))
         return number
 
+    results = map(seen.append, in_order(work, TASKS))
     with pytest.raises(FileNotFoundError) as caught:
-        for number in in_order(work, TASKS):
-            seen.append(number)
+        deque(results, maxlen=0)
     assert seen == [*range(int(caught.value.filename))]
 
 
