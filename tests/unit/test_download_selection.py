@@ -61,13 +61,43 @@ def test_does_not_belong_to_a_model(path: str) -> None:
     assert not is_model_file(path)
 
 
-@pytest.mark.parametrize("path", ["a.json", "a.jsonl", "a.ndjson", "b/c.parquet", "d.CSV", "e/manifest.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a.json",
+        "a.jsonl",
+        "a.ndjson",
+        "b/c.parquet",
+        "d.CSV",
+        "e/manifest.json",
+        "dataset_info.jsonl",
+        "a..json",
+    ],
+)
 def test_may_hold_rows(path: str) -> None:
     assert is_data_file(path)
 
 
 @pytest.mark.parametrize(
-    "path", ["a.py", "json", "a.json.gz", "README.md", "manifest.json", "a.pkl", ".json"]
+    "path",
+    [
+        "a.py",
+        "json",
+        "a.json.gz",
+        "README.md",
+        "manifest.json",
+        "a.pkl",
+        ".json",
+        ".gitattributes",
+        ".cache/a.json",
+        "b/._a.jsonl",
+        "config.json",
+        "dataset_infos.json",
+        "b/dataset_info.json",
+        "Dataset_Info.json",
+        "dataset_dict.json",
+        "train/state.json",
+    ],
 )
 def test_holds_no_rows(path: str) -> None:
     assert not is_data_file(path)

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
+from lorafinetune_stages.datafiles import METADATA, ROW_SUFFIXES, is_row_file
 from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.manifest import MANIFEST
@@ -32,6 +32,7 @@ MODEL_FILES: Final = (
 LICENCE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*")
 README_FILES: Final = ("README*",)
 MAX_LOGGED: Final = 20
+NOT_COUNTED: Final = f"Hidden files are not counted, nor are {', '.join(METADATA)}: name a file of rows."
 
 
 def is_model_file(path: str) -> bool:
@@ -80,7 +81,8 @@ def select_data(origin: Origin, snapshot: Snapshot) -> tuple[RemoteFile, ...]:
     if not files and origin.file:
         raise origin.error(origin.missing, f"does not exist: {origin.repository} has no such file")
     if not files:
-        raise origin.error(origin.unusable, f"has no file that ends in {', '.join(ROW_SUFFIXES)}")
+        what = f"has no file that ends in {', '.join(ROW_SUFFIXES)}"
+        raise origin.error(origin.unusable, what, NOT_COUNTED)
     if empty := next((file.path for file in files if file.size == 0), None):
         raise origin.error(origin.unusable, f"has no rows: the file {empty} is empty")
     if any(file.path == MANIFEST for file in files):
