@@ -91,6 +91,21 @@ def test_takes_the_file_that_a_dataset_names_whatever_its_name(site: Site) -> No
     ]
 
 
+SPLIT = {
+    f"data/{split}-0000{shard}-of-00002.json": b"[{}]" for split in ("train", "test") for shard in (0, 1)
+}
+
+
+def test_takes_the_files_that_fit_a_pattern(site: Site) -> None:
+    site.server.repositories["datasets/owner/split"] = Repository(SPLIT)
+
+    result = site.bench.run(site.model, f"{site.scheme}://owner/split/data/train-*")
+
+    assert site.bench.files(place("datasets", result.datasets[0])) == {
+        name: body for name, body in SPLIT.items() if "train" in name
+    }
+
+
 def test_a_dataset_that_is_named_twice_is_copied_once(site: Site) -> None:
     result = site.bench.run(site.model, f"{site.data}/rows.json", f"{site.data}/rows.json")
 

@@ -54,7 +54,15 @@ def wanted_from(origin: Origin) -> Callable[[str], bool]:
     """Whether a file of that path can be of use."""
     if origin.kind == "models":
         return is_model_file
-    return (lambda path: path == origin.file) if origin.file else is_data_file
+    return fitting(origin.file) if origin.file else is_data_file
+
+
+def fitting(file: str) -> Callable[[str], bool]:
+    """Whether a path is the file that a source names, or has rows and fits its pattern, as in a shell."""
+    if "*" not in file:
+        return lambda path: path == file
+    parts = file.split("/")
+    return lambda path: path == file or (is_data_file(path) and _fits(path.split("/"), parts))
 
 
 def check_names(origin: Origin, snapshot: Snapshot) -> None:
@@ -72,12 +80,14 @@ def check_names(origin: Origin, snapshot: Snapshot) -> None:
 
 
 def select_data(origin: Origin, snapshot: Snapshot) -> tuple[RemoteFile, ...]:
-    """The files of a dataset: the one that the source names, or all that may hold rows.
+    """The files of a dataset: those that the source names, or all that may hold rows.
 
     Raises StageError where there is none, or one is empty.
     """
     wanted = wanted_from(origin)
     files = snapshot.files if snapshot.single else tuple(file for file in snapshot.files if wanted(file.path))
+    if not files and "*" in origin.file:
+        raise origin.error(origin.missing, f"fits no file of {origin.repository} that may hold rows")
     if not files and origin.file:
         raise origin.error(origin.missing, f"does not exist: {origin.repository} has no such file")
     if not files:
@@ -100,6 +110,10 @@ def log_left_out(origin: Origin, snapshot: Snapshot, taken: tuple[RemoteFile, ..
 
 def _is_one_of(path: str, names: tuple[str, ...]) -> bool:
     return "/" not in path and any(fnmatchcase(path, name) for name in names)
+
+
+def _fits(parts: list[str], patterns: list[str]) -> bool:
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _fault(file: RemoteFile, seen: set[str], folders: set[str]) -> str:
