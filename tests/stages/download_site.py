@@ -13,7 +13,13 @@ WEIGHTS = "model.safetensors"
 MODEL_FILES = model(modeling_custom__py=b"raise SystemExit", pytorch_model__bin=b"pickle")
 TAKEN = {name: body for name, body in MODEL_FILES.items() if not name.endswith((".py", ".bin"))}
 ROWS = b'[{"instruction": "hi", "output": "hello"}]'
-DATA_FILES = {"rows.json": ROWS, "more/rows.jsonl": b"{}", "notes.txt": b"notes", "run.py": b"exit()"}
+DATA_FILES = {
+    "rows.json": ROWS,
+    "more/rows.jsonl": b"{}",
+    "dataset_infos.json": b"{}",
+    "notes.txt": b"notes",
+    "run.py": b"exit()",
+}
 REPOSITORIES = {
     "models/owner/model": Repository(MODEL_FILES),
     "datasets/owner/data": Repository(DATA_FILES),

@@ -63,7 +63,8 @@ def test_a_revision_of_a_directory_must_be_that_of_its_content(tmp_path: Path, s
 
 
 def test_a_dataset_is_a_file_or_a_directory_of_data_files(tmp_path: Path, source: str) -> None:
-    data = write(tmp_path / "data", {"a.json": ROWS, "b/c.JSONL": b"{}", "d.py": b"exit()", "e.txt": b"text"})
+    left = {"d.py": b"exit()", "e.txt": b"text", "b/dataset_info.json": b"{}", ".cache/a.json": b"{}"}
+    data = write(tmp_path / "data", {"a.json": ROWS, "b/c.JSONL": b"{}"} | left)
     bench = Bench(tmp_path)
 
     result = bench.run(source, f"file://{data}", f"file://{data}/a.json", f"file://{data}/e.txt")
@@ -118,6 +119,12 @@ NOT_THERE = {
         Reason.DATASET_INVALID,
         "has no file that ends in .json, .jsonl, .ndjson, .parquet, .csv",
     ),
+    "a directory of metadata alone": (
+        "{tmp}/model",
+        "{tmp}/saved",
+        Reason.DATASET_INVALID,
+        "has no file that ends in .json, .jsonl, .ndjson, .parquet, .csv",
+    ),
     "a dataset that is called like a manifest": (
         "{tmp}/model",
         "{tmp}/manifest.json",
@@ -131,6 +138,7 @@ NOT_THERE = {
 @pytest.mark.parametrize(("model", "data", "reason", "what"), NOT_THERE.values(), ids=NOT_THERE)
 def test_refuses(tmp_path: Path, model: str, data: str | None, reason: Reason, what: str) -> None:
     write(tmp_path, {"empty.json": b"", "data/a.json": ROWS, "data/b.json": b"", "manifest.json": ROWS})
+    write(tmp_path / "saved", {"dataset_dict.json": b"{}", "train/state.json": b"{}"})
     sources = [f"file://{path.format(tmp=tmp_path)}" for path in (model, data) if path]
 
     refusal = Bench(tmp_path).refusal(*sources)

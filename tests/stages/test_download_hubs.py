@@ -91,6 +91,43 @@ def test_takes_the_file_that_a_dataset_names_whatever_its_name(site: Site) -> No
     ]
 
 
+SPLIT = {
+    f"data/{split}-0000{shard}-of-00002.json": b"[{}]" for split in ("train", "test") for shard in (0, 1)
+}
+
+
+def test_takes_the_files_that_fit_a_pattern(site: Site) -> None:
+    site.server.repositories["datasets/owner/split"] = Repository(SPLIT)
+
+    result = site.bench.run(site.model, f"{site.scheme}://owner/split/data/train-*")
+
+    assert site.bench.files(place("datasets", result.datasets[0])) == {
+        name: body for name, body in SPLIT.items() if "train" in name
+    }
+
+
+def test_a_repository_of_several_splits_is_refused_before_anything_is_copied(site: Site) -> None:
+    site.server.repositories["datasets/owner/split"] = Repository(SPLIT)
+    source = f"{site.scheme}://owner/split"
+
+    refusal = site.bench.refusal(site.model, source)
+
+    assert refusal.message == (
+        f"spec.datasets[0].source: {source} has files of 2 splits, and all would be trained on: "
+        "train (data/train-*), test (data/test-*)"
+    )
+    assert not list(site.bench.store.list("models")), "and no more is asked of the hub than the listings"
+    assert len(site.server.requests) == 2
+
+
+def test_a_repository_that_was_copied_with_all_its_splits_is_refused_too(site: Site) -> None:
+    whole = site.server.repositories["datasets/owner/data"]
+    site.bench.run(site.model, site.data)
+    site.server.repositories["datasets/owner/data"] = Repository({**whole.files, "test.jsonl": b"{}"})
+
+    assert "has files of 2 splits" in site.bench.refusal(site.model, site.data).message
+
+
 def test_a_dataset_that_is_named_twice_is_copied_once(site: Site) -> None:
     result = site.bench.run(site.model, f"{site.data}/rows.json", f"{site.data}/rows.json")
 

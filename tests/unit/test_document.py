@@ -231,7 +231,8 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
         [
             "tune.yaml:8: spec.datasets[1].source: is required (`s3://BUCKET/KEY` (a file, or a prefix that "
             "ends in `/`), `hf://OWNER/NAME[/FILE]`, `modelscope://OWNER/NAME[/FILE]`, `https://HOST/FILE` "
-            "where the installation allows the host, or, in local runs only, `file://PATH`.)"
+            "where the installation allows the host, or, in local runs only, `file://PATH`. A hub's "
+            "FILE may be a pattern: `*` stands for any characters but `/`.)"
         ],
     ),
 }  # fmt: skip

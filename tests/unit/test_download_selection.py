@@ -4,7 +4,13 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.download.selection import check_names, is_data_file, is_licence_file, is_model_file
+from lorafinetune_stages.download.selection import (
+    check_names,
+    is_data_file,
+    is_licence_file,
+    is_model_file,
+    select_data,
+)
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 
@@ -61,13 +67,43 @@ def test_does_not_belong_to_a_model(path: str) -> None:
     assert not is_model_file(path)
 
 
-@pytest.mark.parametrize("path", ["a.json", "a.jsonl", "a.ndjson", "b/c.parquet", "d.CSV", "e/manifest.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a.json",
+        "a.jsonl",
+        "a.ndjson",
+        "b/c.parquet",
+        "d.CSV",
+        "e/manifest.json",
+        "dataset_info.jsonl",
+        "a..json",
+    ],
+)
 def test_may_hold_rows(path: str) -> None:
     assert is_data_file(path)
 
 
 @pytest.mark.parametrize(
-    "path", ["a.py", "json", "a.json.gz", "README.md", "manifest.json", "a.pkl", ".json"]
+    "path",
+    [
+        "a.py",
+        "json",
+        "a.json.gz",
+        "README.md",
+        "manifest.json",
+        "a.pkl",
+        ".json",
+        ".gitattributes",
+        ".cache/a.json",
+        "b/._a.jsonl",
+        "config.json",
+        "dataset_infos.json",
+        "b/dataset_info.json",
+        "Dataset_Info.json",
+        "dataset_dict.json",
+        "train/state.json",
+    ],
 )
 def test_holds_no_rows(path: str) -> None:
     assert not is_data_file(path)
@@ -103,3 +139,46 @@ def test_refuses_a_listing_with(files: list[RemoteFile], what: str) -> None:
 
     assert caught.value.reason is Reason.DATASET_INVALID
     assert caught.value.message == f"spec.datasets[0].source: hf://owner/data {what}"
+
+
+def listing(*paths: str) -> Snapshot:
+    return Snapshot("main", tuple(RemoteFile(path, 1) for path in paths))
+
+
+def named(file: str) -> Origin:
+    return Origin("spec.datasets[0]", "datasets", f"hf://owner/data/{file}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken"),
+    [
+        pytest.param("data/train-*", ["data/train-a.jsonl", "data/train-b.csv"], id="files of a folder"),
+        pytest.param("*/train-*.csv", ["data/train-b.csv"], id="files of any folder"),
+        pytest.param("*", ["rows*.json", "rows.json"], id="files of the top level, and rows alone"),
+        pytest.param("rows*.json", ["rows*.json", "rows.json"], id="a file that is called like the pattern"),
+        pytest.param("notes.txt", ["notes.txt"], id="a file without a pattern, whatever its name"),
+    ],
+)
+def test_a_source_may_name(pattern: str, taken: list[str]) -> None:
+    has = [
+        "rows*.json",
+        "rows.json",
+        "notes.txt",
+        "data/train-a.jsonl",
+        "data/train-b.csv",
+        "data/train-c.py",
+    ]
+
+    found = select_data(named(pattern), listing(*has, "data/train-d/e.csv"))
+
+    assert [file.path for file in found] == taken
+
+
+def test_a_pattern_that_fits_nothing_is_refused() -> None:
+    with pytest.raises(StageError) as caught:
+        select_data(named("data/test-*"), listing("data/train-a.csv", "data/test-b.txt"))
+
+    assert caught.value.reason is Reason.DATASET_NOT_FOUND
+    assert caught.value.message == (
+        "spec.datasets[0].source: hf://owner/data/data/test-* fits no file of owner/data that may hold rows"
+    )

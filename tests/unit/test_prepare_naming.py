@@ -1,6 +1,8 @@
 """Names of columns that a dataset gives: one that no row has is refused."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,12 @@ from unit.prepare_rows import ALPACA, SHAREGPT, TEXTS, talk
 CONTEXT = {"instruction": "q", "context": "c", "output": "a"}
 
 
-def merged(root: Path, files: dict[str, bytes], columns: dict[str, str]) -> list[Conversation]:
-    """The rows of a dataset of these files."""
+def merged(root: Path, files: dict[str, bytes], columns: dict[str, str], **fields: Any) -> list[Conversation]:
+    """The rows of a dataset of these files. fields: others of the dataset."""
     (root / "0").mkdir()
     for name, content in files.items():
         (root / "0" / name).write_bytes(content)
-    dataset = Dataset.decode({"source": "s3://raw/a/", "columns": columns})
+    dataset = Dataset.decode({"source": "s3://raw/a/", "columns": columns} | fields)
     with Corpus(root / "rows") as corpus:
         merger = Merger(corpus, Findings([dataset]), TEXTS, root, ignore_progress)
         merger.merge([listed_as(dataset, {name: len(content) for name, content in files.items()})])
@@ -105,3 +107,46 @@ def test_a_name_is_refused_that_is(
     assert (caught.value.reason, caught.value.message) == (Reason.DATASET_INVALID, message)
     field, _, _ = message.partition(":")
     assert caught.value.hint == f"Mend the name in {field}, or leave it out."
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"a.jsonl": json_lines([ALPACA, ALPACA, CONTEXT])}, id="in a row after those"),
+        pytest.param({"a.jsonl": json_lines([ALPACA] * 2), "b.jsonl": b"PK\x03\x04"}, id="in a file after"),
+        pytest.param(
+            {"a.json": json.dumps([ALPACA] * 2)[:-1].encode() + b", BROKEN"}, id="in what is broken"
+        ),
+        pytest.param({"a.csv": b'instruction,output\nq,a\nq,a\nq,"'}, id="in what is broken of a table"),
+    ],
+)
+def test_a_name_is_looked_for_in_the_rows_that_are_used_and_not(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    with pytest.raises(StageError) as caught:
+        merged(tmp_path, files, {"query": "context"}, maxSamples=2)
+
+    named = next(iter(files)) if len(files) == 1 else "the 2 files"
+    assert caught.value.message.startswith(
+        f"datasets[0].columns.query: no row of {named} within maxSamples has a field context (the first has "
+    )
+
+
+def test_bad_rows_ahead_of_the_used_ones_do_not_count(tmp_path: Path) -> None:
+    rows = [{"instruction": "q"}, {"instruction": "q", "output": ""}, CONTEXT, ALPACA]
+
+    found = merged(
+        tmp_path,
+        {"a.jsonl": b"{broken\n" + json_lines(rows)},
+        {"query": "context"},
+        maxSamples=1,
+        onBadRow="skip",
+    )
+
+    assert found == [talk("q\nc", "a")]
+
+
+def test_a_name_that_is_in_the_last_used_row_is_found(tmp_path: Path) -> None:
+    rows = json_lines([ALPACA, CONTEXT, ALPACA])
+
+    assert len(merged(tmp_path, {"a.jsonl": rows}, {"query": "context"}, maxSamples=2)) == 2

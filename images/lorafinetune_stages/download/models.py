@@ -15,7 +15,7 @@ from lorafinetune_stages.base import INDEX, REMOTE_CODE_TYPES, WHOLE
 from lorafinetune_stages.download.selection import is_model_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.store.naming import shown
+from lorafinetune_stages.store.naming import shown, told
 from lorafinetune_stages.traps import config_fault
 
 CONFIG: Final = "config.json"
@@ -138,7 +138,4 @@ def _object(origin: Origin, file: RemoteFile, read: Read) -> dict[str, Any]:
 
 def _short(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (
-        ", ".join(name if name.isprintable() and len(name) <= 100 else shown(name) for name in names[:3])
-        + more
-    )
+    return ", ".join(map(told, names[:3])) + more

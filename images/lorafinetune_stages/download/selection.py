@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorafinetune_stages.datafiles import ROW_SUFFIXES, is_row_file
+from lorafinetune_stages.datafiles import METADATA, ROW_SUFFIXES, is_row_file
 from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.manifest import MANIFEST
@@ -32,6 +32,7 @@ MODEL_FILES: Final = (
 LICENCE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*")
 README_FILES: Final = ("README*",)
 MAX_LOGGED: Final = 20
+NOT_COUNTED: Final = f"Hidden files are not counted, nor are {', '.join(METADATA)}: name a file of rows."
 
 
 def is_model_file(path: str) -> bool:
@@ -53,7 +54,15 @@ def wanted_from(origin: Origin) -> Callable[[str], bool]:
     """Whether a file of that path can be of use."""
     if origin.kind == "models":
         return is_model_file
-    return (lambda path: path == origin.file) if origin.file else is_data_file
+    return fitting(origin.file) if origin.file else is_data_file
+
+
+def fitting(file: str) -> Callable[[str], bool]:
+    """Whether a path is the file that a source names, or has rows and fits its pattern, as in a shell."""
+    if "*" not in file:
+        return lambda path: path == file
+    parts = file.split("/")
+    return lambda path: path == file or (is_data_file(path) and _fits(path.split("/"), parts))
 
 
 def check_names(origin: Origin, snapshot: Snapshot) -> None:
@@ -71,16 +80,19 @@ def check_names(origin: Origin, snapshot: Snapshot) -> None:
 
 
 def select_data(origin: Origin, snapshot: Snapshot) -> tuple[RemoteFile, ...]:
-    """The files of a dataset: the one that the source names, or all that may hold rows.
+    """The files of a dataset: those that the source names, or all that may hold rows.
 
     Raises StageError where there is none, or one is empty.
     """
     wanted = wanted_from(origin)
     files = snapshot.files if snapshot.single else tuple(file for file in snapshot.files if wanted(file.path))
+    if not files and "*" in origin.file:
+        raise origin.error(origin.missing, f"fits no file of {origin.repository} that may hold rows")
     if not files and origin.file:
         raise origin.error(origin.missing, f"does not exist: {origin.repository} has no such file")
     if not files:
-        raise origin.error(origin.unusable, f"has no file that ends in {', '.join(ROW_SUFFIXES)}")
+        what = f"has no file that ends in {', '.join(ROW_SUFFIXES)}"
+        raise origin.error(origin.unusable, what, NOT_COUNTED)
     if empty := next((file.path for file in files if file.size == 0), None):
         raise origin.error(origin.unusable, f"has no rows: the file {empty} is empty")
     if any(file.path == MANIFEST for file in files):
@@ -98,6 +110,10 @@ def log_left_out(origin: Origin, snapshot: Snapshot, taken: tuple[RemoteFile, ..
 
 def _is_one_of(path: str, names: tuple[str, ...]) -> bool:
     return "/" not in path and any(fnmatchcase(path, name) for name in names)
+
+
+def _fits(parts: list[str], patterns: list[str]) -> bool:
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _fault(file: RemoteFile, seen: set[str], folders: set[str]) -> str:

@@ -21,6 +21,7 @@ from lorafinetune_stages.download.selection import (
     select_data,
     wanted_from,
 )
+from lorafinetune_stages.download.splits import check_splits
 from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot, Source
 from lorafinetune_stages.hubs.opening import open_source
 from lorafinetune_stages.hubs.origin import Origin
@@ -92,6 +93,7 @@ def _resolve(origin: Origin, context: Context, pause: Pause, sources: ExitStack)
     if origin.scheme in UNVERSIONED and origin.revision not in (None, snapshot.revision):
         what = f"has no revision {origin.revision!r}: by its content it is at {snapshot.revision}"
         raise origin.error(origin.missing, what, f"Remove `{origin.field}.revision`.")
+    check_splits(origin, snapshot)
     key = source_key(origin.source, snapshot.revision)
     found = find_output(context.store, place(origin.kind, key))
     log.info("%s is at %s: %s", origin.source, snapshot.revision, "in the store" if found else "to be copied")

@@ -177,7 +177,7 @@ class Merger:
         dataset, path = source.dataset, self.root / str(index) / name
         columns = table_columns(dataset, self.objective)
         first = _first_objects(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
-        reader = self._find_reader(index, source, name, first) if first else ANY_READER
+        reader = self._find_reader(index, source, name, first, cleaner) if first else ANY_READER
         quick = self._quick(reader, cleaner, dataset, path, name)
         for found in read_quickly(path, name, self.advance, columns, quick):
             if isinstance(found, Taken):
@@ -190,11 +190,15 @@ class Merger:
     def _is_full(self, index: int, dataset: Dataset) -> bool:
         return self.corpus.counts[index] == dataset.max_samples
 
-    def _find_reader(self, index: int, source: DatasetFiles, name: str, first: Sequence[Row]) -> Reader:
+    def _find_reader(
+        self, index: int, source: DatasetFiles, name: str, first: Sequence[Row], cleaner: Cleaner
+    ) -> Reader:
         reader = find_reader(source.dataset, index, first, self.objective)
         if not self.corpus.formats[index]:
             files = name if len(source.files) == 1 else f"the {len(source.files)} files"
-            check_there(reader, source.dataset.columns, index, files, self._rows(index, source))
+            within = f"{files} within maxSamples" if source.dataset.max_samples else files
+            rows = self._used(self._rows(index, source), source.dataset.max_samples, reader, cleaner)
+            check_there(reader, source.dataset.columns, index, within, rows)
         self.corpus.formats[index][name] = reader.format
         how = "recognised as" if reader.recognised else "declared"
         log.info("datasets[%d]: %s is %s %s", index, name, how, reader.format)
@@ -207,6 +211,24 @@ class Merger:
             path = self.root / str(index) / file.path
             for _, row in read_rows(path, file.path, ignore_progress, columns):
                 yield row
+
+    def _used(
+        self, rows: Iterable[Any], limit: int | None, reader: Reader, cleaner: Cleaner
+    ) -> Iterator[Any]:
+        """Rows up to as many good ones as are used."""
+        good = 0
+        for row in rows:
+            yield row
+            good += limit is not None and self._is_good(row, reader, cleaner)
+            if good == limit:
+                return
+
+    def _is_good(self, row: Any, reader: Reader, cleaner: Cleaner) -> bool:
+        try:
+            self._cleaned(row, reader, cleaner)
+        except RowError:
+            return False
+        return True
 
     def _quick(
         self, reader: Reader, cleaner: Cleaner, dataset: Dataset, path: Path, name: str

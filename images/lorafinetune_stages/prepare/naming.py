@@ -28,8 +28,8 @@ def check_used(name: FormatName, own: Columns, index: int) -> None:
 
 
 def check_there(reader: Reader, own: Columns, index: int, files: str, rows: Iterable[Any]) -> None:
-    """Raises StageError for a name that no row has. rows: of all files of the dataset, read as far as is
-    needed, which most often is one. files: their name, for messages."""
+    """Raises StageError for a name that no row has. rows: those that are used, of all files, read as far as
+    is needed, which most often is one. files: their name, for messages."""
     missing = own.model_dump(exclude_none=True)
     first: Row | None = None
     for row in rows if missing else ():

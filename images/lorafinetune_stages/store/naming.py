@@ -47,6 +47,11 @@ def shown(key: str) -> str:
     return ascii(key if len(key) <= 100 else key[:100] + "…") if not key.isprintable() else f"'{key[:100]}'"
 
 
+def told(key: str) -> str:
+    """The same without quotes, where it needs none."""
+    return key if key.isprintable() and len(key) <= 100 else shown(key)
+
+
 def _segment_fault(segment: str) -> str:
     if segment in (".", ".."):
         return f"it has the part '{segment}'"

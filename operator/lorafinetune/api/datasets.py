@@ -83,7 +83,7 @@ class Dataset(Model):
     ]
     """`s3://BUCKET/KEY` (a file, or a prefix that ends in `/`), `hf://OWNER/NAME[/FILE]`,
     `modelscope://OWNER/NAME[/FILE]`, `https://HOST/FILE` where the installation allows the host, or, in local
-    runs only, `file://PATH`."""
+    runs only, `file://PATH`. A hub's FILE may be a pattern: `*` stands for any characters but `/`."""
     revision: Revision | None = None
     """Branch, tag or commit of a hub's repository."""
     connection: Label | None = None
