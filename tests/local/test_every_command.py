@@ -3,6 +3,7 @@
 What only a cluster can answer is in `tests/apiserver/test_every_command.py`.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -315,10 +316,32 @@ READERS_LEAVE: Final = {"run": 130}
 def test_a_reader_can_leave(command: str, call: Calls, tmp_path: Path) -> None:
     if command == "chat":
         pytest.skip("prints once a model has answered: tests/stages/test_talk.py")
-    for form in forms(command):
-        told = call(*here(command), *to(command, tmp_path / "model"), *form, is_read=False)
+    for number, form in enumerate(forms(command)):
+        told = call(*here(command), *to(command, tmp_path / f"model{number}"), *form, is_read=False)
         assert told.code == READERS_LEAVE.get(command, 0)
         assert is_decent(told)
+
+
+LAST_WORDS: Final[Mapping[str, Callable[[str], object]]] = {
+    "json": lambda out: json.loads(out)["status"]["failure"]["reason"],
+    "yaml": lambda out: yaml.safe_load(out)["status"]["failure"]["reason"],
+    "name": lambda out: out,
+}
+
+
+@pytest.mark.parametrize("form", LAST_WORDS)
+def test_a_program_reads_how_a_run_has_failed_and_a_person_why(form: str, call: Calls) -> None:
+    told = call(*here("run"), "-o", form)
+    assert (told.code, told.err) == (64, call(*here("run")).out)
+    assert NO_MODEL[1] in told.err
+    expected = "lorafinetune.lorafinetune.dev/tune\n" if form == "name" else "ModelNotFound"
+    assert LAST_WORDS[form](told.out) == expected
+
+
+@pytest.mark.parametrize("form", LAST_WORDS)
+def test_who_watches_beside_a_program_can_leave(form: str, call: Calls) -> None:
+    told = call(*here("run"), "-o", form, is_watched=False)
+    assert (told.code, told.out) == (READERS_LEAVE["run"], "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
