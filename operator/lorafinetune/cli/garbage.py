@@ -6,7 +6,7 @@ when the stages before them are done; until then, all outputs of their kind are 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
@@ -17,7 +17,7 @@ from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.manifest import MANIFEST
 
-KINDS: Final[tuple[Kind, ...]] = ("models", "datasets", "prepared", "evaluations", "trainings", "exports")
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MAY_FIND: Final[Mapping[StageName, tuple[Kind, ...]]] = {
     "download": KINDS,
     "prepare": ("prepared", "evaluations", "trainings", "exports"),
