@@ -12,6 +12,7 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.sources import S3
 from lorafinetune.cli.ending import exit_code
 from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.kubeyaml import dump
@@ -94,8 +95,8 @@ def _environment(resource: LoRAFineTune, store: Path | None) -> dict[str, str]:
     if store is None:
         return environment
     uri = resource.spec.storage.uri
-    if uri.startswith("s3://"):
-        (store / uri.removeprefix("s3://").partition("/")[0]).mkdir(parents=True, exist_ok=True)
+    if uri.startswith(S3):
+        (store / uri.removeprefix(S3).partition("/")[0]).mkdir(parents=True, exist_ok=True)
     return environment | {STORE_DIRECTORY_VARIABLE: str(store.absolute())}
 
 
