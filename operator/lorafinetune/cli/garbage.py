@@ -12,7 +12,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.reading import has_ended, status_of
 from lorafinetune.contract.arguments import STAGES, Kind, place
-from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.keys import model_place
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.manifest import MANIFEST
@@ -83,7 +83,7 @@ def references(status: LoRAFineTuneStatus) -> set[str]:
     named = {f"{kind}/{key}" for kind, key in keys.items() if key}
     named |= {place("datasets", key) for key in status.datasets}
     if status.model:
-        named.add(place("models", source_key(status.model.source, status.model.revision)))
+        named.add(model_place(status.model))
     return named
 
 
