@@ -39,13 +39,15 @@ TESTS: Final = Path(__file__).parent
 @dataclass(frozen=True)
 class Call:
     """One call. columns: of its terminal; 0: it has none. answers: what a person types there, one at each
-    question. is_read: whether somebody reads what it prints. interrupt_at: when Ctrl-C is pressed: once its
-    `output` fills a pipe, at its `prompt` on a terminal, or once a file is there, and it waits then."""
+    question. is_read: whether somebody reads what it prints. is_watched: whether somebody reads what it says
+    beside that. interrupt_at: when Ctrl-C is pressed: once its `output` fills a pipe, at its `prompt` on a
+    terminal, or once a file is there, and it waits then."""
 
     arguments: tuple[str, ...]
     folder: str
     columns: int = 0
     is_read: bool = True
+    is_watched: bool = True
     interrupt_at: str = ""
     answers: tuple[str, ...] = ()
 
@@ -114,6 +116,8 @@ def _on_pipes(call: Call) -> Ended:
     told, telling = os.pipe()
     if not call.is_read:
         os.close(reading)
+    if not call.is_watched:
+        os.close(told)
     pid = _fork(call, {0: os.open(os.devnull, os.O_RDONLY), 1: writing, 2: telling}, (reading, told))
     os.close(writing)
     os.close(telling)
@@ -121,7 +125,7 @@ def _on_pipes(call: Call) -> Ended:
         if call.interrupt_at:
             _interrupt(pid, call, reading)
         out = _read(reading) if call.is_read else ""
-        return Ended(_code(pid), out, _read(told))
+        return Ended(_code(pid), out, _read(told) if call.is_watched else "")
 
 
 def _on_terminal(call: Call) -> Ended:

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import ModelStatus
-from lorafinetune.contract import keys
-from lorafinetune.contract.arguments import place
 from lorafinetune.contract.names import base_name
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
@@ -29,11 +27,6 @@ REMOTE_CODE_TYPES: Final = {
     "chatglm": "Of GLM-4-9B, zai-org/glm-4-9b-chat-hf is the same model in transformers' own architecture."
 }
 """Architectures that transformers does not have, as they come as code in the repository; and what helps."""
-
-
-def model_place(model: ModelStatus) -> str:
-    """Where the files of the base model are in the store."""
-    return place("models", keys.source_key(model.source, model.revision))
 
 
 def base_lineage(model: ModelStatus) -> dict[str, Any]:

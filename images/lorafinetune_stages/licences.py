@@ -14,7 +14,7 @@ import yaml
 
 from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.names import HUBS
+from lorafinetune.api.sources import HUBS
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.download.selection import is_licence_file
 from lorafinetune_stages.store import Store
@@ -128,7 +128,7 @@ def _start(store: Store, key: str, size: int) -> bytes:
 
 
 def _is_on_hub(target: str) -> bool:
-    return target.partition("://")[0] in HUBS
+    return target.startswith(HUBS)
 
 
 def _plain(name: str) -> str:

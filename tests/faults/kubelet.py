@@ -13,11 +13,10 @@ from typing import Any, Final
 from apiserver.operating import controller_uid, outcome_of
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, encode_error, encode_result
-from lorafinetune.core.observed import STAGE_LABEL
+from lorafinetune.core.observed import OURS, STAGE_LABEL
 from lorafinetune.core.pods import JOB_LABEL
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.trimming import OURS
 
 Object = dict[str, Any]
 

@@ -3,6 +3,7 @@
 What only a cluster can answer is in `tests/apiserver/test_every_command.py`.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -225,19 +226,55 @@ def test_a_cluster_can_be_out_of_reach(sentence: str, command: str, call: Calls,
         assert is_a_sentence(told), told
 
 
-GOES_ON: Final = {"diff": "leaves out what it can't read", "report": "tells what the status knows"}
-"""Commands that have something to say without a store."""
+End = tuple[int, str]
+"""The exit code, and how what is said begins; nothing where all is well."""
+DONE: Final[End] = (0, "")
+NO_MODEL: Final[End] = (64, "download failed: ModelNotFound: ")
+CORRUPT: Final[End] = (64, "ArtifactCorrupt: ")
+DENIED: Final[End] = (64, "StorageDenied: ")
+NO_BUCKET: Final[End] = (64, "ConfigInvalid: s3://bucket/runs: the bucket bucket does not exist")
+LEFT_OUT: Final = "the lineage of tune is left out: "
+NOT_THERE: Final = "store-that-is-not-there"
+
+
+def ends(fetched: End, diff: End, report: End) -> dict[str, End]:
+    """How each command ends with such a store. A run finds its model in none; what is young is no garbage."""
+    same = {"fetch": fetched, "chat": fetched, "diff": diff, "report": report}
+    return same | {"run": NO_MODEL, "gc": DONE}
+
+
+STORES: Final[Mapping[str, Mapping[str, End]]] = {
+    "store-without-manifests": ends(CORRUPT, (0, f"{LEFT_OUT}its training is not"), DONE),
+    "store-of-cut-manifests": ends(CORRUPT, (0, f"{LEFT_OUT}ArtifactCorrupt: "), CORRUPT),
+    "store-of-empty-manifests": ends(CORRUPT, (0, f"{LEFT_OUT}ArtifactCorrupt: "), CORRUPT),
+    "store-without-files": ends(CORRUPT, DONE, DONE),
+    "store-of-cut-files": ends(CORRUPT, DONE, DONE),
+    "closed": dict.fromkeys(those("store"), DENIED),
+    NOT_THERE: ends(NO_BUCKET, (0, f"{LEFT_OUT}{NO_BUCKET[1]}"), NO_BUCKET) | {"gc": NO_BUCKET},
+}
+
+
+def test_every_half_of_a_store_has_ends() -> None:
+    assert set(STORES) == {*HALVES, "closed", NOT_THERE}
+    assert [set(ways) for ways in STORES.values()] == [set(those("store"))] * len(STORES)
 
 
 @pytest.mark.parametrize("command", those("store"))
-@pytest.mark.parametrize("store", [*HALVES, "closed", "store-that-is-not-there"])
-def test_a_store_can_be_half_written(store: str, command: str, call: Calls, folder: Path) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_can_be_half_written(store: str, command: str, call: Calls, tmp_path: Path) -> None:
+    code, begins = STORES[store][command]
+    given = tmp_path / store if store == NOT_THERE else store
     for form in forms(command):
-        told = call(*here(command), "--store", store, *form)
-        assert is_decent(told, *form), told
-        if command not in ("run", "gc", *GOES_ON):
-            assert told.code == 64
-        assert told.code == 0 or "hint" in told.out or is_a_sentence(told), told
+        told = call(*here(command), "--store", given, *form)
+        assert (told.code, is_decent(told, *form)) == (code, True), told
+        if (code, begins) == NO_MODEL:
+            shown = told.err if form else told.out
+            assert f"\n{begins}" in shown, told
+            assert "\nhint: " in shown, told
+        else:
+            assert told.err.startswith(begins), told
+            assert is_a_sentence(told) if code else told.out, told
+            assert begins or not told.err, told
 
 
 NARROW: Final = (20, 40)
@@ -279,10 +316,32 @@ READERS_LEAVE: Final = {"run": 130}
 def test_a_reader_can_leave(command: str, call: Calls, tmp_path: Path) -> None:
     if command == "chat":
         pytest.skip("prints once a model has answered: tests/stages/test_talk.py")
-    for form in forms(command):
-        told = call(*here(command), *to(command, tmp_path / "model"), *form, is_read=False)
+    for number, form in enumerate(forms(command)):
+        told = call(*here(command), *to(command, tmp_path / f"model{number}"), *form, is_read=False)
         assert told.code == READERS_LEAVE.get(command, 0)
         assert is_decent(told)
+
+
+LAST_WORDS: Final[Mapping[str, Callable[[str], object]]] = {
+    "json": lambda out: json.loads(out)["status"]["failure"]["reason"],
+    "yaml": lambda out: yaml.safe_load(out)["status"]["failure"]["reason"],
+    "name": lambda out: out,
+}
+
+
+@pytest.mark.parametrize("form", LAST_WORDS)
+def test_a_program_reads_how_a_run_has_failed_and_a_person_why(form: str, call: Calls) -> None:
+    told = call(*here("run"), "-o", form)
+    assert (told.code, told.err) == (64, call(*here("run")).out)
+    assert NO_MODEL[1] in told.err
+    expected = "lorafinetune.lorafinetune.dev/tune\n" if form == "name" else "ModelNotFound"
+    assert LAST_WORDS[form](told.out) == expected
+
+
+@pytest.mark.parametrize("form", LAST_WORDS)
+def test_who_watches_beside_a_program_can_leave(form: str, call: Calls) -> None:
+    told = call(*here("run"), "-o", form, is_watched=False)
+    assert (told.code, told.out) == (READERS_LEAVE["run"], "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,6 @@
 """`lorafinetune run` from the outside: what it leaves, what it finds again, and what can't harm it."""
 
+import json
 import os
 import shutil
 import signal
@@ -74,6 +75,15 @@ def test_a_second_run_finds_everything_in_the_store(calm: Calm) -> None:
     assert code == 0
     assert [line for line in out.splitlines() if "found in the store" in line] == found
     assert made.digests() == before
+
+
+def test_a_program_reads_what_a_run_has_made(calm: Calm, tmp_path: Path) -> None:
+    apart = ("sh", "-c", 'exec "$@" 2> "$0"', str(tmp_path / "shown"))
+    code, out = Desk(calm.desk.folder, apart).finish("-o", "json")
+    told = json.loads(out)
+    assert (code, told["metadata"]["name"]) == (0, "tune")
+    assert told["status"] == calm.desk.status()
+    assert [*calm.out.splitlines()[-6:]] == (tmp_path / "shown").read_text().splitlines()[-6:]
 
 
 def test_a_run_needs_no_shell(calm: Calm, tmp_path: Path) -> None:

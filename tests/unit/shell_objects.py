@@ -4,9 +4,14 @@ from typing import Any
 
 from builders import document, merged
 from lorafinetune.api import API_VERSION, KIND
-from lorafinetune.core.observed import ATTEMPT_ANNOTATION, GENERATION_ANNOTATION, NAME_LABEL, STAGE_LABEL
+from lorafinetune.core.observed import (
+    ATTEMPT_ANNOTATION,
+    GENERATION_ANNOTATION,
+    NAME_LABEL,
+    OURS,
+    STAGE_LABEL,
+)
 from lorafinetune.core.pods import JOB_LABEL
-from lorafinetune.shell.trimming import OURS
 
 NOISE = {"managedFields": [{"manager": "kubectl"}], "selfLink": "/x"}
 

@@ -339,6 +339,8 @@ def test_an_unknown_command_ends_with_a_sentence(lorafinetune: Command) -> None:
 
 FORMLESS = {
     "no names but of runs": ("explain", "name"),
+    "no names of what was fetched": ("fetch", "name"),
+    "no columns of a run that has ended": ("run", "wide"),
     "no more columns where there is no list": ("suspend", "wide"),
     "no columns of faults": ("validate", "wide"),
 }

@@ -4,10 +4,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -342,6 +344,21 @@ def test_what_is_wrong_comes_first(sentence: str, lorafinetune: Command, tmp_pat
     assert lorafinetune("report", "run.yaml")[0] == 0
     text = check((tmp_path / "tune.html").read_text()).text
     assert text.index(message) < text.index("What to do: ") < text.index("Verdict")
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_a_program_is_told_where_the_page_is(form: str, lorafinetune: Command, tmp_path: Path) -> None:
+    file = put(tmp_path, RUN, steps(2), data_report(), {})
+    code, out, err = lorafinetune("report", file, "--language", "zh", "-o", form)
+    page = (tmp_path / "tune.html").read_bytes()
+    assert (code, err) == (0, "")
+    assert yaml.safe_load(out) == {
+        "namespace": "team-a",
+        "run": "tune",
+        "language": "zh",
+        "file": "tune.html",
+        "sha256": sha256(page).hexdigest(),
+    }
 
 
 def test_a_file_of_somebody_stays(lorafinetune: Command, tmp_path: Path) -> None:

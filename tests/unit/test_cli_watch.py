@@ -10,11 +10,13 @@ from rich.console import Console
 from builders import NOW, document
 from lorafinetune.api.codec import decode
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.reading import has_ended, situation_of
+from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.reading import decoded, has_ended, situation_of
 from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import LiveView
 from lorafinetune.cli.watch import seconds, told_by
 from lorafinetune.cli.words import sparkline
+from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.contract.times import rfc3339
 
 DONE = {"name": "download", "state": "Complete", "cacheHit": True}
@@ -136,6 +138,43 @@ def test_a_note_about_the_watching_stands_below_and_goes_again() -> None:
             console.print(view.drawn())
         texts.append(shown.get())
     assert ["NoAnswer" in text for text in texts] == [True, False]
+
+
+SKEWS: dict[str, tuple[dict[str, Any], str]] = {
+    "a spec has a field that this command does not know": (
+        document({"novelty": "x"}),
+        "spec.novelty: unknown field",
+    ),
+    "a status has one": (document() | {"status": {"novelty": "x"}}, "status.novelty: unknown field"),
+    "a status has a word that is none here": (
+        document() | {"status": {"stages": [{"name": "polish"}]}},
+        "status.stages[0].name: must be ",
+    ),
+    "a version of the resource is another": (
+        document() | {"apiVersion": "lorafinetune.dev/v9"},
+        "apiVersion: must be lorafinetune.dev/v1alpha1, not lorafinetune.dev/v9",
+    ),
+    "a name of a field is a stranger's": (
+        document({"\x1b[2J\n": "x"}),
+        r"spec.\x1b[2J\n: unknown field",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", SKEWS)
+def test_a_run_of_a_newer_operator_is_refused_in_a_sentence_where(sentence: str) -> None:
+    run, said = SKEWS[sentence]
+    with pytest.raises(CommandError) as refused:
+        decoded(run)
+    assert refused.value.code == ExitCode.BAD_INPUT
+    assert refused.value.message.startswith(f"ConfigInvalid: tune can't be read: {said}")
+    assert refused.value.message.endswith(". Install the CLI in the operator's version.")
+    assert "\n" not in refused.value.message
+    assert "\x1b" not in refused.value.message
+
+
+def test_a_run_of_an_older_operator_is_read() -> None:
+    assert decoded(document() | {"status": {"stage": "Train", "stages": [DONE]}}).status is not None
 
 
 ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {

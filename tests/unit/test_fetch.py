@@ -1,11 +1,14 @@
 """Bringing an output out of the store: whole, checked, or not at all."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from builders import merged, resource, sha
+from commands import Command, commander
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
@@ -18,7 +21,7 @@ from lorafinetune.cli.what import What
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
+from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, files_digest
 
 OUTPUTS = {
     f"exports/{sha('merged')}": {"config.json": b"{}", "model.safetensors": b"weights"},
@@ -31,6 +34,11 @@ URI = "s3://bucket/runs"
 def no_store_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undoes what a fetch tells the store by the environment."""
     monkeypatch.setenv(STORE_DIRECTORY_VARIABLE, "")
+
+
+@pytest.fixture
+def lorafinetune(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return commander(monkeypatch, capsys)
 
 
 def a_store(folder: Path) -> Path:
@@ -70,6 +78,51 @@ def test_an_output_is_fetched(what: What, expected: dict[str, bytes], tmp_path: 
     fetch(a_run(), what, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
     assert contents(tmp_path / "here") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "store"]
+
+
+PARTS = {
+    "the merged model": (What.MERGED, f"exports/{sha('merged')}", {"config.json", "model.safetensors"}),
+    "the adapter alone": (
+        What.ADAPTER,
+        f"trainings/{sha('trained')}/adapter",
+        {"adapter_model.safetensors"},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+@pytest.mark.parametrize("sentence", PARTS)
+def test_a_program_is_told_what_was_fetched(
+    sentence: str, form: str, lorafinetune: Command, tmp_path: Path
+) -> None:
+    what, place, names = PARTS[sentence]
+    a_store(tmp_path / "store")
+    keep(a_run(), tmp_path / "run.yaml")
+    options = ("--store", tmp_path / "store", "--to", tmp_path / "here", "-o", form)
+    code, out, err = lorafinetune("fetch", tmp_path / "run.yaml", "--what", what, *options)
+    told = yaml.safe_load(out)
+    assert (code, err) == (0, "")
+    assert {file["path"]: (file["bytes"], file["sha256"]) for file in told.pop("files")} == {
+        name: (len(body), sha256(body).hexdigest()) for name, body in contents(tmp_path / "here").items()
+    }
+    assert contents(tmp_path / "here").keys() == names
+    assert told == {
+        "namespace": "team-a",
+        "run": "tune",
+        "what": what.value,
+        "uri": f"{URI}/{place}",
+        "directory": str(tmp_path / "here"),
+        "digest": digest_of(tmp_path / "here"),
+        "bytes": sum(map(len, contents(tmp_path / "here").values())),
+    }
+
+
+def digest_of(folder: Path) -> str:
+    """As the status would have it, were the folder all of an output."""
+    files = ((name, len(body), sha256(body).hexdigest()) for name, body in contents(folder).items())
+    return files_digest(
+        tuple(ManifestFile(path=name, size=size, sha256=told) for name, size, told in sorted(files))
+    )
 
 
 def damage(store: Path) -> None:

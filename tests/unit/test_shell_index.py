@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from lorafinetune.api.codec import decode
 from lorafinetune.api.status import MOST_STEPS
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, STAGE_LABEL
+from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, OURS, STAGE_LABEL
 from lorafinetune.core.pods import JOB_LABEL
 from lorafinetune.shell import trimming
 from lorafinetune.shell.index import Index
@@ -16,7 +16,7 @@ from unit.shell_objects import job, pod, stored, warning
 
 OF_A_JOB: dict[str, Any] = pod()["metadata"]["ownerReferences"][0]
 FOREIGN: dict[str, dict[str, Any]] = {
-    "it does not carry our label": {"metadata": {"labels": {trimming.OURS[0]: "Helm"}}},
+    "it does not carry our label": {"metadata": {"labels": {OURS[0]: "Helm"}}},
     "nobody controls it": {"metadata": {"ownerReferences": None}},
     "somebody else controls it": {"metadata": {"ownerReferences": [{"kind": "CronJob", "controller": True}]}},
     "its stage is none": {"metadata": {"labels": {STAGE_LABEL: "brew"}}},
@@ -47,7 +47,7 @@ def test_a_job_that_goes_on_from_the_last_step_of_all_is_ours() -> None:
 
 
 NO_POD_OF_A_JOB: dict[str, dict[str, Any]] = {
-    "it does not carry our label": {"labels": {trimming.OURS[0]: "Helm"}},
+    "it does not carry our label": {"labels": {OURS[0]: "Helm"}},
     "nothing controls it": {"ownerReferences": None},
     "its owner does not control it": {"ownerReferences": [OF_A_JOB | {"controller": False}]},
     "something else controls it": {"ownerReferences": [OF_A_JOB | {"kind": "ReplicaSet"}]},

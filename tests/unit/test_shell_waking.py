@@ -12,7 +12,7 @@ from lorafinetune.shell import audit, waking
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
-from lorafinetune.shell.paths import Call
+from lorafinetune.shell.paths import INDEXED, Call
 from lorafinetune.shell.progress import LEAST_SECONDS, ProgressMemory
 from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import Object
@@ -152,7 +152,7 @@ class Lists:
 def opened() -> Pulse:
     """Every watch is open."""
     pulse = Pulse((None,), Clock())
-    for plural in audit.SELECTORS:
+    for plural in INDEXED:
         pulse.notice(Call("watch", plural), 200)
     return pulse
 
@@ -170,7 +170,7 @@ def test_the_start_lists_once_and_waits_until_all_of_it_is_shown(monkeypatch: py
         await asyncio.wait_for(waiting, 1)
 
     asyncio.run(start())
-    assert lists.asked == list(audit.SELECTORS)
+    assert lists.asked == list(INDEXED)
 
 
 def test_the_start_does_not_wait_for_what_was_deleted_before_it_was_shown(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from lorafinetune.api.exports import Merged
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import ExportArguments, place
+from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import INDEX, base_lineage, json_object, model_place, require
+from lorafinetune_stages.base import INDEX, base_lineage, json_object, require
 from lorafinetune_stages.export.card import merged_card
 from lorafinetune_stages.export.choosing import choose
 from lorafinetune_stages.export.copying import copy_file

@@ -19,6 +19,7 @@ from lorafinetune.api.exports import Publish
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.keys import digest
+from lorafinetune.contract.times import rfc3339
 from lorafinetune_stages.export.copying import copy_to_store
 from lorafinetune_stages.export.layout import is_weights
 from lorafinetune_stages.hubs import Change, Pause, RemoteFile, Snapshot, Target, TransientError
@@ -90,7 +91,7 @@ class _Edition:
         before = self._context.store.read(at)
         record = {**published.encode(), "digest": self._manifest.digest}
         if before is None or {**json.loads(before), "since": None} != {**record, "since": None}:
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            now = rfc3339(datetime.now(UTC))
             text = json.dumps({**record, "since": now}, indent=1, ensure_ascii=False)
             self._context.store.write(at, text.encode())
         return published

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import ModelStatus
-from lorafinetune.contract import keys
-from lorafinetune.contract.arguments import place
+from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import REMOTE_CODE_TYPES, json_object
 from lorafinetune_stages.store import Store
@@ -47,7 +46,7 @@ class BaseModel:
 
 def read_base_model(store: Store, model: ModelStatus) -> BaseModel:
     """Raises StageError where the model is not complete, or is none that can be tuned."""
-    where = place("models", keys.source_key(model.source, model.revision))
+    where = model_place(model)
     manifest = find_output(store, where)
     if manifest is None:
         raise incomplete(store, where, "model.source")

@@ -14,6 +14,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.types import Count, Digest, Line, Model, Time
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.outcome import StageError
+from lorafinetune.contract.times import rfc3339
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.naming import key_fault
@@ -154,7 +155,7 @@ def commit_manifest(
         files=listed,
         lineage=dict(lineage),
         result=None if result is None else dict(result),
-        created=now or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=now or rfc3339(datetime.now(UTC)),
     )
     data = json.dumps(ours.encode(), indent=1, ensure_ascii=False).encode()
     for _ in range(COMMIT_ATTEMPTS):

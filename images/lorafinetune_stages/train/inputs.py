@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import TrainArguments, place
+from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.base import model_place, require
+from lorafinetune_stages.base import require
 from lorafinetune_stages.prepare.output import DATASET, HELD_OUT, Prepared
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from lorafinetune.api.types import Label, Model, Rule, Subdomain, form
 
+HUGGING_FACE = "hf://"
+HUBS = (HUGGING_FACE, "modelscope://")
+"""How a repository of a hub begins, whose revisions are commits."""
+S3 = "s3://"
 LOCAL = "file://"
 """How a path of the machine that runs the stages begins, which means something in local runs only."""
 MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"

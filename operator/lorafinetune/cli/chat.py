@@ -17,7 +17,7 @@ from lorafinetune.cli.fetch import bring
 from lorafinetune.cli.reading import has_none, status_of
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.contract.arguments import ADAPTER, place
-from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Store
@@ -38,7 +38,7 @@ def chat(resource: LoRAFineTune, questions: Sequence[str], system: str, tokens: 
     if not (status.model and status.artifacts and status.artifacts.adapter and trained):
         raise has_none(resource, "adapter")
     store = open_store_of(resource, where)
-    base = _directory(store, place("models", source_key(status.model.source, status.model.revision)), "")
+    base = _directory(store, model_place(status.model), "")
     adapter = _directory(store, place("trainings", trained), ADAPTER)
     options = ["--system", system, "--tokens", str(tokens)]
     command = [sys.executable, "-m", "lorafinetune_stages.talk", *options, str(base), str(adapter), "--"]

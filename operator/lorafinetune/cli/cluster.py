@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from lorafinetune.api import KIND
+from lorafinetune.api import KIND, PLURAL
 from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.contract.outcome import ExitCode
@@ -134,8 +134,8 @@ class Cluster:
 
     def _where_run(self, name: str) -> str:
         if not name.strip("."):
-            raise ApiError(404, "NotFound", f'lorafinetunes "{name}" not found')
-        return self.where("lorafinetunes", name)
+            raise ApiError(404, "NotFound", f'{PLURAL} "{name}" not found')
+        return self.where(PLURAL, name)
 
     def _patch(self, name: str, body: Object, kind: str, query: Mapping[str, str]) -> Object:
         return self._ask("PATCH", self._where_run(name), {"fieldManager": MANAGER, **query}, body, kind)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from lorafinetune.api import PLURAL
 from lorafinetune.cli.cluster import Cluster, Response
 from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.errors import CommandError
@@ -22,7 +23,7 @@ def names_of_runs(access: Access, incomplete: str) -> list[str]:
     """Names of the runs in a namespace that begin so; none where the cluster can't be asked."""
     try:
         cluster = _impatient(connect(access))
-        names = [run["metadata"]["name"] for run in cluster.list("lorafinetunes", cluster.namespace)]
+        names = [run["metadata"]["name"] for run in cluster.list(PLURAL, cluster.namespace)]
     except CommandError:
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -5,6 +5,8 @@ run leaves behind.
 """
 
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -13,17 +15,44 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.output import Format, emit, output, structured
 from lorafinetune.cli.reading import has_none
 from lorafinetune.cli.store import Where, open_store_of, place_of
-from lorafinetune.cli.what import What
+from lorafinetune.cli.what import FETCHED, What
 from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.manifest import Manifest, read_manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree
 
 
-def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> None:
+@dataclass(frozen=True)
+class Fetched:
+    """An output of a run as it is here now. uri: where it came from. files: as they were checked."""
+
+    namespace: str
+    run: str
+    what: What
+    uri: str
+    directory: Path
+    files: tuple[ManifestFile, ...]
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """For a program. The digest is made as the status' is: what is whole and the run's has the same."""
+        return {
+            "namespace": self.namespace,
+            "run": self.run,
+            "what": self.what.value,
+            "uri": self.uri,
+            "directory": str(self.directory),
+            "digest": files_digest(self.files),
+            "bytes": sum(file.size for file in self.files),
+            "files": [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in self.files],
+        }
+
+
+def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> Fetched:
     """Downloads an output into a directory that must not exist; it appears whole or not at all.
 
     Raises StageError with what a person can mend.
@@ -38,11 +67,23 @@ def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> None:
     manifest = read_manifest(opened, place)
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{artifact.uri} is not in the store any more")
-    bring(opened, place, manifest, to, ADAPTER if what is What.ADAPTER else "")
+    files = bring(opened, place, manifest, to, ADAPTER if what is What.ADAPTER else "")
+    return Fetched(resource.metadata.namespace, resource.metadata.name, what, artifact.uri, to, files)
 
 
-def bring(store: Store, place: str, manifest: Manifest, to: Path, folder: str = "") -> None:
-    """Downloads an output, or one folder of it, as the directory `to`. Raises StageError."""
+def tell(fetched: Fetched, form: Format) -> None:
+    """Says what is where."""
+    if form.is_data:
+        emit(structured(fetched.told, form))
+    else:
+        output.print(f"The {FETCHED[fetched.what]} is in {fetched.directory}/.")
+
+
+def bring(
+    store: Store, place: str, manifest: Manifest, to: Path, folder: str = ""
+) -> tuple[ManifestFile, ...]:
+    """Downloads an output, or one folder of it, as the directory `to`; its files, each checked. Raises
+    StageError."""
     wanted = _part(manifest, f"{folder}/") if folder else manifest
     if not wanted.files:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"the manifest of {store.uri}/{place} lists no {folder}")
@@ -52,6 +93,7 @@ def bring(store: Store, place: str, manifest: Manifest, to: Path, folder: str = 
         download_tree(store, place, wanted, Path(partial), lambda count: bar.advance(task, count))
         Path(partial, folder).rename(to)
         Path(partial).mkdir(exist_ok=True)
+    return tuple(each.model_copy(update={"path": _below(folder, each.path)}) for each in wanted.files)
 
 
 def _artifact(resource: LoRAFineTune, what: What) -> Artifact:
@@ -60,6 +102,10 @@ def _artifact(resource: LoRAFineTune, what: What) -> Artifact:
     if artifact is None:
         raise has_none(resource, f"{what.value} output")
     return artifact
+
+
+def _below(folder: str, path: str) -> str:
+    return path.removeprefix(f"{folder}/") if folder else path
 
 
 def _part(manifest: Manifest, prefix: str) -> Manifest:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from lorafinetune.api import PLURAL
 from lorafinetune.cli.cluster import ApiError, Cluster, Object
 
 PAUSES: Final = (1, 2, 5, 10, 20)
@@ -51,7 +52,7 @@ def _changes(cluster: Cluster, name: str, known: Object) -> Iterator[Object]:
     if _version(newest) != _version(known):
         yield newest
     query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": _version(newest)}
-    for kind, seen in cluster.watch("lorafinetunes", query):
+    for kind, seen in cluster.watch(PLURAL, query):
         if kind == "DELETED":
             raise _DeletedError
         if kind != "BOOKMARK":

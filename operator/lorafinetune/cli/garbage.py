@@ -6,18 +6,18 @@ when the stages before them are done; until then, all outputs of their kind are 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.reading import has_ended, status_of
 from lorafinetune.contract.arguments import STAGES, Kind, place
-from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.keys import model_place
 from lorafinetune.core.steps import stage_status
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.manifest import MANIFEST
 
-KINDS: Final[tuple[Kind, ...]] = ("models", "datasets", "prepared", "evaluations", "trainings", "exports")
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MAY_FIND: Final[Mapping[StageName, tuple[Kind, ...]]] = {
     "download": KINDS,
     "prepare": ("prepared", "evaluations", "trainings", "exports"),
@@ -83,7 +83,7 @@ def references(status: LoRAFineTuneStatus) -> set[str]:
     named = {f"{kind}/{key}" for kind, key in keys.items() if key}
     named |= {place("datasets", key) for key in status.datasets}
     if status.model:
-        named.add(place("models", source_key(status.model.source, status.model.revision)))
+        named.add(model_place(status.model))
     return named
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from lorafinetune.api import PLURAL
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.document import read_resource
@@ -86,7 +87,7 @@ def _runs(resource: LoRAFineTune, referrers: Referrers) -> list[LoRAFineTune]:
     found = [read_resource(path) for path in sorted(referrers.runs.glob(f"*/*/{RESOURCE_FILE}"))]
     if referrers.access:
         cluster = connect(referrers.access)
-        found += [decoded(run) for run in cluster.list("lorafinetunes", cluster.namespace)]
+        found += [decoded(run) for run in cluster.list(PLURAL, cluster.namespace)]
     uri = resource.spec.storage.uri.rstrip("/")
     found += [resource] if resource.status else []
     return [run for run in found if run.spec.storage.uri.rstrip("/") == uri]

@@ -11,7 +11,7 @@ import typer
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.codec import InvalidResourceError, decode
-from lorafinetune.api.sources import LOCAL
+from lorafinetune.api.sources import HUBS, HUGGING_FACE, LOCAL, S3
 from lorafinetune.api.training import BATCH_SIZE
 from lorafinetune.cli.errors import CommandError, sentence, unusable
 from lorafinetune.cli.kubeyaml import dump
@@ -21,7 +21,6 @@ from lorafinetune.core.checks import first_violation
 from lorafinetune.core.jobs import Settings
 
 HUB_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-HUBS: Final = ("hf", "modelscope")
 STORE: Final = "store"
 HUB: Final = "hub"
 LONGEST_NAME: Final = 40
@@ -96,7 +95,7 @@ def document(wishes: Wishes) -> dict[str, Any]:
     model = model_source(wishes.model)
     data = [data_source(given) for given in wishes.data]
     name = wishes.name or default_name(model)
-    storage = wishes.storage or f"s3://finetunes/{name}"
+    storage = wishes.storage or f"{S3}finetunes/{name}"
     connections = list(_connections(wishes))
     names = {each["name"] for each in connections}
     spec = {
@@ -143,7 +142,7 @@ def model_source(given: str) -> str:
     if Path(given).is_dir():
         return f"{LOCAL}{Path(given).resolve()}"
     if HUB_NAME.fullmatch(given):
-        return f"hf://{given}"
+        return f"{HUGGING_FACE}{given}"
     raise CommandError(f"ModelNotFound: {given} is no directory, and no OWNER/NAME of a hub. Mend --model.")
 
 
@@ -177,8 +176,7 @@ def _secret(name: str) -> dict[str, Any]:
 
 
 def _connection(source: str, names: set[str]) -> dict[str, str]:
-    scheme = source.partition("://")[0]
-    wanted = HUB if scheme in HUBS else STORE if scheme == "s3" else ""
+    wanted = HUB if source.startswith(HUBS) else STORE if source.startswith(S3) else ""
     return {"connection": wanted} if wanted in names else {}
 
 

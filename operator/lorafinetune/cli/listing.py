@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from lorafinetune.api import PLURAL
 from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.cluster import Cluster, Object
 from lorafinetune.cli.output import Format, aligned, as_list, emit, full_name, output, structured
@@ -70,7 +71,7 @@ NAMESPACE: Final = Column("NAMESPACE", within("metadata", "namespace"))
 def list_runs(cluster: Cluster, everywhere: bool, form: Format, sort: Sort) -> None:
     """Prints the runs. everywhere: of all namespaces. Raises ApiError."""
     namespace = None if everywhere else cluster.namespace
-    runs = ordered(cluster.list("lorafinetunes", namespace), sort)
+    runs = ordered(cluster.list(PLURAL, namespace), sort)
     if form is Format.NAME:
         emit("".join(f"{full_name(run['metadata']['name'])}\n" for run in runs))
     elif form.is_data:

@@ -22,12 +22,13 @@ from lorafinetune.cli.options import (
     FactsOutput,
     File,
     Namespace,
+    RunOutput,
     RunsFolder,
     SecretsFolder,
     Store,
     complete_reason,
 )
-from lorafinetune.cli.output import FactsFormat, Format, emit, errors, silence
+from lorafinetune.cli.output import FactsFormat, Format, RunFormat, emit, errors, silence
 from lorafinetune.contract.outcome import ExitCode
 
 PROGRAM: Final = "lorafinetune"
@@ -125,6 +126,7 @@ def validate(
 @app.command(rich_help_panel=HERE)
 def run(
     file: File,
+    form: RunOutput = RunFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
     runs: RunsFolder = RUNS,
@@ -133,7 +135,8 @@ def run(
     """Run all stages on this machine: download, prepare, train, export.
 
     Needs no cluster and no account. Ctrl-C stops after a checkpoint; the same command goes on from there.
-    What the store has already is not made again.
+    What the store has already is not made again. With `-o json` the run as it ended is all that stands on
+    standard output, with the places and digests of its outputs in its status.
 
     Example: lorafinetune run samples/smollm2-emollm.yaml
     """
@@ -141,7 +144,7 @@ def run(
     from lorafinetune.cli.validate import read_valid
 
     resource = read_valid(file, local=True).resource
-    sys.exit(run_resource(resource, None if s3 else store, runs, secrets.expanduser()))
+    sys.exit(run_resource(resource, None if s3 else store, runs, secrets.expanduser(), Format(form)))
 
 
 @app.command(rich_help_panel=HERE)
@@ -201,7 +204,7 @@ def main() -> None:
     try:
         app(prog_name=_name())
     except BrokenPipeError:
-        silence()
+        silence(sys.stdout)
         sys.exit(ExitCode.DONE)
     except OSError as problem:
         _end(unusable(problem, "Give a place that can be read and written, with room."))
@@ -210,7 +213,10 @@ def main() -> None:
 
 
 def _end(problem: CommandError) -> Never:
-    errors.print(problem.message, style="red")
+    try:
+        errors.print(problem.message, style="red")
+    except BrokenPipeError:
+        silence(sys.stderr)
     sys.exit(problem.code)
 
 

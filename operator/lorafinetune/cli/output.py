@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -26,9 +26,9 @@ output: Final = _Console(highlight=False, soft_wrap=True, markup=False, emoji=Fa
 errors: Final = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def silence() -> None:
+def silence(stream: TextIO) -> None:
     """Leaves nothing to be written to a pipe that nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def watched(told: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        silence()
+        silence(sys.stdout)
         raise CommandError(told, INTERRUPTED) from None
 
 

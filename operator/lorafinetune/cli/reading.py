@@ -7,6 +7,7 @@ from typing import Any, Final
 from lorafinetune.api.codec import InvalidResourceError, decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.safetext import safe_line
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.contract.outcome import StageError
@@ -27,7 +28,7 @@ def decoded(run: Mapping[str, Any]) -> LoRAFineTune:
     try:
         return decode(run)
     except InvalidResourceError as problem:
-        name, first = run["metadata"]["name"](str(problem.problems[0]))
+        name, first = run["metadata"]["name"], safe_line(str(problem.problems[0]))
         raise CommandError(
             f"ConfigInvalid: {name} can't be read: {first}. Install the CLI in the operator's version."
         ) from None

@@ -1,6 +1,8 @@
 """`lorafinetune report`: from the name of a run to the file of its page."""
 
 import shlex
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from lorafinetune.api.reasons import Reason
@@ -8,6 +10,7 @@ from lorafinetune.cli.connection import Access
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.named import is_file, run_named
 from lorafinetune.cli.options import STORE
+from lorafinetune.cli.output import Format, emit, output, structured
 from lorafinetune.cli.reading import NO_STATUS
 from lorafinetune.cli.store import Where, open_store_of
 from lorafinetune.contract.outcome import StageError
@@ -18,8 +21,19 @@ from lorafinetune.report.sources import Run
 from lorafinetune_stages.reporting import gather
 
 
-def report(name: str, to: Path | None, language: Language, access: Access, where: Where) -> Path:
-    """Writes the page; returns where it is. Raises CommandError and StageError.
+@dataclass(frozen=True)
+class Written:
+    """The page of a run, as it is in a file now."""
+
+    namespace: str
+    run: str
+    language: Language
+    file: Path
+    sha256: str
+
+
+def report(name: str, to: Path | None, language: Language, access: Access, where: Where) -> Written:
+    """Writes the page. Raises CommandError and StageError.
 
     to: NAME.html in the current directory where it is None.
     """
@@ -35,7 +49,17 @@ def report(name: str, to: Path | None, language: Language, access: Access, where
     except OSError as problem:
         told = (problem.strerror or "can't be written").lower()
         raise CommandError(f"ConfigInvalid: {target}: {told}. Give another file with --to.") from None
-    return target
+    named = resource.metadata
+    return Written(named.namespace, named.name, language, target, sha256(page.encode()).hexdigest())
+
+
+def tell(written: Written, form: Format) -> None:
+    """Says where the page is."""
+    if form.is_data:
+        plain = {"language": written.language.value, "file": str(written.file)}
+        emit(structured(asdict(written) | plain, form))
+    else:
+        output.print(written.file)
 
 
 def _origin(name: str, where: Where) -> Origin:

@@ -12,10 +12,11 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.sources import S3
 from lorafinetune.cli.ending import exit_code
 from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.kubeyaml import dump
-from lorafinetune.cli.output import watched
+from lorafinetune.cli.output import Format, emit, errors, output, printed, watched
 from lorafinetune.cli.summary import Surroundings, places
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
@@ -35,17 +36,18 @@ LOCK_FILE: Final = "lock"
 SETTINGS: Final = Settings(local=True, https=ANYWHERE, first_retry_after=timedelta(seconds=2))
 
 
-def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets: Path) -> int:
+def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets: Path, form: Format) -> int:
     """Runs a resource and shows it; returns the exit code. Raises CommandError.
 
-    store: directory in place of every S3 server; None for the real ones.
+    store: directory in place of every S3 server; None for the real ones. form: one for programs leaves
+    standard output to them.
     """
     folder = (runs / resource.metadata.namespace / resource.metadata.name).absolute()
-    view = make_view(Surroundings(places(store)))
+    view = make_view(Surroundings(places(store)), output if form is Format.TEXT else errors)
     try:
         with watched(UNREAD), run_lock(folder / LOCK_FILE, lambda: view.note(ORPHAN)) as lock, view:
             executor = Executor(folder, Secrets(secrets), _environment(resource, store), (lock,))
-            return _run(resource, executor, view)
+            return _run(resource, executor, view, form)
     except AlreadyRunningError as problem:
         raise CommandError(
             f"{resource.metadata.name} is running already: {problem}", ExitCode.TEMPORARY
@@ -57,7 +59,7 @@ def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets
         raise CommandError(f"{told}. Put the value there, or give --secrets DIR.") from None
 
 
-def _run(resource: LoRAFineTune, executor: Executor, view: View) -> int:
+def _run(resource: LoRAFineTune, executor: Executor, view: View, form: Format) -> int:
     stop = threading.Event()
     with _interrupts(stop, executor, view):
         try:
@@ -67,6 +69,8 @@ def _run(resource: LoRAFineTune, executor: Executor, view: View) -> int:
             raise
     keep(ended, executor.folder / RESOURCE_FILE)
     view.conclude(ended, _failed_log(ended, executor))
+    if form is not Format.TEXT:
+        emit(printed([ended.encode()], form))
     return exit_code(ended)
 
 
@@ -91,8 +95,8 @@ def _environment(resource: LoRAFineTune, store: Path | None) -> dict[str, str]:
     if store is None:
         return environment
     uri = resource.spec.storage.uri
-    if uri.startswith("s3://"):
-        (store / uri.removeprefix("s3://").partition("/")[0]).mkdir(parents=True, exist_ok=True)
+    if uri.startswith(S3):
+        (store / uri.removeprefix(S3).partition("/")[0]).mkdir(parents=True, exist_ok=True)
     return environment | {STORE_DIRECTORY_VARIABLE: str(store.absolute())}
 
 

@@ -25,8 +25,8 @@ from lorafinetune.cli.options import (
     Store,
     complete_name,
 )
-from lorafinetune.cli.output import FactsFormat, Format, output
-from lorafinetune.cli.what import FETCHED, What
+from lorafinetune.cli.output import FactsFormat, Format
+from lorafinetune.cli.what import What
 from lorafinetune.report.language import Language
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def fetch(
     run: Run,
     what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
     to: Annotated[Path, typer.Option(help="Directory to make.", readable=False)] = Path("model"),
+    form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -57,16 +58,19 @@ def fetch(
 
     A file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
 
+    With `-o json` it tells the directory, every file in it with its sha256, and the digest of them all.
+
     Example: lorafinetune fetch tune --s3 --to model
     """
     from lorafinetune.cli.connection import Access
     from lorafinetune.cli.fetch import fetch as fetch_output
+    from lorafinetune.cli.fetch import tell
     from lorafinetune.cli.named import run_named
 
     resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
-        fetch_output(resource, what, to, _where(store, s3, endpoint, secrets))
-    output.print(f"The {FETCHED[what]} is in {to}/.")
+        fetched = fetch_output(resource, what, to, _where(store, s3, endpoint, secrets))
+    tell(fetched, Format(form))
 
 
 @app.command(rich_help_panel=KEPT)
@@ -134,6 +138,7 @@ def report(
         Path | None, typer.Option(help="File to write; NAME.html by default.", readable=False)
     ] = None,
     language: Annotated[Language, typer.Option(help="Language of the page.")] = Language.EN,
+    form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -151,10 +156,12 @@ def report(
     """
     from lorafinetune.cli.connection import Access
     from lorafinetune.cli.report import report as write
+    from lorafinetune.cli.report import tell
 
     access = Access(context, namespace, kubeconfig)
     with _failures():
-        output.print(write(run, to, language, access, _where(store, s3, endpoint, secrets)))
+        written = write(run, to, language, access, _where(store, s3, endpoint, secrets))
+    tell(written, Format(form))
 
 
 @app.command(rich_help_panel=KEPT)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.sources import LOCAL
+from lorafinetune.api.sources import LOCAL, S3
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.steps import stage_status
 
@@ -60,6 +60,6 @@ def places(store: Path | None) -> Callable[[str], str]:
     def place(uri: str) -> str:
         if uri.startswith(LOCAL):
             return uri.removeprefix(LOCAL)
-        return str(root / uri.removeprefix("s3://")) if root and uri.startswith("s3://") else uri
+        return str(root / uri.removeprefix(S3)) if root and uri.startswith(S3) else uri
 
     return place

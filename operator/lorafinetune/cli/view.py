@@ -55,9 +55,9 @@ class View(Protocol):
     def conclude(self, resource: LoRAFineTune, log: str) -> None: ...
 
 
-def make_view(around: Surroundings) -> View:
+def make_view(around: Surroundings, console: Console = output) -> View:
     """Bars where there is a terminal, lines where there is none."""
-    return LiveView(output, around) if output.is_terminal else PlainView(output, around)
+    return LiveView(console, around) if console.is_terminal else PlainView(console, around)
 
 
 class PlainView:

@@ -160,7 +160,7 @@ ARGUMENTS: Final[dict[StageName, type[StageArguments]]] = {
     "export": ExportArguments,
 }
 
-Kind = Literal["models", "datasets", "prepared", "evaluations", "trainings", "exports", "refs"]
+Kind = Literal["models", "datasets", "prepared", "evaluations", "trainings", "exports"]
 
 
 def place(kind: Kind, key: str) -> str:

@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 from lorafinetune.api.fields import is_marked, walk
 from lorafinetune.api.spec import LoRAFineTuneSpec
-from lorafinetune.api.status import StageName
+from lorafinetune.api.status import ModelStatus, StageName
 from lorafinetune.api.training import BATCH_SIZE, Dpo, Training
 from lorafinetune.api.types import Decimal
+from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import packing_safe, shaping
 
 SEMANTICS: Final[dict[StageName, int]] = {"download": 1, "prepare": 2, "train": 2, "export": 3}
@@ -145,6 +146,11 @@ def source_key(source: str, revision: str) -> str:
     """Where the files of a source at a resolved revision lie: known before they are fetched, so that
     an interrupted download goes on."""
     return key("download", {}, {"source": source, "revision": revision})
+
+
+def model_place(model: ModelStatus) -> str:
+    """Where the files of a base model lie, relative to `storage.uri`."""
+    return place("models", source_key(model.source, model.revision))
 
 
 def evaluation_key(model: str, rows: str, precision: str) -> str:

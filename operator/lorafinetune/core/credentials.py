@@ -1,9 +1,10 @@
 """Which credentials a stage gets: those that it needs, and no others."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.sources import HUBS
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.arguments import (
     CREDENTIAL_KEYS,
@@ -11,8 +12,6 @@ from lorafinetune.contract.arguments import (
     TRACKER_KEYS,
     credential_variable,
 )
-
-HUB_SCHEMES: Final = ("hf://", "modelscope://")
 
 
 def credentials(stage: StageName, resource: LoRAFineTune) -> Iterator[dict[str, Any]]:
@@ -44,6 +43,6 @@ def _wanted(stage: StageName, resource: LoRAFineTune) -> Mapping[str, Mapping[st
     keys = {tracker.connection: dict(TRACKER_KEYS) for tracker in trackers if tracker.connection}
     for uri, connection in uses:
         if connection:
-            wanted = {TOKEN_KEY: True} if uri.startswith(HUB_SCHEMES) else CREDENTIAL_KEYS
+            wanted = {TOKEN_KEY: True} if uri.startswith(HUBS) else CREDENTIAL_KEYS
             keys.setdefault(connection, {}).update(wanted)
     return keys

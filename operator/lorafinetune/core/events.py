@@ -4,16 +4,13 @@ They come from the difference alone, so nothing is said twice.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.sources import BaseModelSource
+from lorafinetune.api.sources import HUBS, BaseModelSource
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.conditions import Situation
 from lorafinetune.core.steps import stage_status
-
-COMMITTED: Final = ("hf://", "modelscope://")
-"""Sources whose revisions are commits."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def floating_revision(
 ) -> tuple[Event, ...]:
     """Says which commit a name was resolved to that can mean another one tomorrow, or in another cluster."""
     found = after.model
-    if found is None or found == before.model or not model.source.startswith(COMMITTED):
+    if found is None or found == before.model or not model.source.startswith(HUBS):
         return ()
     if model.revision and found.revision.startswith(model.revision):
         return ()

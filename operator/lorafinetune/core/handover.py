@@ -4,16 +4,14 @@ It is as new as the last end of the run: while an edited run is on its way, and 
 it made before is still there, and so is the ConfigMap.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, TrainingStatus
-from lorafinetune.core.observed import NAME_LABEL
+from lorafinetune.core.observed import NAME_LABEL, OURS
 from lorafinetune.core.plan import is_finished
 from lorafinetune.core.steps import owner
-
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 
 def named(resource: LoRAFineTune) -> str | None:
@@ -33,7 +31,7 @@ def config_map(resource: LoRAFineTune) -> dict[str, Any] | None:
         "metadata": {
             "name": name,
             "namespace": resource.metadata.namespace,
-            "labels": {NAME_LABEL: resource.metadata.name, MANAGED_BY: "lorafinetune"},
+            "labels": {NAME_LABEL: resource.metadata.name, **dict([OURS])},
             "ownerReferences": [owner(resource)],
         },
         "data": data(status),

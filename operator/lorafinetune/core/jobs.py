@@ -32,6 +32,7 @@ from lorafinetune.core.observed import (
     GENERATION_ANNOTATION,
     INPUTS_ANNOTATION,
     NAME_LABEL,
+    OURS,
     SHAPE_ANNOTATION,
     STAGE_LABEL,
     TEMPLATE_ANNOTATION,
@@ -130,7 +131,7 @@ def _job_spec(stage: StageName, resource: LoRAFineTune) -> Object:
 
 def _labels(stage: StageName, resource: LoRAFineTune) -> dict[str, str]:
     return {
-        "app.kubernetes.io/managed-by": "lorafinetune",
+        **dict([OURS]),
         "app.kubernetes.io/component": stage,
         NAME_LABEL: resource.metadata.name,
         STAGE_LABEL: stage,

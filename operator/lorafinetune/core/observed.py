@@ -34,6 +34,8 @@ from lorafinetune.core.refusals import trouble_of_warnings
 
 Object = Mapping[str, Any]
 
+OURS: Final = ("app.kubernetes.io/managed-by", "lorafinetune")
+"""The label of everything that we make."""
 STAGE_LABEL: Final = "lorafinetune.dev/stage"
 NAME_LABEL: Final = "lorafinetune.dev/name"
 INPUTS_ANNOTATION: Final = "lorafinetune.dev/inputs"

@@ -5,11 +5,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
+from lorafinetune.api.sources import HUGGING_FACE
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.names import base_name, base_revision
 from lorafinetune.report.sources import Run
 
-HUGGING_FACE: Final = "hf://"
 QUESTION: Final = '"Who are you?"'
 ADAPTER: Final = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer

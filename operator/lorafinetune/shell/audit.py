@@ -14,14 +14,12 @@ from typing import Final
 
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index, Table, key_of
-from lorafinetune.shell.paths import path
+from lorafinetune.shell.paths import INDEXED, path
 from lorafinetune.shell.pulse import Pulse
-from lorafinetune.shell.trimming import OURS, Object
+from lorafinetune.shell.trimming import Object
 
 log = logging.getLogger(__name__)
 
-SELECTORS: Final = {"lorafinetunes": "", "jobs": "=".join(OURS), "pods": "=".join(OURS)}
-"""What is watched, of which labels."""
 PAUSE: Final = 0.1
 SOON: Final = 2.0
 LISTED_AGAIN_AFTER: Final = 30.0
@@ -34,7 +32,7 @@ async def until_complete(
 ) -> None:
     """Waits until each watch is open and has shown what there was before."""
     for namespace in namespaces:
-        for plural in SELECTORS:
+        for plural in INDEXED:
             await _until_whole(client, index, pulse, plural, namespace)
 
 
@@ -80,14 +78,14 @@ class Auditor:
 
     async def _look(self) -> None:
         for namespace in self._namespaces:
-            for plural in SELECTORS:
+            for plural in INDEXED:
                 await self._compare(plural, namespace)
 
     async def _compare(self, plural: str, namespace: str | None) -> None:
         table = self._index.tables[plural]
         held = {uid: key for uid, key in table.uids().items() if namespace in (None, key[0])}
         missed = []
-        async for metadata in self._client.metadata(plural, namespace, SELECTORS[plural]):
+        async for metadata in self._client.metadata(plural, namespace, INDEXED[plural]):
             held.pop(str(metadata["uid"]), None)
             if table.misses(metadata):
                 missed.append(metadata)
@@ -115,7 +113,7 @@ async def _until_whole(
         while not pulse.is_open(plural, namespace):
             await asyncio.sleep(PAUSE)
         try:
-            listed = client.metadata(plural, namespace, SELECTORS[plural])
+            listed = client.metadata(plural, namespace, INDEXED[plural])
             uids = {str(metadata["uid"]) async for metadata in listed}
         except ApiError as problem:
             log.warning("can't list %s: %s", plural, problem)

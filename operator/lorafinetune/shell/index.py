@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Final
 
+from lorafinetune.api import PLURAL
 from lorafinetune.core.pods import controller_of, job_of
 from lorafinetune.shell import trimming
 from lorafinetune.shell.packing import Packing
@@ -153,7 +154,7 @@ class Index:
     @property
     def tables(self) -> Mapping[str, Table]:
         """By the plural names of the kinds."""
-        return {"lorafinetunes": self.resources, "jobs": self.jobs, "pods": self.pods}
+        return {PLURAL: self.resources, "jobs": self.jobs, "pods": self.pods}
 
     def job_of(self, pod: Object) -> dict[str, Any] | None:
         """The Job that made a Pod, if it is there: a later one of the same name is another."""

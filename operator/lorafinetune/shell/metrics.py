@@ -1,7 +1,6 @@
 """What Prometheus reads. What a run did is counted when its status is written, so nothing counts twice."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -11,6 +10,7 @@ from prometheus_client.registry import Collector
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
+from lorafinetune.contract.times import moment
 from lorafinetune.core.steps import stage_status
 from lorafinetune.shell import declared
 from lorafinetune.shell.index import Index
@@ -123,6 +123,5 @@ def _gauge(declaration: declared.Declaration, values: Iterable[tuple[Sequence[st
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:
-    if not start or not end:
-        return None
-    return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    began, ended = moment(start), moment(end)
+    return max(0.0, (ended - began).total_seconds()) if began and ended else None

@@ -4,16 +4,19 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from lorafinetune.api import API_VERSION
+from lorafinetune.api import API_VERSION, PLURAL
+from lorafinetune.core.observed import OURS
 
-ROOTS: Final = {
-    "lorafinetunes": f"/apis/{API_VERSION}",
-    "jobs": "/apis/batch/v1",
-    "pods": "/api/v1",
-    "events": "/api/v1",
-    "services": "/api/v1",
-    "configmaps": "/api/v1",
+VERSIONS: Final = {
+    PLURAL: API_VERSION,
+    "jobs": "batch/v1",
+    "pods": "v1",
+    "events": "v1",
+    "services": "v1",
+    "configmaps": "v1",
 }
+INDEXED: Final = {PLURAL: "", "jobs": "=".join(OURS), "pods": "=".join(OURS)}
+"""The kinds of which every object is known, with the label of those that are ours."""
 VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 OBJECT: Final = re.compile(
     r"^/(?:api|apis/[^/]+)/[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
@@ -32,9 +35,11 @@ class Call:
 
 def path(plural: str, namespace: str | None, name: str = "", sub: str = "") -> str:
     """Of a collection, an object or a subresource. namespace: None is the whole cluster."""
+    version = VERSIONS[plural]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     within = f"/namespaces/{namespace}" if namespace else ""
     parts = (part for part in (name, sub) if part)
-    return "/".join([f"{ROOTS[plural]}{within}/{plural}", *parts])
+    return "/".join([f"{root}{within}/{plural}", *parts])
 
 
 def call(method: str, where: str, watches: bool = False) -> Call:

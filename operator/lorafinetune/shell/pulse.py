@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from lorafinetune.shell.client import WATCH_SECONDS
-from lorafinetune.shell.paths import Call
+from lorafinetune.shell.paths import INDEXED, Call
 
-WATCHED: Final = ("lorafinetunes", "jobs", "pods", "events")
+WATCHED: Final = (*INDEXED, "events")
 STALE_AFTER: Final = 2.5 * WATCH_SECONDS
 """Seconds without a sign of life after which what the index holds may be old."""
 DEAD_AFTER: Final = 10 * WATCH_SECONDS

@@ -7,13 +7,14 @@ that is not shaped like one of ours becomes None.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api import API_VERSION, GROUP, KIND
 from lorafinetune.api.status import MOST_STEPS
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.observed import (
     ATTEMPT_ANNOTATION,
     CHECKPOINT_ANNOTATION,
     GENERATION_ANNOTATION,
+    OURS,
     STAGE_LABEL,
 )
 from lorafinetune.core.pods import job_of
@@ -22,10 +23,8 @@ from lorafinetune.core.queueing import WORKLOAD
 Object = Mapping[str, Any]
 Trim = Callable[[Object], dict[str, Any] | None]
 
-OURS: Final = ("app.kubernetes.io/managed-by", "lorafinetune")
-"""The label that all our Jobs and Pods carry."""
-GROUP: Final = "lorafinetune.dev/"
-LABELS: Final = (GROUP, "app.kubernetes.io/", "batch.kubernetes.io/")
+PREFIX: Final = f"{GROUP}/"
+LABELS: Final = (PREFIX, "app.kubernetes.io/", "batch.kubernetes.io/")
 METADATA: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
 CONTAINER: Final = ("name", "image", "state", "lastState")
 EVENT_TIMES: Final = ("lastTimestamp", "eventTime", "series")
@@ -78,7 +77,7 @@ def controller(given: Object) -> Object | None:
 def _metadata(given: Object, *more: str) -> dict[str, Any]:
     metadata = given["metadata"]
     kept = _only(metadata, *METADATA, *more)
-    for field, prefixes in (("labels", LABELS), ("annotations", (GROUP,))):
+    for field, prefixes in (("labels", LABELS), ("annotations", (PREFIX,))):
         notes = {n: v for n, v in (metadata.get(field) or {}).items() if n.startswith(prefixes)}
         if notes:
             kept[field] = notes

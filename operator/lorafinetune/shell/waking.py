@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from lorafinetune import api
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import NAME_LABEL
 from lorafinetune.core.pods import has_ended, job_of
@@ -79,7 +80,7 @@ class Waking:
 
     def _changed(self, plural: str, given: Object) -> None:
         match plural:
-            case "lorafinetunes":
+            case api.PLURAL:
                 self._wake(key_of(given), 0)
             case "jobs":
                 if _has_ended(given):

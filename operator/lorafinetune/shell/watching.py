@@ -11,19 +11,13 @@ from typing import Any, Final
 import aiohttp
 import kopf
 
-from lorafinetune.api import API_VERSION
 from lorafinetune.shell.client import PAGE, WATCH_SECONDS
-from lorafinetune.shell.trimming import OURS, Object
+from lorafinetune.shell.paths import INDEXED, VERSIONS
+from lorafinetune.shell.trimming import Object
 
 Seen = Callable[[str, str | None, Object], None]
 """Is told the plural of a kind, the type of the event (None: of a list), and the object."""
 
-GROUP, _, VERSION = API_VERSION.partition("/")
-KINDS: Final[dict[str, tuple[str, str, str]]] = {
-    "lorafinetunes": (GROUP, VERSION, "lorafinetunes"),
-    "jobs": ("batch", "v1", "jobs"),
-    "pods": ("", "v1", "pods"),
-}
 IDLE_SECONDS: Final = 0.05
 """How long kopf keeps an object, untrimmed, after its last event."""
 
@@ -76,9 +70,16 @@ def settings() -> kopf.OperatorSettings:
     made.watching.inactivity_timeout = 1.5 * WATCH_SECONDS
     made.persistence.diffbase_storage = _NoDifferences()
     made.persistence.progress_storage = _NoProgress()
-    for plural in ("jobs", "pods"):
-        made.watching.label_selectors[KINDS[plural]] = "=".join(OURS)
+    for plural, labels in INDEXED.items():
+        if labels:
+            made.watching.label_selectors[_kind(plural)] = labels
     return made
+
+
+def _kind(plural: str) -> tuple[str, str, str]:
+    """As kopf names a kind: its group, version and plural."""
+    group, _, version = VERSIONS[plural].rpartition("/")
+    return group, version, plural
 
 
 def registry(seen: Seen, login: Callable[[], kopf.AiohttpSession]) -> kopf.OperatorRegistry:
@@ -89,8 +90,8 @@ def registry(seen: Seen, login: Callable[[], kopf.AiohttpSession]) -> kopf.Opera
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         return login()
 
-    for plural, selector in KINDS.items():
-        kopf.on.event(*selector, id=plural, registry=made)(_handler(plural, seen))
+    for plural in INDEXED:
+        kopf.on.event(*_kind(plural), id=plural, registry=made)(_handler(plural, seen))
     return made
 
 

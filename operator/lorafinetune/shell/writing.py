@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from lorafinetune.api import API_VERSION, KIND
+from lorafinetune.api import API_VERSION, KIND, PLURAL
 from lorafinetune.api.resource import Metadata
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.events import Event
@@ -114,7 +114,7 @@ class Writer:
 
     async def write_status(self, of: Metadata, status: Mapping[str, Any]) -> None:
         """Replaces the status, unless the resource has changed: then the newest enters the index."""
-        where = path("lorafinetunes", of.namespace, of.name)
+        where = path(PLURAL, of.namespace, of.name)
         identity = {"name": of.name, "namespace": of.namespace, "uid": of.uid}
         body = {
             "apiVersion": API_VERSION,

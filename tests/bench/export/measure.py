@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from lorafinetune.contract.arguments import ExportArguments, place
-from lorafinetune_stages.base import model_place
+from lorafinetune.contract.keys import model_place
 from lorafinetune_stages.store.directory import DirectoryStore
 
 PEER: Final = "LLaMA-Factory's export_model"
