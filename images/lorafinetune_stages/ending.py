@@ -3,20 +3,15 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.arguments import CREDENTIAL_PREFIX, DEFAULT_MESSAGE_PATH, MESSAGE_VARIABLE
+from lorafinetune.contract.arguments import DEFAULT_MESSAGE_PATH, MESSAGE_VARIABLE
 from lorafinetune.contract.outcome import ExitCode, StageError, encode_error
+from lorafinetune_stages.credentials import cleared
 
 log = logging.getLogger("lorafinetune")
-
-REDACTED: Final = "[redacted]"
-SHORTEST: Final = 8
-"""Characters of a credential; what is shorter could be any word."""
-PUBLIC_HALF: Final = "_AWS_ACCESS_KEY_ID"
 
 
 def message_path() -> Path:
@@ -54,22 +49,12 @@ def explain(problem: BaseException) -> StageError:
         case KeyboardInterrupt():
             return StageError(Reason.PREEMPTED, "the stage was interrupted")
         case _:
-            return StageError(Reason.INTERNAL, f"{type(problem).__name__}: {problem}"[:1000])
+            return StageError(Reason.INTERNAL, cleared(f"{type(problem).__name__}: {problem}")[:1000])
 
 
 def without_credentials(error: StageError) -> StageError:
-    """The failure as everybody may read it. What a server names its files, or whatever else it answers, may
-    be the very token that it was sent."""
-    message, hint = error.message, error.hint
-    for credential in _credentials():
-        message, hint = message.replace(credential, REDACTED), hint.replace(credential, REDACTED)
-    return StageError(error.reason, message, hint, error.checkpoint)
-
-
-def _credentials() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if name.startswith(CREDENTIAL_PREFIX) and not name.endswith(PUBLIC_HALF) and len(value) >= SHORTEST:
-            yield value.strip()
+    """The failure as everybody may read it."""
+    return StageError(error.reason, cleared(error.message), cleared(error.hint), error.checkpoint)
 
 
 def exit_code(error: StageError) -> ExitCode:

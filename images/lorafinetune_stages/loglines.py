@@ -5,10 +5,13 @@ import os
 
 from lorafinetune.api.status import StageName
 from lorafinetune.contract.loglines import LOG_ABOUT, LOG_FORMAT, JsonFormatter, about_run
+from lorafinetune_stages.credentials import clear_streams
 
 
 def configure(stage: StageName | None) -> None:
-    """Logs to the standard error stream. What libraries write there themselves has no fields."""
+    """Logs to the standard error stream. What libraries write there themselves has no fields. No credential
+    is left in either."""
+    clear_streams()
     handler = logging.StreamHandler()
     if os.environ.get(LOG_FORMAT) == "json" and stage:
         handler.setFormatter(JsonFormatter(about_run(os.environ.get(LOG_ABOUT, ""), stage)))

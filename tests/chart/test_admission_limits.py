@@ -22,6 +22,7 @@ WITHIN_LIMITS: Object = {
     "activeDeadlineSeconds": 86400,
 }
 MOST: Object = {
+    "priorityClasses": [f"class-{number}.{'x' * 60}" for number in range(31)] + ["low"],
     "hosts": [f"host-{number}.{'x' * 60}.example" for number in range(31)] + ["storage.svc"],
     "writePrefixes": [f"s3://bucket-{number}/{'x' * 200}" for number in range(31)] + ["s3://finetunes"],
 }
@@ -29,6 +30,7 @@ MOST: Object = {
 LARGEST: Object = {
     "connections": [STORE, *({"name": f"c{n}", "endpoint": "http://s3.storage.svc"} for n in range(7))],
     "model": {"source": f"s3://models/{'m' * 400}", "connection": "c6"},
+    "scheduling": {"priorityClassName": "low"},
     "datasets": [{"source": f"s3://data/{'d' * 900}/{n}", "connection": "c6"} for n in range(32)],
     "export": {
         "merged": {},
@@ -70,6 +72,10 @@ LONG = (
     "spec.activeDeadlineSeconds: this cluster wants a limit of at most 86400 seconds: set it to that or less"
 )
 MANY = "spec.resources.train.gpu.count: at most 0 in this cluster, over all nodes: set it to that or less"
+URGENT = (
+    "spec.scheduling.priorityClassName: system-node-critical is not for LoRAFineTunes of this cluster: "
+    "name low or batch.team, or remove it"
+)
 COUNTED = (
     "spec.resources: this cluster limits GPUs, which are asked for in spec.resources.train.gpu alone: "
     "remove resources with a / in their name from requests and limits"
@@ -155,6 +161,8 @@ TABLE: Mapping[str, tuple[Object, str]] = {
     "more GPUs are too many": ({"resources": {"train": {"gpu": {"count": 1}}}}, MANY),
     "also by another name": ({"resources": {"export": {"limits": {"nvidia.com/gpu": 1}}}}, COUNTED),
     "other resources are not limited": ({"resources": {"train": {"requests": {"cpu": "64"}}}}, ""),
+    "a PriorityClass of the list may be named": ({"scheduling": {"priorityClassName": "batch.team"}}, ""),
+    "and no other": ({"scheduling": {"priorityClassName": "system-node-critical"}}, URGENT),
     "more time is too long": ({"activeDeadlineSeconds": 86401}, LONG),
     "and so is all the time in the world": ({"activeDeadlineSeconds": None}, LONG),
 }

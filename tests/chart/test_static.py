@@ -10,6 +10,7 @@ import yaml
 
 from chart import scanner
 from chart.helm import CHARTS, NEEDED, OPERATOR, TENANT, given, helm, render
+from chart.made import FULLEST, made_of
 from chart.renew import PAGE, made
 from chart.variants import VARIANTS
 from cluster.sources import SOURCES
@@ -39,25 +40,39 @@ def charts(folder: Path) -> list[Path]:
     return [file]
 
 
+def jobs(folder: Path) -> list[Path]:
+    """Of a resource that asks for nothing, and of one that asks for everything."""
+    files = {folder / "least.yaml": {}, folder / "fullest.yaml": FULLEST}
+    for file, spec in files.items():
+        file.write_text(yaml.safe_dump_all(made_of(spec)))
+    return [*files]
+
+
 SCANNED: dict[str, Callable[[Path], list[Path]]] = {
     "kubernetes": charts,
+    "jobs": jobs,
     "dockerfile": lambda _: sorted((CHARTS.parent / "images").glob("*/Dockerfile")),
     "github_actions": lambda _: [CHARTS.parent / ".github" / "workflows"],
 }
 
-BY_TRIVY = {"kubernetes", "dockerfile"}
+BY_TRIVY = {"kubernetes", "jobs", "dockerfile"}
 
 
-@pytest.mark.parametrize("framework", SCANNED)
-def test_checkov_fails_exactly_what_is_explained(framework: str, tmp_path: Path) -> None:
-    found = scanner.checkov(framework, *SCANNED[framework](tmp_path))
-    assert found == {rule for rule, place in exempted("checkov") if place == framework}
+def framework(place: str) -> str:
+    """What checkov and trivy call it."""
+    return "kubernetes" if place == "jobs" else place
 
 
-@pytest.mark.parametrize("framework", sorted(BY_TRIVY))
-def test_trivy_fails_exactly_what_is_explained(framework: str, tmp_path: Path) -> None:
-    found = scanner.trivy(framework, *SCANNED[framework](tmp_path))
-    assert found == {rule for rule, place in exempted("trivy") if place == framework}
+@pytest.mark.parametrize("place", SCANNED)
+def test_checkov_fails_exactly_what_is_explained(place: str, tmp_path: Path) -> None:
+    found = scanner.checkov(framework(place), *SCANNED[place](tmp_path))
+    assert found == {rule for rule, where in exempted("checkov") if where == place}
+
+
+@pytest.mark.parametrize("place", sorted(BY_TRIVY))
+def test_trivy_fails_exactly_what_is_explained(place: str, tmp_path: Path) -> None:
+    found = scanner.trivy(framework(place), *SCANNED[place](tmp_path))
+    assert found == {rule for rule, where in exempted("trivy") if where == place}
 
 
 def test_nothing_is_explained_that_they_do_not_look_at() -> None:

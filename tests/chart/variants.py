@@ -13,6 +13,7 @@ LIMITS: Values = {
     "hosts": ["huggingface.co", "storage.svc"],
     "writePrefixes": ["s3://finetunes/$(namespace)", "hf://our-team"],
     "gpus": 0,
+    "priorityClasses": ["low", "batch.team"],
     "activeDeadlineSeconds": 86400,
 }
 

@@ -28,6 +28,7 @@ PLACES: Final[Mapping[str, str]] = {
     f"{ATTACKS}/test_model.py": "a model's files",
     f"{ATTACKS}/test_template.py": "a chat template",
     f"{ATTACKS}/test_rows.py": "words that are told on",
+    f"{ATTACKS}/test_log.py": "what libraries tell of a stage",
     f"{ATTACKS}/test_store.py": "the store",
     f"{ATTACKS}/test_progress.py": "the port for progress",
     f"{ATTACKS}/test_peers.py": "what ranks of a training tell each other",

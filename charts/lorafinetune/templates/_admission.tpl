@@ -90,6 +90,14 @@
     spec.resources: this cluster limits GPUs, which are asked for in spec.resources.train.gpu alone: remove resources
     with a / in their name from requests and limits
 {{- end }}
+{{- with .priorityClasses }}
+- reason: Forbidden
+  expression: >-
+    object.spec.scheduling.?priorityClassName.orValue('{{ first . }}') in ['{{ join "', '" . }}']
+  messageExpression: >-
+    'spec.scheduling.priorityClassName: ' + object.spec.scheduling.priorityClassName
+    + ' is not for LoRAFineTunes of this cluster: name {{ join " or " . }}, or remove it'
+{{- end }}
 {{- with .activeDeadlineSeconds }}
 - reason: Forbidden
   expression: object.spec.?activeDeadlineSeconds.orValue({{ add (int .) 1 }}) <= {{ int . }}

@@ -17,6 +17,7 @@ from typing import Final
 from lorafinetune.api.exports import Tracker
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.credentials import cleared
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.runtime import Context
@@ -64,7 +65,7 @@ def _noted(telling: Callable[[], None], origin: Origin, problems: list[str]) -> 
     try:
         telling()
     except StageError as problem:
-        problems.append(problem.message.removeprefix("spec."))
+        problems.append(cleared(problem.message).removeprefix("spec."))
     except Exception as problem:  # whatever a stranger's answer has led to, the run is done
         log.debug("%s was not told", origin.source, exc_info=True)
         problems.append(f"{_place(origin)} {origin.failed}: {type(problem).__name__}")
