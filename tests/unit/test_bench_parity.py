@@ -5,7 +5,19 @@ from typing import Any, Final
 
 import pytest
 
-from bench.parity.compare import FROM_EXACT, LARGEST, MEAN, NOISE, SHIFT, Curve, draw, paragraph, rows
+from bench.parity.compare import (
+    FROM_EXACT,
+    LARGEST,
+    LOST,
+    MEAN,
+    NOISE,
+    SHIFT,
+    UNTIL,
+    Curve,
+    draw,
+    paragraph,
+    rows,
+)
 
 FIRST_SEED: Final = Curve("the recipe, in short", 1, [3.0, 2.0], [10, 30])
 OTHER_SEED: Final = Curve("the recipe, in short", 2, [3.0, 2.4], [10, 30])
@@ -71,3 +83,14 @@ def test_each_curve_is_held_against_the_one_in_fp32_too() -> None:
     assert FROM_EXACT not in found[(OTHER_SEED.settings, 2)] | found[(exact.settings, 1)]
     told = paragraph("parity.png", rows([FIRST_SEED, auto, exact, OTHER_SEED]))
     assert "nearest first: the recipe, in short 0.05, auto 0.05." in told
+
+
+def test_an_update_that_the_recipe_loses_parts_it_from_what_does_not() -> None:
+    losing = [Curve("the recipe, in short", seed, [3.0, 2.0, 2.0], [10, 30, 40], [1]) for seed in (1, 2)]
+    auto = Curve("auto", 1, [3.1, 1.5, 1.5], [10, 30, 40])
+    found = compared(*losing, auto)
+    assert found[(losing[0].settings, 1)][LOST] == "at step 1"
+    assert (found[("auto", 1)][UNTIL], found[("auto", 1)][MEAN]) == (0.1, 0.36667)
+    told = paragraph("parity.png", rows([*losing, auto]))
+    assert "the recipe, in short with seed 2 at step 1." in told
+    assert told.endswith("the mean distances were: auto with seed 1 0.1.")

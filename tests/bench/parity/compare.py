@@ -17,6 +17,8 @@ LAST: Final = 10
 NOISE: Final = "noise: the recipe's seed 2 against its seed 1"
 MEAN: Final = "mean distance to the recipe"
 FROM_EXACT: Final = "mean distance to fp32"
+UNTIL: Final = "mean distance until the recipe's first lost update"
+LOST: Final = "lost updates"
 LARGEST: Final = "largest distance"
 SHIFT: Final = f"difference of the last {LAST} steps"
 DIGITS: Final = 5
@@ -24,12 +26,14 @@ DIGITS: Final = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """losses: of the steps, in nats per learned token. tokens: in all steps so far."""
+    """losses: of the steps, in nats per learned token. tokens: in all steps so far. lost: the steps whose
+    gradient was no number, so that nothing was learned: in fp16, one that is too large for the scale."""
 
     settings: str
     seed: int
     losses: Sequence[float]
     tokens: Sequence[int]
+    lost: Sequence[int] = ()
 
     @property
     def name(self) -> str:
@@ -42,7 +46,13 @@ class Curve:
     def kept(self) -> dict[str, Any]:
         losses = [round(loss, DIGITS) for loss in self.losses]
         tokens = [after - before for before, after in pairwise([0, *self.tokens])]
-        return {"settings": self.settings, "seed": self.seed, "losses": losses, "tokens": tokens}
+        return {
+            "settings": self.settings,
+            "seed": self.seed,
+            "losses": losses,
+            "tokens": tokens,
+            "lost": [*self.lost],
+        }
 
 
 def rows(curves: Sequence[Curve]) -> list[Row]:
@@ -77,7 +87,12 @@ def _row(curve: Curve) -> Row:
         "seed": curve.seed,
         "loss at step 1": round(curve.losses[0], DIGITS),
         f"mean loss of the last {LAST} steps": round(mean(curve.losses[-LAST:]), DIGITS),
+        **({LOST: _listed(curve.lost)} if curve.lost else {}),
     }
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return f"at step {', '.join(map(str, steps))}"
 
 
 def difference(curve: Curve, other: Curve) -> Row:
@@ -85,6 +100,7 @@ def difference(curve: Curve, other: Curve) -> Row:
     gaps = _gaps(curve, other)
     return {
         MEAN: round(mean(map(abs, gaps)), DIGITS),
+        **({UNTIL: round(mean(map(abs, gaps[: other.lost[0]])), DIGITS)} if other.lost else {}),
         LARGEST: round(max(map(abs, gaps)), DIGITS),
         SHIFT: round(mean(gaps[-LAST:]), DIGITS),
         "same conversations in each step": "yes" if curve.tokens == other.tokens else "no",
@@ -113,7 +129,21 @@ def paragraph(picture: str, table: Sequence[Mapping[str, Any]]) -> str:
         for verdict, names in found.items()
         if names
     ]
-    return f"{shown}\n\nThe mean distance of each, step by step. {' '.join(told)}{_exactly(table)}"
+    return (
+        f"{shown}\n\nThe mean distance of each, step by step. {' '.join(told)}{_lost(table)}{_exactly(table)}"
+    )
+
+
+def _lost(table: Sequence[Mapping[str, Any]]) -> str:
+    """Who lost updates, and how far apart the curves were before; empty where nobody did."""
+    told = [f"{_named(row)} {row[LOST]}" for row in table if row.get(LOST)]
+    if not told:
+        return ""
+    before = [f"{_named(row)} {row[UNTIL]}" for row in table if row.get(UNTIL)]
+    return (
+        f" An update is lost where the gradient is too large for its numbers: {', '.join(told)}. Until the "
+        f"recipe first lost one, the mean distances were: {', '.join(before)}."
+    )
 
 
 def _exactly(table: Sequence[Mapping[str, Any]]) -> str:
@@ -126,7 +156,11 @@ def _exactly(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    return f"{row['settings']} with seed {row['seed']} ({row[MEAN]})"
+    return f"{_named(row)} ({row[MEAN]})"
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return str(row["settings"]) if row["settings"] == NOISE else f"{row['settings']} with seed {row['seed']}"
 
 
 def within(row: Mapping[str, Any], noise: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ def main(root: str, gpus: str, model: str, steps: str, number: str) -> None:
         "seed": training.seed,
         "losses": [row["loss"] for row in logged],
         "tokens": [row["tokens"] for row in logged],
+        "lost": [row["step"] for row in logged if "grad_norm" not in row],
     }
     sys.stdout.write(f"\n{json.dumps(curve)}\n")
 
