@@ -1,6 +1,6 @@
 """Keeps the ConfigMap of a run that has ended, where its spec asks for one.
 
-It is not watched: what somebody else does to it is mended at the next look, some ten minutes later.
+It is not watched: what somebody else does to it is mended at the next reconciliation, some ten minutes later.
 """
 
 import logging

@@ -7,7 +7,7 @@ from typing import Final
 from lorafinetune.shell.index import Key
 
 TRIED_AGAIN_AFTER: Final = 25.0
-"""Seconds. Less than the pause after which the plan looks again, so that each look is a try."""
+"""Seconds. Less than the pause after which the plan looks again, so that each reconciliation is a try."""
 MANY: Final = 1000
 
 

@@ -1,4 +1,4 @@
-"""One look at one resource: gather what is known, let the plan decide, and carry it out."""
+"""One reconciliation of one resource: gather what is known, let the plan decide, and carry it out."""
 
 import logging
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from lorafinetune.core.steps import watched_jobs
 from lorafinetune.shell import undecodable
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.handover import Handover
-from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
 from lorafinetune.shell.reading import read
+from lorafinetune.shell.refreshing import PodRefresher
 from lorafinetune.shell.refusals import Refusals
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings
@@ -30,17 +30,17 @@ from lorafinetune.shell.writing import CONFLICT, Writer, about
 log = logging.getLogger(__name__)
 
 MOST_PLANS: Final = 4
-"""In one look: a plan whose creation fails for good is followed by one that knows."""
+"""In one reconciliation: a plan whose creation fails for good is followed by one that knows."""
 REST: Final = 1.0
-"""Seconds after a write until a look that should find nothing to do."""
+"""Seconds after a write until a reconciliation that should find nothing to do."""
 
 Changed = Callable[[LoRAFineTune, LoRAFineTuneStatus], None]
-"""Is told of each status that was written: the resource as it was, and the new status."""
+"""Is called for each status that was written: the resource as it was, and the new status."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """Everything that a look reads."""
+class Observations:
+    """Everything that a reconciliation reads."""
 
     index: Index
     warnings: Warnings
@@ -52,108 +52,110 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Looker:
-    """Looks at resources. changed: is told of what the status says anew."""
+class Reconciler:
+    """Reconciles resources. changed: is called with what the status says anew."""
 
-    known: Known
+    observations: Observations
     writer: Writer
     changed: Changed
-    words: LastWords
+    pods: PodRefresher
     handover: Handover
 
-    async def look(self, key: Key) -> float | None:
-        """Returns after how many seconds to look again, at the latest; None: it is gone. Raises ApiError."""
-        stored = self.known.index.resources.get(*key)
+    async def reconcile(self, key: Key) -> float | None:
+        """Returns after how many seconds to do so again, at the latest; None: it is gone. Raises ApiError."""
+        stored = self.observations.index.resources.get(*key)
         if stored is None:
-            self.known.interest.forget(key)
+            self.observations.interest.forget(key)
             return None
         try:
             resource = read(stored)
         except InvalidResourceError as error:
             await self._refuse(stored, error)
             return inf
-        return await self._follow(resource, key)
+        return await self._reconcile(resource, key)
 
-    async def _follow(self, resource: LoRAFineTune, key: Key) -> float:
-        known = self.known
+    async def _reconcile(self, resource: LoRAFineTune, key: Key) -> float:
+        observations = self.observations
         of = resource.metadata
-        made = await self.handover.completed(resource, await self._create(resource, key))
-        differs = made.status != (resource.status or LoRAFineTuneStatus())
+        planned = await self.handover.completed(resource, await self._create(resource, key))
+        differs = planned.status != (resource.status or LoRAFineTuneStatus())
         if differs:
-            await self.writer.write_status(of, made.status.encode())
-            self.changed(resource, made.status)
-        for name, patch in made.patch:
+            await self.writer.write_status(of, planned.status.encode())
+            self.changed(resource, planned.status)
+        for name, patch in planned.patch:
             await self.writer.patch_job(of, name, patch)
-        for event in made.events:
-            await self.writer.tell(of, event, known.now())
-        return self._pause(resource, made, differs or bool(made.create or made.delete or made.patch))
+        for event in planned.events:
+            await self.writer.tell(of, event, observations.now())
+        return self._pause(
+            resource, planned, differs or bool(planned.create or planned.delete or planned.patch)
+        )
 
     async def _create(self, resource: LoRAFineTune, key: Key) -> Plan:
         """Deletes and creates. A plan whose creation was refused is followed by one that knows it, and one
-        that would create what was not looked at by one that has."""
+        that would create what was not watched by one that has."""
         names = frozenset() if is_finished(resource) else watched_jobs(resource)
         for _ in range(MOST_PLANS):
-            self.known.interest.set(key, names)
-            made = plan(await self._hear(self._input(resource, names), names))
-            if made.wanted <= names and await self._apply(resource, made):
-                return made
-            names |= made.wanted
+            self.observations.interest.set(key, names)
+            planned = plan(await self._with_final_pods(self._input(resource, names), names))
+            if planned.wanted <= names and await self._apply(resource, planned):
+                return planned
+            names |= planned.wanted
         raise ApiError(CONFLICT, "NotCreated", "a Job is neither there nor can it be created")
 
-    async def _apply(self, resource: LoRAFineTune, made: Plan) -> bool:
+    async def _apply(self, resource: LoRAFineTune, planned: Plan) -> bool:
         """Whether all could be created."""
-        for name in made.delete:
+        for name in planned.delete:
             await self.writer.delete_job(resource.metadata, name)
-        return all([await self.writer.create_job(resource.metadata, job) for job in made.create])
+        return all([await self.writer.create_job(resource.metadata, job) for job in planned.create])
 
-    async def _hear(self, given: Input, watched: frozenset[str]) -> Input:
+    async def _with_final_pods(self, inputs: Input, watched: frozenset[str]) -> Input:
         """The same, or what is known once the Pods of Jobs that ended without a word were read."""
-        resource, jobs = given.resource, given.observed.jobs.values()
+        resource, jobs = inputs.resource, inputs.observed.jobs.values()
         if is_finished(resource):
-            return given
+            return inputs
         silent = [job.name for job in jobs if job.wordless]
-        heard = [await self.words.hear(resource.metadata.namespace, name) for name in silent]
-        return self._input(resource, watched) if any(heard) else given
+        refreshed = [await self.pods.refresh(resource.metadata.namespace, name) for name in silent]
+        return self._input(resource, watched) if any(refreshed) else inputs
 
     def _input(self, resource: LoRAFineTune, watched: frozenset[str]) -> Input:
-        known, namespace = self.known, resource.metadata.namespace
+        observations, namespace = self.observations, resource.metadata.namespace
         jobs = self._jobs(resource, watched)
         names = sorted({job["metadata"]["name"] for job in jobs} | watched)
-        pods = [pod for name in names for pod in known.index.pods.group(namespace, name)]
-        events = [event for name in names for event in known.warnings.of(namespace, name)]
-        told = {name: known.progress.shown((namespace, name)) for name in names}
-        refusals = known.refusals.of(namespace, names)
-        now = known.now()
+        pods = [pod for name in names for pod in observations.index.pods.group(namespace, name)]
+        events = [event for name in names for event in observations.warnings.of(namespace, name)]
+        progress_of = {name: observations.progress.shown((namespace, name)) for name in names}
+        refusals = observations.refusals.of(namespace, names)
+        now = observations.now()
         return Input(
             resource=resource,
             observed=observe(resource.metadata.uid, jobs, pods, events, now),
-            settings=known.settings(),
+            settings=observations.settings(),
             now=now,
-            progress={name: progress for name, progress in told.items() if progress},
+            progress={name: progress for name, progress in progress_of.items() if progress},
             taken=refusals.taken,
             refused=refusals.refused,
         )
 
     def _jobs(self, resource: LoRAFineTune, watched: frozenset[str]) -> list[dict[str, Any]]:
         """Those that the resource controls, and those of others whose names it may want."""
-        namespace, table = resource.metadata.namespace, self.known.index.jobs
+        namespace, table = resource.metadata.namespace, self.observations.index.jobs
         own = table.group(namespace, resource.metadata.uid)
         missing = watched - {job["metadata"]["name"] for job in own}
         return own + [other for name in sorted(missing) if (other := table.get(namespace, name))]
 
-    def _pause(self, resource: LoRAFineTune, made: Plan, wrote: bool) -> float:
+    def _pause(self, resource: LoRAFineTune, planned: Plan, wrote: bool) -> float:
         namespace = resource.metadata.namespace
-        jobs = [stage.job for stage in made.status.stages if stage.job]
-        pauses = [self.known.progress.pending((namespace, job)) for job in jobs]
-        pauses.append(made.check_again.total_seconds() if made.check_again else None)
+        jobs = [stage.job for stage in planned.status.stages if stage.job]
+        pauses = [self.observations.progress.pending((namespace, job)) for job in jobs]
+        pauses.append(planned.check_again.total_seconds() if planned.check_again else None)
         pauses.append(REST if wrote else None)
         return min((pause for pause in pauses if pause is not None), default=inf)
 
     async def _refuse(self, stored: Object, error: InvalidResourceError) -> None:
         of = Metadata.decode(stored["metadata"])
-        status = undecodable.status_of(stored, error, self.known.now())
+        status = undecodable.status_of(stored, error, self.observations.now())
         if status == stored.get("status"):
             return
         await self.writer.write_status(of, status)
         log.warning("can't be read: %s", status["failure"]["message"], extra=about(of))
-        await self.writer.tell(of, undecodable.event_of(status), self.known.now())
+        await self.writer.tell(of, undecodable.event_of(status), self.observations.now())
