@@ -227,8 +227,8 @@ def test_the_last_evaluation_is_on_the_unquantised_base(directory: Path) -> None
     from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.levers import Levers
-    from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.process_group import ALONE
 
     def loss(measure: Any, model: Any, fp8: bool) -> float:
         plan = Plan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=fp8))
@@ -252,8 +252,8 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.fp8 import Fp8Linear
     from lorafinetune_stages.train.levers import Levers
-    from lorafinetune_stages.train.peers import ALONE
     from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.process_group import ALONE
 
     exact, quantised = adapted(directory), in_fp8(adapted(directory))
     gradients(exact)  # packs from here on

@@ -11,7 +11,7 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.mark import Mark
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.saved import Saved
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
@@ -45,7 +45,7 @@ def test_after_one_was_saved_are_kept(
     directory.mkdir()
     (directory / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
     told: list[str] = []
-    checkpoints = Checkpoints(saved, keep, None, Mark(tmp_path), uploads)
+    checkpoints = Checkpoints(saved, keep, None, LastCheckpoint(tmp_path), uploads)
     checkpoints.save(directory, 4, {}, rotates, lambda _: told.append("complete"))
     uploads.wait()
     attempts = [fence.number] + [LEFT] * (len(kept) - 1)

@@ -16,7 +16,7 @@ from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.mark import Mark
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.saved import Saved
 from lorafinetune_stages.train.states import State, states_at
 from lorafinetune_stages.train.uploads import Uploads
@@ -118,7 +118,7 @@ def test_one_that_wakes_while_it_rotates_removes_nothing_of_its_successor(tmp_pa
     uploads = Uploads()
 
     def goes_on() -> None:
-        checkpoints = Checkpoints(older, 1, None, Mark(tmp_path), uploads)
+        checkpoints = Checkpoints(older, 1, None, LastCheckpoint(tmp_path), uploads)
         checkpoints.save(made(tmp_path / "older", "of the older one"), 3, {}, True, lambda _: None)
         uploads.wait()
 
@@ -130,7 +130,9 @@ def test_a_newer_one_writes_the_checkpoint_that_an_older_one_completed_meanwhile
     store = DirectoryStore(tmp_path / "store", URI)
     for content in ("of the older one", "of the newer one"):
         send(attempt(store), tmp_path / content, content)
-    found = Checkpoints(attempt(store), 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(attempt(store), 1, None, LastCheckpoint(tmp_path), Uploads()).newest(
+        tmp_path / "resume"
+    )
     assert found
     assert (found.state, (found.directory / HELD).read_text()) == (State(STEP, 2), "of the newer one")
 
@@ -140,7 +142,9 @@ def test_the_older_ones_will_do_where_that_of_the_newer_is_damaged(tmp_path: Pat
     for content in ("of the older one", "of the newer one"):
         send(attempt(store), tmp_path / content, content)
     store.write(f"t/checkpoints/{STEP}/2/{HELD}", b"of nobody")
-    found = Checkpoints(attempt(store), 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(attempt(store), 1, None, LastCheckpoint(tmp_path), Uploads()).newest(
+        tmp_path / "resume"
+    )
     assert found
     assert (found.state, (found.directory / HELD).read_text()) == (State(STEP, 1), "of the older one")
 
@@ -158,7 +162,7 @@ def test_what_an_older_version_left_is_gone_on_from_and_removed_alone(tmp_path: 
     store = DirectoryStore(tmp_path / "store", URI)
     of_an_older_version(store, attempt(store), tmp_path / "old")
     saved = attempt(store)
-    found = Checkpoints(saved, 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(saved, 1, None, LastCheckpoint(tmp_path), Uploads()).newest(tmp_path / "resume")
     assert found
     assert found.step == STEP
     send(saved, tmp_path / "new", "of this one")

@@ -22,8 +22,8 @@ from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_ANSWERS, MOST_CHARACTERS, Answer, Answers
 from lorafinetune_stages.train.evaluation import mixed, uncompiled
 from lorafinetune_stages.train.packing import IGNORED, PADDING
-from lorafinetune_stages.train.peers import ALONE, Peers
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +63,18 @@ def answers(
     training: Training,
     plan: Plan,
     stopped: Callable[[], bool],
-    peers: Peers = ALONE,
+    group: ProcessGroup = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answers | None:
     """None where no row has a prompt, where `stopped` says so on the way, and where it fails. model: a
-    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits. peers: ranks that
+    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits. group: ranks that
     answer together, as they must where the base is split over them."""
     asked = questions(rows, training.seed)
     if not asked:
         return None
     room = plan.fit.pack_tokens or plan.fit.micro_batch * training.cutoff_length
     try:
-        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, peers, clock)
+        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, group, clock)
         with _speaking(model, plan):
             found = pair.answers(list(_batches(asked, room)))
     except Exception as problem:  # the training is done, and is not lost for want of some answers
@@ -143,7 +143,7 @@ class _Pair:
         tokenizer: Any,
         room: int,
         stopped: Callable[[], bool],
-        peers: Peers,
+        group: ProcessGroup,
         clock: Callable[[], float],
     ) -> None:
         self._model = model
@@ -152,7 +152,7 @@ class _Pair:
         self._ends = _ends(self._base, tokenizer)
         self._room = room
         self._stopped = stopped
-        self._peers = peers
+        self._group = group
         self._clock = clock
         self._until = clock() + SECONDS
 
@@ -172,7 +172,7 @@ class _Pair:
         prompts = [each.prompt for each in batch]
         with nullcontext() if tuned else self._model.disable_adapter():
             said = self._continued(
-                prompts, lambda: self._peers.any(self._stopped() or self._clock() >= until)
+                prompts, lambda: self._group.any(self._stopped() or self._clock() >= until)
             )
         return [self._ended(tokens) for tokens in said]
 

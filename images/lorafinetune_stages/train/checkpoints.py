@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.bests import Bests
-from lorafinetune_stages.train.mark import Mark
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.saved import Kept, Saved
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
@@ -80,13 +80,18 @@ class Checkpoint:
 
 class Checkpoints:
     """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
-    kept, too. mark: that of this attempt."""
+    kept, too. last: that of this attempt."""
 
     def __init__(
-        self, saved: Saved, keep: int | Literal["all"], bests: Bests | None, mark: Mark, uploads: Uploads
+        self,
+        saved: Saved,
+        keep: int | Literal["all"],
+        bests: Bests | None,
+        last: LastCheckpoint,
+        uploads: Uploads,
     ) -> None:
         self.bests = bests
-        self.mark = mark
+        self.last = last
         self.uploads = uploads
         self._saved = saved
         self._keep = keep
@@ -136,7 +141,7 @@ class Checkpoints:
     ) -> None:
         """Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun."""
         state = self._saved.send(directory, step, notes)
-        self.mark.note(step)
+        self.last.record(step)
         then(state)
         shutil.rmtree(directory)
         if rotates:

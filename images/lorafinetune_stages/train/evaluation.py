@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
-from lorafinetune_stages.train.peers import Peers
 from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.said import SAID
+from lorafinetune_stages.train.process_group import ProcessGroup
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 
@@ -29,32 +29,32 @@ RowLoss = tuple[int, float]
 """The learned tokens of a conversation, and their nats."""
 Share = list[list[RowLoss]]
 """What a rank has measured: of each pass, of each conversation."""
-SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=SAID)
+SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=WIRE_FORMAT)
 
 
 def evaluate(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
 ) -> RowLosses | None:
     """Of the conversations in which something is learned, in their order; None where `stopped` says so on the
     way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass;
     where the base is split over them, all make as many passes."""
     split = plan.shards > 1
     given = groups(filter(_teaches, rows) if split else rows, plan.fit.pack_tokens)
-    shares = given[peers.rank :: peers.size]
-    turns = -(-len(given) // peers.size) if split else len(shares)
+    shares = given[group.rank :: group.size]
+    turns = -(-len(given) // group.size) if split else len(shares)
     measured: Share = []
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             for turn in range(turns):
-                if peers.any(stopped()) if split else stopped():
+                if group.any(stopped()) if split else stopped():
                     break
                 found = list(_of_group(model, shares[turn] if turn < len(shares) else given[0], plan))
                 measured += [found] if turn < len(shares) else []
     finally:
         model.train(was_training)
-    return _joined(peers.gather(measured if len(measured) == len(shares) else None, SHARE))
+    return _joined(group.gather(measured if len(measured) == len(shares) else None, SHARE))
 
 
 def _teaches(row: Row) -> bool:
@@ -71,26 +71,31 @@ def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
 
 
 def evaluate_last(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained on a quantised one."""
     if in_fp8(plan):
         restore_layers(model.get_base_model())
     with shipped(model, plan), uncompiled(plan) if in_fp8(plan) else nullcontext():
-        return evaluate(model, rows, stopped, plan, peers)
+        return evaluate(model, rows, stopped, plan, group)
 
 
 def evaluate_held_out(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers, as_shipped: bool
+    model: Any,
+    rows: Iterable[Row],
+    stopped: Callable[[], bool],
+    plan: Plan,
+    group: ProcessGroup,
+    as_shipped: bool,
 ) -> RowLosses | None:
     """As evaluate_last where as_shipped, and else as evaluate."""
     measure = evaluate_last if as_shipped else evaluate
-    return measure(model, rows, stopped, plan, peers)
+    return measure(model, rows, stopped, plan, group)
 
 
 def evaluate_base(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate_last, of the base alone. Where the training is on a quantised one, its layers are as before
     afterwards: weights are quantised in one way only."""
@@ -98,7 +103,7 @@ def evaluate_base(
     if in_fp8(plan):
         restore_layers(base)
     with model.disable_adapter(), shipped(model, plan), uncompiled(plan):
-        losses = evaluate(model, rows, stopped, plan, peers)
+        losses = evaluate(model, rows, stopped, plan, group)
     if in_fp8(plan):
         quantise_layers(base)
     return losses

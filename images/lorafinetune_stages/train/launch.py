@@ -26,15 +26,15 @@ from lorafinetune_stages.train.nf4 import without_bitsandbytes
 from lorafinetune_stages.train.packed_trainer import packed
 from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
-from lorafinetune_stages.train.peers import ALONE, Peers, connect, part
 from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.process_group import ALONE, ProcessGroup, connect, disconnect
 from lorafinetune_stages.train.sharding import check_layers
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.workflows import connected
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ALONE", "Watch", "connect", "free_memory", "make_plan", "part", "train"]
+__all__ = ["ALONE", "Watch", "connect", "disconnect", "free_memory", "make_plan", "train"]
 
 
 def make_plan(
@@ -85,7 +85,7 @@ def _packs(training: Training, config: Any) -> bool:
 
 
 def train(
-    config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, peers: Peers
+    config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, group: ProcessGroup
 ) -> None:
     """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
     `output_dir` then.
@@ -94,7 +94,7 @@ def train(
     """
     try:
         others = nullcontext() if plan.nf4 else without_bitsandbytes()
-        with _changes(training, plan, peers), connected(), others, watch.stall:
+        with _changes(training, plan, group), connected(), others, watch.stall:
             run_exp(dict(config), callbacks=[watch])
     except Ended:
         log.info("stopped early after step %d", watch.steps)
@@ -104,13 +104,13 @@ def train(
         raise explain(problem, plan.fit.bytes) from problem
 
 
-def _changes(training: Training, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
+def _changes(training: Training, plan: Plan, group: ProcessGroup) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.levers:
-        return packed(training, plan.levers, plan.fit.pack_tokens, peers, split)
-    if peers.size > 1:
-        return padded(training.objective, plan.fit.micro_batch, peers, split)
+        return packed(training, plan.levers, plan.fit.pack_tokens, group, split)
+    if group.size > 1:
+        return padded(training.objective, plan.fit.micro_batch, group, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()
 
 
