@@ -13,17 +13,17 @@ from builders import GLM_9B
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import resolved_packing
-from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, step_rows, usable
+from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape, choose, smallest, step_rows, usable
 from lorafinetune_stages.prepare.remedies import Remedies
 
 ROWS: Final = 900
 
 
-def settings_of(training: Training) -> Settings:
+def settings_of(training: Training) -> MemorySettings:
     packed = resolved_packing(training) != "none"
     plain = training.lora.variant != "dora" and training.quantization == "none"
     compiled = packed and plain and training.precision != "fp32"
-    return Settings.of(training, packed=packed, compiled=compiled)
+    return MemorySettings.of(training, packed=packed, compiled=compiled)
 
 
 def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: Any) -> Remedies:
@@ -33,7 +33,7 @@ def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: 
     return Remedies(given, [dataset], shape, settings_of, longest, ROWS, step_rows(given, longest), available)
 
 
-def ranked(rank: int) -> Shape:
+def ranked(rank: int) -> ModelShape:
     """GLM-4-9B with adapters of another rank."""
     return replace(GLM_9B, adapter=GLM_9B.adapter * rank // 8, middles=GLM_9B.middles * rank // 8)
 

@@ -71,7 +71,7 @@ DEFAULT_BOUNDS: Final = Bounds()
 
 
 @dataclass(frozen=True)
-class Access:
+class BucketAccess:
     """One bucket. custom: its server is not AWS's. identity: in whose name, as messages put it."""
 
     bucket: str
@@ -83,7 +83,7 @@ class Access:
     bulk: BulkStore
 
 
-def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access:
+def access(bucket: str, connection: Connection | None, bounds: Bounds) -> BucketAccess:
     """Raises StageError(CredentialsInvalid) where the connection's Secret lacks a key, or where the process
     should have an identity and gets none; StageError(ConfigInvalid) for a server where none may be."""
     if connection and connection.endpoint:
@@ -96,7 +96,7 @@ def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access
         raise StageError(Reason.CREDENTIALS_INVALID, fault) from None
     control = _control(session, credentials, connection, bounds)
     provider = Boto3CredentialProvider(session, ttl=CREDENTIALS_TTL) if credentials else None
-    return Access(
+    return BucketAccess(
         bucket=bucket,
         endpoint=control.meta.endpoint_url,
         custom=not control.meta.endpoint_url.endswith(AWS_HOSTS),

@@ -22,7 +22,7 @@ from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_ANSWERS, MOST_CHARACTERS, Answer, Answers
 from lorafinetune_stages.train.evaluation import mixed, uncompiled
 from lorafinetune_stages.train.packing import IGNORED, PADDING
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def answers(
     tokenizer: Any,
     rows: Sequence[Row],
     training: Training,
-    plan: Plan,
+    plan: TrainingPlan,
     stopped: Callable[[], bool],
     group: ProcessGroup = ALONE,
     clock: Callable[[], float] = time.monotonic,
@@ -115,7 +115,7 @@ def _batches(asked: Sequence[Question], room: int) -> Iterator[list[Question]]:
 
 
 @contextmanager
-def _speaking(model: Any, plan: Plan) -> Iterator[None]:
+def _speaking(model: Any, plan: TrainingPlan) -> Iterator[None]:
     """While this is entered, the model can generate. Its own configuration of that counts for nothing: it
     may ask for samples or beams. Nor does our attention, which has no mask for padding, and no cache."""
     base, was_training = model.get_base_model(), model.training

@@ -19,8 +19,8 @@ from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
-    Checkpoint,
     Checkpoints,
+    FetchedCheckpoint,
     add_random_states,
 )
 from lorafinetune_stages.train.divergence import Divergence, check_finite
@@ -31,7 +31,7 @@ from lorafinetune_stages.train.history import History, Row, evaluation_row, is_o
 from lorafinetune_stages.train.measuring import Measuring
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ProcessGroup
 from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
@@ -53,10 +53,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self,
         arguments: TrainArguments,
         dataset: Path,
-        plan: Plan,
+        plan: TrainingPlan,
         checkpoints: Checkpoints | None,
         base_loss: BaseLoss | None,
-        resumed: Checkpoint | None,
+        resumed: FetchedCheckpoint | None,
         meter: Meter,
         stop: Stop,
         progress: Reporter,

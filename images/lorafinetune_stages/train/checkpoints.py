@@ -43,7 +43,7 @@ OTHER_RANDOM: Final = re.compile(r"rng_state_([0-9]+)\.pth")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class FetchedCheckpoint:
     """A checkpoint that has been downloaded and verified. notes: what was saved beside it."""
 
     state: State
@@ -54,14 +54,14 @@ class Checkpoint:
     def step(self) -> int:
         return self.state.step
 
-    def fetched(self, kept: Kept, root: Path) -> "Checkpoint":
+    def fetched(self, kept: Kept, root: Path) -> "FetchedCheckpoint":
         """The same on another node's disk, below `root`."""
         directory = root / self.directory.name
         if kept.fetch(self.state, directory) is None:
             raise StageError(Reason.RANK_LOST, f"the checkpoint of step {self.step} is not there any more")
         return replace(self, directory=directory)
 
-    def seen_by(self, rank: int, root: Path) -> "Checkpoint":
+    def seen_by(self, rank: int, root: Path) -> "FetchedCheckpoint":
         """The same with a rank's own random number generators. root: where the rank can make a directory.
 
         A rank that was not there when it was saved has none: what it drops is drawn anew."""
@@ -97,7 +97,7 @@ class Checkpoints:
         self._keep = keep
         self._sending: Future[None] | None = None
 
-    def newest(self, root: Path) -> Checkpoint | None:
+    def newest(self, root: Path) -> FetchedCheckpoint | None:
         """The newest checkpoint that is whole and ours, downloaded below `root`; None: begin anew.
 
         What is newer than it, or was never completed, is removed: the training writes it again.
@@ -107,7 +107,7 @@ class Checkpoints:
             notes = self._saved.fetch(state, directory)
             if notes is not None and self._restores_best(notes):
                 log.info("going on from the checkpoint of step %d", state.step)
-                return Checkpoint(state, directory, notes)
+                return FetchedCheckpoint(state, directory, notes)
             self._saved.remove(state)
         self._restores_best({})
         return None

@@ -8,7 +8,7 @@ from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.train.inputs import Inputs, fetch
+from lorafinetune_stages.train.inputs import TrainInputs, fetch
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.nodes import Node, NodeGroup, Outcome
 from lorafinetune_stages.train.stopping import Stop
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def train_distributed(
-    node: Node, ranks: int, arguments: TrainArguments, context: Context, inputs: Inputs, stop: Stop
+    node: Node, ranks: int, arguments: TrainArguments, context: Context, inputs: TrainInputs, stop: Stop
 ) -> TrainResult:
     """Has several ranks train, on one node or several. Where the memory of one does not do, all begin once
     more, with less of a step in one pass."""
@@ -47,7 +47,7 @@ def _first_try(
     workers: WorkerGroup,
     arguments: TrainArguments,
     context: Context,
-    inputs: Inputs,
+    inputs: TrainInputs,
     stop: Stop,
     nodes: NodeGroup,
 ) -> Outcome:

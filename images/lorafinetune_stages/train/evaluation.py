@@ -20,7 +20,7 @@ from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, groups, learned
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ProcessGroup
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
@@ -33,7 +33,7 @@ SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=WIRE_
 
 
 def evaluate(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """Of the conversations in which something is learned, in their order; None where `stopped` says so on the
     way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass;
@@ -71,7 +71,7 @@ def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
 
 
 def evaluate_last(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained on a quantised one."""
@@ -85,7 +85,7 @@ def evaluate_held_out(
     model: Any,
     rows: Iterable[Row],
     stopped: Callable[[], bool],
-    plan: Plan,
+    plan: TrainingPlan,
     group: ProcessGroup,
     as_shipped: bool,
 ) -> RowLosses | None:
@@ -95,7 +95,7 @@ def evaluate_held_out(
 
 
 def evaluate_base(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, group: ProcessGroup
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate_last, of the base alone. Where the training is on a quantised one, its layers are as before
     afterwards: weights are quantised in one way only."""
@@ -109,27 +109,27 @@ def evaluate_base(
     return losses
 
 
-def shipped(model: Any, plan: Plan, wanted: bool = True) -> AbstractContextManager[None]:
+def shipped(model: Any, plan: TrainingPlan, wanted: bool = True) -> AbstractContextManager[None]:
     """While this is entered, a base in 4 bits is the one that the adapter is for, where that is wanted."""
     return unquantised(model.get_base_model()) if plan.nf4 and wanted else nullcontext()
 
 
-def is_quantised(plan: Plan) -> bool:
+def is_quantised(plan: TrainingPlan) -> bool:
     """Whether evaluations on the way are on another base than the adapter is shipped for."""
     return plan.nf4 or in_fp8(plan)
 
 
-def in_fp8(plan: Plan) -> bool:
+def in_fp8(plan: TrainingPlan) -> bool:
     return plan.levers is not None and plan.levers.fp8
 
 
-def mixed(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+def mixed(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
     """While this is entered, what is not fp32 is computed as in the training."""
     name = plan.levers.mixed if plan.levers else ""
     return torch.autocast(device.type, getattr(torch, name)) if name else nullcontext()
 
 
-def uncompiled(plan: Plan) -> AbstractContextManager[Any]:
+def uncompiled(plan: TrainingPlan) -> AbstractContextManager[Any]:
     """Layers that are not those of the training: to compile them anew would take longer than it saves."""
     if plan.levers is None or not plan.levers.compiled:
         return nullcontext()
@@ -137,7 +137,7 @@ def uncompiled(plan: Plan) -> AbstractContextManager[Any]:
     return eager
 
 
-def _of_group(model: Any, group: Sequence[Row], plan: Plan) -> Iterator[RowLoss]:
+def _of_group(model: Any, group: Sequence[Row], plan: TrainingPlan) -> Iterator[RowLoss]:
     tokens = [learned([row]) for row in group]
     if not any(tokens):
         return
@@ -151,7 +151,7 @@ def _alone(model: Any, row: Row, tokens: int) -> float:
     return float(model(**batch, use_cache=False).loss) * tokens
 
 
-def _packed(model: Any, rows: Sequence[Row], plan: Plan, tokens: Sequence[int]) -> list[float]:
+def _packed(model: Any, rows: Sequence[Row], plan: TrainingPlan, tokens: Sequence[int]) -> list[float]:
     """Of each conversation of one pack."""
     assert plan.levers  # noqa: S101 - who calls this has looked
     (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]

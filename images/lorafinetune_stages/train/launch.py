@@ -14,7 +14,7 @@ from llamafactory.train.tuner import run_exp
 from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
-from lorafinetune.contract.memory import Settings, step_rows
+from lorafinetune.contract.memory import MemorySettings, step_rows
 from lorafinetune_stages.shape import build, measure
 from lorafinetune_stages.train.callback import Watch
 from lorafinetune_stages.train.early_stopping import Ended
@@ -26,7 +26,7 @@ from lorafinetune_stages.train.nf4 import without_bitsandbytes
 from lorafinetune_stages.train.packed_trainer import packed
 from lorafinetune_stages.train.padded_trainer import padded
 from lorafinetune_stages.train.pair_trainer import weighed_alike
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup, connect, disconnect
 from lorafinetune_stages.train.sharding import check_layers
 from lorafinetune_stages.train.stopping import Stop
@@ -39,7 +39,7 @@ __all__ = ["ALONE", "Watch", "connect", "disconnect", "free_memory", "make_plan"
 
 def make_plan(
     arguments: TrainArguments, model: Path, longest: Sequence[int], ranks: int, free_bytes: int
-) -> Plan:
+) -> TrainingPlan:
     """How the training is to run. model: directory of the base. longest: lengths of the longest rows, from
     the longest on. ranks: of all nodes. free_bytes: of one GPU."""
     training, gpus = arguments.training, ranks if arguments.gpus else 0
@@ -55,10 +55,12 @@ def make_plan(
     if levers and levers.fp8 and not gains(network):
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
         levers = replace(levers, fp8=False)
-    settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
+    settings = MemorySettings.of(
+        training, packed=levers is not None, compiled=bool(levers and levers.compiled)
+    )
     settings = replace(settings, shards=shards)
     cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
-    return Plan(cut, levers, training.quantization == "nf4", shards)
+    return TrainingPlan(cut, levers, training.quantization == "nf4", shards)
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
@@ -85,7 +87,12 @@ def _packs(training: Training, config: Any) -> bool:
 
 
 def train(
-    config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, group: ProcessGroup
+    config: Mapping[str, Any],
+    training: Training,
+    plan: TrainingPlan,
+    watch: Watch,
+    stop: Stop,
+    group: ProcessGroup,
 ) -> None:
     """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
     `output_dir` then.
@@ -104,7 +111,7 @@ def train(
         raise explain(problem, plan.fit.bytes) from problem
 
 
-def _changes(training: Training, plan: Plan, group: ProcessGroup) -> AbstractContextManager[None]:
+def _changes(training: Training, plan: TrainingPlan, group: ProcessGroup) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.levers:

@@ -20,7 +20,7 @@ from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
 from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.meter import Meter
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 from lorafinetune_stages.train.stopping import Stop
@@ -35,7 +35,7 @@ class Measuring:
         self,
         training: Training,
         held_out: Path,
-        plan: Plan,
+        plan: TrainingPlan,
         base_loss: BaseLoss | None,
         meter: Meter,
         stop: Stop,

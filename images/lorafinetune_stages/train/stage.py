@@ -34,18 +34,18 @@ from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.card import adapter_card
-from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_kept
+from lorafinetune_stages.train.checkpoints import Checkpoints, FetchedCheckpoint, is_kept
 from lorafinetune_stages.train.distributed import train_distributed
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
 from lorafinetune_stages.train.gathered import WIRE_FORMAT
-from lorafinetune_stages.train.inputs import Inputs, fetch, find_inputs, readable
+from lorafinetune_stages.train.inputs import TrainInputs, fetch, find_inputs, readable
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.lineage import lineage
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nodes import Node
 from lorafinetune_stages.train.output import commit_trained
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.rank_spec import RankSpec
 from lorafinetune_stages.train.saved import Kept, Saved
@@ -61,7 +61,9 @@ log = logging.getLogger(__name__)
 LAUNCH: Final = "lorafinetune_stages.train.launch"
 """The module with everything heavy."""
 RESULT: Final[TypeAdapter[TrainResult | None]] = TypeAdapter(TrainResult | None, config=WIRE_FORMAT)
-RESUMED: Final[TypeAdapter[Checkpoint | None]] = TypeAdapter(Checkpoint | None, config=WIRE_FORMAT)
+RESUMED: Final[TypeAdapter[FetchedCheckpoint | None]] = TypeAdapter(
+    FetchedCheckpoint | None, config=WIRE_FORMAT
+)
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -133,12 +135,12 @@ class Attempt:
 
     arguments: TrainArguments
     context: Context
-    inputs: Inputs
+    inputs: TrainInputs
     launch: Any
     stop: Stop
     meter: Meter
     group: "ProcessGroup"
-    plan: Plan | None = None
+    plan: TrainingPlan | None = None
     smaller: bool = False
 
     def run(self) -> TrainResult:
@@ -153,8 +155,8 @@ class Attempt:
         return result
 
     def _train_within_memory(
-        self, portable: dict[str, Any], resumed: Checkpoint | None
-    ) -> "tuple[Plan, Watch]":
+        self, portable: dict[str, Any], resumed: FetchedCheckpoint | None
+    ) -> "tuple[TrainingPlan, Watch]":
         """Where the GPU's memory does not do, once more with less of a step in one pass. Of several ranks
         the others wait for one that failed, so it ends, and all begin anew."""
         plan = self.plan or self._plan()
@@ -169,10 +171,10 @@ class Attempt:
         self.launch.free_memory()  # here, where the problem's frames no longer hold it
         return plan, self._train(portable, plan, self._newest())
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> TrainingPlan:
         free = int(self.group.least(device.free_bytes(self.arguments.gpus)))
         longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
-        plan: Plan = self.launch.make_plan(
+        plan: TrainingPlan = self.launch.make_plan(
             self.arguments, self.inputs.model_directory, longest, self.group.size, free
         )
         less = smaller(plan.fit) if self.smaller else None
@@ -183,7 +185,9 @@ class Attempt:
         """Of all nodes."""
         return self.group.size if self.arguments.gpus else 0
 
-    def _train(self, portable: dict[str, Any], plan: Plan, resumed: Checkpoint | None) -> "Watch":
+    def _train(
+        self, portable: dict[str, Any], plan: TrainingPlan, resumed: FetchedCheckpoint | None
+    ) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
         watch: Watch = self.launch.Watch(
             arguments,
@@ -216,11 +220,11 @@ class Attempt:
     def fence(self) -> Fence:
         return Fence(self.context.store, place("trainings", self.arguments.key))
 
-    def _newest(self) -> Checkpoint | None:
+    def _newest(self) -> FetchedCheckpoint | None:
         """One rank chooses it, one of each node fetches it, and all on the node see its files."""
         root, group = self.context.workdir / "resume", self.group
         found = self._checkpoints().newest(root) if group.is_main else None
-        followed: Checkpoint | None = group.broadcast(found, RESUMED)
+        followed: FetchedCheckpoint | None = group.broadcast(found, RESUMED)
         if followed is None:
             return None
         if group.is_first_of_node and not group.is_main:
@@ -254,7 +258,7 @@ class Attempt:
         where = f"{place('trainings', self.arguments.key)}/{folder}"
         return Kept(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
 
-    def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
+    def _finish(self, portable: dict[str, Any], plan: TrainingPlan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
         hardware = device.hardware(self._gpus, self.group.size)
         facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes, watch.status)
@@ -275,5 +279,5 @@ class Attempt:
         return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)
 
 
-def _cost_so_far(resumed: Checkpoint | None) -> GpuSeconds:
+def _cost_so_far(resumed: FetchedCheckpoint | None) -> GpuSeconds:
     return GpuSeconds.decode(resumed.notes.get("gpuSeconds", {})) if resumed else GpuSeconds()

@@ -31,7 +31,7 @@ from lorafinetune.shell.queue import WorkQueue
 from lorafinetune.shell.queue_time import QueueTimeCounter
 from lorafinetune.shell.reconciler import Observations, Reconciler
 from lorafinetune.shell.refreshing import PodRefresher
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.settings import ProgressSettings, ShellSettings
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings, listen
@@ -67,7 +67,7 @@ class Operator:
         self._event_handler = EventHandler(index, interest, progress, self._queue.add)
         warnings = Warnings(index, clock, self._event_handler.enqueue_for)
         self._observations = Observations(
-            index, warnings, progress, Refusals(clock), interest, self._settings, lambda: datetime.now(UTC)
+            index, warnings, progress, RefusedJobs(clock), interest, self._settings, lambda: datetime.now(UTC)
         )
         self._gpu_time = GpuTimeCounter(index, datetime.now(UTC), self._metrics.held)
         self._auditor: Auditor | None = None
@@ -141,7 +141,7 @@ class Operator:
 
     async def _receive(self, client: Client, given: ProgressSettings) -> None:
         path = urlsplit(given.url).path or "/"
-        where = receiver.Settings(given.address.host, given.address.port, given.tls_directory, path)
+        where = receiver.ReceiverSettings(given.address.host, given.address.port, given.tls_directory, path)
         await receiver.serve(
             where,
             lambda uid: live_pod(self._observations.index, uid),

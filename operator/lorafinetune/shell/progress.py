@@ -16,7 +16,7 @@ SHARE: Final = 50
 
 
 @dataclass
-class _Told:
+class _Latest:
     newest: Progress
     at: float
     began: float
@@ -35,14 +35,14 @@ class ProgressMemory:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._told: dict[Key, _Told] = {}
+        self._told: dict[Key, _Latest] = {}
 
     def accept(self, job: Key, progress: Progress) -> float:
         """Takes in what a pod has posted. Returns after how many seconds it may be shown."""
         now = self._clock()
         told = self._told.get(job)
         if told is None:
-            self._told[job] = told = _Told(progress, now, now)
+            self._told[job] = told = _Latest(progress, now, now)
         told.newest, told.at = progress, now
         return told.pause(now)
 

@@ -22,7 +22,7 @@ from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
 from lorafinetune.shell.reading import read
 from lorafinetune.shell.refreshing import PodRefresher
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings
 from lorafinetune.shell.writing import CONFLICT, Writer, about
@@ -45,7 +45,7 @@ class Observations:
     index: Index
     warnings: Warnings
     progress: ProgressMemory
-    refusals: Refusals
+    refusals: RefusedJobs
     interest: Interest
     settings: Callable[[], Settings]
     now: Callable[[], datetime]

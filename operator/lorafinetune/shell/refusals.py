@@ -19,7 +19,7 @@ class Refused:
     refused: dict[str, str]
 
 
-class Refusals:
+class RefusedJobs:
     """By namespace and name of the Job: what was answered, or None where another object has the name."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -18,7 +18,7 @@ from lorafinetune.core.observed import STAGE_LABEL, TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.trimming import Object, controller
 from lorafinetune.shell.trimming import job as trimmed_job
 
@@ -34,7 +34,7 @@ LONGEST_NOTE: Final = 1024
 class Writer:
     """Writes for one resource after the other. Methods raise ApiError for what the queue is to repeat."""
 
-    def __init__(self, client: Client, index: Index, refusals: Refusals) -> None:
+    def __init__(self, client: Client, index: Index, refusals: RefusedJobs) -> None:
         self._client = client
         self._index = index
         self._refusals = refusals
