@@ -29,12 +29,12 @@ def samples() -> list[Sample]:
     """All that Prometheus would read."""
     metrics = Metrics()
     for is_hit in (False, True):
-        metrics.changed(
+        metrics.record_status(
             resource(), LoRAFineTuneStatus(stages=tuple(_complete(stage, is_hit) for stage in STAGES))
         )
     for verb, plural, code in CALLS:
-        metrics.called(Call(verb, plural), code)
-    metrics.refused("unauthenticated")
+        metrics.record_call(Call(verb, plural), code)
+    metrics.record_refusal("unauthenticated")
     metrics.registry.register(_runs())
     return [sample for family in metrics.registry.collect() for sample in family.samples]
 

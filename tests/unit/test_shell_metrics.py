@@ -68,8 +68,8 @@ def read(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> None:
     metrics, before = Metrics(), resource()
     after = LoRAFineTuneStatus(stages=(training(),), gpu_seconds=SPENT)
-    metrics.changed(before, after)
-    metrics.changed(before.model_copy(update={"status": after}), after)
+    metrics.record_status(before, after)
+    metrics.record_status(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_stage_duration_seconds_sum", stage="train", cache_hit="false") == 100
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 80
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="evaluating") == 5
@@ -78,7 +78,7 @@ def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> N
 def test_a_training_that_was_found_in_the_store_costs_nothing_again() -> None:
     metrics = Metrics()
     after = LoRAFineTuneStatus(stages=(training(cache_hit=True),), gpu_seconds=SPENT)
-    metrics.changed(resource(), after)
+    metrics.record_status(resource(), after)
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 0
     assert read(metrics, "lorafinetune_stage_duration_seconds_count", stage="train", cache_hit="true") == 1
 
@@ -90,8 +90,8 @@ def test_a_run_is_counted_once_when_it_ends() -> None:
     )
     failed = ready.model_copy(update={"type": "Failed", "status": "True"})
     after = LoRAFineTuneStatus(conditions=(ready, failed))
-    metrics.changed(before, after)
-    metrics.changed(before.model_copy(update={"status": after}), after)
+    metrics.record_status(before, after)
+    metrics.record_status(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_runs_ended_total", state="Failed", reason="DatasetInvalid") == 1
 
 

@@ -69,7 +69,7 @@ class Making:
         files = [*written, *self._copies(), *self._texts(shards)]
         lineage = {
             "model": base_lineage(self.arguments.model),
-            "adapter": self.chosen.told.adapter.digest,
+            "adapter": self.chosen.result.adapter.digest,
             **({} if self.chosen.step is None else {"checkpoint": self.chosen.step}),
             "training": self.trained.lineage,
         }
@@ -144,7 +144,7 @@ class Making:
     def _texts(self, shards: list[Shard]) -> list[ManifestFile]:
         card = merged_card(
             self.arguments.model,
-            self.chosen.told,
+            self.chosen.result,
             self.trained.lineage.get("config", {}),
             self.store.read(f"{self.base_place}/{README}") or b"",
         )

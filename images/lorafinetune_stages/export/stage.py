@@ -75,9 +75,9 @@ def _told(
     return _with_warnings(result, tell(arguments, context, made, folder(facts), pause))
 
 
-def _with_warnings(result: ExportResult, told: Iterable[str]) -> ExportResult:
+def _with_warnings(result: ExportResult, warnings: Iterable[str]) -> ExportResult:
     """With as many of them as there is room for; the log has all."""
-    for warning in told:
+    for warning in warnings:
         log.warning("%s", warning)
         longer = result.model_copy(update={"warnings": (*result.warnings, warning[:MAX_WARNING])})
         result = longer if fits(longer) else result

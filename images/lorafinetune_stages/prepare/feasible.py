@@ -108,7 +108,7 @@ class Feasibility:
             f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest {row} of "
             f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
             f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
-            f"Set {', or '.join(self._remedies(available).told())}.",
+            f"Set {', or '.join(self._remedies(available).suggestions())}.",
         )
 
     def _remedies(self, available: int) -> Remedies:

@@ -63,14 +63,14 @@ def _asked_in_both(
     return chosen
 
 
-def _check_prompt(row: Row, columns: Columns, asked: Conversation, texts: Texts) -> None:
+def _check_prompt(row: Row, columns: Columns, conversation: Conversation, texts: Texts) -> None:
     """A prompt that is given again, as a text or as messages, and what alpaca has beside it."""
     field = columns.prompt or ""
     prompt = row.get(field)
     if isinstance(prompt, list):
-        same = _asked(row, columns, texts).turns == asked.turns
+        same = _asked(row, columns, texts).turns == conversation.turns
     else:
-        same = prompt is None or Turn("user", prompt) in asked.turns
+        same = prompt is None or Turn("user", prompt) in conversation.turns
     if not same:
         raise RowError(Kind.PROMPTS, field, "is not what the conversations ask")
     for name in (columns.query, columns.history):

@@ -35,7 +35,7 @@ class Remedies:
     share: int
     available: int
 
-    def told(self) -> Iterator[str]:
+    def suggestions(self) -> Iterator[str]:
         yield from (f"`spec.training.{path}`" for path, changed in self._choices() if self._fits(changed))
         if rank := _largest(LEAST_RANK, self.training.lora.rank, self._fits_with_rank):
             yield f"`spec.training.lora.rank: {rank}`"

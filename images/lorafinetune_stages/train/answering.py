@@ -45,7 +45,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Said:
+class Generated:
     """tokens: without those that end an answer. ended: whether it came to its end."""
 
     tokens: list[int]
@@ -103,10 +103,10 @@ def question(row: Row) -> Question | None:
     return Question(tokens[:start], tokens[start:end]) if 0 < start < end else None
 
 
-def _batches(asked: Sequence[Question], room: int) -> Iterator[list[Question]]:
-    """Of as many as the memory has room for, in tokens. asked: the shortest first."""
+def _batches(questions: Sequence[Question], room: int) -> Iterator[list[Question]]:
+    """Of as many as the memory has room for, in tokens. questions: the shortest first."""
     batch: list[Question] = []
-    for each in asked:
+    for each in questions:
         if batch and (len(batch) + 1) * (len(each.prompt) + MOST_TOKENS) > room:
             yield batch
             batch = []
@@ -166,7 +166,7 @@ class _Pair:
             found += [self._answer(*each) for each in said if each[1].is_any and each[2].is_any]
         return found
 
-    def _say(self, batch: Sequence[Question], turns: int, tuned: bool) -> list[Said]:
+    def _say(self, batch: Sequence[Question], turns: int, tuned: bool) -> list[Generated]:
         """turns: that are left, among which the time is shared."""
         until = self._clock() + (self._until - self._clock()) / turns
         prompts = [each.prompt for each in batch]
@@ -200,24 +200,24 @@ class _Pair:
         found: list[list[int]] = said[:, longest:].tolist()
         return found
 
-    def _ended(self, tokens: list[int]) -> Said:
+    def _ended(self, tokens: list[int]) -> Generated:
         end = next((at for at, token in enumerate(tokens) if token in self._ends), None)
-        return Said(tokens[:end], end is not None)
+        return Generated(tokens[:end], end is not None)
 
-    def _answer(self, asked: Question, base: Said, tuned: Said) -> Answer:
-        prompt = str(self._tokenizer.decode(asked.prompt))
+    def _answer(self, question: Question, base: Generated, tuned: Generated) -> Answer:
+        prompt = str(self._tokenizer.decode(question.prompt))
         if len(prompt) > MOST_CHARACTERS:
             prompt = CUT + prompt[1 - MOST_CHARACTERS :]
         return Answer(
             prompt=prompt,
-            expected=self._text(Said(asked.expected, ended=True)),
+            expected=self._text(Generated(question.expected, ended=True)),
             base=self._text(base),
             tuned=self._text(tuned),
         )
 
-    def _text(self, said: Said) -> str:
-        text = str(self._tokenizer.decode(said.tokens, skip_special_tokens=True)).strip()
-        if said.ended and len(text) <= MOST_CHARACTERS:
+    def _text(self, generated: Generated) -> str:
+        text = str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True)).strip()
+        if generated.ended and len(text) <= MOST_CHARACTERS:
             return text
         return text[: MOST_CHARACTERS - 1] + CUT
 

@@ -104,14 +104,14 @@ def _evaluating(estimate: Estimate) -> str:
     return f" and {share}% of the time in evaluations" if estimate.evaluating_seconds else ""
 
 
-def _condition(told: _Assertion, before: Condition | None, generation: int, now: datetime) -> Condition:
-    status: Literal["True", "False"] = "True" if told.holds else "False"
+def _condition(assertion: _Assertion, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if assertion.holds else "False"
     unchanged = before is not None and before.status == status
     return Condition(
-        type=told.name,
+        type=assertion.name,
         status=status,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before and unchanged else rfc3339(now),
-        reason=told.reason,
-        message=told.message,
+        reason=assertion.reason,
+        message=assertion.message,
     )

@@ -56,8 +56,8 @@ def data(status: LoRAFineTuneStatus) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def _where(name: str, made: Artifact | None) -> dict[str, str]:
-    return {f"{name}_URI": made.uri, f"{name}_DIGEST": made.digest} if made else {}
+def _where(name: str, artifact: Artifact | None) -> dict[str, str]:
+    return {f"{name}_URI": artifact.uri, f"{name}_DIGEST": artifact.digest} if artifact else {}
 
 
 def _is_complete(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> bool:

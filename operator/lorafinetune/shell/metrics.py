@@ -50,21 +50,21 @@ class Metrics:
         for use in ("held", "training", "evaluating"):
             self.gpu_seconds.labels(use)
 
-    def called(self, call: Call, code: int) -> None:
+    def record_call(self, call: Call, code: int) -> None:
         self.calls.labels(call.verb, call.plural, str(code)).inc()
 
-    def refused(self, reason: str) -> None:
+    def record_refusal(self, reason: str) -> None:
         self.refusals.labels(reason).inc()
 
-    def held(self, seconds: float) -> None:
+    def record_held_gpus(self, seconds: float) -> None:
         """A Pod has ended that held GPUs so long."""
         self._used("held", seconds)
 
-    def waited(self, seconds: float) -> None:
+    def record_wait(self, seconds: float) -> None:
         """A training's Job has started that waited so long."""
         self.queued.observe(seconds)
 
-    def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
+    def record_status(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
         """A status was written."""
         before = resource.status or LoRAFineTuneStatus()
         for stage in after.stages:

@@ -47,18 +47,18 @@ class Operator:
     """Everything that lives as long as the process."""
 
     def __init__(
-        self, given: ShellSettings, environment: Mapping[str, str], watching_began: Callable[[], None]
+        self, settings: ShellSettings, environment: Mapping[str, str], watching_began: Callable[[], None]
     ) -> None:
         """Needs a running event loop. Raises NoClusterError, and OSError where certificates are missing.
 
         watching_began: is called when kopf has taken the signals of the process.
         """
         clock = asyncio.get_running_loop().time
-        self._given = given
+        self._shell_settings = settings
         self._watching_began = watching_began
-        self._namespaces: tuple[str | None, ...] = given.namespaces or (None,)
+        self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self._connection = connect(environment)
-        self._authority = _authority(given.progress)
+        self._authority = _authority(settings.progress)
         self._metrics = Metrics()
         self._liveness = WatchLiveness(self._namespaces, clock)
         self._health = status.Health(self._liveness)
@@ -69,9 +69,9 @@ class Operator:
         self._observations = Observations(
             index, warnings, progress, RefusedJobs(clock), interest, self._settings, lambda: datetime.now(UTC)
         )
-        self._gpu_time = GpuTimeCounter(index, datetime.now(UTC), self._metrics.held)
+        self._gpu_time = GpuTimeCounter(index, datetime.now(UTC), self._metrics.record_held_gpus)
         self._auditor: Auditor | None = None
-        self._queue_time = QueueTimeCounter(datetime.now(UTC), self._metrics.waited)
+        self._queue_time = QueueTimeCounter(datetime.now(UTC), self._metrics.record_wait)
         self._metrics.registry.register(Runs(index, self._queue.depth, progress, self._liveness))
 
     async def run(self) -> None:
@@ -80,7 +80,9 @@ class Operator:
             session = await stack.enter_async_context(self._connection.session(self._record))
             client = Client(session, self._connection.server)
             watches = Client(self._watching_session(stack), self._connection.server)
-            server = await status.serve(self._given.status_address, self._health, self._metrics.registry)
+            server = await status.serve(
+                self._shell_settings.status_address, self._health, self._metrics.registry
+            )
             stack.push_async_callback(server.cleanup)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(stack))
@@ -103,13 +105,13 @@ class Operator:
         tasks.create_task(self._auditor.run())
         for namespace in self._namespaces:
             tasks.create_task(listen(watches, namespace, observations.warnings))
-        if self._given.progress:
-            tasks.create_task(self._receive(client, self._given.progress))
+        if self._shell_settings.progress:
+            tasks.create_task(self._receive(client, self._shell_settings.progress))
         writer = Writer(client, observations.index, observations.refusals)
         reconciler = Reconciler(
             observations,
             writer,
-            self._metrics.changed,
+            self._metrics.record_status,
             PodRefresher(client, observations.index),
             Handover(client),
         )
@@ -121,7 +123,7 @@ class Operator:
             self._handle,
             lambda: self._watching_session(stack),
             self._connection.server,
-            self._given.namespaces,
+            self._shell_settings.namespaces,
             self._watching_began,
         )
 
@@ -139,14 +141,16 @@ class Operator:
         if event_type is None and self._auditor:
             self._auditor.request()
 
-    async def _receive(self, client: Client, given: ProgressSettings) -> None:
-        path = urlsplit(given.url).path or "/"
-        where = receiver.ReceiverSettings(given.address.host, given.address.port, given.tls_directory, path)
+    async def _receive(self, client: Client, settings: ProgressSettings) -> None:
+        path = urlsplit(settings.url).path or "/"
+        where = receiver.ReceiverSettings(
+            settings.address.host, settings.address.port, settings.tls_directory, path
+        )
         await receiver.serve(
             where,
             lambda uid: live_pod(self._observations.index, uid),
             self._event_handler.handle_progress,
-            self._metrics.refused,
+            self._metrics.record_refusal,
             client.get,
             lambda review: client.create(TOKEN_REVIEWS, review),
         )
@@ -154,11 +158,14 @@ class Operator:
     def _settings(self) -> Settings:
         told = self._authority.receiver() if self._authority else None
         return Settings(
-            self._given.images, https=self._given.https, receiver=told, log_format=self._given.log_format
+            self._shell_settings.images,
+            https=self._shell_settings.https,
+            receiver=told,
+            log_format=self._shell_settings.log_format,
         )
 
     def _record(self, call: Call, code: int) -> None:
-        self._metrics.called(call, code)
+        self._metrics.record_call(call, code)
         self._liveness.record(call, code)
 
 
@@ -172,5 +179,5 @@ def live_pod(index: Index, uid: str) -> receiver.LivePod | None:
     return receiver.LivePod(namespace, name, uid, job["metadata"]["name"], has_ended(pod))
 
 
-def _authority(given: ProgressSettings | None) -> Authority | None:
-    return Authority(given.url, given.tls_directory) if given else None
+def _authority(settings: ProgressSettings | None) -> Authority | None:
+    return Authority(settings.url, settings.tls_directory) if settings else None
