@@ -34,7 +34,7 @@ from lorafinetune_stages.addresses import LINK_LOCAL, address_kinds
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from obstore.store import ClientConfig
+    from obstore.store import BackoffConfig, ClientConfig, RetryConfig
 
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
@@ -202,15 +202,17 @@ def _bulk(
         credential_provider=provider,
         unsigned_payload=True,
         client_options=options | _confined(url) if connection and connection.endpoint else options,
-        retry_config={
-            "max_retries": bounds.attempts - 1,
-            "backoff": {
-                "init_backoff": timedelta(seconds=0.5),
-                "max_backoff": timedelta(seconds=15),
-                "base": 2,
-            },
-        },
+        retry_config=_retries(bounds),
     )
+
+
+def _retries(bounds: Bounds) -> "RetryConfig":
+    backoff: BackoffConfig = {
+        "init_backoff": timedelta(seconds=0.5),
+        "max_backoff": timedelta(seconds=15),
+        "base": 2,
+    }
+    return {"max_retries": bounds.attempts - 1, "backoff": backoff}
 
 
 def _confined(url: str) -> "ClientConfig":
