@@ -17,7 +17,7 @@ from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.saved import StateWriter
 from lorafinetune_stages.train.states import State, states_at
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -54,9 +54,9 @@ class Frozen(DirectoryStore):
         assert self.woken.wait(BOUND_SECONDS), "nobody woke it"
 
 
-def attempt(store: Store) -> Saved:
+def attempt(store: Store) -> StateWriter:
     """The next one at the training."""
-    return Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
+    return StateWriter(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
 
 
 def made(root: Path, content: str) -> Path:
@@ -67,7 +67,7 @@ def made(root: Path, content: str) -> Path:
     return root
 
 
-def send(saved: Saved, root: Path, content: str, step: int = STEP) -> None:
+def send(saved: StateWriter, root: Path, content: str, step: int = STEP) -> None:
     saved.send(made(root, content), step, {})
 
 
@@ -149,7 +149,7 @@ def test_the_older_ones_will_do_where_that_of_the_newer_is_damaged(tmp_path: Pat
     assert (found.state, (found.directory / HELD).read_text()) == (State(STEP, 1), "of the older one")
 
 
-def of_an_older_version(store: DirectoryStore, saved: Saved, root: Path) -> None:
+def of_an_older_version(store: DirectoryStore, saved: StateWriter, root: Path) -> None:
     """Moves a checkpoint of the first attempt to where they lay before each attempt had its path."""
     send(saved, root, "of an older version")
     place = store.root / "t" / "checkpoints" / str(STEP)

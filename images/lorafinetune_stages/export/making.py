@@ -115,7 +115,7 @@ class Making:
         self.context.progress.begin("merging the whole model", None, "bytes")
         whole.merge_whole(base, adapter, self.trained.lineage["config"]["template"], output)
         shutil.rmtree(base)
-        files = whole.described(output)
+        files = whole.manifest_files(output)
         index = scratch.read(f"{output.name}/{INDEX}")
         found = None if index is None else json_object(INDEX, index)
         tensors = read_tensors(scratch, output.name, [file.path for file in files], found)

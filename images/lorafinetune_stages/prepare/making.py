@@ -28,7 +28,7 @@ from lorafinetune_stages.prepare.output import (
     Prepared,
     commit_prepared,
     lineage,
-    shortened,
+    shorten,
 )
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Pieces, Report, SplitSummary
@@ -116,7 +116,7 @@ class Maker:
         return Prepared(
             template=self.inputs.template,
             dataset=status,
-            warnings=shortened(warnings),
+            warnings=shorten(warnings),
             template_differs=bool(fit.differences),
             longest=train.longest(cutoff),
         )

@@ -42,7 +42,7 @@ def openai(row: Row, columns: Columns, texts: Texts) -> Conversation:
     return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
 
 
-def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+def read_prompt(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """A prompt of several turns, by whichever of the two its first message is; the last of them asks."""
     found = _messages(row, columns.messages or "")
     names = ("from", "value") if found and "from" in found[0][1] else ("role", "content")

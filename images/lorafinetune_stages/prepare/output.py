@@ -187,7 +187,7 @@ def lineage(inputs: PrepareInputs, arguments: PrepareArguments) -> dict[str, Any
     }
 
 
-def shortened(warnings: Sequence[str]) -> tuple[str, ...]:
+def shorten(warnings: Sequence[str]) -> tuple[str, ...]:
     """As many warnings as fit a termination message, and how many more the report has."""
     kept: list[str] = []
     for warning in (_cut(warning) for warning in warnings):

@@ -15,12 +15,12 @@ Row = Mapping[str, Any]
 
 def alpaca(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """An alpaca or singleTurn row: earlier pairs, then `instruction\\ninput` and its answer."""
-    question = asked(row, columns, texts)
+    question = read_prompt(row, columns, texts)
     answer = texts.answer(_value(row, columns.response), columns.response or "")
     return replace(question, turns=(*question.turns, Turn("assistant", answer)))
 
 
-def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+def read_prompt(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """All of an alpaca row but its answer."""
     turns = (*_history(row, columns.history, texts), Turn("user", _human(row, columns, texts)))
     return Conversation(turns, _system(row, columns, texts), tool_list(row, columns.tools, texts))

@@ -42,8 +42,8 @@ def is_conversation(value: Any) -> bool:
 
 def _asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
     if isinstance(row.get(columns.prompt or ""), list):
-        return messages.asked(row, columns.model_copy(update={"messages": columns.prompt}), texts)
-    return pairs.asked(row, columns, texts)
+        return messages.read_prompt(row, columns.model_copy(update={"messages": columns.prompt}), texts)
+    return pairs.read_prompt(row, columns, texts)
 
 
 def _asked_in_both(
@@ -54,7 +54,9 @@ def _asked_in_both(
         field = names[whole.index(False)]
         raise RowError(Kind.WRONG_TYPE, field, "is no whole conversation, as the other answer is")
     chosen, rejected = (
-        messages.asked({**row, name: row[name][:-1]}, columns.model_copy(update={"messages": name}), texts)
+        messages.read_prompt(
+            {**row, name: row[name][:-1]}, columns.model_copy(update={"messages": name}), texts
+        )
         for name in names
     )
     if chosen != rejected:

@@ -20,7 +20,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_ANSWERS, MOST_CHARACTERS, Answer, Answers
-from lorafinetune_stages.train.evaluation import mixed, uncompiled
+from lorafinetune_stages.train.evaluation import compilation_off, mixed_precision
 from lorafinetune_stages.train.packing import IGNORED, PADDING
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
@@ -125,7 +125,7 @@ def _speaking(model: Any, plan: TrainingPlan) -> Iterator[None]:
         base.set_attn_implementation("sdpa")
     model.eval()
     try:
-        with uncompiled(plan), mixed(plan, model.device):
+        with compilation_off(plan), mixed_precision(plan, model.device):
             yield
     finally:
         model.train(was_training)

@@ -20,7 +20,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
-from lorafinetune_stages.train.saved import Kept, Saved
+from lorafinetune_stages.train.saved import StateReader, StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -54,7 +54,7 @@ class FetchedCheckpoint:
     def step(self) -> int:
         return self.state.step
 
-    def fetched(self, kept: Kept, root: Path) -> "FetchedCheckpoint":
+    def fetched(self, kept: StateReader, root: Path) -> "FetchedCheckpoint":
         """The same on another node's disk, below `root`."""
         directory = root / self.directory.name
         if kept.fetch(self.state, directory) is None:
@@ -84,7 +84,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        saved: Saved,
+        saved: StateWriter,
         keep: int | Literal["all"],
         bests: Bests | None,
         last: LastCheckpoint,

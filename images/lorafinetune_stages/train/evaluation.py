@@ -19,7 +19,7 @@ from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
 from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
-from lorafinetune_stages.train.packing import Row, groups, learned
+from lorafinetune_stages.train.packing import Row, count_learned, groups
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ProcessGroup
 
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def _teaches(row: Row) -> bool:
-    return learned([row]) > 0
+    return count_learned([row]) > 0
 
 
 def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
@@ -77,7 +77,7 @@ def evaluate_last(
     trained on a quantised one."""
     if in_fp8(plan):
         restore_layers(model.get_base_model())
-    with shipped(model, plan), uncompiled(plan) if in_fp8(plan) else nullcontext():
+    with shipped_base(model, plan), compilation_off(plan) if in_fp8(plan) else nullcontext():
         return evaluate(model, rows, stopped, plan, group)
 
 
@@ -102,14 +102,14 @@ def evaluate_base(
     base = model.get_base_model()
     if in_fp8(plan):
         restore_layers(base)
-    with model.disable_adapter(), shipped(model, plan), uncompiled(plan):
+    with model.disable_adapter(), shipped_base(model, plan), compilation_off(plan):
         losses = evaluate(model, rows, stopped, plan, group)
     if in_fp8(plan):
         quantise_layers(base)
     return losses
 
 
-def shipped(model: Any, plan: TrainingPlan, wanted: bool = True) -> AbstractContextManager[None]:
+def shipped_base(model: Any, plan: TrainingPlan, wanted: bool = True) -> AbstractContextManager[None]:
     """While this is entered, a base in 4 bits is the one that the adapter is for, where that is wanted."""
     return unquantised(model.get_base_model()) if plan.nf4 and wanted else nullcontext()
 
@@ -123,13 +123,13 @@ def in_fp8(plan: TrainingPlan) -> bool:
     return plan.levers is not None and plan.levers.fp8
 
 
-def mixed(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
+def mixed_precision(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
     """While this is entered, what is not fp32 is computed as in the training."""
     name = plan.levers.mixed if plan.levers else ""
     return torch.autocast(device.type, getattr(torch, name)) if name else nullcontext()
 
 
-def uncompiled(plan: TrainingPlan) -> AbstractContextManager[Any]:
+def compilation_off(plan: TrainingPlan) -> AbstractContextManager[Any]:
     """Layers that are not those of the training: to compile them anew would take longer than it saves."""
     if plan.levers is None or not plan.levers.compiled:
         return nullcontext()
@@ -138,7 +138,7 @@ def uncompiled(plan: TrainingPlan) -> AbstractContextManager[Any]:
 
 
 def _of_group(model: Any, group: Sequence[Row], plan: TrainingPlan) -> Iterator[RowLoss]:
-    tokens = [learned([row]) for row in group]
+    tokens = [count_learned([row]) for row in group]
     if not any(tokens):
         return
     nats = _packed(model, group, plan, tokens) if plan.levers else map(partial(_alone, model), group, tokens)
@@ -157,5 +157,5 @@ def _packed(model: Any, rows: Sequence[Row], plan: TrainingPlan, tokens: Sequenc
     (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-    with mixed(plan, device):
+    with mixed_precision(plan, device):
         return row_nats(model.get_base_model(), moved, plan.levers, tokens)

@@ -23,8 +23,8 @@ from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, check_packing, choose
 from lorafinetune_stages.train.nf4 import without_bitsandbytes
-from lorafinetune_stages.train.packed_trainer import packed
-from lorafinetune_stages.train.padded_trainer import padded
+from lorafinetune_stages.train.packed_trainer import packed_training
+from lorafinetune_stages.train.padded_trainer import padded_training
 from lorafinetune_stages.train.pair_trainer import weighed_alike
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup, connect, disconnect
@@ -115,9 +115,9 @@ def _changes(training: Training, plan: TrainingPlan, group: ProcessGroup) -> Abs
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.levers:
-        return packed(training, plan.levers, plan.fit.pack_tokens, group, split)
+        return packed_training(training, plan.levers, plan.fit.pack_tokens, group, split)
     if group.size > 1:
-        return padded(training.objective, plan.fit.micro_batch, group, split)
+        return padded_training(training.objective, plan.fit.micro_batch, group, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()
 
 

@@ -17,7 +17,7 @@ from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.answering import answers
 from lorafinetune_stages.train.base_loss import BaseLoss
-from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
+from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped_base
 from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.plan import TrainingPlan
@@ -90,7 +90,7 @@ class Measuring:
         rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
             if dpo := resolved_dpo(self._training):
-                with shipped(model, self._plan, as_shipped):
+                with shipped_base(model, self._plan, as_shipped):
                     found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
                 self.of_result = found.losses if found else None
                 self._of_base = of_base(found.losses.rows).losses if found else None

@@ -90,7 +90,7 @@ def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -
     return cross_entropy(logits[pack["sources"]], pack["targets"], reduction=reduction)
 
 
-def packed(
+def packed_training(
     training: Training, levers: Levers, limit: int, group: ProcessGroup, split: str = ""
 ) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. split: on which kind of device

@@ -77,7 +77,9 @@ class PaddedCollator:
         return [share[start : start + self.rows] for start in range(0, len(share), self.rows)]
 
 
-def padded(objective: str, rows: int, group: ProcessGroup, split: str = "") -> AbstractContextManager[None]:
+def padded_training(
+    objective: str, rows: int, group: ProcessGroup, split: str = ""
+) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory pads on several ranks. rows: in one pass. split: on which kind of
     device the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[objective]

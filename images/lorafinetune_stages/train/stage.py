@@ -48,7 +48,7 @@ from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.rank_spec import RankSpec
-from lorafinetune_stages.train.saved import Kept, Saved
+from lorafinetune_stages.train.saved import StateReader, StateWriter
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -251,12 +251,12 @@ class Attempt:
         bests = self._saved("best", "best", FILES.__contains__)
         return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
 
-    def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Saved:
-        return Saved(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
+    def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> StateWriter:
+        return StateWriter(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
 
-    def _kept(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Kept:
+    def _kept(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> StateReader:
         where = f"{place('trainings', self.arguments.key)}/{folder}"
-        return Kept(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
+        return StateReader(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
 
     def _finish(self, portable: dict[str, Any], plan: TrainingPlan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"

@@ -16,7 +16,7 @@ from lorafinetune.core.steps import owner
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 
-def named(resource: LoRAFineTune) -> str | None:
+def config_map_name(resource: LoRAFineTune) -> str | None:
     """The ConfigMap that the spec asks for."""
     wanted = resource.spec.export.config_map
     return wanted.name if wanted else None
@@ -24,7 +24,7 @@ def named(resource: LoRAFineTune) -> str | None:
 
 def config_map(resource: LoRAFineTune) -> dict[str, Any] | None:
     """The ConfigMap that is to be there now; None: the run asks for none, or is not complete."""
-    name, status = named(resource), resource.status
+    name, status = config_map_name(resource), resource.status
     if name is None or status is None or not _is_complete(resource, status):
         return None
     return {

@@ -39,7 +39,7 @@ class Plan:
     check_again: timedelta | None = None
 
     @property
-    def wanted(self) -> frozenset[str]:
+    def job_names(self) -> frozenset[str]:
         """Names of the Jobs to create. Of one that was not watched, an earlier pod may still be there."""
         return frozenset(job["metadata"]["name"] for job in self.create)
 

@@ -78,7 +78,7 @@ class _Scale:
 
 def chart(series: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]] = ()) -> Chart | None:
     """The picture of (step, value)s, in whatever order; None where there is nothing to draw."""
-    line, dotted = (thinned(sorted(points, key=itemgetter(0))) for points in (series, dots))
+    line, dotted = (thin(sorted(points, key=itemgetter(0))) for points in (series, dots))
     every = [*line, *dotted]
     if not every:
         return None
@@ -98,7 +98,7 @@ def chart(series: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]]
     )
 
 
-def thinned(series: Sequence[tuple[int, float]]) -> list[Point]:
+def thin(series: Sequence[tuple[int, float]]) -> list[Point]:
     """At most MOST_POINTS points, of equally many values each; no value is left out of them."""
     count = min(len(series), MOST_POINTS)
     bounds = [len(series) * index // count for index in range(count + 1)] if count else [0]

@@ -12,7 +12,7 @@ from lorafinetune.api.artifacts import ConfigMapStatus
 from lorafinetune.api.resource import LoRAFineTune, Metadata
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.events import Event
-from lorafinetune.core.handover import config_map, named
+from lorafinetune.core.handover import config_map, config_map_name
 from lorafinetune.core.plan import Plan, is_finished
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.paths import path
@@ -42,7 +42,7 @@ class Handover:
         if (
             not is_finished(resource)
             or resource.metadata.deletion_timestamp
-            or not (before or named(resource))
+            or not (before or config_map_name(resource))
         ):
             return plan
         after = await self._kept(resource, plan.status)
@@ -51,7 +51,7 @@ class Handover:
         return replace(plan, status=status, events=plan.events + _news(before, after), check_again=again)
 
     async def _kept(self, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> ConfigMapStatus | None:
-        of, desired, name = resource.metadata, config_map(resource), named(resource)
+        of, desired, name = resource.metadata, config_map(resource), config_map_name(resource)
         known = status.config_map.name if status.config_map else None
         if known and known != name:
             await self._remove(of, known)

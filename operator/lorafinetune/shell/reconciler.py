@@ -97,9 +97,9 @@ class Reconciler:
         for _ in range(MOST_PLANS):
             self.observations.interest.set(key, names)
             planned = plan(await self._with_final_pods(self._input(resource, names), names))
-            if planned.wanted <= names and await self._apply(resource, planned):
+            if planned.job_names <= names and await self._apply(resource, planned):
                 return planned
-            names |= planned.wanted
+            names |= planned.job_names
         raise ApiError(CONFLICT, "NotCreated", "a Job is neither there nor can it be created")
 
     async def _apply(self, resource: LoRAFineTune, planned: Plan) -> bool:
