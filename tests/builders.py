@@ -11,7 +11,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import DatasetStatus, ModelStatus, StageName, TrainingStatus
 from lorafinetune.contract.keys import digest
-from lorafinetune.contract.memory import Shape
+from lorafinetune.contract.memory import ModelShape
 from lorafinetune.contract.outcome import (
     DownloadResult,
     ExportResult,
@@ -112,12 +112,12 @@ def later(**delta: float) -> datetime:
     return NOW + timedelta(**delta)
 
 
-def _glm_9b(rank: int = 8) -> Shape:
+def _glm_9b(rank: int = 8) -> ModelShape:
     layers, hidden, middle, groups, words = 40, 4096, 13696, 256, 151552
     linear = 2 * hidden * hidden + 2 * hidden * groups + 3 * hidden * middle
     inputs = 5 * hidden + middle
     outputs = 3 * hidden + 2 * groups + 2 * middle
-    return Shape(
+    return ModelShape(
         parameters=layers * (linear + 3 * hidden + 2 * groups) + 2 * hidden * words + hidden,
         quantised=layers * linear,
         largest=2 * hidden * middle,

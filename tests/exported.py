@@ -10,10 +10,10 @@ from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.shell.index import Index
+from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.pulse import Pulse
 from unit.shell_objects import stored
 
 STANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -29,12 +29,12 @@ def samples() -> list[Sample]:
     """All that Prometheus would read."""
     metrics = Metrics()
     for is_hit in (False, True):
-        metrics.changed(
+        metrics.record_status(
             resource(), LoRAFineTuneStatus(stages=tuple(_complete(stage, is_hit) for stage in STAGES))
         )
     for verb, plural, code in CALLS:
-        metrics.called(Call(verb, plural), code)
-    metrics.refused("unauthenticated")
+        metrics.record_call(Call(verb, plural), code)
+    metrics.record_refusal("unauthenticated")
     metrics.registry.register(_runs())
     return [sample for family in metrics.registry.collect() for sample in family.samples]
 
@@ -60,4 +60,4 @@ def _runs() -> Runs:
         told += [{"type": kind, "status": "True", "reason": reason} for kind in holding]
         index.resources.put(stored(reason.lower(), status={"conditions": told} | status))
     progress.accept(("team-a", "job"), Progress(stage="train", training=TrainingStatus(tokens_per_second=9)))
-    return Runs(index, lambda: 0, progress, Pulse([None], float))
+    return Runs(index, lambda: 0, progress, WatchLiveness([None], float))

@@ -123,6 +123,6 @@ def _pusher() -> "Pusher | None":
     """Imported here: a stage that posts nothing needs neither HTTP nor TLS."""
     if not os.environ.get(PROGRESS_URL_VARIABLE):
         return None
-    from lorafinetune_stages.push import Pusher, Target
+    from lorafinetune_stages.push import Pusher, Receiver
 
-    return Pusher(Target.from_environment())
+    return Pusher(Receiver.from_environment())

@@ -34,7 +34,7 @@ MAX_TOKEN_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True)
-class Target:
+class Receiver:
     """Where to post. url: https. ca: the only certificates that are trusted, as PEM. token: its file."""
 
     url: str
@@ -42,7 +42,7 @@ class Target:
     token: Path
 
     @classmethod
-    def from_environment(cls) -> "Target":
+    def from_environment(cls) -> "Receiver":
         names = (PROGRESS_URL_VARIABLE, PROGRESS_CA_VARIABLE, PROGRESS_TOKEN_VARIABLE)
         url, ca, token = (os.environ.get(name, "") for name in names)
         return cls(url, ca, Path(token))
@@ -80,7 +80,7 @@ class Target:
         }
 
 
-class Pace:
+class PostSchedule:
     """When to post next. interval: seconds between two posts, and the first wait after a failure; every
     failure doubles the wait. What is urgent waits a second at most, but shortens no wait after a failure."""
 
@@ -109,10 +109,10 @@ class Pusher:
     """Posts the newest progress that it was offered. Thread-safe."""
 
     def __init__(
-        self, target: Target, interval: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self, target: Receiver, interval: float = 5.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._target = target
-        self._pace = Pace(interval, clock)
+        self._pace = PostSchedule(interval, clock)
         self._changed = threading.Condition()
         self._next: Progress | None = None
         self._urgent = self._last = self._posting = False

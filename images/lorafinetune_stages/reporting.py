@@ -26,7 +26,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 def gather(run: Run, store: Store) -> Sources:
     """Raises StageError(ArtifactCorrupt) for what is not what its manifest lists, or can't be read."""
-    kept = _Kept(store, _manifests(run, store))
+    kept = _RunOutputs(store, _manifests(run, store))
     outputs = {
         kind: Output(made.key, made.digest, made.created, made.lineage)
         for kind, made in kept.manifests.items()
@@ -48,7 +48,7 @@ def _manifests(run: Run, store: Store) -> dict[Kind, Manifest]:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _RunOutputs:
     """The files of a run's outputs."""
 
     store: Store
@@ -84,7 +84,7 @@ class _Kept:
         return place(kind, self.manifests[kind].key)
 
 
-def _log(run: Run, kept: _Kept) -> tuple[Logged, ...]:
+def _log(run: Run, kept: _RunOutputs) -> tuple[Logged, ...]:
     """Of the training; the last points of it where that has not ended."""
     if "trainings" not in kept.manifests:
         training = run.status.training

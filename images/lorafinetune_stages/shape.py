@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Lora
-from lorafinetune.contract.memory import Shape
+from lorafinetune.contract.memory import ModelShape
 from lorafinetune.contract.outcome import StageError
 
 ADAPTABLE: Final = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
@@ -72,14 +72,14 @@ def _outer(network: Any) -> dict[Any, str]:
     }
 
 
-def measure(network: Any, lora: Lora) -> Shape:
+def measure(network: Any, lora: Lora) -> ModelShape:
     """The sizes of a network with its adapter."""
     config = network.config.get_text_config()
     linear = adaptable(network)
     sizes = [_size(module) for name, module in linear.items() if _is_target(name, lora.targets)]
     layers = config.num_hidden_layers
     inputs, outputs = sum(size for size, _ in sizes), sum(size for _, size in sizes)
-    return Shape(
+    return ModelShape(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         quantised=0 if is_quantised(network.config) else sum(map(_multiplied, linear.values())),
         largest=max((module.weight.numel() for module in linear.values()), default=0),

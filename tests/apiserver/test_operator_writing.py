@@ -10,9 +10,9 @@ from apiserver.operating import Namespace, Object, uid
 from cluster.apiserver import ApiServer
 from lorafinetune.api.resource import Metadata
 from lorafinetune.shell.client import Client
-from lorafinetune.shell.connection import Connection
+from lorafinetune.shell.connection import ServerConnection
 from lorafinetune.shell.index import Index
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.writing import Writer
 from unit.shell_objects import job
 
@@ -44,10 +44,10 @@ def test_a_job_that_took_the_name_of_another_is_not(
 
 async def written(server: ApiServer, index: Index, write: Callable[[Writer], Awaitable[None]]) -> None:
     authority = ssl.create_default_context(cafile=str(server.ca_file))
-    connection = Connection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
+    connection = ServerConnection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
     async with connection.session(lambda *_: None) as session:
         loop = asyncio.get_running_loop()
-        await write(Writer(Client(session, connection.server), index, Refusals(loop.time)))
+        await write(Writer(Client(session, connection.server), index, RefusedJobs(loop.time)))
 
 
 def made(namespace: Namespace, owner: Object) -> Object:

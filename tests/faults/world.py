@@ -20,7 +20,7 @@ from faults.ledger import Ledger
 from faults.nursery import Nursery, is_alive
 from faults.proxy import Proxy
 from lorafinetune.shell.client import ApiError, Client
-from lorafinetune.shell.connection import Connection
+from lorafinetune.shell.connection import ServerConnection
 from lorafinetune.shell.paths import path
 
 NAME: Final = "life"
@@ -111,7 +111,7 @@ class Operator:
 async def around(server: ApiServer, folder: Path) -> AsyncIterator[World]:
     """The world around an API server that serves our resource, and has its controllers."""
     authority = ssl.create_default_context(cafile=str(server.ca_file))
-    connection = Connection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
+    connection = ServerConnection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
     ours = operator_kubeconfig(server, folder)
     with Nursery("faults.programs") as nursery:
         async with (

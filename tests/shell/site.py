@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 from cluster.certificates import Authority
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.shell.receiver.server import Server, Settings
+from lorafinetune.shell.receiver.server import ReceiverSettings, Server
 from lorafinetune.shell.receiver.tokens import LivePod
 from shell.issuing import PODS, Cluster
 
@@ -87,7 +87,7 @@ class Site:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        settings = Settings(HOST, self.port, self.folder)
+        settings = ReceiverSettings(HOST, self.port, self.folder)
         read, review = self.api.read, self.api.review
         refused = self.refused.append
         async with Server(settings, self._pod, self._accept, refused, read, review) as server:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.shell.receiver import pace
+from lorafinetune.shell.receiver import rate
 from shell.issuing import token
 from shell.site import Site
 
@@ -59,7 +59,7 @@ def test_what_kubeflows_client_says_is_understood(
     from transformers.integrations import integration_utils
 
     monkeypatch.setattr(integration_utils.KubeflowCallback, "_MIN_UPDATE_INTERVAL", 0)
-    monkeypatch.setattr(pace, "BURST", 3 * STEPS)
+    monkeypatch.setattr(rate, "BURST", 3 * STEPS)
     train(tmp_path / "out")
     said = [(progress.done, progress.total, progress.unit) for _, _, progress in site.taken]
     assert said == [(step, STEPS, "steps") for step in range(STEPS + 1)] + [(100, 100, "percent")]

@@ -24,7 +24,7 @@ from lorafinetune.contract.arguments import (
 )
 from lorafinetune.contract.outcome import DownloadResult, Progress, decode_message
 from lorafinetune_stages.progress import Reporter
-from lorafinetune_stages.push import FLUSH_SECONDS, Pusher, Target
+from lorafinetune_stages.push import FLUSH_SECONDS, Pusher, Receiver
 from shell.elsewhere import Elsewhere, silent
 from shell.issuing import token
 from shell.site import HOST, Site
@@ -41,13 +41,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield served
 
 
-def target(site: Site, folder: Path) -> Target:
+def target(site: Site, folder: Path) -> Receiver:
     """The site, and a good token for it."""
     (folder / "token").write_text(token() + "\n")
-    return Target(site.url, site.ca, folder / "token")
+    return Receiver(site.url, site.ca, folder / "token")
 
 
-def reporter(where: Target, interval: float = SOON) -> Reporter:
+def reporter(where: Receiver, interval: float = SOON) -> Reporter:
     return Reporter("train", None, pusher=Pusher(where, interval))
 
 
@@ -183,7 +183,7 @@ def test_a_proxy_is_not_used(site: Site, tmp_path: Path, monkeypatch: pytest.Mon
     assert proxy.asked == []
 
 
-Change = Callable[[Target, Site, Path], Target]
+Change = Callable[[Receiver, Site, Path], Receiver]
 UNTRUSTED: dict[str, tuple[str, bool]] = {
     "is vouched for by another authority": (HOST, False),
     "has another name": ("elsewhere.example", True),

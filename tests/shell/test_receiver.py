@@ -18,7 +18,7 @@ from lorafinetune.core.jobs import Receiver
 from lorafinetune.shell.authority import IS_READ_EVERY, Authority
 from lorafinetune.shell.receiver import server
 from lorafinetune.shell.receiver.bodies import MAX_BODY_BYTES
-from lorafinetune.shell.receiver.pace import BURST
+from lorafinetune.shell.receiver.rate import BURST
 from shell.issuing import ENDED, POD, Cluster, claims, signed, token
 from shell.site import HOST, PATH, Site
 from unit.test_shell_queue import Clock
@@ -168,7 +168,7 @@ def test_without_a_certificate_it_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "tls.key").unlink()
     with pytest.raises(FileNotFoundError):
         server.Server(
-            server.Settings(HOST, 0, tmp_path),
+            server.ReceiverSettings(HOST, 0, tmp_path),
             site.pods.get,
             lambda *_: None,
             site.refused.append,

@@ -233,12 +233,12 @@ def test_the_held_out_loss_counts_every_learned_token_once(tmp_path: Path) -> No
 
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
-    from lorafinetune_stages.train.peers import ALONE
-    from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.plan import TrainingPlan
+    from lorafinetune_stages.train.process_group import ALONE
 
     model = LlamaForCausalLM.from_pretrained(tiny_model(tmp_path / "tiny"), dtype=torch.float32)
     rows = random_rows(2, seed=5)
-    plan = Plan(Fit(1, 1, False))
+    plan = TrainingPlan(Fit(1, 1, False))
     assert len(rows[0]["input_ids"]) != len(rows[1]["input_ids"])
     alone = [evaluate(model, [row], lambda: False, plan, ALONE) for row in rows]
     both = evaluate(model, rows, lambda: False, plan, ALONE)

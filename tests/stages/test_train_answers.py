@@ -13,7 +13,7 @@ from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_CHARACTERS, Answers
 from lorafinetune.contract.arguments import ANSWERS
 from lorafinetune_stages.train.fit import Fit
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from stages.train_builders import (
     OVERFITTING,
     PROGRESS,
@@ -157,7 +157,7 @@ def ask(pair: Pair, rows: list[Row], room: int = 4096, **given: Any) -> Answers 
     from lorafinetune_stages.train.answering import answers
 
     training = Training.decode(merged(TRAINING, {"cutoffLength": given.pop("cutoff", 32)}))
-    plan = Plan(Fit(1, 1, False, room))
+    plan = TrainingPlan(Fit(1, 1, False, room))
     return answers(*pair, rows, training, plan, given.pop("stopped", lambda: False), **given)
 
 

@@ -227,11 +227,11 @@ def test_the_last_evaluation_is_on_the_unquantised_base(directory: Path) -> None
     from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.levers import Levers
-    from lorafinetune_stages.train.peers import ALONE
-    from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.plan import TrainingPlan
+    from lorafinetune_stages.train.process_group import ALONE
 
     def loss(measure: Any, model: Any, fp8: bool) -> float:
-        plan = Plan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=fp8))
+        plan = TrainingPlan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=fp8))
         value: float = measure(model, random_rows(5, seed=1), lambda: False, plan, ALONE).loss
         return value
 
@@ -252,14 +252,14 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.fp8 import Fp8Linear
     from lorafinetune_stages.train.levers import Levers
-    from lorafinetune_stages.train.peers import ALONE
-    from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.plan import TrainingPlan
+    from lorafinetune_stages.train.process_group import ALONE
 
     exact, quantised = adapted(directory), in_fp8(adapted(directory))
     gradients(exact)  # packs from here on
     before = {name: each.clone() for name, each in quantised.named_buffers()}
     trained = {name for name, each in quantised.named_parameters() if each.requires_grad}
-    plan = Plan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=True))
+    plan = TrainingPlan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=True))
     rows = random_rows(5, seed=1)
     with exact.disable_adapter():
         wanted = evaluate(exact, rows, lambda: False, plan, ALONE)

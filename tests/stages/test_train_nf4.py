@@ -125,9 +125,9 @@ def held_out_loss(made: World, model: Any, objective: str) -> float:
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.levers import Levers, apply
-    from lorafinetune_stages.train.peers import ALONE
-    from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.plan import TrainingPlan
     from lorafinetune_stages.train.preferences import evaluate_pairs
+    from lorafinetune_stages.train.process_group import ALONE
 
     prepared = made.store.root / place("prepared", made.arguments.prepared)
     rows = load_from_disk(str(prepared / "dataset" / "validation"))
@@ -137,7 +137,7 @@ def held_out_loss(made: World, model: Any, objective: str) -> float:
         return found.losses.loss
     levers = Levers(mixed="bfloat16", cast=True)
     apply(levers, model)
-    losses = evaluate(model, rows, lambda: False, Plan(Fit(4, 1, False, 1024), levers), ALONE)
+    losses = evaluate(model, rows, lambda: False, TrainingPlan(Fit(4, 1, False, 1024), levers), ALONE)
     assert losses is not None
     return losses.loss
 

@@ -29,9 +29,9 @@ if "lorafinetune_stages" in sys.orig_argv:
     import time
 
     from lorafinetune_stages.store.directory import DirectoryStore
-    from lorafinetune_stages.train import team
+    from lorafinetune_stages.train import worker_group
 
-    upload, team.LAST_WORDS_SECONDS = DirectoryStore.upload, 1.0
+    upload, worker_group.LAST_WORDS_SECONDS = DirectoryStore.upload, 1.0
 
     def slowly(self, path, key, *others):
         time.sleep(4 if key.endswith("optimizer.pt") else 0)
@@ -44,10 +44,10 @@ if "lorafinetune_stages" in sys.orig_argv:
 CRASHES_IN_THE_END = """
 import os, signal, sys
 
-if "lorafinetune_stages" in sys.orig_argv and '"rank":0,' in os.environ.get("LORAFINETUNE_SEAT", ""):
+if "lorafinetune_stages" in sys.orig_argv and '"rank":0,' in os.environ.get("LORAFINETUNE_RANK", ""):
     from lorafinetune_stages.train import launch
 
-    launch.part = lambda: os.kill(os.getpid(), signal.SIGSEGV)
+    launch.disconnect = lambda: os.kill(os.getpid(), signal.SIGSEGV)
 """
 """The same: the rank that leads crashes when its adapter is in the store, and all know it."""
 

@@ -107,9 +107,9 @@ def merged_directory(trained: World) -> Path:
 def answer_loss(tuned: Any, model: Path) -> float:
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
-    from lorafinetune_stages.train.peers import ALONE
-    from lorafinetune_stages.train.plan import Plan
+    from lorafinetune_stages.train.plan import TrainingPlan
+    from lorafinetune_stages.train.process_group import ALONE
 
-    losses = evaluate(tuned, [conversation(model)], lambda: False, Plan(Fit(1, 1, False)), ALONE)
+    losses = evaluate(tuned, [conversation(model)], lambda: False, TrainingPlan(Fit(1, 1, False)), ALONE)
     assert losses
     return losses.loss

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from builders import resource
@@ -13,11 +14,12 @@ from lorafinetune_stages.prepare.formats import FORMATS
 from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text()
-ROWS, STEPS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+SPLITS, ROWS, STEPS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_of_rows_is_valid() -> None:
-    spec = resource(yaml.safe_load(ROWS)).spec
+@pytest.mark.parametrize("example", [SPLITS, ROWS], ids=["of splits", "of rows"])
+def test_the_examples_of_datasets_are_valid(example: str) -> None:
+    spec = resource(yaml.safe_load(example)).spec
     assert spec.training.evaluation
     assert spec.training.evaluation.dataset in {dataset.name for dataset in spec.datasets}
     for dataset in spec.datasets:

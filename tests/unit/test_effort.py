@@ -9,7 +9,7 @@ from lorafinetune.api.evaluation import Evaluation
 from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Training
 from lorafinetune.contract import effort
-from lorafinetune.contract.memory import Settings
+from lorafinetune.contract.memory import MemorySettings
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_evaluations() -> None:
     assert effort.evaluations(Training(epochs="1"), 25) == 0
 
 
-BEST = Settings(packed=True, compiled=True)
+BEST = MemorySettings(packed=True, compiled=True)
 
 
 def test_a_nine_billion_model_learns_about_12_000_tokens_a_second_on_an_h100() -> None:
@@ -49,7 +49,7 @@ def test_a_small_model_takes_about_a_second_for_256_tokens_on_two_cores() -> Non
 
 
 def test_what_is_quicker_is_estimated_to_be() -> None:
-    kinds: list[tuple[dict[str, Any], Settings]] = [
+    kinds: list[tuple[dict[str, Any], MemorySettings]] = [
         ({}, replace(BEST, packed=False)),
         ({"quantization": "nf4"}, replace(BEST, weights="nf4", compiled=False)),
         ({}, replace(BEST, compiled=False)),

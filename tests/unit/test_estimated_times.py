@@ -11,7 +11,7 @@ from builders import GLM_9B
 from lorafinetune.api.pods import Gpu
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.api.training import Training
-from lorafinetune.contract.memory import Settings
+from lorafinetune.contract.memory import MemorySettings
 from lorafinetune_stages.prepare.feasible import Feasibility
 from stages.prepare_builders import Bench
 
@@ -57,10 +57,10 @@ def measured(result: str, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def settings_of(training: Training) -> Settings:
+def settings_of(training: Training) -> MemorySettings:
     """As prepare finds them for this model."""
     packed = training.packing != "none"
-    return Settings.of(training, packed=packed, compiled=packed and training.quantization == "none")
+    return MemorySettings.of(training, packed=packed, compiled=packed and training.quantization == "none")
 
 
 @pytest.mark.parametrize("case", CASES, ids=": ".join)

@@ -11,8 +11,8 @@ from builders import GLM_9B
 from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.memory import (
     GIB,
-    Settings,
-    Shape,
+    MemorySettings,
+    ModelShape,
     choose,
     estimate,
     longest_pass,
@@ -22,8 +22,8 @@ from lorafinetune.contract.memory import (
     usable,
 )
 
-PLAIN: Final = Settings()
-COMPILED: Final = Settings(packed=True, compiled=True)
+PLAIN: Final = MemorySettings()
+COMPILED: Final = MemorySettings(packed=True, compiled=True)
 TOKENS: Final = Training(epochs="1", packing="tokens", batch_tokens=4096)
 
 
@@ -61,7 +61,7 @@ def test_less_memory_is_taken_by(sentence: str) -> None:
     assert estimate(GLM_9B, more, 2048, more_again).total > estimate(GLM_9B, less, 2048, less_again).total
 
 
-LLAMA_8B: Final = Shape(
+LLAMA_8B: Final = ModelShape(
     parameters=8_030_261_248,
     quantised=6_979_321_856,
     largest=58_720_256,
@@ -102,12 +102,14 @@ def test_a_pair_takes_more_than_two_rows() -> None:
 
 def test_settings_are_those_of_the_training() -> None:
     training = Training(epochs="1", precision="fp32", lora=Lora(dropout="0.1", variant="dora"))
-    assert Settings.of(training) == Settings("fp32", dropout=True, dora=True)
-    assert Settings.of(Training(epochs="1", objective="dpo")) == Settings("bf16", pairs=True)
-    assert Settings.of(Training(epochs="1", objective="pt")) == Settings("bf16")
-    assert Settings.of(Training(epochs="1"), packed=True) == Settings("bf16", packed=True)
-    assert Settings.of(Training(epochs="1", precision="fp8")) == Settings("bf16")  # held twice, by a byte
-    assert Settings.of(Training(epochs="1", quantization="nf4")) == Settings("nf4")
+    assert MemorySettings.of(training) == MemorySettings("fp32", dropout=True, dora=True)
+    assert MemorySettings.of(Training(epochs="1", objective="dpo")) == MemorySettings("bf16", pairs=True)
+    assert MemorySettings.of(Training(epochs="1", objective="pt")) == MemorySettings("bf16")
+    assert MemorySettings.of(Training(epochs="1"), packed=True) == MemorySettings("bf16", packed=True)
+    assert MemorySettings.of(Training(epochs="1", precision="fp8")) == MemorySettings(
+        "bf16"
+    )  # held twice, by a byte
+    assert MemorySettings.of(Training(epochs="1", quantization="nf4")) == MemorySettings("nf4")
 
 
 def test_a_base_in_4_bits_is_so_but_for_what_is_not_multiplied_with() -> None:
@@ -172,7 +174,7 @@ def test_the_rows_of_a_step_of_tokens(longest: tuple[int, ...], expected: int) -
 
 
 def test_a_pass_has_no_more_tokens_than_a_step() -> None:
-    settings = Settings.of(TOKENS, packed=True, compiled=True)
+    settings = MemorySettings.of(TOKENS, packed=True, compiled=True)
     cut = choose(GLM_9B, settings, (2000, 1000), step_rows(TOKENS, (2000, 1000)), usable(80 * GIB))
     assert cut is not None
     assert (cut.micro_batch, cut.accumulation, cut.tokens) == (4, 1, 4096)
@@ -203,8 +205,8 @@ def test_no_conversation_is_left_out_and_what_is_chosen_fits(
     share: int, longest: list[int], card: int, packed: bool
 ) -> None:
     available = usable(card * GIB)
-    cut = choose(GLM_9B, Settings(packed=packed), longest, share, available)
-    least = smallest(GLM_9B, Settings(packed=packed), longest, share)
+    cut = choose(GLM_9B, MemorySettings(packed=packed), longest, share, available)
+    least = smallest(GLM_9B, MemorySettings(packed=packed), longest, share)
     assert (cut is None) == (least.estimate.total > available)
     if cut:
         assert cut.estimate.total <= available
@@ -214,7 +216,7 @@ def test_no_conversation_is_left_out_and_what_is_chosen_fits(
 
 @given(tokens=st.integers(1, 100_000), checkpointing=st.booleans(), packed=st.booleans())
 def test_more_tokens_never_take_less(tokens: int, checkpointing: bool, packed: bool) -> None:
-    settings = Settings(packed=packed)
+    settings = MemorySettings(packed=packed)
     one, other = (estimate(GLM_9B, settings, count, checkpointing).total for count in (tokens, tokens + 64))
     assert one <= other
 
@@ -222,6 +224,6 @@ def test_more_tokens_never_take_less(tokens: int, checkpointing: bool, packed: b
 def test_a_token_of_a_plain_layer_keeps_what_was_counted_on_a_real_one() -> None:
     """Counted by torch's hooks on the saved tensors of a LLaMA layer under autocast."""
     inputs, attention = 3 * 256 + 256 + 2 * 256 + 768, 2 * (256 + 64)
-    layer = Shape(0, 0, 0, 0, 1, 256, 1000, inputs, 0, 7 * 8, 2 * 256, attention, 768)
+    layer = ModelShape(0, 0, 0, 0, 1, 256, 1000, inputs, 0, 7 * 8, 2 * 256, attention, 768)
     counted, scales = 12696, 4 * (8 + 2)  # one number for each head and each normalisation
     assert per_token(layer, PLAIN) == counted - scales

@@ -10,7 +10,7 @@ from lorafinetune_stages.prepare.basemodel import read_base_model, special_token
 from lorafinetune_stages.prepare.findings import Findings, Kind, RowError
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.lengths import histogram, padding
-from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES, shortened
+from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES, shorten
 from lorafinetune_stages.prepare.page import bars, render
 from lorafinetune_stages.prepare.report import Report, SplitSummary
 from lorafinetune_stages.prepare.templates import known_templates
@@ -124,7 +124,7 @@ def test_the_picture_is_as_high_as_its_highest_bar() -> None:
     ],
 )
 def test_warnings_fit_a_termination_message(warnings: list[str], expected: tuple[str, ...]) -> None:
-    found = shortened(warnings)
+    found = shorten(warnings)
     assert found == expected
     assert sum(len(warning.encode()) for warning in found) <= MAX_WARNINGS_BYTES + 40
 

@@ -1,6 +1,6 @@
 """When a stage posts its progress."""
 
-from lorafinetune_stages.push import LONGEST_WAIT_SECONDS, Pace
+from lorafinetune_stages.push import LONGEST_WAIT_SECONDS, PostSchedule
 
 
 class Clock:
@@ -10,9 +10,9 @@ class Clock:
         return self.now
 
 
-def paced() -> tuple[Pace, Clock]:
+def paced() -> tuple[PostSchedule, Clock]:
     clock = Clock()
-    return Pace(5, clock), clock
+    return PostSchedule(5, clock), clock
 
 
 def test_the_first_post_is_due_at_once() -> None:

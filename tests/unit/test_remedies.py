@@ -13,17 +13,17 @@ from builders import GLM_9B
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import resolved_packing
-from lorafinetune.contract.memory import GIB, Settings, Shape, choose, smallest, step_rows, usable
+from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape, choose, smallest, step_rows, usable
 from lorafinetune_stages.prepare.remedies import Remedies
 
 ROWS: Final = 900
 
 
-def settings_of(training: Training) -> Settings:
+def settings_of(training: Training) -> MemorySettings:
     packed = resolved_packing(training) != "none"
     plain = training.lora.variant != "dora" and training.quantization == "none"
     compiled = packed and plain and training.precision != "fp32"
-    return Settings.of(training, packed=packed, compiled=compiled)
+    return MemorySettings.of(training, packed=packed, compiled=compiled)
 
 
 def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: Any) -> Remedies:
@@ -33,7 +33,7 @@ def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: 
     return Remedies(given, [dataset], shape, settings_of, longest, ROWS, step_rows(given, longest), available)
 
 
-def ranked(rank: int) -> Shape:
+def ranked(rank: int) -> ModelShape:
     """GLM-4-9B with adapters of another rank."""
     return replace(GLM_9B, adapter=GLM_9B.adapter * rank // 8, middles=GLM_9B.middles * rank // 8)
 
@@ -118,7 +118,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
 @pytest.mark.parametrize("sentence", TOLD)
 def test_what_would_do_is(sentence: str) -> None:
     found, expected = TOLD[sentence]
-    assert [*found.told()] == expected
+    assert [*found.suggestions()] == expected
 
 
 CARD: Final = "spec.resources.train.gpu.memory"
@@ -150,10 +150,10 @@ def test_with_each_of_them_alone_the_training_fits(
     least = smallest(found.shape, found.settings_of(found.training), longest, found.share)
     if least.estimate.total <= found.available:
         return
-    for told in found.told():
-        change = CHANGE.match(told)
+    for suggestion in found.suggestions():
+        change = CHANGE.match(suggestion)
         assert change
-        assert fits(found, *change.groups()), told
+        assert fits(found, *change.groups()), suggestion
 
 
 def fits(found: Remedies, path: str, value: str) -> bool:
@@ -175,13 +175,13 @@ def fits(found: Remedies, path: str, value: str) -> bool:
 
 def test_a_base_that_is_quantised_already_is_not_quantised_again() -> None:
     found = remedies(24, (8192,))
-    told = replace(found, shape=replace(found.shape, quantised=0)).told()
+    told = replace(found, shape=replace(found.shape, quantised=0)).suggestions()
     assert not any("quantization" in change for change in told)
 
 
 def test_a_smaller_card_would_not_do() -> None:
     found = remedies(1, (2048,))
-    *_, last = found.told()
+    *_, last = found.suggestions()
     size = int(last.partition(": ")[2].partition("Gi")[0])
     least = smallest(found.shape, settings_of(found.training), found.longest, found.share).estimate.total
     assert usable(size * GIB) >= least > usable((size - 1) * GIB)

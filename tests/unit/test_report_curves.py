@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorafinetune.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thinned
+from lorafinetune.report.curve import HEIGHT, MOST_POINTS, MOST_TICKS, WIDTH, chart, thin
 from lorafinetune.report.interval import Interval
 from lorafinetune.report.verdict import judge
 from searching import examples
@@ -128,7 +128,7 @@ def test_what_is_said_of_the_base_is_the_interval_s() -> None:
 
 def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:
     series = [(step, 1000.0 if step == 54_321 else 1.0) for step in range(1, 100_001)]
-    found = thinned(series)
+    found = thin(series)
     assert (len(found), found[0].first, found[-1].step) == (MOST_POINTS, 1, 100_000)
     assert (max(point.high for point in found), min(point.low for point in found)) == (1000.0, 1.0)
     assert sum(point.count for point in found) == 100_000

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lorafinetune.shell.connection import TOKEN_IS_READ_EVERY, TokenFile
+from lorafinetune.shell.liveness import STALE_AFTER, WatchLiveness
 from lorafinetune.shell.paths import Call, call, path
-from lorafinetune.shell.pulse import STALE_AFTER, Pulse
 from lorafinetune.shell.states import state_of
 from lorafinetune.shell.status import Health
 from unit.test_shell_queue import Clock
@@ -56,18 +56,18 @@ def test_a_renewed_token_is_used_after_half_a_minute(tmp_path: Path) -> None:
 
 def test_it_is_ready_while_every_watch_is_opened_anew_again_and_again() -> None:
     clock = Clock()
-    pulse = Pulse(["team-a"], clock)
-    health = Health(pulse)
+    liveness = WatchLiveness(["team-a"], clock)
+    health = Health(liveness)
     assert health.delays() == ["the first lists are not complete"]
     health.complete = True
     for plural in ("lorafinetunes", "jobs", "pods", "events"):
-        pulse.notice(Call("watch", plural, "team-a"), 200)
+        liveness.record(Call("watch", plural, "team-a"), 200)
     clock.now += STALE_AFTER
     assert health.delays() == []
     clock.now += 1
-    pulse.notice(Call("watch", "jobs", "team-a"), 200)
-    pulse.notice(Call("watch", "pods", "team-a"), 410)
-    pulse.notice(Call("list", "events", "team-a"), 200)
+    liveness.record(Call("watch", "jobs", "team-a"), 200)
+    liveness.record(Call("watch", "pods", "team-a"), 410)
+    liveness.record(Call("list", "events", "team-a"), 200)
     stale = [f"the watch of {plural} in team-a is stale" for plural in ("lorafinetunes", "pods", "events")]
     assert health.delays() == stale
     assert health.troubles() == []

@@ -12,7 +12,7 @@ from lorafinetune.shell.index import Key
 from lorafinetune.shell.paths import path
 from lorafinetune.shell.trimming import Object
 from unit.shell_objects import job
-from unit.test_shell_waking import TUNE, World
+from unit.test_shell_handlers import TUNE, World
 
 Given = dict[str, Any]
 
@@ -43,7 +43,7 @@ def look(world: World, server: Server) -> set[Key]:
 
     async def once() -> None:
         auditor = audit.Auditor(
-            cast(Client, server), world.index, (None,), world.waking.gone, world.waking.seen
+            cast(Client, server), world.index, (None,), world.handler.handle_deletion, world.handler.handle
         )
         auditor.request()
         with pytest.raises(TimeoutError):
@@ -83,7 +83,7 @@ def test_an_audit(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, there, gone, reads, woken = TABLE[sentence]
     world = World()
     for one in shown:
-        world.waking.seen("jobs", None, one)
+        world.handler.handle("jobs", None, one)
     server = Server(there, lambda: None, gone)
     assert look(world, server) == woken
     assert len(server.read) == reads
@@ -92,6 +92,6 @@ def test_an_audit(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_audit_reads_nothing_that_a_watch_tells_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "SOON", 0)
     world = World()
-    server = Server([job(version=4)], lambda: world.waking.seen("jobs", "ADDED", job(version=4)), False)
+    server = Server([job(version=4)], lambda: world.handler.handle("jobs", "ADDED", job(version=4)), False)
     look(world, server)
     assert server.read == []

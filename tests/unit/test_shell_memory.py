@@ -4,7 +4,7 @@ from lorafinetune.contract.outcome import Progress
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.refusals import TRIED_AGAIN_AFTER, Refusals, Refused
+from lorafinetune.shell.refusals import TRIED_AGAIN_AFTER, Refused, RefusedJobs
 from lorafinetune.shell.warnings import KEPT_PER_JOB, KEPT_SECONDS, Warnings
 from unit.shell_objects import job, pod, warning
 from unit.test_shell_queue import Clock
@@ -51,7 +51,7 @@ def test_progress_is_forgotten_with_its_job() -> None:
 
 def test_a_refusal_holds_for_a_while_in_its_namespace() -> None:
     clock = Clock()
-    refusals = Refusals(clock)
+    refusals = RefusedJobs(clock)
     refusals.add(JOB, "exceeded quota")
     refusals.add(("team-a", "other"), None)
     refusals.add(("team-b", "job"), None)

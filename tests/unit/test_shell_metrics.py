@@ -21,15 +21,15 @@ from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.declared import DECLARED, Declaration
-from lorafinetune.shell.holding import Holding
+from lorafinetune.shell.gpu_time import GpuTimeCounter
 from lorafinetune.shell.index import Index, Key
+from lorafinetune.shell.liveness import WATCHED, WatchLiveness
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.pulse import WATCHED, Pulse
 from lorafinetune.shell.queue import WorkQueue
-from lorafinetune.shell.starting import Starting
-from lorafinetune.shell.working import work
+from lorafinetune.shell.queue_time import QueueTimeCounter
+from lorafinetune.shell.workers import work
 from unit.shell_objects import job, pod, stored
 from unit.test_shell_queue import Clock
 
@@ -52,7 +52,7 @@ def test_every_metric_is_declared_in_the_table() -> None:
 
 
 def runs(index: Index, depth: Callable[[], int] = lambda: 0) -> Runs:
-    return Runs(index, depth, ProgressMemory(Clock()), Pulse([None], Clock()))
+    return Runs(index, depth, ProgressMemory(Clock()), WatchLiveness([None], Clock()))
 
 
 def training(**changes: Any) -> StageStatus:
@@ -68,8 +68,8 @@ def read(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> None:
     metrics, before = Metrics(), resource()
     after = LoRAFineTuneStatus(stages=(training(),), gpu_seconds=SPENT)
-    metrics.changed(before, after)
-    metrics.changed(before.model_copy(update={"status": after}), after)
+    metrics.record_status(before, after)
+    metrics.record_status(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_stage_duration_seconds_sum", stage="train", cache_hit="false") == 100
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 80
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="evaluating") == 5
@@ -78,7 +78,7 @@ def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> N
 def test_a_training_that_was_found_in_the_store_costs_nothing_again() -> None:
     metrics = Metrics()
     after = LoRAFineTuneStatus(stages=(training(cache_hit=True),), gpu_seconds=SPENT)
-    metrics.changed(resource(), after)
+    metrics.record_status(resource(), after)
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == 0
     assert read(metrics, "lorafinetune_stage_duration_seconds_count", stage="train", cache_hit="true") == 1
 
@@ -90,8 +90,8 @@ def test_a_run_is_counted_once_when_it_ends() -> None:
     )
     failed = ready.model_copy(update={"type": "Failed", "status": "True"})
     after = LoRAFineTuneStatus(conditions=(ready, failed))
-    metrics.changed(before, after)
-    metrics.changed(before.model_copy(update={"status": after}), after)
+    metrics.record_status(before, after)
+    metrics.record_status(before.model_copy(update={"status": after}), after)
     assert read(metrics, "lorafinetune_runs_ended_total", state="Failed", reason="DatasetInvalid") == 1
 
 
@@ -112,7 +112,7 @@ def test_the_first_event_is_an_increase_of(sentence: str) -> None:
 def test_a_training_tells_its_pace_and_how_long_ago() -> None:
     metrics, clock = Metrics(), Clock()
     memory = ProgressMemory(clock)
-    metrics.registry.register(Runs(Index(), lambda: 0, memory, Pulse([None], clock)))
+    metrics.registry.register(Runs(Index(), lambda: 0, memory, WatchLiveness([None], clock)))
     memory.accept(("team-a", "copying"), Progress(stage="train"))
     memory.accept(("team-a", "job"), Progress(stage="train", training=TrainingStatus(tokens_per_second=900)))
     clock.now += 60
@@ -124,11 +124,11 @@ def test_a_training_tells_its_pace_and_how_long_ago() -> None:
 
 def test_a_kind_is_watched_as_well_as_in_its_worst_namespace() -> None:
     metrics, clock = Metrics(), Clock()
-    pulse = Pulse(["team-a", "team-b"], clock)
-    metrics.registry.register(Runs(Index(), lambda: 0, ProgressMemory(clock), pulse))
+    liveness = WatchLiveness(["team-a", "team-b"], clock)
+    metrics.registry.register(Runs(Index(), lambda: 0, ProgressMemory(clock), liveness))
     clock.now += 90
     for plural, namespace in (("jobs", "team-a"), ("jobs", "team-b"), ("pods", "team-a")):
-        pulse.notice(Call("watch", plural, namespace), 200)
+        liveness.record(Call("watch", plural, namespace), 200)
     clock.now += 30
     ages = {plural: read(metrics, "lorafinetune_watch_age_seconds", resource=plural) for plural in WATCHED}
     assert ages == {"lorafinetunes": 120, "jobs": 30, "pods": 120, "events": 120}
@@ -212,9 +212,9 @@ WAITED: dict[str, tuple[list[dict[str, Any]], list[float]]] = {
 def test_a_training_waits(sentence: str) -> None:
     jobs, seconds = WAITED[sentence]
     told: list[float] = []
-    starting = Starting(NOW, told.append)
+    queue_time = QueueTimeCounter(NOW, told.append)
     for each in jobs:
-        starting.seen(each)
+        queue_time.observe(each)
     assert told == seconds
 
 
@@ -248,9 +248,9 @@ def test_gpus_are_held_by(sentence: str) -> None:
     index, told = Index(), [0.0]
     index.resources.put(stored(**changes))
     index.jobs.put(job())
-    holding = Holding(index, NOW, told.append)
+    gpu_time = GpuTimeCounter(index, NOW, told.append)
     for each in pods:
-        holding.seen(each)
+        gpu_time.observe(each)
     assert sum(told) == seconds
 
 
@@ -259,5 +259,5 @@ def test_gpus_are_held_by_a_pod_that_is_told_of_after_its_job_is_gone() -> None:
     index.resources.put(stored())
     index.jobs.put(job())
     index.jobs.drop("team-a", "job", "uid-job")
-    Holding(index, datetime(2026, 1, 1, tzinfo=UTC), told.append).seen(trained())
+    GpuTimeCounter(index, datetime(2026, 1, 1, tzinfo=UTC), told.append).observe(trained())
     assert sum(told) == 60

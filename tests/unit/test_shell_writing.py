@@ -10,7 +10,7 @@ from builders import merged, resource
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.writing import Writer
 from unit.shell_objects import job
 from unit.test_jobs import make
@@ -76,7 +76,7 @@ def test_a_deletion(sentence: str) -> None:
     server, is_raised, is_held = DELETIONS[sentence]
     index = Index()
     index.jobs.put(job())
-    writer = Writer(cast(Client, server), index, Refusals(Clock()))
+    writer = Writer(cast(Client, server), index, RefusedJobs(Clock()))
     try:
         asyncio.run(writer.delete_job(resource().metadata, "job"))
     except ApiError:
@@ -122,7 +122,7 @@ name."""
 @pytest.mark.parametrize("sentence", CREATIONS)
 def test_a_creation(sentence: str) -> None:
     server, is_done, is_held, known = CREATIONS[sentence]
-    index, refusals = Index(), Refusals(Clock())
+    index, refusals = Index(), RefusedJobs(Clock())
     writer = Writer(cast(Client, server), index, refusals)
     with pytest.raises(ApiError) if is_done is None else nullcontext():
         assert asyncio.run(writer.create_job(resource().metadata, made())) is is_done
@@ -162,7 +162,7 @@ the Job begins."""
 def test_the_service_of_a_job_of_several_pods(sentence: str) -> None:
     server, is_done, asked, known = SERVICES[sentence]
     server.asked.clear()
-    refusals = Refusals(Clock())
+    refusals = RefusedJobs(Clock())
     writer = Writer(cast(Client, server), Index(), refusals)
     wanted = make("train", {"resources": {"train": {"nodes": 2}}})
     with pytest.raises(ApiError) if is_done is None else nullcontext():

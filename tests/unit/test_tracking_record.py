@@ -12,7 +12,14 @@ from lorafinetune.api.artifacts import Artifacts, Published
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.sources import DataReport, Output, Run, Sources
-from lorafinetune_stages.tracking.record import MAX_PARAMETERS, MAX_POINTS, MAX_TEXT, Point, Record, record
+from lorafinetune_stages.tracking.record import (
+    MAX_PARAMETERS,
+    MAX_POINTS,
+    MAX_TEXT,
+    Record,
+    StepValues,
+    record,
+)
 from unit.report_runs import data_report, ended, evaluations, held_out, logged, steps
 
 KEY = "c" * 64
@@ -33,11 +40,11 @@ def told(
     return record(found, storage, "s3://bucket/runs/reports/team-a/tune/en.html")
 
 
-POINTS: dict[str, tuple[list[dict[str, Any]], list[Point]]] = {
+POINTS: dict[str, tuple[list[dict[str, Any]], list[StepValues]]] = {
     "a step has its loss and its learning rate": (
         [{"step": 1, "loss": 2.0, "learning_rate": 1e-4, "epoch": 0.5, "grad_norm": 3.0, "tokens": 9}],
         [
-            Point(
+            StepValues(
                 1,
                 {"train/loss": 2.0, "train/learning_rate": 1e-4, "train/grad_norm": 3.0, "train/epoch": 0.5},
             )
@@ -45,19 +52,19 @@ POINTS: dict[str, tuple[list[dict[str, Any]], list[Point]]] = {
     ),
     "an evaluation is a point of the step that it is after": (
         [{"step": 0, "eval_loss": 3.0}, {"step": 1, "loss": 2.0}, {"step": 1, "epoch": 1, "eval_loss": 2.5}],
-        [Point(0, {"eval/loss": 3.0}), Point(1, {"train/loss": 2.0, "eval/loss": 2.5})],
+        [StepValues(0, {"eval/loss": 3.0}), StepValues(1, {"train/loss": 2.0, "eval/loss": 2.5})],
     ),
     "points come in the order of their steps": (
         [{"step": 2, "loss": 1.0}, {"step": 1, "loss": 2.0}],
-        [Point(1, {"train/loss": 2.0}), Point(2, {"train/loss": 1.0})],
+        [StepValues(1, {"train/loss": 2.0}), StepValues(2, {"train/loss": 1.0})],
     ),
     "pairs have an accuracy": (
         [{"step": 4, "eval_loss": 0.5, "eval_rewards/accuracies": 0.75}],
-        [Point(4, {"eval/loss": 0.5, "eval/accuracy": 0.75})],
+        [StepValues(4, {"eval/loss": 0.5, "eval/accuracy": 0.75})],
     ),
     "what is no number is left out": (
         [{"step": 1, "loss": 2.0, "grad_norm": math.inf, "tokens_per_second": math.nan}],
-        [Point(1, {"train/loss": 2.0})],
+        [StepValues(1, {"train/loss": 2.0})],
     ),
     "a row of nothing is no point": ([{"step": 1}], []),
     "the evaluation of what is exported is no point": (

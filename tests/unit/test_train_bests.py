@@ -11,7 +11,7 @@ from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.saved import StateWriter
 from lorafinetune_stages.train.uploads import Uploads
 
 MODEL = ModelStatus(source="hf://owner/model", revision="c0ffee", digest="d" * 64, bytes=1)
@@ -24,11 +24,11 @@ def write(directory: Path) -> None:
     (directory / "README.md").write_text("PEFT writes one")
 
 
-def saved(store: DirectoryStore, fence: Fence, kind: str) -> Saved:
-    return Saved(store, f"t/{kind}", kind, "a" * 64, MODEL, FILES.__contains__, fence)
+def saved(store: DirectoryStore, fence: Fence, kind: str) -> StateWriter:
+    return StateWriter(store, f"t/{kind}", kind, "a" * 64, MODEL, FILES.__contains__, fence)
 
 
-def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[Bests, Saved]:
+def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[Bests, StateWriter]:
     """With so many in the store."""
     store = DirectoryStore(root / "store", "s3://bucket/runs")
     fence = Fence(store, "t")
@@ -40,7 +40,7 @@ def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[
     return Bests(kept, resumable, root / "local", Uploads()), kept
 
 
-def steps(stored: Saved) -> list[int]:
+def steps(stored: StateWriter) -> list[int]:
     return [state.step for state in stored.states()]
 
 

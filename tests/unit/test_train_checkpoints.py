@@ -11,8 +11,8 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.mark import Mark
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
+from lorafinetune_stages.train.saved import StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -37,7 +37,7 @@ def test_after_one_was_saved_are_kept(
     store, uploads = DirectoryStore(tmp_path / "store", "s3://bucket/runs"), Uploads()
     store.write(f"t/attempts/{LEFT + 1}", b"begun")
     fence = Fence(store, "t")
-    saved = Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, fence)
+    saved = StateWriter(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, fence)
     for step in there:
         store.write(f"t/checkpoints/{step}/{LEFT}/manifest.json", b"left by another attempt")
     store.write(f"t/checkpoints/2/{LEFT + 1}/optimizer.pt", b"an upload that was cut")
@@ -45,7 +45,7 @@ def test_after_one_was_saved_are_kept(
     directory.mkdir()
     (directory / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
     told: list[str] = []
-    checkpoints = Checkpoints(saved, keep, None, Mark(tmp_path), uploads)
+    checkpoints = Checkpoints(saved, keep, None, LastCheckpoint(tmp_path), uploads)
     checkpoints.save(directory, 4, {}, rotates, lambda _: told.append("complete"))
     uploads.wait()
     attempts = [fence.number] + [LEFT] * (len(kept) - 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import GLM_9B
-from lorafinetune.contract.memory import GIB, Settings, Shape
+from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape
 from lorafinetune_stages.train.fit import CPU_PACK_TOKENS, Fit, fit, smaller
 
 SMALL = replace(
@@ -21,12 +21,12 @@ SMALL = replace(
     attention=30 * 1536,
     gates=30 * 1536,
 )
-PADDED = Settings()
-COMPILED = Settings(packed=True, compiled=True)
+PADDED = MemorySettings()
+COMPILED = MemorySettings(packed=True, compiled=True)
 CUTOFF = (2048,)
 
 
-def cut(batch_size: int, gpus: int, shape: Shape, settings: Settings, free: int) -> Fit:
+def cut(batch_size: int, gpus: int, shape: ModelShape, settings: MemorySettings, free: int) -> Fit:
     """What is chosen, without the bytes of the estimate."""
     return replace(fit(batch_size, gpus, CUTOFF, shape, settings, free), bytes=0)
 
@@ -46,7 +46,7 @@ def cut(batch_size: int, gpus: int, shape: Shape, settings: Settings, free: int)
         pytest.param(8, 1, GLM_9B, 8 * GIB, Fit(1, 8, True), id="where nothing fits, one is tried"),
     ],
 )
-def test_the_cut(batch_size: int, gpus: int, shape: Shape, free: int, expected: Fit) -> None:
+def test_the_cut(batch_size: int, gpus: int, shape: ModelShape, free: int, expected: Fit) -> None:
     assert cut(batch_size, gpus, shape, PADDED, free) == expected
 
 
@@ -63,7 +63,9 @@ def test_the_cut(batch_size: int, gpus: int, shape: Shape, free: int, expected: 
         pytest.param(1, COMPILED, 8 * GIB, Fit(8, 1, True, 2048), id="where nothing fits, one is tried"),
     ],
 )
-def test_the_cut_of_packed_conversations(gpus: int, settings: Settings, free: int, expected: Fit) -> None:
+def test_the_cut_of_packed_conversations(
+    gpus: int, settings: MemorySettings, free: int, expected: Fit
+) -> None:
     assert cut(8, gpus, GLM_9B, settings, free) == expected
 
 

@@ -12,9 +12,15 @@ from builders import error, result
 from cluster.process import free_port
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, TrainResult
-from lorafinetune_stages.train.line import BEAT_SECONDS, LONGEST, SILENCE_SECONDS, Line, Word
-from lorafinetune_stages.train.mark import Mark
-from lorafinetune_stages.train.nodes import First, Further, Node, NoOthers, Others
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
+from lorafinetune_stages.train.node_connection import (
+    HEARTBEAT_SECONDS,
+    LONGEST,
+    SILENCE_SECONDS,
+    NodeConnection,
+    NodeMessage,
+)
+from lorafinetune_stages.train.nodes import Coordinator, Member, Node, NodeGroup, SingleNode
 from unit.test_shell_queue import Clock
 
 MEETING = {"LORAFINETUNE_MEETING": "lft-train-1-0.lft-tune:29400", "LORAFINETUNE_NODES": "2"}
@@ -41,10 +47,10 @@ def test_a_node(environment: dict[str, str], expected: Node) -> None:
 
 
 def test_who_is_alone_waits_for_nobody_and_agrees(tmp_path: Path) -> None:
-    with Node().meet(Mark(tmp_path)) as others:
-        assert isinstance(others, NoOthers)
+    with Node().connect(LastCheckpoint(tmp_path)) as others:
+        assert isinstance(others, SingleNode)
         others.begin(lambda: None)
-        assert others.hear(failing=True) is False
+        assert others.poll(failing=True) is False
         failure = error(Reason.LOSS_DIVERGED)
         assert others.agree(failure) is failure
 
@@ -60,19 +66,19 @@ def in_time() -> None:
 
 
 @pytest.fixture
-def marks(tmp_path: Path) -> list[Mark]:
+def notes(tmp_path: Path) -> list[LastCheckpoint]:
     """Of three nodes."""
     directories = [tmp_path / str(index) for index in range(3)]
     for each in directories:
         each.mkdir()
-    return [Mark(each) for each in directories]
+    return [LastCheckpoint(each) for each in directories]
 
 
 @pytest.fixture
-def three(pool: ThreadPoolExecutor, marks: list[Mark]) -> Iterator[list[Others]]:
+def three(pool: ThreadPoolExecutor, notes: list[LastCheckpoint]) -> Iterator[list[NodeGroup]]:
     """Three nodes that have begun."""
     port = free_port()
-    made = [Node(index, 3, "localhost", port).meet(mark) for index, mark in enumerate(marks)]
+    made = [Node(index, 3, "localhost", port).connect(note) for index, note in enumerate(notes)]
     for begun in [pool.submit(each.begin, in_time) for each in made]:
         begun.result(30)
     yield made
@@ -80,9 +86,9 @@ def three(pool: ThreadPoolExecutor, marks: list[Mark]) -> Iterator[list[Others]]
         each.__exit__()
 
 
-def test_the_first_hears_the_others(three: list[Others]) -> None:
-    assert [type(each) for each in three] == [First, Further, Further]
-    assert not any(each.hear(failing=False) for each in three)
+def test_the_first_hears_the_others(three: list[NodeGroup]) -> None:
+    assert [type(each) for each in three] == [Coordinator, Member, Member]
+    assert not any(each.poll(failing=False) for each in three)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -92,23 +98,23 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never holds")
 
 
-def test_that_one_fails_reaches_all(three: list[Others]) -> None:
+def test_that_one_fails_reaches_all(three: list[NodeGroup]) -> None:
     first, second, third = three
-    second.hear(failing=True)
-    until(lambda: first.hear(failing=False))
-    until(lambda: third.hear(failing=False))
+    second.poll(failing=True)
+    until(lambda: first.poll(failing=False))
+    until(lambda: third.poll(failing=False))
 
 
 def test_how_far_the_first_has_come_is_noted_by_all_before_it_fails_or_is_gone(
-    three: list[Others], marks: list[Mark]
+    three: list[NodeGroup], notes: list[LastCheckpoint]
 ) -> None:
     for step in (20, 30):
-        marks[0].note(step)
-        three[0].hear(failing=step == 30)
+        notes[0].record(step)
+        three[0].poll(failing=step == 30)
     three[0].__exit__()
     for other in three[1:]:
-        until(lambda other=other: other.hear(failing=False))  # type: ignore[misc]
-    assert [mark.step for mark in marks] == [30, 30, 30]
+        until(lambda other=other: other.poll(failing=False))  # type: ignore[misc]
+    assert [note.step for note in notes] == [30, 30, 30]
 
 
 GOOD = result("train")
@@ -124,7 +130,7 @@ VERDICTS: dict[str, tuple[list[StageError], StageError]] = {
 
 
 @pytest.mark.parametrize("sentence", VERDICTS)
-def test_all_say(three: list[Others], pool: ThreadPoolExecutor, sentence: str) -> None:
+def test_all_say(three: list[NodeGroup], pool: ThreadPoolExecutor, sentence: str) -> None:
     found, expected = VERDICTS[sentence]
     said = [pool.submit(each.agree, one) for each, one in zip(three, found, strict=True)]
     for each in said:
@@ -133,13 +139,13 @@ def test_all_say(three: list[Others], pool: ThreadPoolExecutor, sentence: str) -
         assert (agreed.reason, agreed.message) == (expected.reason, expected.message)
 
 
-def test_they_can_agree_once_more(three: list[Others], pool: ThreadPoolExecutor) -> None:
+def test_they_can_agree_once_more(three: list[NodeGroup], pool: ThreadPoolExecutor) -> None:
     for outcome in (error(Reason.CUDA_OUT_OF_MEMORY), DIVERGED):
         said = [pool.submit(each.agree, outcome if each is three[1] else LOST) for each in three]
         assert {str(each.result(60)) for each in said} == {outcome.message}
 
 
-def test_a_result_needs_no_agreement(three: list[Others]) -> None:
+def test_a_result_needs_no_agreement(three: list[NodeGroup]) -> None:
     assert isinstance(GOOD, TrainResult)
     assert [each.agree(GOOD) for each in three] == [GOOD] * 3
 
@@ -152,12 +158,12 @@ def test_a_result_needs_no_agreement(three: list[Others]) -> None:
     ],
 )
 def test_a_node_that_is_gone_is_named(
-    three: list[Others], pool: ThreadPoolExecutor, gone: int, message: str
+    three: list[NodeGroup], pool: ThreadPoolExecutor, gone: int, message: str
 ) -> None:
     three[gone].__exit__()
     left = [each for each in three if each is not three[gone]]
     for each in left:
-        until(lambda each=each: each.hear(failing=False))  # type: ignore[misc]
+        until(lambda each=each: each.poll(failing=False))  # type: ignore[misc]
     said = [pool.submit(each.agree, LOST) for each in left]
     assert {str(each.result(60)) for each in said} == {message}
 
@@ -168,13 +174,16 @@ def test_who_waits_for_others_obeys_a_request_to_stop(tmp_path: Path) -> None:
 
     for index in range(2):
         node = Node(index, 2, "localhost", free_port())
-        with node.meet(Mark(tmp_path)) as others, pytest.raises(StageError, match="saved a checkpoint"):
+        with (
+            node.connect(LastCheckpoint(tmp_path)) as others,
+            pytest.raises(StageError, match="saved a checkpoint"),
+        ):
             others.begin(check)
 
 
-def test_who_says_no_node_is_not_taken_for_one(pool: ThreadPoolExecutor, marks: list[Mark]) -> None:
+def test_who_says_no_node_is_not_taken_for_one(pool: ThreadPoolExecutor, notes: list[LastCheckpoint]) -> None:
     port = free_port()
-    nodes = [Node(index, 2, "localhost", port).meet(marks[index]) for index in range(2)]
+    nodes = [Node(index, 2, "localhost", port).connect(notes[index]) for index in range(2)]
     begun = [pool.submit(nodes[0].begin, in_time)]
     for said in (b"GET / HTTP/1.1\r\n\r\n", b'{"node": 7}\n', b'{"node": 0}\n'):
         until(lambda said=said: speaks(port, said))  # type: ignore[misc]
@@ -195,75 +204,75 @@ def speaks(port: int, said: bytes) -> bool:
 
 
 class Ends:
-    """Both ends of a line, and the clock of one."""
+    """Both ends of a connection, and the clock of one."""
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
         self.clock = Clock()
-        self.line = Line(ours, self.clock)
+        self.connection = NodeConnection(ours, self.clock)
 
-    def heard(self, said: bytes) -> Any:
+    def received(self, said: bytes) -> Any:
         self.theirs.sendall(said)
-        self.line.hear()
-        return self.line
+        self.connection.receive()
+        return self.connection
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     made = Ends()
     yield made
-    made.line.close()
+    made.connection.close()
     made.theirs.close()
 
 
 @pytest.mark.parametrize(
     ("said", "is_lost"),
     [
-        pytest.param(b'{"node": 1}\n', False, id="a word"),
-        pytest.param(b'{"node": ', False, id="half a word"),
-        pytest.param(b"[]\n", True, id="what is no word"),
+        pytest.param(b'{"node": 1}\n', False, id="a message"),
+        pytest.param(b'{"node": ', False, id="half a message"),
+        pytest.param(b"[]\n", True, id="what is no message"),
         pytest.param(b'{"node": -1}\n', True, id="a node below the first"),
         pytest.param(b'{"checkpoint": -1}\n', True, id="a checkpoint before the first"),
-        pytest.param(b'{"run": "sh"}\n', True, id="a word with more in it"),
+        pytest.param(b'{"run": "sh"}\n', True, id="a message with more in it"),
         pytest.param(b"x" * (LONGEST + 1), True, id="a line without an end"),
     ],
 )
-def test_a_line_is_lost_by(ends: Ends, said: bytes, is_lost: bool) -> None:
-    assert ends.heard(said).lost is is_lost
+def test_a_connection_is_lost_by(ends: Ends, said: bytes, is_lost: bool) -> None:
+    assert ends.received(said).lost is is_lost
 
 
-def test_a_word_in_two_parts_is_one(ends: Ends) -> None:
-    assert ends.heard(b'{"no').node is None
-    assert ends.heard(b'de": 1}\n').node == 1
+def test_a_message_in_two_parts_is_one(ends: Ends) -> None:
+    assert ends.received(b'{"no').node is None
+    assert ends.received(b'de": 1}\n').node == 1
 
 
-def test_a_line_is_lost_by_silence_and_not_by_a_beat(ends: Ends) -> None:
+def test_a_connection_is_lost_by_silence_and_not_by_a_heartbeat(ends: Ends) -> None:
     ends.clock.now += SILENCE_SECONDS - 1
-    assert not ends.heard(b"{}\n").lost
+    assert not ends.received(b"{}\n").lost
     ends.clock.now += SILENCE_SECONDS - 1
-    ends.line.hear()
-    assert not ends.line.lost
+    ends.connection.receive()
+    assert not ends.connection.lost
     ends.clock.now += 2
-    ends.line.hear()
-    assert ends.line.lost
+    ends.connection.receive()
+    assert ends.connection.lost
 
 
 def test_what_came_while_nobody_listened_counts(ends: Ends) -> None:
     ends.theirs.sendall(b"{}\n")
     ends.clock.now += 2 * SILENCE_SECONDS
-    ends.line.hear()
-    assert not ends.line.lost
+    ends.connection.receive()
+    assert not ends.connection.lost
 
 
-def test_a_beat_is_sent_from_time_to_time_and_when_it_is_news(ends: Ends) -> None:
+def test_a_heartbeat_is_sent_from_time_to_time_and_when_it_is_news(ends: Ends) -> None:
     ends.theirs.setblocking(False)
-    told: list[Word | None] = []
-    fine, saved, failing = Word(), Word(checkpoint=4), Word(checkpoint=4, failing=True)
-    for pause, word in ((0, fine), (1, fine), (0, saved), (0, failing), (BEAT_SECONDS, failing)):
+    told: list[NodeMessage | None] = []
+    fine, saved, failing = NodeMessage(), NodeMessage(checkpoint=4), NodeMessage(checkpoint=4, failing=True)
+    for pause, message in ((0, fine), (1, fine), (0, saved), (0, failing), (HEARTBEAT_SECONDS, failing)):
         ends.clock.now += pause
-        ends.line.beat(word)
+        ends.connection.heartbeat(message)
         try:
-            told.append(Word.model_validate_json(ends.theirs.recv(LONGEST)))
+            told.append(NodeMessage.model_validate_json(ends.theirs.recv(LONGEST)))
         except BlockingIOError:
             told.append(None)
     assert told == [fine, None, saved, failing, failing]

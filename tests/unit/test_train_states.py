@@ -16,8 +16,8 @@ from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.mark import Mark
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
+from lorafinetune_stages.train.saved import StateWriter
 from lorafinetune_stages.train.states import State, states_at
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -54,9 +54,9 @@ class Frozen(DirectoryStore):
         assert self.woken.wait(BOUND_SECONDS), "nobody woke it"
 
 
-def attempt(store: Store) -> Saved:
+def attempt(store: Store) -> StateWriter:
     """The next one at the training."""
-    return Saved(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
+    return StateWriter(store, "t/checkpoints", "checkpoint", "a" * 64, MODEL, is_kept, Fence(store, "t"))
 
 
 def made(root: Path, content: str) -> Path:
@@ -67,7 +67,7 @@ def made(root: Path, content: str) -> Path:
     return root
 
 
-def send(saved: Saved, root: Path, content: str, step: int = STEP) -> None:
+def send(saved: StateWriter, root: Path, content: str, step: int = STEP) -> None:
     saved.send(made(root, content), step, {})
 
 
@@ -118,7 +118,7 @@ def test_one_that_wakes_while_it_rotates_removes_nothing_of_its_successor(tmp_pa
     uploads = Uploads()
 
     def goes_on() -> None:
-        checkpoints = Checkpoints(older, 1, None, Mark(tmp_path), uploads)
+        checkpoints = Checkpoints(older, 1, None, LastCheckpoint(tmp_path), uploads)
         checkpoints.save(made(tmp_path / "older", "of the older one"), 3, {}, True, lambda _: None)
         uploads.wait()
 
@@ -130,7 +130,9 @@ def test_a_newer_one_writes_the_checkpoint_that_an_older_one_completed_meanwhile
     store = DirectoryStore(tmp_path / "store", URI)
     for content in ("of the older one", "of the newer one"):
         send(attempt(store), tmp_path / content, content)
-    found = Checkpoints(attempt(store), 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(attempt(store), 1, None, LastCheckpoint(tmp_path), Uploads()).newest(
+        tmp_path / "resume"
+    )
     assert found
     assert (found.state, (found.directory / HELD).read_text()) == (State(STEP, 2), "of the newer one")
 
@@ -140,12 +142,14 @@ def test_the_older_ones_will_do_where_that_of_the_newer_is_damaged(tmp_path: Pat
     for content in ("of the older one", "of the newer one"):
         send(attempt(store), tmp_path / content, content)
     store.write(f"t/checkpoints/{STEP}/2/{HELD}", b"of nobody")
-    found = Checkpoints(attempt(store), 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(attempt(store), 1, None, LastCheckpoint(tmp_path), Uploads()).newest(
+        tmp_path / "resume"
+    )
     assert found
     assert (found.state, (found.directory / HELD).read_text()) == (State(STEP, 1), "of the older one")
 
 
-def of_an_older_version(store: DirectoryStore, saved: Saved, root: Path) -> None:
+def of_an_older_version(store: DirectoryStore, saved: StateWriter, root: Path) -> None:
     """Moves a checkpoint of the first attempt to where they lay before each attempt had its path."""
     send(saved, root, "of an older version")
     place = store.root / "t" / "checkpoints" / str(STEP)
@@ -158,7 +162,7 @@ def test_what_an_older_version_left_is_gone_on_from_and_removed_alone(tmp_path: 
     store = DirectoryStore(tmp_path / "store", URI)
     of_an_older_version(store, attempt(store), tmp_path / "old")
     saved = attempt(store)
-    found = Checkpoints(saved, 1, None, Mark(tmp_path), Uploads()).newest(tmp_path / "resume")
+    found = Checkpoints(saved, 1, None, LastCheckpoint(tmp_path), Uploads()).newest(tmp_path / "resume")
     assert found
     assert found.step == STEP
     send(saved, tmp_path / "new", "of this one")

@@ -66,8 +66,8 @@ class World:
         knows, and one that would create what was not looked at by one that has."""
         watched = watched_jobs(self.resource)
         made = self._decide(watched)
-        while not (made.wanted <= watched and self._apply(made)):
-            watched |= made.wanted
+        while not (made.job_names <= watched and self._apply(made)):
+            watched |= made.job_names
             made = self._decide(watched)
         for name, patch in made.patch:
             assert patch == {

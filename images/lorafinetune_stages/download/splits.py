@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorafinetune.contract.names import HUBS
+from lorafinetune.api.sources import HUBS
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.download.selection import fitting, is_data_file
 from lorafinetune_stages.hubs import Snapshot
@@ -38,7 +38,7 @@ MAX_TOLD: Final = 10
 
 def check_splits(origin: Origin, snapshot: Snapshot) -> None:
     """Raises StageError for a whole repository whose files name several splits."""
-    if origin.kind != "datasets" or origin.scheme not in HUBS or origin.file:
+    if origin.kind != "datasets" or not origin.source.startswith(HUBS) or origin.file:
         return
     rows = sorted(file.path for file in snapshot.files if is_data_file(file.path))
     found: dict[str, set[str]] = {}

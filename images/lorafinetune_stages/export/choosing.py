@@ -18,13 +18,13 @@ from lorafinetune_stages.train.states import State, states_at
 @dataclass(frozen=True)
 class Chosen:
     """An adapter. place: where its files lie. manifest: of these alone, by their paths there. folder: the one
-    in which they are. told: the training's result, with what is said there of the adapter. step: of the
+    in which they are. result: the training's result, with what is said there of the adapter. step: of the
     checkpoint, if it is of one."""
 
     place: str
     manifest: Manifest
     folder: str
-    told: TrainResult
+    result: TrainResult
     step: int | None = None
 
     def fetch(self, store: Store, scratch: Path) -> Path:

@@ -70,7 +70,7 @@ class Making:
         files = [*written, *self._copies(), *self._texts(shards)]
         lineage = {
             "model": base_lineage(self.arguments.model),
-            "adapter": self.chosen.told.adapter.digest,
+            "adapter": self.chosen.result.adapter.digest,
             **({} if self.chosen.step is None else {"checkpoint": self.chosen.step}),
             "training": self.trained.lineage,
         }
@@ -116,7 +116,7 @@ class Making:
         self.context.progress.begin("merging the whole model", None, "bytes")
         whole.merge_whole(base, adapter, self.trained.lineage["config"]["template"], output)
         shutil.rmtree(base)
-        files = whole.described(output)
+        files = whole.manifest_files(output)
         index = scratch.read(f"{output.name}/{INDEX}")
         found = None if index is None else json_object(INDEX, index)
         tensors = read_tensors(scratch, output.name, [file.path for file in files], found)
@@ -145,7 +145,7 @@ class Making:
     def _texts(self, shards: list[Shard]) -> list[ManifestFile]:
         card = merged_card(
             self.arguments.model,
-            self.chosen.told,
+            self.chosen.result,
             self.trained.lineage.get("config", {}),
             self.store.read(f"{self.base_place}/{README}") or b"",
         )

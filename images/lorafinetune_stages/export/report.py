@@ -41,7 +41,7 @@ REPORTS: Final = "reports"
 Shape = TypeVar("Shape", bound=Model)
 
 
-def known(
+def find_sources(
     arguments: ExportArguments, context: Context, trained: Manifest, result: ExportResult, began: datetime
 ) -> Sources | None:
     """What the store keeps of the run; None where some of it can't be read, or where nobody asks."""

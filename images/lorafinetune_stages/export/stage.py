@@ -13,7 +13,7 @@ from lorafinetune.contract.outcome import ExportResult, fits
 from lorafinetune_stages.base import forbid_hubs, require
 from lorafinetune_stages.export.making import MAX_WARNING, WARNINGS, Making
 from lorafinetune_stages.export.publishing import publish, tellable
-from lorafinetune_stages.export.report import folder, keep_report, known
+from lorafinetune_stages.export.report import find_sources, folder, keep_report
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
@@ -64,7 +64,7 @@ def _told(
     pause: Pause | None,
 ) -> ExportResult:
     """The result, once the page about the run is written and the trackers are told; it is whole without."""
-    facts, sources = arguments.run, known(arguments, context, trained, result, began)
+    facts, sources = arguments.run, find_sources(arguments, context, trained, result, began)
     if facts and sources:
         result = result.model_copy(update={"report": keep_report(facts, sources, context)})
     if not arguments.export.trackers:
@@ -75,9 +75,9 @@ def _told(
     return _with_warnings(result, tell(arguments, context, made, folder(facts), pause))
 
 
-def _with_warnings(result: ExportResult, told: Iterable[str]) -> ExportResult:
+def _with_warnings(result: ExportResult, warnings: Iterable[str]) -> ExportResult:
     """With as many of them as there is room for; the log has all."""
-    for warning in told:
+    for warning in warnings:
         log.warning("%s", warning)
         longer = result.model_copy(update={"warnings": (*result.warnings, warning[:MAX_WARNING])})
         result = longer if fits(longer) else result

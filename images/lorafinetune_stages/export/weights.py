@@ -29,7 +29,7 @@ MAX_WORKERS: Final = 8
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorRows:
     """Some rows of a tensor. first: number of the first one. merge: None where it stays as it is."""
 
     data: bytearray
@@ -53,7 +53,7 @@ class Base:
     files: Sequence[ManifestFile]
     tensors: Sequence[Tensor]
 
-    def pieces(self, merges: Mapping[str, Merge]) -> Iterator[Piece]:
+    def pieces(self, merges: Mapping[str, Merge]) -> Iterator[TensorRows]:
         """Raises DamagedError at the end of a file that is not the manifest's."""
         files = {file.path: file for file in self.files}
         for name, tensors in groupby(self.tensors, lambda tensor: tensor.file):
@@ -81,7 +81,7 @@ def write_shards(
     with (
         _one_thread_an_operation(),
         closing(ahead(base.pieces(merges), PIECES_AHEAD)) as read,
-        closing(in_order(Piece.merged, read, workers + PIECES_AHEAD, workers)) as merged,
+        closing(in_order(TensorRows.merged, read, workers + PIECES_AHEAD, workers)) as merged,
     ):
         for shard in shards:
             data = _take(merged, sum(tensor.bytes for tensor in shard.tensors), advance)
@@ -91,17 +91,17 @@ def write_shards(
             raise AssertionError("the shards do not hold all weights")
 
 
-def _pieces(source: "_Verified", tensor: Tensor, merge: Merge | None) -> Iterator[Piece]:
+def _pieces(source: "_Verified", tensor: Tensor, merge: Merge | None) -> Iterator[TensorRows]:
     if merge is None:
         for start in range(0, tensor.bytes, PIECE_BYTES):
-            yield Piece(source.read(min(PIECE_BYTES, tensor.bytes - start)), tensor)
+            yield TensorRows(source.read(min(PIECE_BYTES, tensor.bytes - start)), tensor)
         return
     rows = tensor.shape[0]
     row_bytes = tensor.bytes // max(rows, 1)
     step = rows if merge.whole else max(PIECE_BYTES // max(row_bytes, 1), 1)
     for first in range(0, rows, max(step, 1)):
         data = source.read(min(step, rows - first) * row_bytes)
-        yield Piece(data, tensor, first, merge)
+        yield TensorRows(data, tensor, first, merge)
 
 
 def _take(pieces: Iterator[bytearray], size: int, advance: Advance) -> Iterator[Chunk]:

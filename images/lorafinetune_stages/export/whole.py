@@ -53,7 +53,7 @@ def tuned_layers(adapter: Path) -> list[str]:
     return sorted({update[0] if update[1] else whole[0] for update, whole in parts})
 
 
-def described(directory: Path) -> list[ManifestFile]:
+def manifest_files(directory: Path) -> list[ManifestFile]:
     """The files in it."""
     return [_described(path) for path in sorted(directory.iterdir()) if path.is_file()]
 

@@ -18,7 +18,7 @@ from lorafinetune_stages.prepare.batches import batches
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, uses_tools
 from lorafinetune_stages.prepare.cutting import lost_answer_tokens
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.labelling import Rows
+from lorafinetune_stages.prepare.labelling import LabelledRows
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, sequences, writer
 from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
@@ -112,7 +112,7 @@ class Builder(Splits):
         return None
 
     def _summary(
-        self, numbers: Sequence[int], rows: Sequence[Packed], encoded: Rows, good: Any
+        self, numbers: Sequence[int], rows: Sequence[Packed], encoded: LabelledRows, good: Any
     ) -> SplitSummary:
         sizes = np.diff(encoded.ends, prepend=0)
         whole = np.array(encoded.whole, np.int64)[good]
@@ -135,7 +135,7 @@ class Builder(Splits):
         )
 
 
-def _table(encoded: Rows, good: Any) -> Any:
+def _table(encoded: LabelledRows, good: Any) -> Any:
     """The columns of the good rows."""
     columns = sequences(encoded.tokens, encoded.labels, encoded.ends)
     table = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

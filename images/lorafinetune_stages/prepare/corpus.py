@@ -25,7 +25,7 @@ from lorafinetune_stages.prepare.preference import check_pair
 from lorafinetune_stages.prepare.reading import Taken, read_quickly, read_rows
 from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.prepare.rowfile import Load, RowFile
-from lorafinetune_stages.prepare.texts import Texts, said
+from lorafinetune_stages.prepare.texts import Texts, require_text
 from lorafinetune_stages.store import Advance, ignore_progress
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Merger:
         for index, turn in enumerate(cleaned.turns):
             if turn.role == "assistant":
                 field = self._named(index, len(cleaned.turns))
-                said(turn.content, kind, field, "nothing is left after cleaning")
+                require_text(turn.content, kind, field, "nothing is left after cleaning")
                 self.texts.text(turn.content, field)  # what is taken out may leave a special token behind
         if self.objective == "dpo":
             check_pair(cleaned, "after cleaning")

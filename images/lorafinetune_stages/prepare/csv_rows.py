@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, printable_start
 from lorafinetune_stages.prepare.tables import TableColumns, check_header
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
@@ -78,7 +78,7 @@ def _row(place: Place, header: list[str], cells: list[str], columns: TableColumn
         return place, RowError(Kind.WRONG_CELLS, "", what)
     for column, cell in zip(header, cells, strict=True):
         if not _is_utf8(cell):
-            return place, RowError(Kind.INVALID_UTF8, shown(column), "not valid UTF-8")
+            return place, RowError(Kind.INVALID_UTF8, printable_start(column), "not valid UTF-8")
     return columns.unpacked(place, dict(zip(header, cells, strict=True)))
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lorafinetune_stages.prepare.findings import Kind, RowError, shown
+from lorafinetune_stages.prepare.findings import Kind, RowError, printable_start
 
 Scan = Callable[[str, int], tuple[Any, int | None]]
 """A value from a place on, and where it ends. Raises StopIteration where there is none."""
@@ -40,7 +40,7 @@ class Decoder:
         if not self._twice:
             return row
         name, found = self._twice
-        field = f"{_path(found, row)}.{shown(name)}".removeprefix(".")
+        field = f"{_path(found, row)}.{printable_start(name)}".removeprefix(".")
         return RowError(Kind.BROKEN_JSON, field, "the field is given twice")
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _path(found: dict[str, Any], row: Any) -> str:
             return path
         match value:
             case dict():
-                waiting += [(f"{path}.{shown(name)}", child) for name, child in value.items()]
+                waiting += [(f"{path}.{printable_start(name)}", child) for name, child in value.items()]
             case list():
                 waiting += [(f"{path}[{index}]", child) for index, child in enumerate(value)]
     return ""

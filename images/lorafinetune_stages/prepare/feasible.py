@@ -15,7 +15,7 @@ from lorafinetune.api.training import Training
 from lorafinetune.contract import effort, memory
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.keys import resolved_batch_size
-from lorafinetune.contract.memory import GIB, Cut, Settings, Shape
+from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape, StepCut
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.remedies import Remedies, SettingsOf
 
@@ -31,7 +31,7 @@ class Feasibility:
     """
 
     arguments: PrepareArguments
-    shape: Shape
+    shape: ModelShape
     settings_of: SettingsOf
     rows: DatasetStatus
     longest: Sequence[int]
@@ -54,10 +54,10 @@ class Feasibility:
         )
 
     @cached_property
-    def _settings(self) -> Settings:
+    def _settings(self) -> MemorySettings:
         return self._settings_of(self.arguments.training)
 
-    def _settings_of(self, training: Training) -> Settings:
+    def _settings_of(self, training: Training) -> MemorySettings:
         settings = self.settings_of(training)
         if self.arguments.sharding is None:
             return settings
@@ -85,7 +85,7 @@ class Feasibility:
         rows, size = self.rows.rows, resolved_batch_size(self.arguments.training)
         return min(size, rows) if size else rows / (self.packs or 1)
 
-    def _cut(self) -> Cut | None:
+    def _cut(self) -> StepCut | None:
         """Absent where no card is asked for, or its memory is not declared."""
         gpu = self.arguments.gpu
         if not gpu.count or gpu.memory is None:
@@ -108,7 +108,7 @@ class Feasibility:
             f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest {row} of "
             f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
             f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
-            f"Set {', or '.join(self._remedies(available).told())}.",
+            f"Set {', or '.join(self._remedies(available).suggestions())}.",
         )
 
     def _remedies(self, available: int) -> Remedies:
@@ -135,7 +135,7 @@ class Feasibility:
             )
         return needed
 
-    def _seconds(self, cut: Cut | None) -> tuple[float, float]:
+    def _seconds(self, cut: StepCut | None) -> tuple[float, float]:
         rows, training = self.rows, self.arguments.training
         steps = effort.steps(training, self._epoch)
         each = rows.tokens / rows.rows

@@ -84,7 +84,7 @@ Row = tuple[Place, Any]
 """A place with the row's value, or with the RowError that took its place."""
 
 
-def shown(name: str) -> str:
+def printable_start(name: str) -> str:
     """The start of a name that comes from outside, without anything that a terminal would obey."""
     return name[:MAX_NAME] if name and name.isprintable() else ascii(name[:MAX_NAME])
 
@@ -200,12 +200,12 @@ class Findings:
         found = self._looked_at[index]
         bad, rows = found.kinds.total(), found.rows
         counts = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common())
-        shown = "".join(f"\n  {place}" for place in found.places[:SHOWN_PLACES])
+        places = "".join(f"\n  {place}" for place in found.places[:SHOWN_PLACES])
         left = bad - min(len(found.places), SHOWN_PLACES)
         more = f"\n  and {left} more" if left else ""
         which = "rows" if rows == self.rows[index] else "chosen rows"
         verdict = f"{bad} of {rows} {which} can't be learned from{verdict} ({counts})"
-        return f"datasets[{index}]: {verdict}{shown}{more}"
+        return f"datasets[{index}]: {verdict}{places}{more}"
 
 
 def _fitting(text: str) -> str:

@@ -36,7 +36,7 @@ MAX_SHOWN: Final = 600
 
 
 @dataclass(frozen=True)
-class Fit:
+class TemplateFit:
     """differences: of the renderings, for the report. default_system: what is to be said of rows without a
     system prompt; empty where the defaults agree. dated: whether the day of the preparation stands in rows
     with tools."""
@@ -59,7 +59,7 @@ class Rendered:
         return self.own is not None and self.own != self.ours
 
 
-def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fit]:
+def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, TemplateFit]:
     """A tokeniser ready to use, and how well the template fits.
 
     Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
@@ -69,14 +69,16 @@ def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser
     return tokeniser, replace(fit, dated=bool(DATES.search(described)))
 
 
-def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fit]:
+def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, TemplateFit]:
     _check_tokens(name, toolkit.tokenizer)
     own = bounded(lambda: [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES])
     if own is None:  # asked before the tokenizer is changed
         raise StageError(Reason.MODEL_UNSUPPORTED, ENDLESS)
     tokeniser = _tokeniser(name, toolkit)
     if not toolkit.tokenizer.chat_template or not any(own):
-        return tokeniser, Fit(["the model has no chat template of its own to compare the template with"])
+        return tokeniser, TemplateFit(
+            ["the model has no chat template of its own to compare the template with"]
+        )
     rendered = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=True)]
     with_system, plain = rendered[:2], rendered[2:]
     compared = with_system if own[0] is not None else plain  # some know no system prompt
@@ -84,12 +86,12 @@ def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Fi
         if inferred:
             raise _mismatch(name, different)
         warning = f"template {name} differs from the model's own: {_around_difference(different)}"
-        return tokeniser, Fit([warning], {"model": different.own or "", "template": different.ours})
+        return tokeniser, TemplateFit([warning], {"model": different.own or "", "template": different.ours})
     dated = any(DATES.search(text) for text in own if text)
     warnings = (
         [f"the model's own template begins system prompts with dates, {name} does not"] if dated else []
     )
-    return tokeniser, Fit(warnings, default_system=_default_system(name, plain[0]))
+    return tokeniser, TemplateFit(warnings, default_system=_default_system(name, plain[0]))
 
 
 def default_prompt(name: str) -> str:

@@ -22,7 +22,7 @@ Convert = Callable[[Mapping[str, Any], Columns, Texts], Conversation]
 
 
 @dataclass(frozen=True)
-class Format:
+class RowFormat:
     """columns: names of the columns where the dataset names none. turn: keys of one turn, by which
     formats with a list of turns are told apart; empty for a format without. needs: which columns tell
     such a format. holding: those that may hold all of a row as conversations. objective: what its rows are
@@ -54,38 +54,38 @@ class Format:
         )
 
 
-FORMATS: Final[dict[FormatName, Format]] = {
-    "alpaca": Format(
+FORMATS: Final[dict[FormatName, RowFormat]] = {
+    "alpaca": RowFormat(
         Columns(prompt="instruction", query="input", response="output", history="history", system="system"),
         pairs.alpaca,
         plain.pair_packer,
         also=("tools",),
     ),
-    "sharegpt": Format(
+    "sharegpt": RowFormat(
         Columns(messages="conversations", system="system", tools="tools"),
         messages.sharegpt,
         plain.sharegpt_packer,
         ("from", "value"),
     ),
-    "openai": Format(
+    "openai": RowFormat(
         Columns(messages="messages", system="system", tools="tools"),
         messages.openai,
         plain.openai_packer,
         ("role", "content"),
     ),
-    "singleTurn": Format(
+    "singleTurn": RowFormat(
         Columns(prompt="prompt", response="completion", system="system"),
         pairs.alpaca,
         plain.pair_packer,
         also=("query", "history", "tools"),
     ),
-    "multiTurn": Format(
+    "multiTurn": RowFormat(
         Columns(messages="conversation", prompt="input", response="output", system="system"),
         pairs.multi_turn,
         plain.turns_packer,
         ("prompt", "response"),
     ),
-    "preference": Format(
+    "preference": RowFormat(
         Columns(
             prompt="prompt",
             query="input",
@@ -101,7 +101,7 @@ FORMATS: Final[dict[FormatName, Format]] = {
         objective="dpo",
         holding=("response", "rejected"),
     ),
-    "text": Format(
+    "text": RowFormat(
         Columns(text="text"), pairs.plain_text, plain.text_packer, needs=("text",), objective="pt"
     ),
 }

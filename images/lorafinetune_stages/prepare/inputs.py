@@ -34,7 +34,7 @@ class DatasetFiles:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class PrepareInputs:
     """versions: of the toolchain, by distribution. key: content address of the prepared dataset."""
 
     model: BaseModel
@@ -44,7 +44,7 @@ class Inputs:
     key: str
 
 
-def read_inputs(arguments: PrepareArguments, store: Store) -> Inputs:
+def read_inputs(arguments: PrepareArguments, store: Store) -> PrepareInputs:
     """Raises StageError where an input is not complete, or the template is unknown."""
     model = read_base_model(store, arguments.model)
     datasets = tuple(
@@ -60,10 +60,10 @@ def read_inputs(arguments: PrepareArguments, store: Store) -> Inputs:
         **versions,
     }
     key = keys.key("prepare", _spec(arguments), reads, {"model.template": template})
-    return Inputs(model, datasets, template, versions, key)
+    return PrepareInputs(model, datasets, template, versions, key)
 
 
-def train_key(inputs: Inputs, training: Training) -> str:
+def train_key(inputs: PrepareInputs, training: Training) -> str:
     """Content address of the training on the prepared dataset."""
     resolved = {
         "training.precision": keys.resolved_precision(training.precision),

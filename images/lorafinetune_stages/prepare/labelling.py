@@ -25,7 +25,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Cut:
+class TruncatedTurns:
     """turns: of one row, in the order in which they are kept. kept: what is left of each."""
 
     turns: Sequence[Turn]
@@ -33,7 +33,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """tokens, labels: of all rows in a row, as int32. ends: where each row ends. whole, answers: tokens of
     each row and of its answers before anything was cut off. cuts: where something was, by the row's index."""
 
@@ -42,9 +42,9 @@ class Rows:
     ends: Any
     whole: Sequence[int]
     answers: Sequence[int]
-    cuts: Mapping[int, Cut]
+    cuts: Mapping[int, TruncatedTurns]
 
-    def equals(self, other: "Rows") -> bool:
+    def equals(self, other: "LabelledRows") -> bool:
         pairs = zip(self._columns, other._columns, strict=True)
         return self.cuts == other.cuts and all(np.array_equal(one, two) for one, two in pairs)
 
@@ -70,7 +70,7 @@ class _Runs:
         self.total += size
 
 
-def arrange(slots: Slots, arena: Arena, rules: Rules) -> Rows:
+def arrange(slots: Slots, arena: Arena, rules: Rules) -> LabelledRows:
     """Every row of its pieces, cut at the cutoff."""
     sides, turns = slots.sides, np.fromiter(map(len, slots.parts), np.int64)
     sizes = arena.sizes[slots.numbers]
@@ -81,10 +81,10 @@ def arrange(slots: Slots, arena: Arena, rules: Rules) -> Rows:
     learned = np.repeat(np.tile([rules.prompts_too, True], turns.sum()), sides)
     tokens, labels = _gather(arena.starts[slots.numbers], sizes, learned, arena, None)
     answers = _sums(by_side[1::2], turns)
-    return Rows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
+    return LabelledRows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
 
 
-def _arrange_each(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
+def _arrange_each(rows: Sequence[Turns], arena: Arena, rules: Rules) -> LabelledRows:
     """The same row by row, which any rules can be followed in."""
     arena = Arena(arena.tokens, arena.starts.tolist(), arena.sizes.tolist())
     lengths = [[(_size(prompt, arena), _size(answer, arena)) for prompt, answer in turns] for turns in rows]
@@ -99,7 +99,7 @@ def _arrange_each(rows: Sequence[Turns], arena: Arena, rules: Rules) -> Rows:
     if runs.closings:
         labels[runs.closings] = rules.closing
     answers = [sum([answer for _, answer in turns]) for turns in lengths]
-    return Rows(tokens, labels, np.array(ends, np.int64), sizes, answers, cuts)
+    return LabelledRows(tokens, labels, np.array(ends, np.int64), sizes, answers, cuts)
 
 
 def _sums(values: Any, counts: Any) -> Any:
@@ -112,9 +112,9 @@ def _size(pieces: Sequence[int], arena: Arena) -> int:
     return sum([arena.sizes[piece] for piece in pieces])
 
 
-def _cut(turns: list[Turn], rules: Rules) -> Cut:
+def _cut(turns: list[Turn], rules: Rules) -> TruncatedTurns:
     ordered = _in_order(turns, rules)
-    return Cut(ordered, keep(ordered, rules.cutoff - (rules.closing is not None)))
+    return TruncatedTurns(ordered, keep(ordered, rules.cutoff - (rules.closing is not None)))
 
 
 def _in_order(turns: list[Turn], rules: Rules) -> list[Turn]:

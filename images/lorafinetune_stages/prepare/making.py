@@ -17,9 +17,9 @@ from lorafinetune.contract.names import source_name
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
-from lorafinetune_stages.prepare.fitting import Fit, default_prompt
+from lorafinetune_stages.prepare.fitting import TemplateFit, default_prompt
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
-from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.prepare.inputs import PrepareInputs
 from lorafinetune_stages.prepare.objectives import fit_builder
 from lorafinetune_stages.prepare.output import (
     DATASET,
@@ -28,7 +28,7 @@ from lorafinetune_stages.prepare.output import (
     Prepared,
     commit_prepared,
     lineage,
-    shortened,
+    shorten,
 )
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Pieces, Report, SplitSummary
@@ -47,7 +47,7 @@ class Maker:
     """Makes the prepared dataset out of rows that were read."""
 
     arguments: PrepareArguments
-    inputs: Inputs
+    inputs: PrepareInputs
     corpus: Corpus
     findings: Findings
     rows: Rows
@@ -97,7 +97,7 @@ class Maker:
             raise nothing_left(held_out, "evaluate on", training.cutoff_length)
 
     def _prepared(
-        self, fit: Fit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
+        self, fit: TemplateFit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
     ) -> Prepared:
         cutoff = self.arguments.training.cutoff_length
         status = DatasetStatus(
@@ -116,12 +116,14 @@ class Maker:
         return Prepared(
             template=self.inputs.template,
             dataset=status,
-            warnings=shortened(warnings),
+            warnings=shorten(warnings),
             template_differs=bool(fit.differences),
             longest=train.longest(cutoff),
         )
 
-    def _report(self, builder: Splits, fit: Fit, train: SplitSummary, held_out: SplitSummary) -> Report:
+    def _report(
+        self, builder: Splits, fit: TemplateFit, train: SplitSummary, held_out: SplitSummary
+    ) -> Report:
         return Report(
             template=self.inputs.template,
             cutoff=self.arguments.training.cutoff_length,
@@ -166,7 +168,7 @@ class Maker:
         chosen = sorted({0, len(rows) // 2, len(rows) - 1})
         return builder.samples([rows[index] for index in chosen])
 
-    def _of_the_template(self, fit: Fit, train: SplitSummary) -> Iterator[str]:
+    def _of_the_template(self, fit: TemplateFit, train: SplitSummary) -> Iterator[str]:
         yield from fit.warnings
         if fit.default_system and train.without_system:
             yield f"{train.without_system} training rows {fit.default_system}"

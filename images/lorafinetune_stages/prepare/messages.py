@@ -7,7 +7,7 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Role, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
-from lorafinetune_stages.prepare.texts import Texts, listed, type_name
+from lorafinetune_stages.prepare.texts import Texts, require_list, type_name
 from lorafinetune_stages.prepare.tools import parsed, tool_call, tool_list
 
 SHAREGPT_ROLES: Final[dict[str, Role]] = {
@@ -42,7 +42,7 @@ def openai(row: Row, columns: Columns, texts: Texts) -> Conversation:
     return Conversation(_in_order(turns, columns), system, tool_list(row, columns.tools, texts))
 
 
-def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+def read_prompt(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """A prompt of several turns, by whichever of the two its first message is; the last of them asks."""
     found = _messages(row, columns.messages or "")
     names = ("from", "value") if found and "from" in found[0][1] else ("role", "content")
@@ -77,7 +77,7 @@ def _split_system(
 
 
 def _messages(row: Row, field: str) -> Sequence[Message]:
-    items = listed(row, field, "messages")
+    items = require_list(row, field, "messages")
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise RowError(Kind.WRONG_TYPE, f"{field}[{index}]", f"is {type_name(item)}, not an object")

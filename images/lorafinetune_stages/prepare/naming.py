@@ -43,7 +43,7 @@ def check_there(reader: Reader, own: Columns, index: int, files: str, rows: Iter
         key, name = next(iter(missing.items()))
         raise StageError(
             Reason.DATASET_INVALID,
-            f"datasets[{index}].columns.{key}: no row of {files} has a field {told(name)} "
+            f"datasets[{index}].columns.{key}: no row of {files} has a field {printable_name(name)} "
             f"(the first has {told_fields(first)})",
             f"Mend the name in datasets[{index}].columns.{key}, or leave it out.",
         )
@@ -63,12 +63,12 @@ def joined(names: Sequence[str]) -> str:
 
 def told_fields(row: Row) -> str:
     """What a row has, for messages; of a list of objects, what the first one has."""
-    fields = [told(name) + _told_turn(row[name]) for name in islice(row, MAX_SHOWN_FIELDS)]
+    fields = [printable_name(name) + _told_turn(row[name]) for name in islice(row, MAX_SHOWN_FIELDS)]
     more = ", …" if len(row) > MAX_SHOWN_FIELDS else ""
     return f"the fields {', '.join(fields)}{more}" if fields else "no fields"
 
 
-def told(name: str) -> str:
+def printable_name(name: str) -> str:
     """The name of a field, for messages."""
     return (name if name.isprintable() else ascii(name))[:40]
 
@@ -78,4 +78,4 @@ def _told_turn(value: Any) -> str:
     if not isinstance(first, dict):
         return ""
     more = ", …" if len(first) > MAX_SHOWN_KEYS else ""
-    return f": [{{{', '.join(map(told, islice(first, MAX_SHOWN_KEYS)))}{more}}}]"
+    return f": [{{{', '.join(map(printable_name, islice(first, MAX_SHOWN_KEYS)))}{more}}}]"

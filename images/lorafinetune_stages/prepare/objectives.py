@@ -12,7 +12,7 @@ from lorafinetune_stages.prepare.blocks import BlockBuilder, TextTokeniser
 from lorafinetune_stages.prepare.building import Builder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.fitting import Fit, fit_template
+from lorafinetune_stages.prepare.fitting import TemplateFit, fit_template
 from lorafinetune_stages.prepare.pairing import PairBuilder, PairTokeniser
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.splits import Splits
@@ -27,7 +27,7 @@ def fit_builder(
     findings: Findings,
     root: Path,
     advance: Advance,
-) -> tuple[Splits, Fit]:
+) -> tuple[Splits, TemplateFit]:
     """What writes the dataset, and how well the template fits the model; plain texts have no template.
 
     Raises StageError(TemplateMismatch).
@@ -35,7 +35,7 @@ def fit_builder(
     common = (corpus, findings, root, advance)
     if arguments.training.objective == "pt":
         get_template_and_fix_tokenizer(toolkit.tokenizer, toolkit.data_args)
-        return BlockBuilder(*common, TextTokeniser(toolkit.tokenizer, toolkit.data_args)), Fit()
+        return BlockBuilder(*common, TextTokeniser(toolkit.tokenizer, toolkit.data_args)), TemplateFit()
     tokeniser, fit = fit_template(template, arguments.template is None, toolkit)
     if arguments.training.objective == "sft":
         return Builder(*common, tokeniser), fit

@@ -17,7 +17,7 @@ from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
-from lorafinetune_stages.prepare.inputs import Inputs, shaping_fields, train_key
+from lorafinetune_stages.prepare.inputs import PrepareInputs, shaping_fields, train_key
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output
@@ -97,7 +97,7 @@ def keep_estimate(prepared: str, proof: str, estimate: Estimate, store: Store) -
 
 
 def commit_prepared(
-    directory: Path, prepared: Prepared, inputs: Inputs, lineage: Mapping[str, Any], context: Context
+    directory: Path, prepared: Prepared, inputs: PrepareInputs, lineage: Mapping[str, Any], context: Context
 ) -> Prepared:
     """Uploads the directory, and makes it the output. Returns what counts: another writer's if that was
     first. prepared: complete but for digest and address of the report."""
@@ -121,7 +121,7 @@ def result(
     prepared: Prepared,
     trained: TrainResult | None,
     estimate: Estimate | None,
-    inputs: Inputs,
+    inputs: PrepareInputs,
     training: Training,
     store: Store,
     cache_hit: bool,
@@ -169,7 +169,7 @@ def fetch_rows(key: str, context: Context) -> Path:
     return target / DATASET
 
 
-def lineage(inputs: Inputs, arguments: PrepareArguments) -> dict[str, Any]:
+def lineage(inputs: PrepareInputs, arguments: PrepareArguments) -> dict[str, Any]:
     """Everything that shaped the prepared dataset."""
     return {
         "model": arguments.model.encode() | {"source": source_name(arguments.model.source)},
@@ -187,7 +187,7 @@ def lineage(inputs: Inputs, arguments: PrepareArguments) -> dict[str, Any]:
     }
 
 
-def shortened(warnings: Sequence[str]) -> tuple[str, ...]:
+def shorten(warnings: Sequence[str]) -> tuple[str, ...]:
     """As many warnings as fit a termination message, and how many more the report has."""
     kept: list[str] = []
     for warning in (_cut(warning) for warning in warnings):

@@ -7,7 +7,7 @@ from typing import Any
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Kind, RowError
-from lorafinetune_stages.prepare.texts import Texts, listed, said, type_name
+from lorafinetune_stages.prepare.texts import Texts, require_list, require_text, type_name
 from lorafinetune_stages.prepare.tools import tool_list
 
 Row = Mapping[str, Any]
@@ -15,12 +15,12 @@ Row = Mapping[str, Any]
 
 def alpaca(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """An alpaca or singleTurn row: earlier pairs, then `instruction\\ninput` and its answer."""
-    question = asked(row, columns, texts)
+    question = read_prompt(row, columns, texts)
     answer = texts.answer(_value(row, columns.response), columns.response or "")
     return replace(question, turns=(*question.turns, Turn("assistant", answer)))
 
 
-def asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
+def read_prompt(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """All of an alpaca row but its answer."""
     turns = (*_history(row, columns.history, texts), Turn("user", _human(row, columns, texts)))
     return Conversation(turns, _system(row, columns, texts), tool_list(row, columns.tools, texts))
@@ -32,14 +32,14 @@ def plain_text(row: Row, columns: Columns, texts: Texts) -> Conversation:
     value = row.get(field)
     if value is None:
         raise RowError(Kind.MISSING_FIELD, field, "the text is missing")
-    text = said(texts.text(value, field), Kind.EMPTY_TEXT, field, "the text is empty")
+    text = require_text(texts.text(value, field), Kind.EMPTY_TEXT, field, "the text is empty")
     return Conversation((Turn("assistant", text),))
 
 
 def multi_turn(row: Row, columns: Columns, texts: Texts) -> Conversation:
     """A multiTurn row: the system prompt stands in its first turn, or beside the turns."""
     field = columns.messages or ""
-    items = listed(row, field, "turns")
+    items = require_list(row, field, "turns")
     if not items:
         raise RowError(Kind.NO_ANSWER, field, "has no turns")
     turns: list[Turn] = []
@@ -89,7 +89,7 @@ def _human(row: Row, columns: Columns, texts: Texts) -> str:
     if columns.prompt not in row and _value(row, columns.query) is None:
         raise RowError(Kind.MISSING_FIELD, columns.prompt or "", "the prompt is missing")
     parts = [texts.text(_value(row, column), column) for column in (columns.prompt, columns.query) if column]
-    return said(
+    return require_text(
         "\n".join(filter(None, parts)), Kind.EMPTY_PROMPT, columns.prompt or "", "the prompt is empty"
     )
 

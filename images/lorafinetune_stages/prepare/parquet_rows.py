@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, printable_start
 from lorafinetune_stages.prepare.tables import TableColumns, check_header
 from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
@@ -104,12 +104,14 @@ def _one(row: pa.RecordBatch) -> dict[str, Any] | RowError:
         try:
             size += _bytes(cell)
             if size > MAX_ROW_BYTES:
-                return RowError(Kind.TOO_LARGE, shown(column), f"the row has more than {MAX_ROW_BYTES} bytes")
+                return RowError(
+                    Kind.TOO_LARGE, printable_start(column), f"the row has more than {MAX_ROW_BYTES} bytes"
+                )
             value[column] = cell[0].as_py()
         except UnicodeDecodeError:
-            return RowError(Kind.INVALID_UTF8, shown(column), "not valid UTF-8")
+            return RowError(Kind.INVALID_UTF8, printable_start(column), "not valid UTF-8")
         except BROKEN as problem:
-            return RowError(Kind.WRONG_TYPE, shown(column), f"can't be read: {_why(problem)}")
+            return RowError(Kind.WRONG_TYPE, printable_start(column), f"can't be read: {_why(problem)}")
     return value
 
 

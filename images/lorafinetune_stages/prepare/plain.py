@@ -35,8 +35,8 @@ def pair_packer(columns: Columns) -> Pack:
         strings += TEXTS[type(asked)] + TEXTS[type(more)] + TEXTS[type(own)] + _no_text(take(tools, None))
         packed = [place, own or "", "", ""]
         for pair in () if earlier is None else _listed(earlier):
-            before, said = _listed(pair)
-            packed += before, said
+            before, require_text = _listed(pair)
+            packed += before, require_text
         strings += len(packed) - 4
         packed += f"{asked}\n{more}" if asked and more else asked or more, take(response)
         return _finished(packed), strings + _others(row)

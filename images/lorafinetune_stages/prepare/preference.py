@@ -42,8 +42,8 @@ def is_conversation(value: Any) -> bool:
 
 def _asked(row: Row, columns: Columns, texts: Texts) -> Conversation:
     if isinstance(row.get(columns.prompt or ""), list):
-        return messages.asked(row, columns.model_copy(update={"messages": columns.prompt}), texts)
-    return pairs.asked(row, columns, texts)
+        return messages.read_prompt(row, columns.model_copy(update={"messages": columns.prompt}), texts)
+    return pairs.read_prompt(row, columns, texts)
 
 
 def _asked_in_both(
@@ -54,7 +54,9 @@ def _asked_in_both(
         field = names[whole.index(False)]
         raise RowError(Kind.WRONG_TYPE, field, "is no whole conversation, as the other answer is")
     chosen, rejected = (
-        messages.asked({**row, name: row[name][:-1]}, columns.model_copy(update={"messages": name}), texts)
+        messages.read_prompt(
+            {**row, name: row[name][:-1]}, columns.model_copy(update={"messages": name}), texts
+        )
         for name in names
     )
     if chosen != rejected:
@@ -63,14 +65,14 @@ def _asked_in_both(
     return chosen
 
 
-def _check_prompt(row: Row, columns: Columns, asked: Conversation, texts: Texts) -> None:
+def _check_prompt(row: Row, columns: Columns, conversation: Conversation, texts: Texts) -> None:
     """A prompt that is given again, as a text or as messages, and what alpaca has beside it."""
     field = columns.prompt or ""
     prompt = row.get(field)
     if isinstance(prompt, list):
-        same = _asked(row, columns, texts).turns == asked.turns
+        same = _asked(row, columns, texts).turns == conversation.turns
     else:
-        same = prompt is None or Turn("user", prompt) in asked.turns
+        same = prompt is None or Turn("user", prompt) in conversation.turns
     if not same:
         raise RowError(Kind.PROMPTS, field, "is not what the conversations ask")
     for name in (columns.query, columns.history):

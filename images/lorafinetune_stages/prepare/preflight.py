@@ -20,9 +20,9 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.keys import resolved_packing
-from lorafinetune.contract.memory import Settings, Shape
+from lorafinetune.contract.memory import MemorySettings, ModelShape
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.inputs import Inputs
+from lorafinetune_stages.prepare.inputs import PrepareInputs
 from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
@@ -47,11 +47,13 @@ class Proof:
     training on it."""
 
     toolkit: Toolkit
-    shape: Shape
+    shape: ModelShape
     settings_of: SettingsOf
 
 
-def prove(arguments: PrepareArguments, inputs: Inputs, store: Store, model: Path, advance: Advance) -> Proof:
+def prove(
+    arguments: PrepareArguments, inputs: PrepareInputs, store: Store, model: Path, advance: Advance
+) -> Proof:
     """model: directory of the model's small files. Raises StageError where a training can't begin."""
     training = arguments.training
     toolkit = load_toolkit(arguments.config, inputs.template, model, training)
@@ -101,12 +103,12 @@ def _complete(config: Mapping[str, Any], template: str, model: Path, training: T
     }
 
 
-def _settings(network: Any, training: Training) -> Settings:
+def _settings(network: Any, training: Training) -> MemorySettings:
     """As the train stage will choose them where it finds a card and a compiler."""
     config = network.config.get_text_config()
     packed = resolved_packing(training) != "none" and can_pack(config, training.cutoff_length)
     compiled = compiles(training.lora.variant, training.quantization) and training.precision != "fp32"
-    return Settings.of(training, packed=packed, compiled=packed and compiled)
+    return MemorySettings.of(training, packed=packed, compiled=packed and compiled)
 
 
 def check_quantization(training: Training, config: Mapping[str, Any]) -> None:

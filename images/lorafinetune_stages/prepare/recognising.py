@@ -19,7 +19,7 @@ from lorafinetune_stages.prepare.formats import (
     tells,
     turn_keys,
 )
-from lorafinetune_stages.prepare.naming import check_used, joined, told, told_fields
+from lorafinetune_stages.prepare.naming import check_used, joined, printable_name, told_fields
 
 Row = Mapping[str, Any]
 
@@ -102,14 +102,15 @@ def _advice(
     lists = [column for column, value in row.items() if isinstance(value, list) and value]
     for column in lists:
         if isinstance(row[column][0], dict) and recognise(row[column][0], own, objective):
-            hint = f"Make the list in {told(column)} the file itself, or write one row in each line of it."
-            return Advice(f"the rows are in {told(column)}, within another object", hint)
+            name = printable_name(column)
+            hint = f"Make the list in {name} the file itself, or write one row in each line of it."
+            return Advice(f"the rows are in {name}, within another object", hint)
     key = "prompt" if objective == "dpo" else "messages"
     for column in lists:
         names = recognise(row, own.model_copy(update={key: column}), objective)
         if len(names) == 1 and column not in _answers(own, objective):
             other = f" and `datasets[{index}].format: {names[0]}`" if declared not in (None, *names) else ""
-            hint = f"Set `datasets[{index}].columns.{key}: {told(column)}`{other}."
+            hint = f"Set `datasets[{index}].columns.{key}: {printable_name(column)}`{other}."
             return Advice(f"{names[0]} lacks its {key}", hint)
     return None
 

@@ -13,7 +13,7 @@ from llamafactory.data.processor import SupervisedDatasetProcessor
 
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.cutting import Turn
-from lorafinetune_stages.prepare.labelling import Cut, Rows, keep
+from lorafinetune_stages.prepare.labelling import LabelledRows, TruncatedTurns, keep
 
 MEDIA: Final = ("_images", "_videos", "_audios")
 
@@ -34,7 +34,7 @@ class Reference:
             template=noting, tokenizer=tokenizer, processor=processor, data_args=data_args
         )
 
-    def encode(self, conversations: Sequence[Conversation]) -> Rows:
+    def encode(self, conversations: Sequence[Conversation]) -> LabelledRows:
         self._turns.clear()
         columns = self._processor.preprocess_dataset(_aligned(conversations))
         tokens, labels = columns["input_ids"], columns["labels"]
@@ -42,7 +42,7 @@ class Reference:
         whole = [sum(map(sum, turns)) + self._ending for turns in self._turns]
         cuts = {index: self._cut(index) for index, size in enumerate(whole) if size > self._cutoff}
         answers = [sum(answer for _, answer in turns) for turns in self._turns]
-        return Rows(_joined(tokens), _joined(labels), ends, whole, answers, cuts)
+        return LabelledRows(_joined(tokens), _joined(labels), ends, whole, answers, cuts)
 
     def whole(self, conversation: Conversation) -> list[int]:
         """All tokens of a conversation, nothing cut off."""
@@ -51,9 +51,9 @@ class Reference:
         pairs = self._encode_turns(self._tokenizer, messages, conversation.system, conversation.tools)
         return [token for prompt, answer in pairs for token in (*prompt, *answer)]
 
-    def _cut(self, index: int) -> Cut:
+    def _cut(self, index: int) -> TruncatedTurns:
         turns = self._turns[index]
-        return Cut(turns, keep(turns, self._cutoff - self._ending))
+        return TruncatedTurns(turns, keep(turns, self._cutoff - self._ending))
 
     def _note_turns(self, *arguments: Any) -> Any:
         """LLaMA-Factory cuts without a word: the lengths are noted before it does."""

@@ -12,13 +12,13 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Training
 from lorafinetune.contract import memory
-from lorafinetune.contract.memory import GIB, KEPT_LENGTHS, Settings, Shape
+from lorafinetune.contract.memory import GIB, KEPT_LENGTHS, MemorySettings, ModelShape
 
 LEAST_CUTOFF: Final = 128
 """A cutoff below this is no advice."""
 LEAST_RANK: Final = 4
 
-SettingsOf = Callable[[Training], Settings]
+SettingsOf = Callable[[Training], MemorySettings]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Remedies:
 
     training: Training
     datasets: Sequence[Dataset]
-    shape: Shape
+    shape: ModelShape
     settings_of: SettingsOf
     longest: Sequence[int]
     rows: int
     share: int
     available: int
 
-    def told(self) -> Iterator[str]:
+    def suggestions(self) -> Iterator[str]:
         yield from (f"`spec.training.{path}`" for path, changed in self._choices() if self._fits(changed))
         if rank := _largest(LEAST_RANK, self.training.lora.rank, self._fits_with_rank):
             yield f"`spec.training.lora.rank: {rank}`"
@@ -79,7 +79,7 @@ class Remedies:
         cut = [min(cutoff, length) for length in self.longest]
         return self._least(self.training, self.shape, cut) <= self.available
 
-    def _least(self, training: Training, shape: Shape, longest: Sequence[int]) -> int:
+    def _least(self, training: Training, shape: ModelShape, longest: Sequence[int]) -> int:
         return memory.smallest(shape, self.settings_of(training), longest, self.share).estimate.total
 
     def _consequence(self, cutoff: int) -> str:

@@ -14,7 +14,7 @@ from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.inputs import Inputs, read_inputs, train_key
+from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train_key
 from lorafinetune_stages.prepare.output import (
     DATASET,
     TRAIN,
@@ -62,7 +62,9 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     )
 
 
-def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> tuple[Prepared, "Proof"]:
+def _prepare(
+    arguments: PrepareArguments, inputs: PrepareInputs, context: Context
+) -> tuple[Prepared, "Proof"]:
     files = context.workdir / "files"
     _fetch(inputs, files, context)
     findings = Findings(arguments.datasets)
@@ -88,7 +90,7 @@ def _prepare(arguments: PrepareArguments, inputs: Inputs, context: Context) -> t
 
 def _estimate(
     arguments: PrepareArguments,
-    inputs: Inputs,
+    inputs: PrepareInputs,
     training_key: str,
     prepared: Prepared,
     proof: "Proof | None",
@@ -109,7 +111,7 @@ def _estimate(
     return estimate
 
 
-def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Proof":
+def _prove(arguments: PrepareArguments, inputs: PrepareInputs, context: Context) -> "Proof":
     """Tries what shapes the training alone, for rows that were prepared before."""
     model, files = context.workdir / MODEL, inputs.model.small_files()
     context.progress.begin("fetching", files.bytes, "bytes")
@@ -122,14 +124,14 @@ def _prove(arguments: PrepareArguments, inputs: Inputs, context: Context) -> "Pr
     return prove(arguments, inputs, context.store, model, context.progress.advance)
 
 
-def _check_weights(inputs: Inputs, context: Context) -> None:
+def _check_weights(inputs: PrepareInputs, context: Context) -> None:
     """Every byte of them, before a GPU is asked for. Raises DamagedError."""
     weights = inputs.model.weights()
     context.progress.begin(CHECK, weights.bytes, "bytes")
     check_tree(context.store, inputs.model.place, weights, context.progress.advance)
 
 
-def _count_packs(arguments: PrepareArguments, inputs: Inputs, count: int, context: Context) -> int:
+def _count_packs(arguments: PrepareArguments, inputs: PrepareInputs, count: int, context: Context) -> int:
     """How many packs the training will fill with the prepared rows: it is the same function."""
     from datasets import load_from_disk  # takes long to import, as the next one
 
@@ -144,7 +146,7 @@ def _count_packs(arguments: PrepareArguments, inputs: Inputs, count: int, contex
     return len(TokenSteps.of(found, training.batch_tokens or 0, training.seed, advance))
 
 
-def _differs(inputs: Inputs) -> StageError:
+def _differs(inputs: PrepareInputs) -> StageError:
     return StageError(
         Reason.TEMPLATE_MISMATCH,
         f"model.template: {inputs.template} was inferred, but renders conversations otherwise "
@@ -153,7 +155,7 @@ def _differs(inputs: Inputs) -> StageError:
     )
 
 
-def _fetch(inputs: Inputs, root: Path, context: Context) -> None:
+def _fetch(inputs: PrepareInputs, root: Path, context: Context) -> None:
     """The model's small files, and the files with rows, from the store below `root`."""
     wanted = [(inputs.model.place, inputs.model.small_files(), root / MODEL)]
     for index, dataset in enumerate(inputs.datasets):
@@ -165,7 +167,12 @@ def _fetch(inputs: Inputs, root: Path, context: Context) -> None:
 
 
 def _read(
-    inputs: Inputs, root: Path, corpus: Corpus, findings: Findings, objective: Objective, context: Context
+    inputs: PrepareInputs,
+    root: Path,
+    corpus: Corpus,
+    findings: Findings,
+    objective: Objective,
+    context: Context,
 ) -> None:
     """Every row into the corpus. Raises StageError(DatasetInvalid) where too many are bad."""
     template = known_templates()[inputs.template]

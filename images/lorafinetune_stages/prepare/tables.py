@@ -8,7 +8,7 @@ from typing import Any, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.decoding import Decoder
-from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, shown
+from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, printable_start
 
 MESSAGES: Final = re.compile(r"""\s*\[\s*\{.*["'](role|from)["']\s*:""", re.DOTALL)
 """A list of messages, be it broken: as Python writes it, for instance."""
@@ -45,7 +45,7 @@ def check_header(place: Place, names: Iterable[str]) -> None:
         if name in seen:
             raise StageError(
                 Reason.DATASET_INVALID,
-                f"{place}: two columns are named {shown(name)}",
+                f"{place}: two columns are named {printable_start(name)}",
                 "Give every column a name of its own.",
             )
         seen.add(name)

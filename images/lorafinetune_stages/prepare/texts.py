@@ -34,7 +34,7 @@ def type_name(value: Any) -> str:
     return "NaN" if value != value else TYPE_NAMES.get(type(value), f"a value of the type {name}")
 
 
-def listed(row: Mapping[str, Any], field: str, what: str) -> list[Any]:
+def require_list(row: Mapping[str, Any], field: str, what: str) -> list[Any]:
     """The list in a field. what: is in it, for messages. Raises RowError."""
     if field not in row:
         raise RowError(Kind.MISSING_FIELD, field, "is missing")
@@ -81,24 +81,24 @@ class Texts:
         """An answer, which must be there and say something. Raises RowError."""
         if value is None:
             raise RowError(Kind.NO_ANSWER, field, "the answer is missing")
-        return said(self.text(value, field), Kind.EMPTY_ANSWER, field, "the answer is empty")
+        return require_text(self.text(value, field), Kind.EMPTY_ANSWER, field, "the answer is empty")
 
     def prompt(self, value: Any, field: str) -> str:
         """A human turn, which must say something. Raises RowError."""
-        return said(self.text(value, field), Kind.EMPTY_PROMPT, field, "the prompt is empty")
+        return require_text(self.text(value, field), Kind.EMPTY_PROMPT, field, "the prompt is empty")
 
 
-def said(text: str, kind: Kind, field: str, what: str) -> str:
+def require_text(text: str, kind: Kind, field: str, what: str) -> str:
     """The text. Raises RowError where it is nothing but white space and characters that no one sees."""
     if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text.strip()):
         raise RowError(kind, field, what)
     return text
 
 
-def _forbidden(found: str, field: str, position: int) -> RowError:
-    if "\ud800" <= found <= "\udfff":
+def _forbidden(character: str, field: str, position: int) -> RowError:
+    if "\ud800" <= character <= "\udfff":
         return RowError(Kind.LONE_SURROGATE, field, f"character {position} is a lone surrogate")
-    return RowError(Kind.CONTROL_CHARACTER, field, f"character {position} is U+{ord(found):04X}")
+    return RowError(Kind.CONTROL_CHARACTER, field, f"character {position} is U+{ord(character):04X}")
 
 
 def _by_start(

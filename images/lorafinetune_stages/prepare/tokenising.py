@@ -19,7 +19,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, Turn
 from lorafinetune_stages.prepare.cutting import check_kept
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.labelling import Rows, Rules, arrange
+from lorafinetune_stages.prepare.labelling import LabelledRows, Rules, arrange
 from lorafinetune_stages.prepare.pieces import PieceEncoder
 from lorafinetune_stages.prepare.reference import Reference
 from lorafinetune_stages.prepare.shapes import ShapeSpeller, is_plain
@@ -72,7 +72,7 @@ class Tokeniser:
             log.warning("these tokens are not LLaMA-Factory's, so its own encoding is used: it is slower")
             self._fast = None
 
-    def encode_packed(self, batch: Batch) -> Rows:
+    def encode_packed(self, batch: Batch) -> LabelledRows:
         """The rows of a batch, of which there is one or more."""
         return self._fast.encode(batch) if self._fast else self._reference.encode(_unpacked(batch))
 
@@ -88,7 +88,7 @@ class Tokeniser:
         """All tokens of a conversation, nothing cut off."""
         return self._reference.whole(conversation)
 
-    def spoilt(self, rows: Rows) -> dict[int, RowError]:
+    def spoilt(self, rows: LabelledRows) -> dict[int, RowError]:
         """The rows that are cut inside their prompt, or have no complete answer, by index."""
         found = {}
         for index, cut in rows.cuts.items():
@@ -108,7 +108,7 @@ class _Fast:
     rules: Rules
     reference: Reference
 
-    def encode(self, batch: Batch) -> Rows:
+    def encode(self, batch: Batch) -> LabelledRows:
         try:
             slots = self.spell(batch)
         except (TypeError, AttributeError) as problem:
@@ -165,5 +165,5 @@ def _find_fast(
     return _Fast(spell, encoder, rules, reference)
 
 
-def _split(column: Any, rows: Rows) -> Sequence[Any]:
+def _split(column: Any, rows: LabelledRows) -> Sequence[Any]:
     return np.split(column, rows.ends[:-1])

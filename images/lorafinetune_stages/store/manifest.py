@@ -147,16 +147,21 @@ def commit_manifest(
 
     Returns the manifest that counts: another writer's where that one was first. now: RFC 3339.
     """
-    listed = tuple(sorted(files, key=lambda file: file.path))
+    in_order = tuple(sorted(files, key=lambda file: file.path))
     ours = Manifest(
         kind=kind,
         key=key,
-        digest=files_digest(listed),
-        files=listed,
+        digest=files_digest(in_order),
+        files=in_order,
         lineage=dict(lineage),
         result=None if result is None else dict(result),
         created=now or rfc3339(datetime.now(UTC)),
     )
+    return _write_once(store, place, ours)
+
+
+def _write_once(store: Store, place: str, ours: Manifest) -> Manifest:
+    """The manifest that is there in the end."""
     data = json.dumps(ours.encode(), indent=1, ensure_ascii=False).encode()
     for _ in range(COMMIT_ATTEMPTS):
         if store.create(f"{place}/{MANIFEST}", data):

@@ -34,7 +34,7 @@ from lorafinetune_stages.addresses import LINK_LOCAL, address_kinds
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from obstore.store import ClientConfig
+    from obstore.store import BackoffConfig, ClientConfig, RetryConfig
 
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
@@ -71,7 +71,7 @@ DEFAULT_BOUNDS: Final = Bounds()
 
 
 @dataclass(frozen=True)
-class Access:
+class BucketAccess:
     """One bucket. custom: its server is not AWS's. identity: in whose name, as messages put it."""
 
     bucket: str
@@ -83,7 +83,7 @@ class Access:
     bulk: BulkStore
 
 
-def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access:
+def access(bucket: str, connection: Connection | None, bounds: Bounds) -> BucketAccess:
     """Raises StageError(CredentialsInvalid) where the connection's Secret lacks a key, or where the process
     should have an identity and gets none; StageError(ConfigInvalid) for a server where none may be."""
     if connection and connection.endpoint:
@@ -96,7 +96,7 @@ def access(bucket: str, connection: Connection | None, bounds: Bounds) -> Access
         raise StageError(Reason.CREDENTIALS_INVALID, fault) from None
     control = _control(session, credentials, connection, bounds)
     provider = Boto3CredentialProvider(session, ttl=CREDENTIALS_TTL) if credentials else None
-    return Access(
+    return BucketAccess(
         bucket=bucket,
         endpoint=control.meta.endpoint_url,
         custom=not control.meta.endpoint_url.endswith(AWS_HOSTS),
@@ -202,15 +202,17 @@ def _bulk(
         credential_provider=provider,
         unsigned_payload=True,
         client_options=options | _confined(url) if connection and connection.endpoint else options,
-        retry_config={
-            "max_retries": bounds.attempts - 1,
-            "backoff": {
-                "init_backoff": timedelta(seconds=0.5),
-                "max_backoff": timedelta(seconds=15),
-                "base": 2,
-            },
-        },
+        retry_config=_retries(bounds),
     )
+
+
+def _retries(bounds: Bounds) -> "RetryConfig":
+    backoff: BackoffConfig = {
+        "init_backoff": timedelta(seconds=0.5),
+        "max_backoff": timedelta(seconds=15),
+        "base": 2,
+    }
+    return {"max_retries": bounds.attempts - 1, "backoff": backoff}
 
 
 def _confined(url: str) -> "ClientConfig":

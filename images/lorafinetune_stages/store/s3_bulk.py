@@ -18,8 +18,8 @@ from obstore.exceptions import BaseError, PreconditionError
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Chunk
-from lorafinetune_stages.store.s3_access import Access
-from lorafinetune_stages.store.s3_errors import Refusal, explain, refusal_of
+from lorafinetune_stages.store.s3_access import BucketAccess
+from lorafinetune_stages.store.s3_errors import S3Refusal, explain, refusal_of
 from lorafinetune_stages.store.streams import CHUNK_BYTES, as_wanted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Part:
 class Bulk:
     """Reads and writes the objects below one prefix of a bucket. root: like `models/`, or empty."""
 
-    def __init__(self, access: Access, root: str, uri: str) -> None:
+    def __init__(self, access: BucketAccess, root: str, uri: str) -> None:
         self._access = access
         self._root = root
         self._uri = uri
@@ -137,7 +137,7 @@ class Bulk:
             refusal = self._refused_identity() or refusal
         return explain(refusal, f"{self._uri}/{key}", self._access)
 
-    def _refused_identity(self) -> Refusal | None:
+    def _refused_identity(self) -> S3Refusal | None:
         """Why boto3 gave obstore no credentials, which obstore does not tell from a server that is away."""
         try:
             if self._access.credentials:

@@ -17,7 +17,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Entry
 from lorafinetune_stages.store.naming import RESERVED, check_key, is_reserved
-from lorafinetune_stages.store.s3_access import Access
+from lorafinetune_stages.store.s3_access import BucketAccess
 from lorafinetune_stages.store.s3_errors import explain, refusal_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ CONFLICTS: Final[Mapping[str, Answer]] = {
 class Control:
     """The objects below one prefix of a bucket. root: like `models/`, or empty."""
 
-    def __init__(self, access: Access, root: str, uri: str) -> None:
+    def __init__(self, access: BucketAccess, root: str, uri: str) -> None:
         self._access = access
         self._client = access.control
         self._root = root

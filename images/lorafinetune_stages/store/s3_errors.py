@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.errors import no_bucket, not_there
-from lorafinetune_stages.store.s3_access import ANONYMOUS, NO_IDENTITY, Access
+from lorafinetune_stages.store.s3_access import ANONYMOUS, NO_IDENTITY, BucketAccess
 
 CODES: Final = {
     **dict.fromkeys(
@@ -64,7 +64,7 @@ CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class S3Refusal:
     """An answer that is not the wanted one. status: None where there was none."""
 
     status: int | None
@@ -75,24 +75,24 @@ class Refusal:
         return self.code == "NoSuchKey"
 
 
-def refusal_of(problem: Exception) -> Refusal:
+def refusal_of(problem: Exception) -> S3Refusal:
     """The server's answer, out of an error of boto3 or obstore."""
     if isinstance(problem, ClientError):
         return _refusal_of_client_error(problem)
     if isinstance(problem, NO_IDENTITY):
-        return Refusal(401, type(problem).__name__)
+        return S3Refusal(401, type(problem).__name__)
     if isinstance(problem, ParamValidationError):
-        return Refusal(400, type(problem).__name__)
+        return S3Refusal(400, type(problem).__name__)
     if isinstance(problem, BotoCoreError):
-        return Refusal(None, type(problem).__name__)
+        return S3Refusal(None, type(problem).__name__)
     answer = ANSWER.search(text := str(problem))
     if answer is None:
-        return Refusal(None, "")
+        return S3Refusal(None, "")
     code = CODE.search(text, answer.end())
-    return Refusal(int(answer[1]), code[1] if code else "")
+    return S3Refusal(int(answer[1]), code[1] if code else "")
 
 
-def explain(refusal: Refusal, uri: str, access: Access) -> StageError:
+def explain(refusal: S3Refusal, uri: str, access: BucketAccess) -> StageError:
     """The failure that a person gets to see. uri: of the object or the store."""
     answer = f"the server at {access.endpoint} answered {_answer(refusal)}"
     if refusal.code == "NoSuchBucket":
@@ -120,24 +120,24 @@ def explain(refusal: Refusal, uri: str, access: Access) -> StageError:
             return StageError(reason, f"{uri}: {answer}")
 
 
-def _reason(refusal: Refusal) -> Reason:
+def _reason(refusal: S3Refusal) -> Reason:
     if reason := CODES.get(refusal.code) or STATUSES.get(refusal.status or 0):
         return reason
     return Reason.STORAGE_UNAVAILABLE
 
 
-def _answer(refusal: Refusal) -> str:
+def _answer(refusal: S3Refusal) -> str:
     return " ".join(part for part in (str(refusal.status), refusal.code) if part)
 
 
-def _kind(refusal: Refusal) -> str:
+def _kind(refusal: S3Refusal) -> str:
     return f" ({refusal.code})" if refusal.code else ""
 
 
-def _refusal_of_client_error(problem: ClientError) -> Refusal:
+def _refusal_of_client_error(problem: ClientError) -> S3Refusal:
     status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     code = problem.response.get("Error", {}).get("Code", "")
     known = code if re.fullmatch(r"[A-Za-z][A-Za-z0-9.]{0,63}", code) else ""
     if problem.operation_name.startswith("AssumeRole") and (status or 0) < 500:
-        return Refusal(401, f"{problem.operation_name} {known}".strip())  # no answer of the store itself
-    return Refusal(status, known)
+        return S3Refusal(401, f"{problem.operation_name} {known}".strip())  # no answer of the store itself
+    return S3Refusal(status, known)

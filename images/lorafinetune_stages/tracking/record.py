@@ -45,7 +45,7 @@ CURVES: Final = {
 
 
 @dataclass(frozen=True)
-class Point:
+class StepValues:
     """Numbers of one optimizer step, by the names of their curves."""
 
     step: int
@@ -61,7 +61,7 @@ class Record:
     id: str
     name: str
     ended: datetime
-    points: Sequence[Point] = ()
+    points: Sequence[StepValues] = ()
     results: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def record(sources: Sources, storage: str, report: str | None) -> Record:
     )
 
 
-def _points(log: Sequence[Logged]) -> Iterator[Point]:
+def _points(log: Sequence[Logged]) -> Iterator[StepValues]:
     """In the order of the steps; what a step trained and what was evaluated after it are one point. The
     evaluation of what is exported is measured in another way than these, and is no point of their curve."""
     trained = _thinned([row for row in log if row.eval_loss is None])
@@ -95,7 +95,7 @@ def _points(log: Sequence[Logged]) -> Iterator[Point]:
     found: dict[int, dict[str, float]] = {}
     for row in (*trained, *evaluated):
         found.setdefault(row.step, {}).update(_values(row))
-    yield from (Point(step, values) for step, values in sorted(found.items()) if values)
+    yield from (StepValues(step, values) for step, values in sorted(found.items()) if values)
 
 
 def _thinned(rows: Sequence[Logged]) -> Sequence[Logged]:

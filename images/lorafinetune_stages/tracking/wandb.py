@@ -68,7 +68,7 @@ def _environment(key: str, home: str) -> dict[str, str]:
     return {**kept, "HOME": home, "TMPDIR": home, "WANDB_API_KEY": key, "WANDB_ERROR_REPORTING": "false"}
 
 
-def _run(told: bytes, environment: dict[str, str], home: str) -> int:
+def _run(payload: bytes, environment: dict[str, str], home: str) -> int:
     """The status with which the client ends. What it says is heard by nobody: a server could have put the key
     into it."""
     client = subprocess.Popen(
@@ -81,7 +81,7 @@ def _run(told: bytes, environment: dict[str, str], home: str) -> int:
         start_new_session=True,
     )
     try:
-        client.communicate(told, WITHIN_SECONDS)
+        client.communicate(payload, WITHIN_SECONDS)
         return client.returncode
     except subprocess.TimeoutExpired:
         return -signal.SIGALRM

@@ -47,13 +47,13 @@ def main() -> None:
     _tell(told, settings)
 
 
-def _tell(told: dict[str, Any], settings: wandb.Settings) -> None:
+def _tell(record: dict[str, Any], settings: wandb.Settings) -> None:
     """A run that is there is gone on with: of its history only later steps are added."""
-    where = {name: told[name] for name in ("entity", "project", "id", "name", "config")}
+    where = {name: record[name] for name in ("entity", "project", "id", "name", "config")}
     with wandb.init(**where, resume="allow", settings=settings) as run:
-        for step, values in told["points"]:
+        for step, values in record["points"]:
             run.log(values, step=step)
-        run.summary.update(told["results"])
+        run.summary.update(record["results"])
 
 
 if __name__ == "__main__":

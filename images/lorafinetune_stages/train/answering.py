@@ -20,10 +20,10 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_ANSWERS, MOST_CHARACTERS, Answer, Answers
-from lorafinetune_stages.train.evaluation import mixed, uncompiled
+from lorafinetune_stages.train.evaluation import compilation_off, mixed_precision
 from lorafinetune_stages.train.packing import IGNORED, PADDING
-from lorafinetune_stages.train.peers import ALONE, Peers
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
+from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Said:
+class Generated:
     """tokens: without those that end an answer. ended: whether it came to its end."""
 
     tokens: list[int]
@@ -61,20 +61,20 @@ def answers(
     tokenizer: Any,
     rows: Sequence[Row],
     training: Training,
-    plan: Plan,
+    plan: TrainingPlan,
     stopped: Callable[[], bool],
-    peers: Peers = ALONE,
+    group: ProcessGroup = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answers | None:
     """None where no row has a prompt, where `stopped` says so on the way, and where it fails. model: a
-    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits. peers: ranks that
+    PeftModel, whose base is the one that the adapter is shipped for, or the same in 4 bits. group: ranks that
     answer together, as they must where the base is split over them."""
     asked = questions(rows, training.seed)
     if not asked:
         return None
     room = plan.fit.pack_tokens or plan.fit.micro_batch * training.cutoff_length
     try:
-        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, peers, clock)
+        pair = _Pair(model, tokenizer, training.cutoff_length, stopped, group, clock)
         with _speaking(model, plan):
             found = pair.answers(list(_batches(asked, room)))
     except Exception as problem:  # the training is done, and is not lost for want of some answers
@@ -103,10 +103,10 @@ def question(row: Row) -> Question | None:
     return Question(tokens[:start], tokens[start:end]) if 0 < start < end else None
 
 
-def _batches(asked: Sequence[Question], room: int) -> Iterator[list[Question]]:
-    """Of as many as the memory has room for, in tokens. asked: the shortest first."""
+def _batches(questions: Sequence[Question], room: int) -> Iterator[list[Question]]:
+    """Of as many as the memory has room for, in tokens. questions: the shortest first."""
     batch: list[Question] = []
-    for each in asked:
+    for each in questions:
         if batch and (len(batch) + 1) * (len(each.prompt) + MOST_TOKENS) > room:
             yield batch
             batch = []
@@ -115,7 +115,7 @@ def _batches(asked: Sequence[Question], room: int) -> Iterator[list[Question]]:
 
 
 @contextmanager
-def _speaking(model: Any, plan: Plan) -> Iterator[None]:
+def _speaking(model: Any, plan: TrainingPlan) -> Iterator[None]:
     """While this is entered, the model can generate. Its own configuration of that counts for nothing: it
     may ask for samples or beams. Nor does our attention, which has no mask for padding, and no cache."""
     base, was_training = model.get_base_model(), model.training
@@ -125,7 +125,7 @@ def _speaking(model: Any, plan: Plan) -> Iterator[None]:
         base.set_attn_implementation("sdpa")
     model.eval()
     try:
-        with uncompiled(plan), mixed(plan, model.device):
+        with compilation_off(plan), mixed_precision(plan, model.device):
             yield
     finally:
         model.train(was_training)
@@ -143,7 +143,7 @@ class _Pair:
         tokenizer: Any,
         room: int,
         stopped: Callable[[], bool],
-        peers: Peers,
+        group: ProcessGroup,
         clock: Callable[[], float],
     ) -> None:
         self._model = model
@@ -152,7 +152,7 @@ class _Pair:
         self._ends = _ends(self._base, tokenizer)
         self._room = room
         self._stopped = stopped
-        self._peers = peers
+        self._group = group
         self._clock = clock
         self._until = clock() + SECONDS
 
@@ -166,13 +166,13 @@ class _Pair:
             found += [self._answer(*each) for each in said if each[1].is_any and each[2].is_any]
         return found
 
-    def _say(self, batch: Sequence[Question], turns: int, tuned: bool) -> list[Said]:
+    def _say(self, batch: Sequence[Question], turns: int, tuned: bool) -> list[Generated]:
         """turns: that are left, among which the time is shared."""
         until = self._clock() + (self._until - self._clock()) / turns
         prompts = [each.prompt for each in batch]
         with nullcontext() if tuned else self._model.disable_adapter():
             said = self._continued(
-                prompts, lambda: self._peers.any(self._stopped() or self._clock() >= until)
+                prompts, lambda: self._group.any(self._stopped() or self._clock() >= until)
             )
         return [self._ended(tokens) for tokens in said]
 
@@ -200,24 +200,24 @@ class _Pair:
         found: list[list[int]] = said[:, longest:].tolist()
         return found
 
-    def _ended(self, tokens: list[int]) -> Said:
+    def _ended(self, tokens: list[int]) -> Generated:
         end = next((at for at, token in enumerate(tokens) if token in self._ends), None)
-        return Said(tokens[:end], end is not None)
+        return Generated(tokens[:end], end is not None)
 
-    def _answer(self, asked: Question, base: Said, tuned: Said) -> Answer:
-        prompt = str(self._tokenizer.decode(asked.prompt))
+    def _answer(self, question: Question, base: Generated, tuned: Generated) -> Answer:
+        prompt = str(self._tokenizer.decode(question.prompt))
         if len(prompt) > MOST_CHARACTERS:
             prompt = CUT + prompt[1 - MOST_CHARACTERS :]
         return Answer(
             prompt=prompt,
-            expected=self._text(Said(asked.expected, ended=True)),
+            expected=self._text(Generated(question.expected, ended=True)),
             base=self._text(base),
             tuned=self._text(tuned),
         )
 
-    def _text(self, said: Said) -> str:
-        text = str(self._tokenizer.decode(said.tokens, skip_special_tokens=True)).strip()
-        if said.ended and len(text) <= MOST_CHARACTERS:
+    def _text(self, generated: Generated) -> str:
+        text = str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True)).strip()
+        if generated.ended and len(text) <= MOST_CHARACTERS:
             return text
         return text[: MOST_CHARACTERS - 1] + CUT
 

@@ -17,12 +17,12 @@ from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.base import base_lineage
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import commit_manifest, files_digest, read_manifest, withdraw_manifest
-from lorafinetune_stages.train.inputs import Inputs
+from lorafinetune_stages.train.inputs import TrainInputs
 
 log = logging.getLogger(__name__)
 
 
-class Measured(Model):
+class MeasuredBaseLoss(Model):
     """What the manifest keeps."""
 
     eval_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -38,7 +38,7 @@ class BaseLoss:
     lineage: Mapping[str, Any]
 
     @classmethod
-    def of(cls, arguments: TrainArguments, inputs: Inputs, store: Store) -> "BaseLoss":
+    def of(cls, arguments: TrainArguments, inputs: TrainInputs, store: Store) -> "BaseLoss":
         rows = files_digest(inputs.held_out)
         precision = keys.resolved_precision(arguments.training.precision)
         key = keys.evaluation_key(arguments.model.digest, rows, precision)
@@ -50,7 +50,7 @@ class BaseLoss:
         older than them, is removed."""
         try:
             manifest = read_manifest(self.store, self._place)
-            return None if manifest is None else Measured.decode(manifest.result or {}).losses
+            return None if manifest is None else MeasuredBaseLoss.decode(manifest.result or {}).losses
         except (StageError, ValidationError) as problem:
             if isinstance(problem, StageError) and problem.reason is not Reason.ARTIFACT_CORRUPT:
                 raise
@@ -60,7 +60,7 @@ class BaseLoss:
 
     def keep(self, losses: RowLosses) -> None:
         """Another training may have been first: then what it measured stays."""
-        result = Measured(eval_loss=losses.loss, losses=losses).encode()
+        result = MeasuredBaseLoss(eval_loss=losses.loss, losses=losses).encode()
         commit_manifest(self.store, self._place, "evaluations", self.key, (), self.lineage, result)
 
     @property

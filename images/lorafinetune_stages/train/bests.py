@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
-from lorafinetune_stages.train.saved import Saved
+from lorafinetune_stages.train.saved import StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -30,7 +30,7 @@ class Bests:
     """saved: where they are kept in the store. checkpoints: of the same training, sent by the same thread.
     root: a directory of our own on the disk."""
 
-    def __init__(self, saved: Saved, checkpoints: Saved, root: Path, uploads: Uploads) -> None:
+    def __init__(self, saved: StateWriter, checkpoints: StateWriter, root: Path, uploads: Uploads) -> None:
         self.directory: Path | None = None
         """Of the best adapter on the disk."""
         self.losses: RowLosses | None = None

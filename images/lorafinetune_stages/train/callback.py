@@ -19,27 +19,27 @@ from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.bests import Bests
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
-    Checkpoint,
     Checkpoints,
+    FetchedCheckpoint,
     add_random_states,
 )
 from lorafinetune_stages.train.divergence import Divergence, check_finite
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
 from lorafinetune_stages.train.evaluation import is_quantised
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
 from lorafinetune_stages.train.measuring import Measuring
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
-from lorafinetune_stages.train.peers import Peers
-from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.said import SAID
+from lorafinetune_stages.train.plan import TrainingPlan
+from lorafinetune_stages.train.process_group import ProcessGroup
 from lorafinetune_stages.train.saving import Saving
 from lorafinetune_stages.train.stall import Stall
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.targets import check_targets
 
-RANDOM_STATE: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=SAID)
+RANDOM_STATE: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=WIRE_FORMAT)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -53,14 +53,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self,
         arguments: TrainArguments,
         dataset: Path,
-        plan: Plan,
+        plan: TrainingPlan,
         checkpoints: Checkpoints | None,
         base_loss: BaseLoss | None,
-        resumed: Checkpoint | None,
+        resumed: FetchedCheckpoint | None,
         meter: Meter,
         stop: Stop,
         progress: Reporter,
-        peers: Peers,
+        group: ProcessGroup,
     ) -> None:
         self.resumes = 1 + int(resumed.notes.get("resumes", 0)) if resumed else 0
         self.steps = 0
@@ -76,9 +76,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._meter = meter
         self._stop = stop
         self._progress = progress
-        self._peers = peers
+        self._group = group
         self.measuring = Measuring(
-            self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, peers
+            self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, group
         )
 
     def on_train_begin(
@@ -102,7 +102,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_begins(state.num_input_tokens_seen)
-        if self._peers.leads:  # which stalls with any of them, and does not wait for one that saves
+        if self._group.is_main:  # which stalls with any of them, and does not wait for one that saves
             self.stall.step_begins(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -125,7 +125,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._report(state)
         self._evaluate(args, model, state)
         control.should_save &= not self._divergence.is_suspected
-        control.should_save |= self._peers.any(self._must_leave(state) or self._is_time(state))
+        control.should_save |= self._group.any(self._must_leave(state) or self._is_time(state))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
@@ -133,15 +133,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
         notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
-        states = self._peers.gather((directory / RANDOM).read_bytes(), RANDOM_STATE)
+        states = self._group.gather((directory / RANDOM).read_bytes(), RANDOM_STATE)
         if self._checkpoints:
             add_random_states(directory, states)
             rotates = not self._divergence.is_suspected
             self._checkpoints.save(directory, step, notes, rotates, self._tell_saved)
-        if self._peers.any(self._stop.requested):
+        if self._group.any(self._stop.requested):
             if self._checkpoints:
                 self._checkpoints.uploads.wait()
-            self._peers.wait()  # who leaves before the others has failed them
+            self._group.barrier()  # who leaves before the others has failed them
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
     def _tell_saved(self, state: State) -> None:
@@ -151,7 +151,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._end(state)
 
     def _abandon(self, error: StageError) -> NoReturn:
-        abandon(self._checkpoints.mark.put_on(error) if self._checkpoints else error)
+        abandon(self._checkpoints.last.annotate(error) if self._checkpoints else error)
 
     def _end(self, state: Any) -> None:
         self.steps = state.global_step
@@ -160,9 +160,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def _join(self, model: Any) -> None:
         """All ranks begin with one adapter, and each drops other numbers. A resume brings its own state."""
-        self._peers.align([each for each in model.parameters() if each.requires_grad])
-        if not self._peers.leads:
-            torch.manual_seed(self._training.seed + self._peers.rank)
+        self._group.broadcast_parameters([each for each in model.parameters() if each.requires_grad])
+        if not self._group.is_main:
+            torch.manual_seed(self._training.seed + self._group.rank)
 
     def _must_leave(self, state: Any) -> bool:
         """Not after the last step: the result is as near as a checkpoint."""
@@ -171,7 +171,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _is_time(self, state: Any) -> bool:
         """By one clock, where there are several."""
         leaves_it = self._is_last(state) or self._divergence.is_suspected
-        return self._peers.leads and self._saving.is_due_by_now and not leaves_it
+        return self._group.is_main and self._saving.is_due_by_now and not leaves_it
 
     def _is_last(self, state: Any) -> bool:
         return self.stopped_early or state.global_step >= state.max_steps
@@ -209,7 +209,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         losses = self.measuring.of_result
         if bests and losses and best is self.history.evaluated:
             bests.keep(state.global_step, model.save_pretrained, losses)
-        self.stopped_early = self._peers.any(self._is_exhausted) and not self._is_last(state)
+        self.stopped_early = self._group.any(self._is_exhausted) and not self._is_last(state)
         if not self._is_last(state):
             return
         if best:
@@ -218,7 +218,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             self._evaluate_exported(model, state)
         self.measuring.ask(model, self._tokenizer)
         if self.stopped_early:
-            if self._peers.leads:
+            if self._group.is_main:
                 model.save_pretrained(args.output_dir)
             self._report(state)
             self._end(state)
@@ -241,7 +241,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             bests.wait()
             self.measuring.of_result = bests.losses
             model.load_adapter(bests.directory, model.active_adapter, is_trainable=True)
-        self._peers.align([each for each in model.parameters() if each.requires_grad])
+        self._group.broadcast_parameters([each for each in model.parameters() if each.requires_grad])
 
     def _evaluate_exported(self, model: Any, state: Any) -> None:
         """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it

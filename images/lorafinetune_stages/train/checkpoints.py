@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.bests import Bests
-from lorafinetune_stages.train.mark import Mark
-from lorafinetune_stages.train.saved import Kept, Saved
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
+from lorafinetune_stages.train.saved import StateReader, StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -43,7 +43,7 @@ OTHER_RANDOM: Final = re.compile(r"rng_state_([0-9]+)\.pth")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class FetchedCheckpoint:
     """A checkpoint that has been downloaded and verified. notes: what was saved beside it."""
 
     state: State
@@ -54,14 +54,14 @@ class Checkpoint:
     def step(self) -> int:
         return self.state.step
 
-    def fetched(self, kept: Kept, root: Path) -> "Checkpoint":
+    def fetched(self, kept: StateReader, root: Path) -> "FetchedCheckpoint":
         """The same on another node's disk, below `root`."""
         directory = root / self.directory.name
         if kept.fetch(self.state, directory) is None:
             raise StageError(Reason.RANK_LOST, f"the checkpoint of step {self.step} is not there any more")
         return replace(self, directory=directory)
 
-    def seen_by(self, rank: int, root: Path) -> "Checkpoint":
+    def seen_by(self, rank: int, root: Path) -> "FetchedCheckpoint":
         """The same with a rank's own random number generators. root: where the rank can make a directory.
 
         A rank that was not there when it was saved has none: what it drops is drawn anew."""
@@ -80,19 +80,24 @@ class Checkpoint:
 
 class Checkpoints:
     """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
-    kept, too. mark: that of this attempt."""
+    kept, too. last: that of this attempt."""
 
     def __init__(
-        self, saved: Saved, keep: int | Literal["all"], bests: Bests | None, mark: Mark, uploads: Uploads
+        self,
+        saved: StateWriter,
+        keep: int | Literal["all"],
+        bests: Bests | None,
+        last: LastCheckpoint,
+        uploads: Uploads,
     ) -> None:
         self.bests = bests
-        self.mark = mark
+        self.last = last
         self.uploads = uploads
         self._saved = saved
         self._keep = keep
         self._sending: Future[None] | None = None
 
-    def newest(self, root: Path) -> Checkpoint | None:
+    def newest(self, root: Path) -> FetchedCheckpoint | None:
         """The newest checkpoint that is whole and ours, downloaded below `root`; None: begin anew.
 
         What is newer than it, or was never completed, is removed: the training writes it again.
@@ -102,7 +107,7 @@ class Checkpoints:
             notes = self._saved.fetch(state, directory)
             if notes is not None and self._restores_best(notes):
                 log.info("going on from the checkpoint of step %d", state.step)
-                return Checkpoint(state, directory, notes)
+                return FetchedCheckpoint(state, directory, notes)
             self._saved.remove(state)
         self._restores_best({})
         return None
@@ -136,7 +141,7 @@ class Checkpoints:
     ) -> None:
         """Raises StageError(Superseded), with nothing written or removed, where a newer attempt has begun."""
         state = self._saved.send(directory, step, notes)
-        self.mark.note(step)
+        self.last.record(step)
         then(state)
         shutil.rmtree(directory)
         if rotates:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lorafinetune_stages.train.packing import Pack, Row, even, learned, packs, shares, shortest
+from lorafinetune_stages.train.packing import Pack, Row, count_learned, even, packs, shares, shortest
 
 
 def tensors(packed: Pack) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Collator:
         return {
             "passes": [tensors(packed) for packed in found],
             "idle": idle,
-            "learned": learned(rows),
+            "learned": count_learned(rows),
             "tokens": sum(len(row["input_ids"]) for row in rows),
         }
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_batch_size
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 
 OURS: Final[dict[str, Any]] = {
     "dataset": "prepared",
@@ -32,7 +32,7 @@ def portable(config: Mapping[str, Any], template: str) -> dict[str, Any]:
 
 def local(
     portable_config: Mapping[str, Any],
-    plan: Plan,
+    plan: TrainingPlan,
     arguments: TrainArguments,
     ranks: int,
     model: Path,

@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
-from lorafinetune_stages.train.packing import Row, groups, learned
-from lorafinetune_stages.train.peers import Peers
-from lorafinetune_stages.train.plan import Plan
-from lorafinetune_stages.train.said import SAID
+from lorafinetune_stages.train.packing import Row, count_learned, groups
+from lorafinetune_stages.train.plan import TrainingPlan
+from lorafinetune_stages.train.process_group import ProcessGroup
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 
@@ -29,36 +29,36 @@ RowLoss = tuple[int, float]
 """The learned tokens of a conversation, and their nats."""
 Share = list[list[RowLoss]]
 """What a rank has measured: of each pass, of each conversation."""
-SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=SAID)
+SHARE: Final[TypeAdapter[Share | None]] = TypeAdapter(Share | None, config=WIRE_FORMAT)
 
 
 def evaluate(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """Of the conversations in which something is learned, in their order; None where `stopped` says so on the
     way on any rank, or there are none. Ranks take turns at the groups of conversations that share a pass;
     where the base is split over them, all make as many passes."""
     split = plan.shards > 1
     given = groups(filter(_teaches, rows) if split else rows, plan.fit.pack_tokens)
-    shares = given[peers.rank :: peers.size]
-    turns = -(-len(given) // peers.size) if split else len(shares)
+    shares = given[group.rank :: group.size]
+    turns = -(-len(given) // group.size) if split else len(shares)
     measured: Share = []
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             for turn in range(turns):
-                if peers.any(stopped()) if split else stopped():
+                if group.any(stopped()) if split else stopped():
                     break
                 found = list(_of_group(model, shares[turn] if turn < len(shares) else given[0], plan))
                 measured += [found] if turn < len(shares) else []
     finally:
         model.train(was_training)
-    return _joined(peers.gather(measured if len(measured) == len(shares) else None, SHARE))
+    return _joined(group.gather(measured if len(measured) == len(shares) else None, SHARE))
 
 
 def _teaches(row: Row) -> bool:
-    return learned([row]) > 0
+    return count_learned([row]) > 0
 
 
 def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
@@ -71,60 +71,65 @@ def _joined(shares: Sequence[Share | None]) -> RowLosses | None:
 
 
 def evaluate_last(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate, after the last step: on the base that the adapter is shipped for, also where it was
     trained on a quantised one."""
     if in_fp8(plan):
         restore_layers(model.get_base_model())
-    with shipped(model, plan), uncompiled(plan) if in_fp8(plan) else nullcontext():
-        return evaluate(model, rows, stopped, plan, peers)
+    with shipped_base(model, plan), compilation_off(plan) if in_fp8(plan) else nullcontext():
+        return evaluate(model, rows, stopped, plan, group)
 
 
 def evaluate_held_out(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers, as_shipped: bool
+    model: Any,
+    rows: Iterable[Row],
+    stopped: Callable[[], bool],
+    plan: TrainingPlan,
+    group: ProcessGroup,
+    as_shipped: bool,
 ) -> RowLosses | None:
     """As evaluate_last where as_shipped, and else as evaluate."""
     measure = evaluate_last if as_shipped else evaluate
-    return measure(model, rows, stopped, plan, peers)
+    return measure(model, rows, stopped, plan, group)
 
 
 def evaluate_base(
-    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: Plan, peers: Peers
+    model: Any, rows: Iterable[Row], stopped: Callable[[], bool], plan: TrainingPlan, group: ProcessGroup
 ) -> RowLosses | None:
     """As evaluate_last, of the base alone. Where the training is on a quantised one, its layers are as before
     afterwards: weights are quantised in one way only."""
     base = model.get_base_model()
     if in_fp8(plan):
         restore_layers(base)
-    with model.disable_adapter(), shipped(model, plan), uncompiled(plan):
-        losses = evaluate(model, rows, stopped, plan, peers)
+    with model.disable_adapter(), shipped_base(model, plan), compilation_off(plan):
+        losses = evaluate(model, rows, stopped, plan, group)
     if in_fp8(plan):
         quantise_layers(base)
     return losses
 
 
-def shipped(model: Any, plan: Plan, wanted: bool = True) -> AbstractContextManager[None]:
+def shipped_base(model: Any, plan: TrainingPlan, wanted: bool = True) -> AbstractContextManager[None]:
     """While this is entered, a base in 4 bits is the one that the adapter is for, where that is wanted."""
     return unquantised(model.get_base_model()) if plan.nf4 and wanted else nullcontext()
 
 
-def is_quantised(plan: Plan) -> bool:
+def is_quantised(plan: TrainingPlan) -> bool:
     """Whether evaluations on the way are on another base than the adapter is shipped for."""
     return plan.nf4 or in_fp8(plan)
 
 
-def in_fp8(plan: Plan) -> bool:
+def in_fp8(plan: TrainingPlan) -> bool:
     return plan.levers is not None and plan.levers.fp8
 
 
-def mixed(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+def mixed_precision(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
     """While this is entered, what is not fp32 is computed as in the training."""
     name = plan.levers.mixed if plan.levers else ""
     return torch.autocast(device.type, getattr(torch, name)) if name else nullcontext()
 
 
-def uncompiled(plan: Plan) -> AbstractContextManager[Any]:
+def compilation_off(plan: TrainingPlan) -> AbstractContextManager[Any]:
     """Layers that are not those of the training: to compile them anew would take longer than it saves."""
     if plan.levers is None or not plan.levers.compiled:
         return nullcontext()
@@ -132,8 +137,8 @@ def uncompiled(plan: Plan) -> AbstractContextManager[Any]:
     return eager
 
 
-def _of_group(model: Any, group: Sequence[Row], plan: Plan) -> Iterator[RowLoss]:
-    tokens = [learned([row]) for row in group]
+def _of_group(model: Any, group: Sequence[Row], plan: TrainingPlan) -> Iterator[RowLoss]:
+    tokens = [count_learned([row]) for row in group]
     if not any(tokens):
         return
     nats = _packed(model, group, plan, tokens) if plan.levers else map(partial(_alone, model), group, tokens)
@@ -146,11 +151,11 @@ def _alone(model: Any, row: Row, tokens: int) -> float:
     return float(model(**batch, use_cache=False).loss) * tokens
 
 
-def _packed(model: Any, rows: Sequence[Row], plan: Plan, tokens: Sequence[int]) -> list[float]:
+def _packed(model: Any, rows: Sequence[Row], plan: TrainingPlan, tokens: Sequence[int]) -> list[float]:
     """Of each conversation of one pack."""
     assert plan.levers  # noqa: S101 - who calls this has looked
     (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-    with mixed(plan, device):
+    with mixed_precision(plan, device):
         return row_nats(model.get_base_model(), moved, plan.levers, tokens)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from lorafinetune.contract.memory import RESERVED_SHARE, Settings, Shape, choose, smallest
+from lorafinetune.contract.memory import RESERVED_SHARE, MemorySettings, ModelShape, choose, smallest
 
 CPU_MICRO_BATCH: Final = 2
 """Measured: with more conversations in one pass padding costs what fewer passes save."""
@@ -30,7 +30,12 @@ class Fit:
 
 
 def fit(
-    batch_size: int, gpus: int, longest: Sequence[int], shape: Shape, settings: Settings, free_bytes: int
+    batch_size: int,
+    gpus: int,
+    longest: Sequence[int],
+    shape: ModelShape,
+    settings: MemorySettings,
+    free_bytes: int,
 ) -> Fit:
     """The cut for `batch_size` conversations over `gpus` devices (0: the CPU), the fastest that fits. Where a
     step is of tokens, it is one pack, and these are the longest that it may have.
@@ -63,7 +68,7 @@ def smaller(tried: Fit) -> Fit | None:
     return replace(tried, micro_batch=half, accumulation=share // half, gradient_checkpointing=True)
 
 
-def _on_cpu(share: int, shape: Shape, packed: bool) -> Fit:
+def _on_cpu(share: int, shape: ModelShape, packed: bool) -> Fit:
     large = shape.parameters > SMALL_MODEL_PARAMETERS
     if packed:
         return Fit(share, 1, large, CPU_PACK_TOKENS)

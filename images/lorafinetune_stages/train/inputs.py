@@ -28,7 +28,7 @@ takes beside an import does not fill the network."""
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainInputs:
     """The two inputs, complete in the store. model, prepared: of their files. facts: of the dataset."""
 
     model: Manifest
@@ -61,7 +61,7 @@ class Inputs:
         return self.model.bytes + self.rows.bytes
 
 
-def find_inputs(arguments: TrainArguments, context: Context) -> Inputs:
+def find_inputs(arguments: TrainArguments, context: Context) -> TrainInputs:
     """Raises StageError(ArtifactCorrupt) where an input is not complete. Nothing is downloaded yet."""
     where = place("prepared", arguments.prepared)
     model = require(context.store, model_place(arguments.model), "the base model")
@@ -71,10 +71,12 @@ def find_inputs(arguments: TrainArguments, context: Context) -> Inputs:
     except ValidationError as problem:
         message = f"{context.store.uri}/{where}: the result in its manifest can't be read"
         raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
-    return Inputs(model, prepared, facts, context.workdir)
+    return TrainInputs(model, prepared, facts, context.workdir)
 
 
-def fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Callable[[], None]) -> None:
+def fetch(
+    arguments: TrainArguments, context: Context, inputs: TrainInputs, check: Callable[[], None]
+) -> None:
     """Downloads the inputs, while LLaMA-Factory is imported, which takes ten seconds and more. check: raises
     where there is no need for them any more."""
     context.progress.begin("downloading the model and the dataset", inputs.bytes, "bytes")
@@ -86,7 +88,7 @@ def fetch(arguments: TrainArguments, context: Context, inputs: Inputs, check: Ca
     fetch_inputs(arguments, context, inputs, advance)
 
 
-def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, advance: Advance) -> None:
+def fetch_inputs(arguments: TrainArguments, context: Context, inputs: TrainInputs, advance: Advance) -> None:
     """Downloads both. Raises StageError(ArtifactCorrupt) for a file that is not the manifest's."""
     store, model = context.store, inputs.model_directory
     download_tree(store, model_place(arguments.model), inputs.model, model, advance, FILES_AT_ONCE)
@@ -96,7 +98,7 @@ def fetch_inputs(arguments: TrainArguments, context: Context, inputs: Inputs, ad
 
 
 @contextmanager
-def readable(inputs: Inputs) -> Iterator[None]:
+def readable(inputs: TrainInputs) -> Iterator[None]:
     """Where something fails meanwhile, and the rows are not any more what was downloaded, that is why: the
     libraries say whatever they first stumble on."""
     try:
@@ -109,7 +111,7 @@ def readable(inputs: Inputs) -> Iterator[None]:
         raise StageError(Reason.DATA_UNREADABLE, fault) from problem
 
 
-def rows_fault(inputs: Inputs) -> str:
+def rows_fault(inputs: TrainInputs) -> str:
     """What is wrong with the rows on the disk, or an empty string. Reads all of them."""
     for file in inputs.rows.files:
         try:

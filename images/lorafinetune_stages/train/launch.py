@@ -14,7 +14,7 @@ from llamafactory.train.tuner import run_exp
 from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
-from lorafinetune.contract.memory import Settings, step_rows
+from lorafinetune.contract.memory import MemorySettings, step_rows
 from lorafinetune_stages.shape import build, measure
 from lorafinetune_stages.train.callback import Watch
 from lorafinetune_stages.train.early_stopping import Ended
@@ -23,23 +23,23 @@ from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
 from lorafinetune_stages.train.levers import Levers, can_pack, check_packing, choose
 from lorafinetune_stages.train.nf4 import without_bitsandbytes
-from lorafinetune_stages.train.packed_trainer import packed
-from lorafinetune_stages.train.padded_trainer import padded
+from lorafinetune_stages.train.packed_trainer import packed_training
+from lorafinetune_stages.train.padded_trainer import padded_training
 from lorafinetune_stages.train.pair_trainer import weighed_alike
-from lorafinetune_stages.train.peers import ALONE, Peers, connect, part
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
+from lorafinetune_stages.train.process_group import ALONE, ProcessGroup, connect, disconnect
 from lorafinetune_stages.train.sharding import check_layers
 from lorafinetune_stages.train.stopping import Stop
 from lorafinetune_stages.train.workflows import connected
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ALONE", "Watch", "connect", "free_memory", "make_plan", "part", "train"]
+__all__ = ["ALONE", "Watch", "connect", "disconnect", "free_memory", "make_plan", "train"]
 
 
 def make_plan(
     arguments: TrainArguments, model: Path, longest: Sequence[int], ranks: int, free_bytes: int
-) -> Plan:
+) -> TrainingPlan:
     """How the training is to run. model: directory of the base. longest: lengths of the longest rows, from
     the longest on. ranks: of all nodes. free_bytes: of one GPU."""
     training, gpus = arguments.training, ranks if arguments.gpus else 0
@@ -55,10 +55,12 @@ def make_plan(
     if levers and levers.fp8 and not gains(network):
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
         levers = replace(levers, fp8=False)
-    settings = Settings.of(training, packed=levers is not None, compiled=bool(levers and levers.compiled))
+    settings = MemorySettings.of(
+        training, packed=levers is not None, compiled=bool(levers and levers.compiled)
+    )
     settings = replace(settings, shards=shards)
     cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
-    return Plan(cut, levers, training.quantization == "nf4", shards)
+    return TrainingPlan(cut, levers, training.quantization == "nf4", shards)
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
@@ -85,7 +87,12 @@ def _packs(training: Training, config: Any) -> bool:
 
 
 def train(
-    config: Mapping[str, Any], training: Training, plan: Plan, watch: Watch, stop: Stop, peers: Peers
+    config: Mapping[str, Any],
+    training: Training,
+    plan: TrainingPlan,
+    watch: Watch,
+    stop: Stop,
+    group: ProcessGroup,
 ) -> None:
     """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
     `output_dir` then.
@@ -94,7 +101,7 @@ def train(
     """
     try:
         others = nullcontext() if plan.nf4 else without_bitsandbytes()
-        with _changes(training, plan, peers), connected(), others, watch.stall:
+        with _changes(training, plan, group), connected(), others, watch.stall:
             run_exp(dict(config), callbacks=[watch])
     except Ended:
         log.info("stopped early after step %d", watch.steps)
@@ -104,13 +111,13 @@ def train(
         raise explain(problem, plan.fit.bytes) from problem
 
 
-def _changes(training: Training, plan: Plan, peers: Peers) -> AbstractContextManager[None]:
+def _changes(training: Training, plan: TrainingPlan, group: ProcessGroup) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.levers:
-        return packed(training, plan.levers, plan.fit.pack_tokens, peers, split)
-    if peers.size > 1:
-        return padded(training.objective, plan.fit.micro_batch, peers, split)
+        return packed_training(training, plan.levers, plan.fit.pack_tokens, group, split)
+    if group.size > 1:
+        return padded_training(training.objective, plan.fit.micro_batch, group, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()
 
 

@@ -8,8 +8,8 @@ from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune_stages.base import base_lineage
-from lorafinetune_stages.train.inputs import Inputs
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.inputs import TrainInputs
+from lorafinetune_stages.train.plan import TrainingPlan
 
 DISTRIBUTIONS: Final = ("torch", "transformers", "peft", "llamafactory", "accelerate", "tokenizers")
 QUANTISING: Final = ("bitsandbytes",)
@@ -17,9 +17,9 @@ QUANTISING: Final = ("bitsandbytes",)
 
 def lineage(
     arguments: TrainArguments,
-    inputs: Inputs,
+    inputs: TrainInputs,
     config: Mapping[str, Any],
-    plan: Plan,
+    plan: TrainingPlan,
     hardware: Mapping[str, Any],
     resumes: int,
     ended: TrainingStatus,

@@ -17,15 +17,15 @@ from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.answering import answers
 from lorafinetune_stages.train.base_loss import BaseLoss
-from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped
+from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped_base
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.meter import Meter
-from lorafinetune_stages.train.peers import ALONE, Peers
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
-from lorafinetune_stages.train.said import SAID
+from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 from lorafinetune_stages.train.stopping import Stop
 
-OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=SAID)
+OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=WIRE_FORMAT)
 
 
 class Measuring:
@@ -35,12 +35,12 @@ class Measuring:
         self,
         training: Training,
         held_out: Path,
-        plan: Plan,
+        plan: TrainingPlan,
         base_loss: BaseLoss | None,
         meter: Meter,
         stop: Stop,
         progress: Reporter,
-        peers: Peers,
+        group: ProcessGroup,
     ) -> None:
         self.of_result: RowLosses | None = None
         """Of the evaluation that what is exported was measured by, once that is known."""
@@ -56,7 +56,7 @@ class Measuring:
         self._meter = meter
         self._stop = stop
         self._progress = progress
-        self._peers = peers
+        self._group = group
 
     @property
     def compared(self) -> Compared | None:
@@ -74,13 +74,13 @@ class Measuring:
 
     def _find_base(self, model: Any) -> RowLosses | None:
         """From the store, or else measured, and then kept there."""
-        found = self._peers.follow(self._base_loss.find() if self._base_loss else None, OF_BASE)
+        found = self._group.broadcast(self._base_loss.find() if self._base_loss else None, OF_BASE)
         if found is not None:
             return found
         self._progress.begin("evaluating the base", None, "steps")
         rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
-            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._peers)
+            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._group)
         if self._base_loss and losses and math.isfinite(losses.loss):
             self._base_loss.keep(losses)
         return losses
@@ -90,24 +90,24 @@ class Measuring:
         rows = load_from_disk(str(self._held_out))
         with self._meter.evaluating():
             if dpo := resolved_dpo(self._training):
-                with shipped(model, self._plan, as_shipped):
+                with shipped_base(model, self._plan, as_shipped):
                     found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
                 self.of_result = found.losses if found else None
                 self._of_base = of_base(found.losses.rows).losses if found else None
                 return found.measured if found else {}
-            self.of_result = evaluate_held_out(model, rows, stopped, self._plan, self._peers, as_shipped)
+            self.of_result = evaluate_held_out(model, rows, stopped, self._plan, self._group, as_shipped)
         return {"eval_loss": self.of_result.loss} if self.of_result else {}
 
     def ask(self, model: Any, tokenizer: Any) -> None:
         """Has the base and the tuned model answer, on the rank that leads: no other needs to know, and none
         helps unless the base is split over them. A request to stop ends it."""
         split = self._plan.shards > 1
-        if not (split or self._peers.leads):
+        if not (split or self._group.is_main):
             return
         self._progress.begin("answering held-out prompts", None, "answers")
         rows = load_from_disk(str(self._held_out))
-        peers = self._peers if split else ALONE
+        group = self._group if split else ALONE
         told = answers(
-            model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested, peers
+            model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested, group
         )
-        self.answers = told if self._peers.leads else None
+        self.answers = told if self._group.is_main else None

@@ -18,8 +18,8 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import INDEX_VARIABLE, MEETING_VARIABLE, NODES_VARIABLE
 from lorafinetune.contract.outcome import StageError, TrainResult, decode_message, encode_error
-from lorafinetune_stages.train.line import PERIOD_SECONDS, Line, Word
-from lorafinetune_stages.train.mark import Mark
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
+from lorafinetune_stages.train.node_connection import POLL_SECONDS, NodeConnection, NodeMessage
 
 Outcome = TrainResult | StageError
 
@@ -32,7 +32,7 @@ LAST_WORDS_SECONDS: Final = 15.0
 
 @dataclass(frozen=True)
 class Node:
-    """index: among `count`. host, port: where the first one is found."""
+    """index: among `count`. host, port: where the first one is reached."""
 
     index: int = 0
     count: int = 1
@@ -49,56 +49,59 @@ class Node:
         return cls(index, count, host if index else "localhost", int(port))
 
     @classmethod
-    def taken(cls) -> "Node":
+    def from_environment(cls) -> "Node":
         return cls.of(os.environ)
 
-    def meet(self, mark: Mark) -> "Others":
-        """mark: this node's, which the first one's rank that leads notes."""
+    def connect(self, last_checkpoint: LastCheckpoint) -> "NodeGroup":
+        """last_checkpoint: this node's, which the first one's rank that leads notes."""
         if self.count == 1:
-            return NoOthers(self, mark)
-        return Further(self, mark) if self.index else First(self, mark)
+            return SingleNode(self, last_checkpoint)
+        return Member(self, last_checkpoint) if self.index else Coordinator(self, last_checkpoint)
 
 
-class Others(ABC):
+class NodeGroup(ABC):
     """The stages of the other nodes, while this is entered."""
 
-    def __init__(self, node: Node, mark: Mark, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, node: Node, last_checkpoint: LastCheckpoint, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._node = node
-        self._mark = mark
+        self._last_checkpoint = last_checkpoint
         self._clock = clock
-        self._lines: dict[int, Line] = {}
+        self._connections: dict[int, NodeConnection] = {}
         self._failed_at: float | None = None
 
     @property
-    def nodes(self) -> int:
+    def count(self) -> int:
         """How many there are, with this one."""
         return self._node.count
 
-    def __enter__(self) -> "Others":
+    def __enter__(self) -> "NodeGroup":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for line in self._lines.values():
-            line.close()
+        for connection in self._connections.values():
+            connection.close()
 
     @abstractmethod
     def begin(self, check: Callable[[], None]) -> None:
         """Returns when all nodes have their inputs. check: raises where there is no need to wait any more."""
 
     @abstractmethod
-    def agree(self, found: Outcome) -> Outcome:
-        """What all nodes are to say, after a try that ended here as `found`. A result is one everywhere."""
+    def agree(self, outcome: Outcome) -> Outcome:
+        """What all nodes are to say, after a try that ended here as `outcome`. A result is one everywhere."""
 
-    def hear(self, failing: bool) -> bool:
+    def poll(self, failing: bool) -> bool:
         """Whether another node is failing or gone. failing: whether this one is. To be called often."""
         if failing and self._failed_at is None:
             self._failed_at = self._clock()
-        for line in self._lines.values():
-            line.hear()
-        trouble = [line for line in self._lines.values() if line.failed_at is not None or line.lost]
-        for line in self._lines.values():
-            fails = failing or any(other is not line for other in trouble)
-            line.beat(Word(failing=fails, checkpoint=self._mark.step))
+        for connection in self._connections.values():
+            connection.receive()
+        connections = self._connections.values()
+        trouble = [each for each in connections if each.failed_at is not None or each.lost]
+        for connection in self._connections.values():
+            fails = failing or any(other is not connection for other in trouble)
+            connection.heartbeat(NodeMessage(failing=fails, checkpoint=self._last_checkpoint.step))
         return bool(trouble)
 
     def _wait(self, done: Callable[[], bool], check: Callable[[], None], seconds: float) -> bool:
@@ -108,143 +111,144 @@ class Others(ABC):
             if self._clock() > until:
                 return False
             check()
-            time.sleep(PERIOD_SECONDS)
+            time.sleep(POLL_SECONDS)
         return True
 
     def _next_try(self) -> None:
         self._failed_at = None
-        for line in self._lines.values():
-            line.next_try()
+        for connection in self._connections.values():
+            connection.next_try()
 
     def _lost(self, index: int, how: str) -> StageError:
         return StageError(Reason.RANK_LOST, f"node {index} of {self._node.count} {how}")
 
 
-class NoOthers(Others):
+class SingleNode(NodeGroup):
     """Of a training on one node."""
 
     def begin(self, check: Callable[[], None]) -> None: ...
 
-    def agree(self, found: Outcome) -> Outcome:
-        return found
+    def agree(self, outcome: Outcome) -> Outcome:
+        return outcome
 
 
-class First(Others):
+class Coordinator(NodeGroup):
     """On the first node, which hears all others, and decides."""
 
     def begin(self, check: Callable[[], None]) -> None:
-        called: list[Line] = []
-        with _listen(self._node.port) as server, _closed_in_the_end(called):
+        accepted: list[NodeConnection] = []
+        with _listen(self._node.port) as server, _closing(accepted):
 
             def all_are_there() -> bool:
-                called.extend(_callers(server, self._clock))
-                self.hear(failing=False)
-                for index in [index for index, line in self._lines.items() if line.lost]:
-                    self._lines.pop(index).close()
-                self._welcome(called)
-                return len(self._lines) == self._node.count - 1
+                accepted.extend(_accepted(server, self._clock))
+                self.poll(failing=False)
+                for index in [index for index, connection in self._connections.items() if connection.lost]:
+                    self._connections.pop(index).close()
+                self._admit(accepted)
+                return len(self._connections) == self._node.count - 1
 
             if not self._wait(all_are_there, check, PATIENCE_SECONDS):
-                missing = next(i for i in range(1, self._node.count) if i not in self._lines)
+                missing = next(i for i in range(1, self._node.count) if i not in self._connections)
                 raise self._lost(missing, f"has not come in {PATIENCE_SECONDS / 60:.0f} minutes")
-        for line in self._lines.values():
-            line.say(Word(node=0))
+        for connection in self._connections.values():
+            connection.send(NodeMessage(node=0))
 
-    def agree(self, found: Outcome) -> Outcome:
-        if isinstance(found, TrainResult):
-            return found
+    def agree(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, TrainResult):
+            return outcome
 
         def all_have_said() -> bool:
-            self.hear(failing=True)
-            return all(line.ended is not None or line.lost for line in self._lines.values())
+            self.poll(failing=True)
+            return all(each.ended is not None or each.lost for each in self._connections.values())
 
         self._wait(all_have_said, lambda: None, 2 * LAST_WORDS_SECONDS)
-        verdict = self._verdict(found)
-        for line in self._lines.values():
-            line.say(Word(ended=encode_error(verdict)))
+        verdict = self._verdict(outcome)
+        for connection in self._connections.values():
+            connection.send(NodeMessage(ended=encode_error(verdict)))
         self._next_try()
         return verdict
 
-    def _welcome(self, called: list[Line]) -> None:
-        """Of those who called, the nodes that say which one they are."""
-        for line in list(called):
-            line.hear()
-            if line.lost or line.node == 0:
-                called.remove(line)
-                line.close()
-            elif line.node is not None and line.node < self._node.count and line.node not in self._lines:
-                called.remove(line)
-                self._lines[line.node] = line
+    def _admit(self, accepted: list[NodeConnection]) -> None:
+        """Of the callers, the nodes that say which one they are."""
+        for connection in list(accepted):
+            connection.receive()
+            node = connection.node
+            if connection.lost or node == 0:
+                accepted.remove(connection)
+                connection.close()
+            elif node is not None and node < self._node.count and node not in self._connections:
+                accepted.remove(connection)
+                self._connections[node] = connection
 
     def _verdict(self, own: StageError) -> StageError:
         """Of all that the nodes say the cause, which is not that another is gone; of several what was said by
         the first that failed."""
-        said = [(self._failed_at or 0.0, own)]
-        for index, line in sorted(self._lines.items()):
-            found = decode_message("train", line.ended or "")
+        errors = [(self._failed_at or 0.0, own)]
+        for index, connection in sorted(self._connections.items()):
+            found = decode_message("train", connection.ended or "")
             if isinstance(found, StageError):
-                said.append((line.failed_at or self._clock(), found))
-            elif line.lost:
-                said.append((0.0, self._lost(index, "does not answer")))
-        return first_cause([error for _, error in sorted(said, key=lambda each: each[0])])
+                errors.append((connection.failed_at or self._clock(), found))
+            elif connection.lost:
+                errors.append((0.0, self._lost(index, "does not answer")))
+        return first_cause([error for _, error in sorted(errors, key=lambda each: each[0])])
 
 
-class Further(Others):
+class Member(NodeGroup):
     """On any other node."""
 
     def begin(self, check: Callable[[], None]) -> None:
-        self._wait(self._has_called, check, PATIENCE_SECONDS)
-        line = self._lines.get(0)
-        if line is None:
+        self._wait(self._has_connected, check, PATIENCE_SECONDS)
+        connection = self._connections.get(0)
+        if connection is None:
             raise self._lost(0, f"has not come in {PATIENCE_SECONDS / 60:.0f} minutes")
-        line.say(Word(node=self._node.index))
+        connection.send(NodeMessage(node=self._node.index))
 
         def has_begun() -> bool:
-            if self.hear(failing=False):
+            if self.poll(failing=False):
                 raise self._lost(0, "has gone before the training began")
-            return line.node is not None
+            return connection.node is not None
 
         if not self._wait(has_begun, check, PATIENCE_SECONDS):
             raise self._lost(0, f"has not begun in {PATIENCE_SECONDS / 60:.0f} minutes")
 
-    def agree(self, found: Outcome) -> Outcome:
-        line = self._lines.get(0)
-        if isinstance(found, TrainResult) or line is None:
-            return found
-        line.say(Word(ended=encode_error(found)))
+    def agree(self, outcome: Outcome) -> Outcome:
+        connection = self._connections.get(0)
+        if isinstance(outcome, TrainResult) or connection is None:
+            return outcome
+        connection.send(NodeMessage(ended=encode_error(outcome)))
 
         def has_decided() -> bool:
-            self.hear(failing=True)
-            return line.ended is not None or line.lost
+            self.poll(failing=True)
+            return connection.ended is not None or connection.lost
 
         self._wait(has_decided, lambda: None, PATIENCE_SECONDS)
-        verdict = decode_message("train", line.ended or "")
+        verdict = decode_message("train", connection.ended or "")
         self._next_try()
         if isinstance(verdict, StageError):
             return verdict
-        return first_cause([self._lost(0, "does not answer"), found])
+        return first_cause([self._lost(0, "does not answer"), outcome])
 
-    def hear(self, failing: bool) -> bool:
+    def poll(self, failing: bool) -> bool:
         """Notes, too, how far the first has come, for the day that it is gone."""
-        is_troubled = super().hear(failing)
-        for line in self._lines.values():
-            if line.checkpoint not in (None, self._mark.step):
-                self._mark.note(line.checkpoint)
+        is_troubled = super().poll(failing)
+        for connection in self._connections.values():
+            if connection.checkpoint not in (None, self._last_checkpoint.step):
+                self._last_checkpoint.record(connection.checkpoint)
         return is_troubled
 
-    def _has_called(self) -> bool:
+    def _has_connected(self) -> bool:
         with suppress(OSError):
             connection = socket.create_connection((self._node.host, self._node.port), CALL_SECONDS)
-            self._lines[0] = Line(connection, self._clock)
-        return bool(self._lines)
+            self._connections[0] = NodeConnection(connection, self._clock)
+        return bool(self._connections)
 
 
-def first_cause(said: Sequence[StageError]) -> StageError:
+def first_cause(errors: Sequence[StageError]) -> StageError:
     """What ended a training, of what its processes say, the first that failed first."""
     outside = (Reason.PREEMPTED, Reason.RANK_LOST)
-    causes = [error for error in said if error.reason not in outside]
-    asked = [error for error in said if error.reason is Reason.PREEMPTED]
-    return [*causes, *asked, *said][0]
+    causes = [error for error in errors if error.reason not in outside]
+    asked = [error for error in errors if error.reason is Reason.PREEMPTED]
+    return [*causes, *asked, *errors][0]
 
 
 def _listen(port: int) -> socket.socket:
@@ -256,17 +260,17 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextmanager
-def _closed_in_the_end(lines: list[Line]) -> Iterator[None]:
+def _closing(connections: list[NodeConnection]) -> Iterator[None]:
     try:
         yield
     finally:
-        for line in lines:
-            line.close()
+        for connection in connections:
+            connection.close()
 
 
-def _callers(server: socket.socket, clock: Callable[[], float]) -> list[Line]:
-    found: list[Line] = []
+def _accepted(server: socket.socket, clock: Callable[[], float]) -> list[NodeConnection]:
+    found: list[NodeConnection] = []
     with suppress(BlockingIOError):
         while True:
-            found.append(Line(server.accept()[0], clock))
+            found.append(NodeConnection(server.accept()[0], clock))
     return found

@@ -17,7 +17,7 @@ from lorafinetune.api.training import Training
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
-from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.process_group import ProcessGroup
 from lorafinetune_stages.train.sharding import split_when_loaded
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
 from lorafinetune_stages.train.token_steps import TokenSteps, one_step
@@ -25,11 +25,11 @@ from lorafinetune_stages.train.workflows import WORKFLOWS
 
 
 class _PackedSteps(SharedSteps):
-    def __init__(self, training: Training, levers: Levers, peers: Peers, **arguments: Any) -> None:
+    def __init__(self, training: Training, levers: Levers, group: ProcessGroup, **arguments: Any) -> None:
         if training.batch_tokens:
             rows = arguments["train_dataset"]
             arguments["train_dataset"] = TokenSteps.of(rows, training.batch_tokens, training.seed)
-        super().__init__(peers, **arguments)
+        super().__init__(group, **arguments)
         self._levers = levers
         self.model.zero_grad = self._zero_grad
         self._each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
@@ -90,15 +90,15 @@ def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -
     return cross_entropy(logits[pack["sources"]], pack["targets"], reduction=reduction)
 
 
-def packed(
-    training: Training, levers: Levers, limit: int, peers: Peers, split: str = ""
+def packed_training(
+    training: Training, levers: Levers, limit: int, group: ProcessGroup, split: str = ""
 ) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. split: on which kind of device
     the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[training.objective]
     own = workflow.own("load_model")
-    load_model = split_when_loaded(own, peers, split) if split else own
-    collator = Collator(limit, levers.multiple, peers.rank, peers.size, bool(split))
+    load_model = split_when_loaded(own, group, split) if split else own
+    collator = Collator(limit, levers.multiple, group.rank, group.size, bool(split))
 
     def load(*arguments: Any, **others: Any) -> Any:
         model = load_model(*arguments, **others)
@@ -108,7 +108,7 @@ def packed(
     return workflow.replaced(
         {
             workflow.collator: lambda **_: partial(one_step, collator) if training.batch_tokens else collator,
-            workflow.trainer: partial(TRAINERS[training.objective], training, levers, peers),
+            workflow.trainer: partial(TRAINERS[training.objective], training, levers, group),
             "load_model": load,
         }
     )

@@ -43,7 +43,7 @@ def pack(rows: Iterable[Row]) -> Pack:
     """The rows in one pack. A row's first token has no predecessor, so it is never learned."""
     rows = list(rows)
     bounds = (0, *accumulate(len(row["input_ids"]) for row in rows))
-    learned = [
+    pairs = [
         (start + place - 1, label)
         for start, row in zip(bounds, rows, strict=False)
         for place, label in enumerate(row["labels"])
@@ -53,8 +53,8 @@ def pack(rows: Iterable[Row]) -> Pack:
         tokens=tuple(token for row in rows for token in row["input_ids"]),
         positions=tuple(place for row in rows for place in range(len(row["input_ids"]))),
         bounds=bounds,
-        sources=tuple(source for source, _ in learned),
-        targets=tuple(target for _, target in learned),
+        sources=tuple(source for source, _ in pairs),
+        targets=tuple(target for _, target in pairs),
     )
 
 
@@ -81,7 +81,7 @@ def even(passes: Sequence[Sequence[T]], own: int, idle: Callable[[], T]) -> tupl
     return [*passes[own], *(idle() for _ in range(missing))], missing
 
 
-def learned(rows: Iterable[Row]) -> int:
+def count_learned(rows: Iterable[Row]) -> int:
     """Tokens that are learned in the rows. A row's first token has no predecessor, so it is none of them."""
     return sum(label != IGNORED for row in rows for label in row["labels"][1:])
 

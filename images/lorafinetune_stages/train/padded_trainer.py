@@ -15,7 +15,7 @@ from torch import Tensor
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.packing import IGNORED, Row, even, shares, shortest
-from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.process_group import ProcessGroup
 from lorafinetune_stages.train.sharding import split_when_loaded
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
 from lorafinetune_stages.train.workflows import WORKFLOWS
@@ -26,8 +26,8 @@ class _PaddedSteps(SharedSteps):
     compute_loss_func: Any
     model_accepts_loss_kwargs: bool
 
-    def __init__(self, peers: Peers, **arguments: Any) -> None:
-        super().__init__(peers, **arguments)
+    def __init__(self, group: ProcessGroup, **arguments: Any) -> None:
+        super().__init__(group, **arguments)
         if self.compute_loss_func is None and not self.model_accepts_loss_kwargs:
             raise StageError(
                 Reason.CONFIG_INVALID,
@@ -58,14 +58,14 @@ class PaddedCollator:
 
     pad: Callable[[Sequence[Row]], Any]
     rows: int
-    peers: Peers
+    group: ProcessGroup
     together: bool = False
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        every = [self._cut(share) for share in shares(rows, self.peers.size)]
-        passes, idle = every[self.peers.rank], 0
+        every = [self._cut(share) for share in shares(rows, self.group.size)]
+        passes, idle = every[self.group.rank], 0
         if self.together:
-            passes, idle = even(every, self.peers.rank, lambda: [shortest(rows)])
+            passes, idle = even(every, self.group.rank, lambda: [shortest(rows)])
         return {
             "passes": [self.pad(each) for each in passes],
             "idle": idle,
@@ -77,15 +77,17 @@ class PaddedCollator:
         return [share[start : start + self.rows] for start in range(0, len(share), self.rows)]
 
 
-def padded(objective: str, rows: int, peers: Peers, split: str = "") -> AbstractContextManager[None]:
+def padded_training(
+    objective: str, rows: int, group: ProcessGroup, split: str = ""
+) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory pads on several ranks. rows: in one pass. split: on which kind of
     device the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[objective]
     collator, load_model = workflow.own(workflow.collator), workflow.own("load_model")
     return workflow.replaced(
         {
-            workflow.collator: lambda **given: PaddedCollator(collator(**given), rows, peers, bool(split)),
-            workflow.trainer: partial(TRAINERS[objective], peers),
-            "load_model": split_when_loaded(load_model, peers, split) if split else load_model,
+            workflow.collator: lambda **given: PaddedCollator(collator(**given), rows, group, bool(split)),
+            workflow.trainer: partial(TRAINERS[objective], group),
+            "load_model": split_when_loaded(load_model, group, split) if split else load_model,
         }
     )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """levers: absent where LLaMA-Factory trains as it is. nf4: the base is in 4 bits. shards: ranks that the
     frozen base is split over; 1 where each holds all of it."""
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class StateReader:
     """All states of one kind of the training whose key is `key`, for whoever reads them. is_kept: whether a
     file of that name is of a state."""
 
@@ -75,7 +75,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Saved(Kept):
+class StateWriter(StateReader):
     """The same for the attempt that writes them."""
 
     fence: Fence

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import fully_shard
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +33,29 @@ def check_layers(network: Any) -> None:
         )
 
 
-def split_when_loaded(load_model: Callable[..., Any], peers: Peers, device: str) -> Callable[..., Any]:
+def split_when_loaded(load_model: Callable[..., Any], group: ProcessGroup, device: str) -> Callable[..., Any]:
     """LLaMA-Factory's own, for a base that is to be split. device: `cpu` or `cuda`."""
-    return partial(_load, load_model, peers, device)
+    return partial(_load, load_model, group, device)
 
 
 def _load(
-    load_model: Callable[..., Any], peers: Peers, device: str, tokenizer: Any, arguments: Any, *rest: Any
+    load_model: Callable[..., Any],
+    group: ProcessGroup,
+    device: str,
+    tokenizer: Any,
+    arguments: Any,
+    *rest: Any,
 ) -> Any:
     arguments.device_map = {"": "cpu"}
-    mesh = init_device_mesh(device, (peers.size,))
-    own = peers.rank - peers.first
+    mesh = init_device_mesh(device, (group.size,))
+    own = group.rank - group.first
     model: Any = None
-    for turn in range(1 - int(peers.least(-own))):
+    for turn in range(1 - int(group.least(-own))):
         if turn == own:
             model = load_model(tokenizer, arguments, *rest)
             _split(model, mesh)
-        peers.wait()
-    log.info("the base's layers are split over %d ranks (fsdp2)", peers.size)
+        group.barrier()
+    log.info("the base's layers are split over %d ranks (fsdp2)", group.size)
     return model
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorafinetune_stages.train.peers import Peers
+from lorafinetune_stages.train.process_group import ProcessGroup
 
 Batch = dict[str, Any]
 
@@ -22,9 +22,9 @@ class SharedSteps:
     _prepare_inputs: Any
     _save_rng_state: Any
 
-    def __init__(self, peers: Peers, **arguments: Any) -> None:
+    def __init__(self, group: ProcessGroup, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._peers = peers
+        self._group = group
         self._trained = [each for each in self.model.parameters() if each.requires_grad]
 
     def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
@@ -43,15 +43,15 @@ class SharedSteps:
             loss = loss if place < own else 0 * loss
             self.accelerator.backward(loss)
             total += loss.detach()
-        return self._peers.add_up(self._trained, total)
+        return self._group.sum_gradients(self._trained, total)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        if self._peers.leads:
+        if self._group.is_main:
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]  # the trainer's
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Of a rank that only follows nothing differs but its random numbers."""
-        if self._peers.leads:
+        if self._group.is_main:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]  # the trainer's
             return
         directory = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"

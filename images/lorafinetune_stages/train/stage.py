@@ -34,34 +34,36 @@ from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.bests import FILES, Bests
 from lorafinetune_stages.train.card import adapter_card
-from lorafinetune_stages.train.checkpoints import Checkpoint, Checkpoints, is_kept
+from lorafinetune_stages.train.checkpoints import Checkpoints, FetchedCheckpoint, is_kept
+from lorafinetune_stages.train.distributed import train_distributed
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
-from lorafinetune_stages.train.inputs import Inputs, fetch, find_inputs, readable
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
+from lorafinetune_stages.train.inputs import TrainInputs, fetch, find_inputs, readable
+from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.lineage import lineage
-from lorafinetune_stages.train.mark import Mark
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nodes import Node
 from lorafinetune_stages.train.output import commit_trained
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.plot import draw_loss
-from lorafinetune_stages.train.said import SAID
-from lorafinetune_stages.train.saved import Kept, Saved
-from lorafinetune_stages.train.seat import Seat
+from lorafinetune_stages.train.rank_spec import RankSpec
+from lorafinetune_stages.train.saved import StateReader, StateWriter
 from lorafinetune_stages.train.stopping import Stop
-from lorafinetune_stages.train.together import train_together
 from lorafinetune_stages.train.uploads import Uploads
 
 if TYPE_CHECKING:
     from lorafinetune_stages.train.callback import Watch
-    from lorafinetune_stages.train.peers import Peers
+    from lorafinetune_stages.train.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
 LAUNCH: Final = "lorafinetune_stages.train.launch"
 """The module with everything heavy."""
-RESULT: Final[TypeAdapter[TrainResult | None]] = TypeAdapter(TrainResult | None, config=SAID)
-RESUMED: Final[TypeAdapter[Checkpoint | None]] = TypeAdapter(Checkpoint | None, config=SAID)
+RESULT: Final[TypeAdapter[TrainResult | None]] = TypeAdapter(TrainResult | None, config=WIRE_FORMAT)
+RESUMED: Final[TypeAdapter[FetchedCheckpoint | None]] = TypeAdapter(
+    FetchedCheckpoint | None, config=WIRE_FORMAT
+)
 
 
 def run(arguments: TrainArguments, context: Context) -> TrainResult:
@@ -73,15 +75,15 @@ def run(arguments: TrainArguments, context: Context) -> TrainResult:
     try:
         return _run(arguments, context)
     except Exception as problem:
-        error = Mark(context.workdir).put_on(explain(problem))
+        error = LastCheckpoint(context.workdir).annotate(explain(problem))
         raise error from (None if error is problem else problem)
 
 
 def _run(arguments: TrainArguments, context: Context) -> TrainResult:
-    if seat := Seat.taken():
-        return _train_in(seat, arguments, context)
+    if spec := RankSpec.from_environment():
+        return _train_as_rank(spec, arguments, context)
     meter = Meter(arguments.gpus)
-    node, ranks = Node.taken(), device.ranks(arguments)
+    node, ranks = Node.from_environment(), device.ranks(arguments)
     if node.index:
         context.progress.silence()
     if found := find_trained(arguments.key, context.store):
@@ -89,7 +91,7 @@ def _run(arguments: TrainArguments, context: Context) -> TrainResult:
     with Stop() as stop:
         inputs = find_inputs(arguments, context)
         if node.count * ranks > 1:
-            return train_together(node, ranks, arguments, context, inputs, stop)
+            return train_distributed(node, ranks, arguments, context, inputs, stop)
         _settle(arguments)
         with sharing(), ThreadPoolExecutor(1) as pool:
             fetched = pool.submit(fetch, arguments, context, inputs, stop.check_before_first_step)
@@ -98,19 +100,19 @@ def _run(arguments: TrainArguments, context: Context) -> TrainResult:
         return Attempt(arguments, context, inputs, launch, stop, meter, launch.ALONE).run()
 
 
-def _train_in(seat: Seat, arguments: TrainArguments, context: Context) -> TrainResult:
+def _train_as_rank(spec: RankSpec, arguments: TrainArguments, context: Context) -> TrainResult:
     """Trains as one rank of several."""
-    meter = Meter(seat.ranks if arguments.gpus else 0)
-    seat.fasten()
+    meter = Meter(spec.world_size if arguments.gpus else 0)
+    spec.die_with_parent()
     with Stop() as stop:
-        inputs = replace(find_inputs(arguments, context), workdir=seat.directory)
-        _settle(arguments, seat.rank - seat.first)
+        inputs = replace(find_inputs(arguments, context), workdir=spec.directory)
+        _settle(arguments, spec.rank - spec.first_of_node)
         launch = _launch()
-        seat.wait()
-        peers = launch.connect(seat, arguments.gpus)
-        attempt = Attempt(arguments, context, inputs, launch, stop, meter, peers, smaller=seat.smaller)
+        spec.wait_for_inputs()
+        group = launch.connect(spec, arguments.gpus)
+        attempt = Attempt(arguments, context, inputs, launch, stop, meter, group, smaller=spec.smaller)
         result = attempt.run()
-        launch.part()
+        launch.disconnect()
         return result
 
 
@@ -133,12 +135,12 @@ class Attempt:
 
     arguments: TrainArguments
     context: Context
-    inputs: Inputs
+    inputs: TrainInputs
     launch: Any
     stop: Stop
     meter: Meter
-    peers: "Peers"
-    plan: Plan | None = None
+    group: "ProcessGroup"
+    plan: TrainingPlan | None = None
     smaller: bool = False
 
     def run(self) -> TrainResult:
@@ -147,14 +149,14 @@ class Attempt:
         resumed = self._newest()
         self.meter.before = _cost_so_far(resumed)
         plan, watch = self._train_within_memory(portable, resumed)
-        made = self._finish(portable, plan, watch) if self.peers.leads else None
-        result = self.peers.follow(made, RESULT)
+        made = self._finish(portable, plan, watch) if self.group.is_main else None
+        result = self.group.broadcast(made, RESULT)
         assert result  # noqa: S101 - the leading rank has made it
         return result
 
     def _train_within_memory(
-        self, portable: dict[str, Any], resumed: Checkpoint | None
-    ) -> "tuple[Plan, Watch]":
+        self, portable: dict[str, Any], resumed: FetchedCheckpoint | None
+    ) -> "tuple[TrainingPlan, Watch]":
         """Where the GPU's memory does not do, once more with less of a step in one pass. Of several ranks
         the others wait for one that failed, so it ends, and all begin anew."""
         plan = self.plan or self._plan()
@@ -162,18 +164,18 @@ class Attempt:
             return plan, self._train(portable, plan, resumed)
         except StageError as problem:
             less = smaller(plan.fit) if problem.reason is Reason.CUDA_OUT_OF_MEMORY else None
-            if less is None or self.peers.size > 1:
+            if less is None or self.group.size > 1:
                 raise
             log.warning("%s; once more with less in one pass: %s", problem.message, less)
         plan = replace(plan, fit=less)
         self.launch.free_memory()  # here, where the problem's frames no longer hold it
         return plan, self._train(portable, plan, self._newest())
 
-    def _plan(self) -> Plan:
-        free = int(self.peers.least(device.free_bytes(self.arguments.gpus)))
+    def _plan(self) -> TrainingPlan:
+        free = int(self.group.least(device.free_bytes(self.arguments.gpus)))
         longest = self.inputs.facts.longest or (self.arguments.training.cutoff_length,)
-        plan: Plan = self.launch.make_plan(
-            self.arguments, self.inputs.model_directory, longest, self.peers.size, free
+        plan: TrainingPlan = self.launch.make_plan(
+            self.arguments, self.inputs.model_directory, longest, self.group.size, free
         )
         less = smaller(plan.fit) if self.smaller else None
         return replace(plan, fit=less) if less else plan
@@ -181,27 +183,29 @@ class Attempt:
     @property
     def _gpus(self) -> int:
         """Of all nodes."""
-        return self.peers.size if self.arguments.gpus else 0
+        return self.group.size if self.arguments.gpus else 0
 
-    def _train(self, portable: dict[str, Any], plan: Plan, resumed: Checkpoint | None) -> "Watch":
+    def _train(
+        self, portable: dict[str, Any], plan: TrainingPlan, resumed: FetchedCheckpoint | None
+    ) -> "Watch":
         arguments, inputs = self.arguments, self.inputs
         watch: Watch = self.launch.Watch(
             arguments,
             inputs.dataset_directory,
             plan,
-            self._checkpoints() if self.peers.leads else None,
-            BaseLoss.of(arguments, inputs, self.context.store) if self.peers.leads else None,
+            self._checkpoints() if self.group.is_main else None,
+            BaseLoss.of(arguments, inputs, self.context.store) if self.group.is_main else None,
             resumed,
             self.meter,
             self.stop,
             self.context.progress,
-            self.peers,
+            self.group,
         )
         local = config.local(
             portable,
             plan,
             arguments,
-            self.peers.size,
+            self.group.size,
             inputs.model_directory,
             inputs.dataset_directory,
             self.context.workdir / "output",
@@ -209,31 +213,31 @@ class Attempt:
         )
         self.context.progress.begin("loading the model", None, "steps")
         with readable(inputs), self.uploads.awaited():
-            self.launch.train(local, arguments.training, plan, watch, self.stop, self.peers)
+            self.launch.train(local, arguments.training, plan, watch, self.stop, self.group)
         return watch
 
     @cached_property
     def fence(self) -> Fence:
         return Fence(self.context.store, place("trainings", self.arguments.key))
 
-    def _newest(self) -> Checkpoint | None:
+    def _newest(self) -> FetchedCheckpoint | None:
         """One rank chooses it, one of each node fetches it, and all on the node see its files."""
-        root, peers = self.context.workdir / "resume", self.peers
-        found = self._checkpoints().newest(root) if peers.leads else None
-        followed: Checkpoint | None = peers.follow(found, RESUMED)
+        root, group = self.context.workdir / "resume", self.group
+        found = self._checkpoints().newest(root) if group.is_main else None
+        followed: FetchedCheckpoint | None = group.broadcast(found, RESUMED)
         if followed is None:
             return None
-        if peers.is_first_of_node and not peers.leads:
+        if group.is_first_of_node and not group.is_main:
             followed = followed.fetched(self._kept(CHECKPOINTS, "checkpoint", is_kept), root)
-        shared = peers.share(followed, RESUMED)
+        shared = group.broadcast_in_node(followed, RESUMED)
         assert shared  # noqa: S101 - all follow the leading rank
-        return shared.seen_by(peers.rank, self.context.workdir / "seen")
+        return shared.seen_by(group.rank, self.context.workdir / "seen")
 
     def _checkpoints(self) -> Checkpoints:
         saved = self._saved(CHECKPOINTS, "checkpoint", is_kept)
-        mark = Mark(self.inputs.workdir)
+        last_checkpoint = LastCheckpoint(self.inputs.workdir)
         keep = self.arguments.training.checkpoint.keep
-        return Checkpoints(saved, keep, self.bests, mark, self.uploads)
+        return Checkpoints(saved, keep, self.bests, last_checkpoint, self.uploads)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -247,16 +251,16 @@ class Attempt:
         bests = self._saved("best", "best", FILES.__contains__)
         return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
 
-    def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Saved:
-        return Saved(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
+    def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> StateWriter:
+        return StateWriter(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
 
-    def _kept(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> Kept:
+    def _kept(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> StateReader:
         where = f"{place('trainings', self.arguments.key)}/{folder}"
-        return Kept(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
+        return StateReader(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
 
-    def _finish(self, portable: dict[str, Any], plan: Plan, watch: "Watch") -> TrainResult:
+    def _finish(self, portable: dict[str, Any], plan: TrainingPlan, watch: "Watch") -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
-        hardware = device.hardware(self._gpus, self.peers.size)
+        hardware = device.hardware(self._gpus, self.group.size)
         facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes, watch.status)
         facts["attempt"] = self.fence.number
         dataset = self.inputs.facts.dataset
@@ -275,5 +279,5 @@ class Attempt:
         return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)
 
 
-def _cost_so_far(resumed: Checkpoint | None) -> GpuSeconds:
+def _cost_so_far(resumed: FetchedCheckpoint | None) -> GpuSeconds:
     return GpuSeconds.decode(resumed.notes.get("gpuSeconds", {})) if resumed else GpuSeconds()

@@ -12,7 +12,7 @@ from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.crd import schema
 from lorafinetune.api.problem import Path, Problem, printable, shown
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.api.structural import Schema, broken, compile_rules, completed, unknown_fields
+from lorafinetune.api.structural import Schema, broken, compile_rules, unknown_fields, with_defaults
 
 MOST_PROBLEMS: Final = 100
 """Nobody reads more, and a hostile file could hold a million."""
@@ -29,7 +29,7 @@ class InvalidResourceError(ValueError):
 def decode(value: Mapping[str, Any]) -> LoRAFineTune:
     """The typed resource with its defaults. Raises InvalidResourceError."""
     given = dict(value)
-    whole = completed(given, _schema())
+    whole = with_defaults(given, _schema())
     if found := tuple(islice(_problems(given, whole), MOST_PROBLEMS)):
         raise InvalidResourceError(found)
     return LoRAFineTune.decode(whole)

@@ -40,10 +40,10 @@ def first_fault(error: "ValidationError") -> tuple[str, str]:
     return ".".join(map(str, first["loc"])), first["msg"].removeprefix(PYDANTIC_PREFIX)
 
 
-def suggestion(given: str, options: list[str]) -> str:
+def suggestion(word: str, options: list[str]) -> str:
     """The option that was probably meant, or nothing."""
     lowered = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.7)
     return f"did you mean {lowered[close[0]]}?" if close else ""
 
 

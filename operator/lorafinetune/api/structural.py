@@ -37,25 +37,25 @@ def _known(name: str, names: list[str]) -> str:
     return suggestion(name, names) or f"known: {', '.join(names)}"
 
 
-def completed(value: Any, schema: Schema) -> Any:
+def with_defaults(value: Any, schema: Schema) -> Any:
     """A copy without nulls and undeclared fields, with the defaults; a whole 10.0 becomes 10."""
     if isinstance(value, dict):
-        return _completed_object(value, schema)
+        return _object_with_defaults(value, schema)
     if isinstance(value, list):
-        return [completed(item, schema.get("items", {})) for item in value]
+        return [with_defaults(item, schema.get("items", {})) for item in value]
     exact = isinstance(value, float) and value.is_integer() and abs(value) < EXACT
     return int(value) if exact else value
 
 
-def _completed_object(value: Schema, schema: Schema) -> Schema:
+def _object_with_defaults(value: Schema, schema: Schema) -> Schema:
     given = {name: child for name, child in value.items() if child is not None}
     if "properties" not in schema:
         items = schema.get("additionalProperties", {})
-        return {name: completed(child, items) for name, child in given.items()}
+        return {name: with_defaults(child, items) for name, child in given.items()}
     fields = schema["properties"]
     defaults = {name: node["default"] for name, node in fields.items() if "default" in node}
     whole = defaults | given
-    return {name: completed(whole[name], node) for name, node in fields.items() if name in whole}
+    return {name: with_defaults(whole[name], node) for name, node in fields.items() if name in whole}
 
 
 def broken(value: Any, schema: Schema, at: Path = ()) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Training
-from lorafinetune.contract.memory import Settings
+from lorafinetune.contract.memory import MemorySettings
 
 GPU_RATE: Final = 400e12
 """Floating-point operations that an H100 does in a second of training: measured, as the others, in bf16."""
@@ -56,12 +56,12 @@ def evaluations(training: Training, steps: int) -> int:
     return math.ceil(steps / training.evaluation.every_steps) + (training.objective != "dpo")
 
 
-def rate(training: Training, settings: Settings, gpus: int) -> float:
+def rate(training: Training, settings: MemorySettings, gpus: int) -> float:
     """Floating-point operations in a second, of H100s, or of two cores without a GPU."""
     return gpus * _card_rate(training, settings) if gpus else CPU_RATE
 
 
-def _card_rate(training: Training, settings: Settings) -> float:
+def _card_rate(training: Training, settings: MemorySettings) -> float:
     if not settings.packed:
         return PADDED_RATE
     if settings.weights == "nf4":

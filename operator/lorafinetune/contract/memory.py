@@ -56,7 +56,7 @@ RECOMPUTING: Final = 1.5
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Sizes of a base model and of the adapter on it. Elements, each summed over the whole model:
 
     parameters: of the base. quantised: those in the linear layers that nf4 holds. largest: in one layer.
@@ -81,7 +81,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MemorySettings:
     """What of a training counts for its memory.
 
     packed: conversations are put one after another without padding, and logits are made at learned
@@ -100,7 +100,7 @@ class Settings:
     shards: int = 1
 
     @classmethod
-    def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "Settings":
+    def of(cls, training: Training, packed: bool = False, compiled: bool = False) -> "MemorySettings":
         lora = training.lora
         nf4 = training.quantization == "nf4"
         weights: Weights = "nf4" if nf4 else WEIGHTS[resolved_precision(training.precision)]
@@ -120,7 +120,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes at the moment when the most is used."""
 
     weights: int
@@ -134,7 +134,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Cut:
+class StepCut:
     """How one optimizer step is cut on one device.
 
     micro_batch: conversations in one pass. accumulation: passes in a step. tokens: of the longest pass.
@@ -144,7 +144,7 @@ class Cut:
     accumulation: int
     tokens: int
     gradient_checkpointing: bool
-    estimate: Estimate
+    estimate: MemoryEstimate
 
 
 def usable(card: int) -> int:
@@ -152,7 +152,7 @@ def usable(card: int) -> int:
     return max(0, int(card * (1 - RESERVED_SHARE)) - RESERVE)
 
 
-def estimate(shape: Shape, settings: Settings, tokens: int, checkpointing: bool) -> Estimate:
+def estimate(shape: ModelShape, settings: MemorySettings, tokens: int, checkpointing: bool) -> MemoryEstimate:
     """The peak of a training. tokens: of its longest pass, padding included."""
     kept = per_token(shape, settings) * tokens
     at_block = _working(shape) * tokens
@@ -161,7 +161,7 @@ def estimate(shape: Shape, settings: Settings, tokens: int, checkpointing: bool)
         at_block += kept / shape.layers
         kept = settings.width * shape.hidden * shape.layers * tokens
     activations = kept if at_logits > at_block else kept + at_block
-    return Estimate(
+    return MemoryEstimate(
         weights=int(_weights(shape, settings)),
         adapter=ADAPTER_BYTES * shape.adapter,
         activations=int(activations * ALLOWANCE),
@@ -169,7 +169,7 @@ def estimate(shape: Shape, settings: Settings, tokens: int, checkpointing: bool)
     )
 
 
-def per_token(shape: Shape, settings: Settings) -> float:
+def per_token(shape: ModelShape, settings: MemorySettings) -> float:
     """Bytes that the forward pass keeps of one token for the way back, logits left out."""
     streams = 2 * shape.hidden * shape.layers
     width = settings.width
@@ -200,7 +200,9 @@ def step_rows(training: Training, longest: Sequence[int]) -> int:
     return min(len(longest), bisect_left(sums, tokens) + 1) + -(-more // longest[-1])
 
 
-def cuts(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Iterator[Cut]:
+def cuts(
+    shape: ModelShape, settings: MemorySettings, longest: Sequence[int], share: int
+) -> Iterator[StepCut]:
     """All ways to cut the `share` conversations of a step that one device takes, the fastest first.
 
     Padded passes all have the same number of conversations; packed ones are filled up to their tokens, so
@@ -214,45 +216,50 @@ def cuts(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -
 
 
 def choose(
-    shape: Shape, settings: Settings, longest: Sequence[int], share: int, available: int
-) -> Cut | None:
+    shape: ModelShape, settings: MemorySettings, longest: Sequence[int], share: int, available: int
+) -> StepCut | None:
     """The fastest cut that fits `available` bytes; None where none does."""
     return next(
         (cut for cut in cuts(shape, settings, longest, share) if cut.estimate.total <= available), None
     )
 
 
-def smallest(shape: Shape, settings: Settings, longest: Sequence[int], share: int) -> Cut:
+def smallest(shape: ModelShape, settings: MemorySettings, longest: Sequence[int], share: int) -> StepCut:
     """The cut that takes the least memory."""
     return min(cuts(shape, settings, longest, share), key=lambda cut: cut.estimate.total)
 
 
 def _cut(
-    shape: Shape, settings: Settings, longest: Sequence[int], share: int, size: int, checkpointing: bool
-) -> Cut:
+    shape: ModelShape,
+    settings: MemorySettings,
+    longest: Sequence[int],
+    share: int,
+    size: int,
+    checkpointing: bool,
+) -> StepCut:
     tokens = settings.sequences * longest_pass(longest, size, settings.packed)
     tokens = min(tokens, settings.step_tokens or tokens)
     peak = estimate(shape, settings, tokens, checkpointing)
-    return Cut(size, -(-share // size), tokens, checkpointing, peak)
+    return StepCut(size, -(-share // size), tokens, checkpointing, peak)
 
 
-def _cost(cut: Cut) -> float:
+def _cost(cut: StepCut) -> float:
     return cut.accumulation * cut.tokens * _cost_of_a_token(cut)
 
 
-def _cost_of_a_token(cut: Cut) -> float:
+def _cost_of_a_token(cut: StepCut) -> float:
     again = RECOMPUTING if cut.gradient_checkpointing else 1
     return max(cut.tokens, SATURATED_TOKENS) / cut.tokens * again
 
 
-def _weights(shape: Shape, settings: Settings) -> float:
+def _weights(shape: ModelShape, settings: MemorySettings) -> float:
     if settings.weights != "nf4":
         return _held(shape, settings.shards) * WEIGHT_BYTES[settings.weights]
     unquantised = 2 * (shape.parameters - shape.quantised)
     return unquantised + shape.quantised * WEIGHT_BYTES["nf4"] + 2 * shape.largest
 
 
-def _held(shape: Shape, shards: int) -> float:
+def _held(shape: ModelShape, shards: int) -> float:
     """Parameters of the base on one device: all, or a part of each layer with a few whole ones."""
     if shards == 1:
         return shape.parameters
@@ -260,12 +267,12 @@ def _held(shape: Shape, shards: int) -> float:
     return shape.parameters - shape.quantised + shape.quantised / shards + GATHERED_LAYERS * layer
 
 
-def _working(shape: Shape) -> float:
+def _working(shape: ModelShape) -> float:
     """Bytes of one token's gradients while one layer is on its way back."""
     return 16 * shape.hidden + 8 * shape.gates / shape.layers
 
 
-def _logits(shape: Shape, settings: Settings, tokens: int) -> float:
+def _logits(shape: ModelShape, settings: MemorySettings, tokens: int) -> float:
     if settings.packed:
         chunk = min(tokens, CHUNK_PLACES) * shape.vocabulary * CHUNK_LOGIT_BYTES
         return chunk + 6 * shape.hidden * tokens

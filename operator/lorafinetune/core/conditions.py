@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from lorafinetune.api.status import Condition, Estimate, LoRAFineTuneStatus, StageName
 from lorafinetune.contract.times import rfc3339
-from lorafinetune.core.gate import Verdict
+from lorafinetune.core.gate import GateResult
 from lorafinetune.core.steps import stage_status
 
 Kind = Literal["Running", "Waiting", "Stopping", "Suspended", "Complete", "Failed"]
@@ -49,13 +49,13 @@ def conditions(
     previous: LoRAFineTuneStatus,
     generation: int,
     now: datetime,
-    verdict: Verdict | None = None,
+    verdict: GateResult | None = None,
 ) -> tuple[Condition, ...]:
     """All conditions; a transition time changes only with the condition's status. verdict: of the gate, where
     there is one and the training has come to it."""
     holds = TRUE_CONDITIONS[situation.kind] | ({QUEUED} if situation.reason == QUEUED else set())
     wanted = [*ALWAYS, *(name for name in ONLY_WHEN_TRUE if name in holds)]
-    told = [_Told(name, name in holds, situation.reason, situation.message) for name in wanted]
+    told = [_Assertion(name, name in holds, situation.reason, situation.message) for name in wanted]
     before = {condition.type: condition for condition in previous.conditions}
     return tuple(
         _condition(each, before.get(each.name), generation, now)
@@ -64,26 +64,28 @@ def conditions(
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Assertion:
     name: str
     holds: bool
     reason: str
     message: str
 
 
-def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_Told]:
+def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_Assertion]:
     """Whether data and configuration were proven good; silent until that is known."""
     if situation.stage in ("train", "export") or situation.kind == "Complete":
         warnings = stage_status(status, "prepare").message
-        yield _Told("Validated", True, "Warnings" if warnings else "Validated", warnings or _outlook(status))
+        yield _Assertion(
+            "Validated", True, "Warnings" if warnings else "Validated", warnings or _outlook(status)
+        )
     elif situation.kind == "Failed":
-        yield _Told("Validated", False, situation.reason, situation.message)
+        yield _Assertion("Validated", False, situation.reason, situation.message)
 
 
-def _judged(verdict: Verdict | None) -> Iterator[_Told]:
+def _judged(verdict: GateResult | None) -> Iterator[_Assertion]:
     if verdict:
         reason = verdict.error.reason if verdict.error else EVAL_PASSED
-        yield _Told(EVAL_PASSED, verdict.error is None, reason, verdict.message)
+        yield _Assertion(EVAL_PASSED, verdict.error is None, reason, verdict.message)
 
 
 def _outlook(status: LoRAFineTuneStatus) -> str:
@@ -102,14 +104,14 @@ def _evaluating(estimate: Estimate) -> str:
     return f" and {share}% of the time in evaluations" if estimate.evaluating_seconds else ""
 
 
-def _condition(told: _Told, before: Condition | None, generation: int, now: datetime) -> Condition:
-    status: Literal["True", "False"] = "True" if told.holds else "False"
+def _condition(assertion: _Assertion, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if assertion.holds else "False"
     unchanged = before is not None and before.status == status
     return Condition(
-        type=told.name,
+        type=assertion.name,
         status=status,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before and unchanged else rfc3339(now),
-        reason=told.reason,
-        message=told.message,
+        reason=assertion.reason,
+        message=assertion.message,
     )

@@ -15,84 +15,84 @@ from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
 from lorafinetune.core.refusals import refusal
 from lorafinetune.core.results import record, with_progress
 from lorafinetune.core.steps import Step, arguments_of, refresh_of, stage_status
-from lorafinetune.core.turn import Input, Turn
+from lorafinetune.core.walk import Input, Walk
 
 MAX_ATTEMPTS: Final = 1000
 """More are not counted: a run may wait for years."""
-LOOK_AGAIN: Final = timedelta(seconds=30)
-"""When to look again at things that no watch reports."""
+CHECK_AGAIN: Final = timedelta(seconds=30)
+"""When to check again what no watch reports."""
 
 
-def follow(given: Input, turn: Turn, current: Step) -> Turn:
-    """The turn after the Job of the current step was looked at; without one, it is created."""
-    observed = given.observed.jobs.get(current.job)
-    turn = _with_progress(given, turn, current, observed)
+def follow(inputs: Input, walk: Walk, current: Step) -> Walk:
+    """The walk after the Job of the current step was observed; without one, it is created."""
+    observed = inputs.observed.jobs.get(current.job)
+    walk = _with_progress(inputs, walk, current, observed)
     if observed is None:
-        return _without_job(given, turn, current)
-    if given.resource.spec.suspend and observed.state in ("queued", "active", "leaving"):
-        return turn.suspend(current.stage, [observed])
-    if observed.state == "leaving" or observed.name in turn.delete:
-        return turn.stop(current.stage, [observed], "the Job is leaving")
+        return _without_job(inputs, walk, current)
+    if inputs.resource.spec.suspend and observed.state in ("queued", "active", "leaving"):
+        return walk.suspend(current.stage, [observed])
+    if observed.state == "leaving" or observed.name in walk.delete:
+        return walk.stop(current.stage, [observed], "the Job is leaving")
     if observed.state in ("queued", "active"):
-        return _unfinished(given, turn, current, observed)
-    turn = turn.with_stage(_begun(given, turn, observed))
+        return _unfinished(inputs, walk, current, observed)
+    walk = walk.with_stage(_begun(inputs, walk, observed))
     if isinstance(observed.outcome, Result):
         status = record(
-            turn.status, current.stage, current.inputs, observed.outcome, observed.ended or given.now
+            walk.status, current.stage, current.inputs, observed.outcome, observed.ended or inputs.now
         )
-        return replace(turn, status=status)
+        return replace(walk, status=status)
     if observed.outcome is None:
-        return _lost(given, turn, observed)
-    return _failed(given, turn, observed, observed.outcome)
+        return _lost(inputs, walk, observed)
+    return _failed(inputs, walk, observed, observed.outcome)
 
 
-def _with_progress(given: Input, turn: Turn, current: Step, observed: ObservedJob | None) -> Turn:
-    progress = given.progress.get(current.job)
+def _with_progress(inputs: Input, walk: Walk, current: Step, observed: ObservedJob | None) -> Walk:
+    progress = inputs.progress.get(current.job)
     if progress is None or (observed and observed.outcome):
-        return turn
-    recorded = stage_status(turn.status, current.stage)
-    return replace(turn, status=with_progress(turn.status, given.resource, recorded, progress, given.now))
+        return walk
+    recorded = stage_status(walk.status, current.stage)
+    return replace(walk, status=with_progress(walk.status, inputs.resource, recorded, progress, inputs.now))
 
 
-def _begun(given: Input, turn: Turn, observed: ObservedJob) -> StageStatus:
+def _begun(inputs: Input, walk: Walk, observed: ObservedJob) -> StageStatus:
     """The stage with its Job and its beginning, which were not written where the write failed that followed
     the creation."""
-    recorded = stage_status(turn.status, observed.stage)
-    started = recorded.start_time or rfc3339(observed.started or given.now)
+    recorded = stage_status(walk.status, observed.stage)
+    started = recorded.start_time or rfc3339(observed.started or inputs.now)
     return recorded.model_copy(update={"job": observed.name, "start_time": started})
 
 
-def _without_job(given: Input, turn: Turn, current: Step) -> Turn:
+def _without_job(inputs: Input, walk: Walk, current: Step) -> Walk:
     stage, name = current.stage, current.job
-    if given.resource.spec.suspend:
-        return replace(turn, situation=Situation("Suspended", "Suspended", "spec.suspend is set", stage))
-    if other := given.observed.others.get(name):
-        return _same_name(given, turn, stage, other)
-    if name in given.taken:
-        taken = f"a Job {name} that is not ours exists in the namespace {given.resource.metadata.namespace}"
-        return turn.wait(stage, StageError(Reason.NAME_TAKEN, taken), LOOK_AGAIN)
-    if name in given.refused:
-        return turn.wait(stage, refusal(given.refused[name]), LOOK_AGAIN)
-    return _create(given, turn, current)
+    if inputs.resource.spec.suspend:
+        return replace(walk, situation=Situation("Suspended", "Suspended", "spec.suspend is set", stage))
+    if other := inputs.observed.others.get(name):
+        return _same_name(inputs, walk, stage, other)
+    if name in inputs.taken:
+        taken = f"a Job {name} that is not ours exists in the namespace {inputs.resource.metadata.namespace}"
+        return walk.wait(stage, StageError(Reason.NAME_TAKEN, taken), CHECK_AGAIN)
+    if name in inputs.refused:
+        return walk.wait(stage, refusal(inputs.refused[name]), CHECK_AGAIN)
+    return _create(inputs, walk, current)
 
 
-def _create(given: Input, turn: Turn, current: Step) -> Turn:
+def _create(inputs: Input, walk: Walk, current: Step) -> Walk:
     stage = current.stage
-    recorded = stage_status(turn.status, stage)
+    recorded = stage_status(walk.status, stage)
     started = recorded.model_copy(
         update={
             "state": "Running",
             "job": current.job,
-            "start_time": recorded.start_time or rfc3339(given.now),
+            "start_time": recorded.start_time or rfc3339(inputs.now),
             "progress": None,
             "message": None,
         }
     )
-    arguments = arguments_of(stage, given.resource, turn.status)
-    checkpoint = max(recorded.checkpoint_step or 0, _told_step(turn, stage))
-    created = job(current, arguments, given.resource, recorded.attempts + 1, given.settings, checkpoint)
+    arguments = arguments_of(stage, inputs.resource, walk.status)
+    checkpoint = max(recorded.checkpoint_step or 0, _reported_step(walk, stage))
+    created = job(current, arguments, inputs.resource, recorded.attempts + 1, inputs.settings, checkpoint)
     return replace(
-        turn.with_stage(started),
+        walk.with_stage(started),
         create=(created,),
         situation=_running(stage),
     )
@@ -103,61 +103,61 @@ def _running(stage: StageName) -> Situation:
     return Situation("Running", stage.capitalize(), f"{stage} is running", stage)
 
 
-def _same_name(given: Input, turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
+def _same_name(inputs: Input, walk: Walk, stage: StageName, other: ObservedJob) -> Walk:
     """Another resource's Job has the name. A training of the same key runs once: the other's result is
     found by `prepare`; a failed one makes room, once its own resource has had time to try again."""
     if other.state in ("leaving", "queued", "active") or stage != "train":
-        return _wait_for_other(turn, stage, other)
-    ended = other.ended or given.now
-    prepared = stage_status(turn.status, "prepare").completion_time
+        return _wait_for_other(walk, stage, other)
+    ended = other.ended or inputs.now
+    prepared = stage_status(walk.status, "prepare").completion_time
     if other.state == "complete" and (prepared is None or prepared <= rfc3339(ended)):
         blank = StageStatus(name="prepare")
-        old = given.observed.of("prepare")
+        old = inputs.observed.of("prepare")
         message = f"the training ended for {other.resource}; prepare runs again to find it"
-        return turn.with_stage(blank).stop("prepare", old, message)
-    if given.now - ended < given.settings.longest_retry_after:
-        return replace(_wait_for_other(turn, stage, other), check_again=LOOK_AGAIN)
-    return turn.stop(stage, [other], f"the ended training of {other.resource} makes room")
+        return walk.with_stage(blank).stop("prepare", old, message)
+    if inputs.now - ended < inputs.settings.longest_retry_after:
+        return replace(_wait_for_other(walk, stage, other), check_again=CHECK_AGAIN)
+    return walk.stop(stage, [other], f"the ended training of {other.resource} makes room")
 
 
-def _wait_for_other(turn: Turn, stage: StageName, other: ObservedJob) -> Turn:
+def _wait_for_other(walk: Walk, stage: StageName, other: ObservedJob) -> Walk:
     does = "trains" if stage == "train" else f"runs {stage} for"
     message = f"{other.resource} {does} the same; its result will be used"
-    waiting = stage_status(turn.status, stage).model_copy(update={"state": "Waiting", "message": message})
+    waiting = stage_status(walk.status, stage).model_copy(update={"state": "Waiting", "message": message})
     situation = Situation("Waiting", "WaitingForSameKey", message, stage)
-    return replace(turn.with_stage(waiting), situation=situation)
+    return replace(walk.with_stage(waiting), situation=situation)
 
 
-def _unfinished(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> Turn:
+def _unfinished(inputs: Input, walk: Walk, current: Step, observed: ObservedJob) -> Walk:
     """A Job that waits or runs. An edit reaches a queued one at once, and a running one's next attempt."""
     stage = observed.stage
-    is_edited = _is_edited(given, turn, current, observed)
+    is_edited = _is_edited(inputs, walk, current, observed)
     if is_edited and (observed.state == "queued" or observed.trouble):
-        return turn.stop(stage, [observed], "the Job is made anew after an edit")
-    if _has_no_image(observed) and _would_differ(given, turn, current, observed):
-        return turn.stop(stage, [observed], "the Job is made anew with another image")
-    recorded = _begun(given, turn, observed)
-    again = LOOK_AGAIN if observed.leaving_pods else None
+        return walk.stop(stage, [observed], "the Job is made anew after an edit")
+    if _has_no_image(observed) and _would_differ(inputs, walk, current, observed):
+        return walk.stop(stage, [observed], "the Job is made anew with another image")
+    recorded = _begun(inputs, walk, observed)
+    again = CHECK_AGAIN if observed.leaving_pods else None
     if observed.trouble:
-        return turn.with_stage(recorded).wait(stage, observed.trouble, again)
-    turn = replace(turn, check_again=again)
+        return walk.with_stage(recorded).wait(stage, observed.trouble, again)
+    walk = replace(walk, check_again=again)
     if observed.state == "queued":
         waiting = recorded.model_copy(update={"state": "Waiting"})
         why = f": {observed.held}" if observed.held else ""
         situation = Situation("Waiting", QUEUED, f"the training waits in its queue{why}", stage)
-        return replace(turn.with_stage(waiting), situation=situation)
+        return replace(walk.with_stage(waiting), situation=situation)
     running = recorded.model_copy(update={"state": "Running"})
     situation = _running(stage)
     if is_edited:
         message = f"{stage} is running; the edit takes effect with its next attempt"
         situation = Situation("Running", "AppliesAtNextAttempt", message, stage)
-    return replace(turn.with_stage(running), situation=situation)
+    return replace(walk.with_stage(running), situation=situation)
 
 
-def _is_edited(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> bool:
+def _is_edited(inputs: Input, walk: Walk, current: Step, observed: ObservedJob) -> bool:
     """Whether a Job made now would differ, because the spec was edited. A new operator edits nothing."""
-    is_older = observed.generation != given.resource.metadata.generation
-    return is_older and _would_differ(given, turn, current, observed)
+    is_older = observed.generation != inputs.resource.metadata.generation
+    return is_older and _would_differ(inputs, walk, current, observed)
 
 
 def _has_no_image(observed: ObservedJob) -> bool:
@@ -165,40 +165,40 @@ def _has_no_image(observed: ObservedJob) -> bool:
     return observed.trouble is not None and observed.trouble.reason is Reason.IMAGE_PULL
 
 
-def _would_differ(given: Input, turn: Turn, current: Step, observed: ObservedJob) -> bool:
+def _would_differ(inputs: Input, walk: Walk, current: Step, observed: ObservedJob) -> bool:
     """Whether a Job made now would not be the one that is there."""
-    arguments = arguments_of(current.stage, given.resource, turn.status)
-    wanted = job(current, arguments, given.resource, observed.attempt, given.settings)
+    arguments = arguments_of(current.stage, inputs.resource, walk.status)
+    wanted = job(current, arguments, inputs.resource, observed.attempt, inputs.settings)
     return bool(wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION] != observed.template)
 
 
-def _lost(given: Input, turn: Turn, observed: ObservedJob) -> Turn:
+def _lost(inputs: Input, walk: Walk, observed: ObservedJob) -> Walk:
     """A Job that is done but whose result is gone. A lost training is found again by `prepare`."""
     again: StageName = "prepare" if observed.stage == "train" else observed.stage
-    jobs = [observed, *(job for job in given.observed.of(again) if job is not observed)]
+    jobs = [observed, *(job for job in inputs.observed.of(again) if job is not observed)]
     message = f"the result was lost; {again} runs again to find it"
-    return turn.with_stage(StageStatus(name=again)).stop(again, jobs, message)
+    return walk.with_stage(StageStatus(name=again)).stop(again, jobs, message)
 
 
-def _failed(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
+def _failed(inputs: Input, walk: Walk, observed: ObservedJob, error: StageError) -> Walk:
     retry = error.reason.facts.retry
     if retry is Retry.FREE:
-        return turn.stop(observed.stage, [observed], error.message, error)
+        return walk.stop(observed.stage, [observed], error.message, error)
     made_for = (observed.generation, observed.refresh)
-    if made_for != (given.resource.metadata.generation, refresh_of(given.resource)):
-        return turn.stop(observed.stage, [observed], "tried again after an edit")
-    furthest = max(error.checkpoint or 0, _told_step(turn, observed.stage))
-    counted = _counted(stage_status(turn.status, observed.stage), observed, error, furthest)
+    if made_for != (inputs.resource.metadata.generation, refresh_of(inputs.resource)):
+        return walk.stop(observed.stage, [observed], "tried again after an edit")
+    furthest = max(error.checkpoint or 0, _reported_step(walk, observed.stage))
+    counted = _counted(stage_status(walk.status, observed.stage), observed, error, furthest)
     against = 0 if furthest > observed.checkpoint else counted.attempts
-    if _is_final(given, retry, against):
+    if _is_final(inputs, retry, against):
         failed = counted.model_copy(update={"state": "Failed"})
         situation = Situation("Failed", error.reason, error.message, observed.stage)
-        return replace(turn.with_stage(failed), situation=situation, error=error)
-    return _try_again(given, turn.with_stage(counted), observed, error, counted.attempts)
+        return replace(walk.with_stage(failed), situation=situation, error=error)
+    return _try_again(inputs, walk.with_stage(counted), observed, error, counted.attempts)
 
 
 def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError, furthest: int) -> StageStatus:
-    """The stage after a failed attempt, however often that is looked at. furthest: step of the last
+    """The stage after a failed attempt, however often that is observed. furthest: step of the last
     checkpoint that it left. One that came further than all before it is not counted, or a long training would
     end by what befalls any machine in weeks."""
     attempts = max(recorded.attempts, observed.attempt - (furthest > observed.checkpoint))
@@ -213,31 +213,31 @@ def _counted(recorded: StageStatus, observed: ObservedJob, error: StageError, fu
     )
 
 
-def _told_step(turn: Turn, stage: StageName) -> int:
+def _reported_step(walk: Walk, stage: StageName) -> int:
     """Step of the newest checkpoint of which a training told while it ran, as the status shows it: what ends
     an attempt without a word leaves it no time to say so. 0: there is none."""
-    return turn.status.checkpoint.step if stage == "train" and turn.status.checkpoint else 0
+    return walk.status.checkpoint.step if stage == "train" and walk.status.checkpoint else 0
 
 
-def _make_anew(given: Input, turn: Turn, observed: ObservedJob, error: StageError) -> Turn:
+def _make_anew(inputs: Input, walk: Walk, observed: ObservedJob, error: StageError) -> Walk:
     """What an earlier stage made is damaged or gone: it runs again, and finds or makes it."""
     for stage in STAGES[: STAGES.index(observed.stage)]:
-        turn = turn.with_stage(StageStatus(name=stage))
-    return turn.stop(observed.stage, given.observed.jobs.values(), error.message, error)
+        walk = walk.with_stage(StageStatus(name=stage))
+    return walk.stop(observed.stage, inputs.observed.jobs.values(), error.message, error)
 
 
-def _is_final(given: Input, retry: Retry, attempts: int) -> bool:
-    if given.settings.local and retry.needs_a_person:
+def _is_final(inputs: Input, retry: Retry, attempts: int) -> bool:
+    if inputs.settings.local and retry.needs_a_person:
         return True
-    return retry is Retry.NEVER or (retry is Retry.BACKOFF and attempts > given.resource.spec.max_retries)
+    return retry is Retry.NEVER or (retry is Retry.BACKOFF and attempts > inputs.resource.spec.max_retries)
 
 
-def _try_again(given: Input, turn: Turn, observed: ObservedJob, error: StageError, attempts: int) -> Turn:
+def _try_again(inputs: Input, walk: Walk, observed: ObservedJob, error: StageError, attempts: int) -> Walk:
     doubled = 2 ** min(max(attempts - 1, 0), 16)
-    pause = min(given.settings.first_retry_after * doubled, given.settings.longest_retry_after)
-    left = (observed.ended or given.now) + pause - given.now
+    pause = min(inputs.settings.first_retry_after * doubled, inputs.settings.longest_retry_after)
+    left = (observed.ended or inputs.now) + pause - inputs.now
     if left <= timedelta(0):
         if error.reason is Reason.ARTIFACT_CORRUPT:
-            return _make_anew(given, turn, observed, error)
-        return turn.stop(observed.stage, [observed], error.message, error)
-    return turn.wait(observed.stage, error, left)
+            return _make_anew(inputs, walk, observed, error)
+        return walk.stop(observed.stage, [observed], error.message, error)
+    return walk.wait(observed.stage, error, left)

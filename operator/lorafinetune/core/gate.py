@@ -15,14 +15,14 @@ REMEDY: Final = f"Remove `{FIELD}`, or train anew with another `spec.training.se
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """message: what was compared. error: why it is not passed."""
 
     message: str
     error: StageError | None = None
 
 
-def judge(gate: Gate, training: TrainingStatus) -> Verdict:
+def judge(gate: Gate, training: TrainingStatus) -> GateResult:
     """training: of one that is finished. The decimals that people read are compared, not floats."""
     name, loss = "evalLoss", training.eval_loss
     if training.best_eval_loss is not None:
@@ -32,7 +32,7 @@ def judge(gate: Gate, training: TrainingStatus) -> Verdict:
     tuned, base, wanted = map(Decimal, (loss, training.base_eval_loss, gate.must_improve_by))
     found = f"{name} is {loss}, {_place(tuned - base)} the base's {training.base_eval_loss}"
     if base - tuned >= wanted:
-        return Verdict(found)
+        return GateResult(found)
     asked = f"must be at least {gate.must_improve_by} below it" if wanted else "must not be above it"
     return _refused(f"{FIELD}: {found}, and {asked}")
 
@@ -41,5 +41,5 @@ def _place(above: Decimal) -> str:
     return f"{float(abs(above)):.6g} {'above' if above > 0 else 'below'}"
 
 
-def _refused(message: str, hint: str = "") -> Verdict:
-    return Verdict(message, StageError(Reason.EVAL_GATE_FAILED, message, hint))
+def _refused(message: str, hint: str = "") -> GateResult:
+    return GateResult(message, StageError(Reason.EVAL_GATE_FAILED, message, hint))

@@ -14,7 +14,7 @@ from lorafinetune.core.plan import is_finished
 from lorafinetune.core.steps import owner
 
 
-def named(resource: LoRAFineTune) -> str | None:
+def config_map_name(resource: LoRAFineTune) -> str | None:
     """The ConfigMap that the spec asks for."""
     wanted = resource.spec.export.config_map
     return wanted.name if wanted else None
@@ -22,7 +22,7 @@ def named(resource: LoRAFineTune) -> str | None:
 
 def config_map(resource: LoRAFineTune) -> dict[str, Any] | None:
     """The ConfigMap that is to be there now; None: the run asks for none, or is not complete."""
-    name, status = named(resource), resource.status
+    name, status = config_map_name(resource), resource.status
     if name is None or status is None or not _is_complete(resource, status):
         return None
     return {
@@ -54,8 +54,8 @@ def data(status: LoRAFineTuneStatus) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def _where(name: str, made: Artifact | None) -> dict[str, str]:
-    return {f"{name}_URI": made.uri, f"{name}_DIGEST": made.digest} if made else {}
+def _where(name: str, artifact: Artifact | None) -> dict[str, str]:
+    return {f"{name}_URI": artifact.uri, f"{name}_DIGEST": artifact.digest} if artifact else {}
 
 
 def _is_complete(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> bool:

@@ -20,14 +20,14 @@ from lorafinetune.core.following import follow
 from lorafinetune.core.gate import judge
 from lorafinetune.core.results import without_outputs
 from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
-from lorafinetune.core.turn import Input, Turn
+from lorafinetune.core.walk import Input, Walk
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to do, in this order: delete, create, write the status, patch, emit the events.
 
-    delete: names of Jobs. patch: merge patches, by Job name. check_again: look again after this time,
+    delete: names of Jobs. patch: merge patches, by Job name. check_again: reconcile again after this time,
     even if nothing happens.
     """
 
@@ -39,38 +39,38 @@ class Plan:
     check_again: timedelta | None = None
 
     @property
-    def wanted(self) -> frozenset[str]:
+    def job_names(self) -> frozenset[str]:
         """Names of the Jobs to create. Of one that was not watched, an earlier pod may still be there."""
         return frozenset(job["metadata"]["name"] for job in self.create)
 
 
-def plan(given: Input) -> Plan:
+def plan(inputs: Input) -> Plan:
     """What to do now. A finished resource of an unchanged generation is frozen."""
-    resource = given.resource
+    resource = inputs.resource
     before = resource.status or LoRAFineTuneStatus()
     if resource.metadata.deletion_timestamp:
         return Plan(before)
     if is_finished(resource):
-        return Plan(before, patch=tuple(_ttls(given)))
-    if error := first_violation(resource, given.settings):
-        turn = Turn(before, Situation("Failed", error.reason, error.message), error=error)
-        return _conclude(given, replace(turn, delete=_unfinished(given)))
-    obsolete = tuple(_obsolete(given))
-    turn = _walk(given, Turn(_fresh(before, resource), delete=obsolete))
-    return _conclude(given, _settled(given, turn))
+        return Plan(before, patch=tuple(_ttls(inputs)))
+    if error := first_violation(resource, inputs.settings):
+        walk = Walk(before, Situation("Failed", error.reason, error.message), error=error)
+        return _conclude(inputs, replace(walk, delete=_unfinished(inputs)))
+    obsolete = tuple(_obsolete(inputs))
+    walk = _walk(inputs, Walk(_fresh(before, resource), delete=obsolete))
+    return _conclude(inputs, _settled(inputs, walk))
 
 
-def _settled(given: Input, turn: Turn) -> Turn:
+def _settled(inputs: Input, walk: Walk) -> Walk:
     """An end leaves no Job running, and nobody is told of a suspension while a Job is there that has not
     ended, or that is being deleted."""
-    kind = turn.situation.kind if turn.situation else "Running"
+    kind = walk.situation.kind if walk.situation else "Running"
     if kind in ("Complete", "Failed"):
-        return replace(turn, delete=tuple(dict.fromkeys(turn.delete + _unfinished(given))))
+        return replace(walk, delete=tuple(dict.fromkeys(walk.delete + _unfinished(inputs))))
     moving = ("queued", "active", "leaving")
-    there = [j for j in given.observed.jobs.values() if j.state in moving or j.name in turn.delete]
+    there = [j for j in inputs.observed.jobs.values() if j.state in moving or j.name in walk.delete]
     if kind == "Suspended" and there:
-        return turn.suspend(there[0].stage, there)
-    return turn
+        return walk.suspend(there[0].stage, there)
+    return walk
 
 
 def is_finished(resource: LoRAFineTune) -> bool:
@@ -86,12 +86,12 @@ def _is_edited(status: LoRAFineTuneStatus, resource: LoRAFineTune) -> bool:
     return observed != (resource.metadata.generation, refresh_of(resource))
 
 
-def _ttls(given: Input) -> Iterator[tuple[str, dict[str, Any]]]:
+def _ttls(inputs: Input) -> Iterator[tuple[str, dict[str, Any]]]:
     """Ended Jobs may go once the status holds what they said."""
-    seconds = given.resource.spec.ttl_seconds_after_finished
+    seconds = inputs.resource.spec.ttl_seconds_after_finished
     if seconds is None:
         return
-    for observed in given.observed.jobs.values():
+    for observed in inputs.observed.jobs.values():
         if observed.state in ("complete", "failed") and not observed.has_ttl:
             yield observed.name, {"spec": {"ttlSecondsAfterFinished": seconds}}
 
@@ -110,82 +110,82 @@ def _fresh(status: LoRAFineTuneStatus, resource: LoRAFineTune) -> LoRAFineTuneSt
     return status.model_copy(update={"stages": stages})
 
 
-def _obsolete(given: Input) -> Iterator[str]:
+def _obsolete(inputs: Input) -> Iterator[str]:
     """Jobs that work for a spec that is gone. A new operator, which may see more in a spec, edits nothing."""
-    for observed in given.observed.jobs.values():
-        if observed.state == "leaving" or observed.generation == given.resource.metadata.generation:
+    for observed in inputs.observed.jobs.values():
+        if observed.state == "leaving" or observed.generation == inputs.resource.metadata.generation:
             continue
-        if observed.shape != shape(observed.stage, given.resource):
+        if observed.shape != shape(observed.stage, inputs.resource):
             yield observed.name
 
 
-def _unfinished(given: Input) -> tuple[str, ...]:
-    return tuple(j.name for j in given.observed.jobs.values() if j.state in ("queued", "active"))
+def _unfinished(inputs: Input) -> tuple[str, ...]:
+    return tuple(j.name for j in inputs.observed.jobs.values() if j.state in ("queued", "active"))
 
 
-def _walk(given: Input, turn: Turn) -> Turn:
+def _walk(inputs: Input, walk: Walk) -> Walk:
     for stage in STAGES:
-        turn = _at_gate(given, turn) if stage == "export" else turn
-        turn = turn if turn.situation else _visit(given, turn, stage)
-        if turn.situation:
-            return turn
-    ending = stage_status(turn.status, "train").message
+        walk = _at_gate(inputs, walk) if stage == "export" else walk
+        walk = walk if walk.situation else _visit(inputs, walk, stage)
+        if walk.situation:
+            return walk
+    ending = stage_status(walk.status, "train").message
     message = "all stages are complete" + (f"; the training {ending}" if ending else "")
-    return replace(turn, situation=Situation("Complete", "Complete", message))
+    return replace(walk, situation=Situation("Complete", "Complete", message))
 
 
-def _at_gate(given: Input, turn: Turn) -> Turn:
+def _at_gate(inputs: Input, walk: Walk) -> Walk:
     """A model that does not pass is not exported. One that was, before there was the gate, stays."""
-    evaluation = given.resource.spec.training.evaluation
+    evaluation = inputs.resource.spec.training.evaluation
     if evaluation is None or evaluation.gate is None:
-        return turn
-    verdict = judge(evaluation.gate, turn.status.training or TrainingStatus())
-    turn = replace(turn, verdict=verdict)
+        return walk
+    verdict = judge(evaluation.gate, walk.status.training or TrainingStatus())
+    walk = replace(walk, verdict=verdict)
     if verdict.error is None:
-        return turn
-    if not has_result(turn.status, step("export", given.resource, turn.status)):
-        turn = replace(turn, status=without_outputs(turn.status, "export"))
-        turn = turn.with_stage(StageStatus(name="export"))
+        return walk
+    if not has_result(walk.status, step("export", inputs.resource, walk.status)):
+        walk = replace(walk, status=without_outputs(walk.status, "export"))
+        walk = walk.with_stage(StageStatus(name="export"))
     situation = Situation("Failed", verdict.error.reason, verdict.message, "export")
-    return replace(turn, situation=situation, error=verdict.error)
+    return replace(walk, situation=situation, error=verdict.error)
 
 
-def _visit(given: Input, turn: Turn, stage: StageName) -> Turn:
-    current = step(stage, given.resource, turn.status)
-    if has_result(turn.status, current):
-        return turn
-    recorded = stage_status(turn.status, stage)
-    others = [j for j in given.observed.of(stage) if j.name != current.job]
-    if any(given.observed.left_behind.get(name) for name in (recorded.job or "", current.job)):
-        return turn.stop(stage, others, "a pod of an earlier Job is still there")
+def _visit(inputs: Input, walk: Walk, stage: StageName) -> Walk:
+    current = step(stage, inputs.resource, walk.status)
+    if has_result(walk.status, current):
+        return walk
+    recorded = stage_status(walk.status, stage)
+    others = [j for j in inputs.observed.of(stage) if j.name != current.job]
+    if any(inputs.observed.left_behind.get(name) for name in (recorded.job or "", current.job)):
+        return walk.stop(stage, others, "a pod of an earlier Job is still there")
     if recorded.inputs != current.inputs:
         key = recorded.key if stage == "train" else None
         recorded = StageStatus(name=stage, inputs=current.inputs, key=key)
-        turn = replace(turn, status=without_outputs(turn.status, stage))
-    turn = turn.with_stage(recorded)
+        walk = replace(walk, status=without_outputs(walk.status, stage))
+    walk = walk.with_stage(recorded)
     if others:
-        return turn.stop(stage, others, "a Job of an earlier spec is leaving")
-    return follow(given, turn, current)
+        return walk.stop(stage, others, "a Job of an earlier spec is leaving")
+    return follow(inputs, walk, current)
 
 
-def _conclude(given: Input, turn: Turn) -> Plan:
+def _conclude(inputs: Input, walk: Walk) -> Plan:
     """The status as a whole, and what changed in it as events."""
-    before = given.resource.status or LoRAFineTuneStatus()
-    generation = given.resource.metadata.generation
-    situation = turn.situation or Situation("Running", "Running", "")
-    status = turn.status.model_copy(
+    before = inputs.resource.status or LoRAFineTuneStatus()
+    generation = inputs.resource.metadata.generation
+    situation = walk.situation or Situation("Running", "Running", "")
+    status = walk.status.model_copy(
         update={
             "observed_generation": generation,
-            "observed_refresh": refresh_of(given.resource) or None,
+            "observed_refresh": refresh_of(inputs.resource) or None,
             "stage": _stage_column(situation),
-            "progress": "100%" if situation.kind == "Complete" else turn.status.progress,
-            "conditions": conditions(situation, turn.status, before, generation, given.now, turn.verdict),
-            "failure": _failure(turn.error, situation.stage),
+            "progress": "100%" if situation.kind == "Complete" else walk.status.progress,
+            "conditions": conditions(situation, walk.status, before, generation, inputs.now, walk.verdict),
+            "failure": _failure(walk.error, situation.stage),
         }
     )
-    floating = floating_revision(given.resource.spec.model, before, status)
+    floating = floating_revision(inputs.resource.spec.model, before, status)
     events = (*events_between(before, status, situation), *floating)
-    return Plan(status, turn.create, turn.delete, (), events, turn.check_again)
+    return Plan(status, walk.create, walk.delete, (), events, walk.check_again)
 
 
 def _stage_column(situation: Situation) -> str:

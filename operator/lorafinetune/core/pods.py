@@ -53,9 +53,9 @@ def is_leaving(pod: Object) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp")) and not has_ended(pod)
 
 
-def controller_of(given: Object) -> Object:
+def controller_of(obj: Object) -> Object:
     """The reference to what controls an object; empty where nothing does."""
-    owners = given["metadata"].get("ownerReferences", [])
+    owners = obj["metadata"].get("ownerReferences", [])
     return next((owner for owner in owners if owner.get("controller")), {})
 
 

@@ -147,7 +147,10 @@ def with_progress(
         training = f"{resource.spec.storage.uri}/{place('trainings', running.key)}"
         saved = state_path(progress.checkpoint_step, progress.checkpoint_attempt or 0)
         uri = f"{training}/{CHECKPOINTS}/{saved}"
-        if not status.checkpoint or status.checkpoint.uri != uri:
-            checkpoint = CheckpointStatus(step=progress.checkpoint_step, uri=uri, time=rfc3339(now))
-            changes["checkpoint"] = checkpoint
+        changes["checkpoint"] = _checkpoint(status.checkpoint, progress.checkpoint_step, uri, now)
     return with_stage(status, moved).model_copy(update=changes)
+
+
+def _checkpoint(before: CheckpointStatus | None, step: int, uri: str, now: datetime) -> CheckpointStatus:
+    """With the time at which it was first heard of."""
+    return before if before and before.uri == uri else CheckpointStatus(step=step, uri=uri, time=rfc3339(now))

@@ -29,13 +29,13 @@ def run(
         if stop.is_set():
             resource = suspended(resource)
         progress = executor.progress()
-        made = _plan(resource, executor, settings, progress)
-        _apply(made, executor)
-        resource = resource.model_copy(update={"status": made.status})
-        show(resource, progress, made.events)
-        if is_finished(resource) or made.status.stage == "Suspended":
+        planned = _plan(resource, executor, settings, progress)
+        _apply(planned, executor)
+        resource = resource.model_copy(update={"status": planned.status})
+        show(resource, progress, planned.events)
+        if is_finished(resource) or planned.status.stage == "Suspended":
             return resource
-        pause = made.check_again.total_seconds() if made.check_again else TICK_SECONDS
+        pause = planned.check_again.total_seconds() if planned.check_again else TICK_SECONDS
         executor.wait(min(pause, TICK_SECONDS))
 
 
@@ -61,8 +61,8 @@ def _on_one_machine(resource: LoRAFineTune) -> LoRAFineTune:
     return resource.model_copy(update={"spec": spec.model_copy(update={"resources": resources})})
 
 
-def _apply(made: Plan, executor: Executor) -> None:
-    for name in made.delete:
+def _apply(planned: Plan, executor: Executor) -> None:
+    for name in planned.delete:
         executor.delete(name)
-    for job in made.create:
+    for job in planned.create:
         executor.create(job)

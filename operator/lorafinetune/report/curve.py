@@ -29,7 +29,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Plotted:
     """A point where it is drawn. left, width: of the slice that is its own, in which its value is shown."""
 
     x: float
@@ -54,9 +54,9 @@ class Chart:
 
     line: str
     band: str
-    slices: tuple[Mark, ...]
+    slices: tuple[Plotted, ...]
     dotted: str
-    dots: tuple[Mark, ...]
+    dots: tuple[Plotted, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
 
@@ -78,7 +78,7 @@ class _Scale:
 
 def chart(series: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]] = ()) -> Chart | None:
     """The picture of (step, value)s, in whatever order; None where there is nothing to draw."""
-    line, dotted = (thinned(sorted(points, key=itemgetter(0))) for points in (series, dots))
+    line, dotted = (thin(sorted(points, key=itemgetter(0))) for points in (series, dots))
     every = [*line, *dotted]
     if not every:
         return None
@@ -98,7 +98,7 @@ def chart(series: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]]
     )
 
 
-def thinned(series: Sequence[tuple[int, float]]) -> list[Point]:
+def thin(series: Sequence[tuple[int, float]]) -> list[Point]:
     """At most MOST_POINTS points, of equally many values each; no value is left out of them."""
     count = min(len(series), MOST_POINTS)
     bounds = [len(series) * index // count for index in range(count + 1)] if count else [0]
@@ -112,13 +112,13 @@ def _point(part: Sequence[tuple[int, float]]) -> Point:
     )
 
 
-def _marks(points: Sequence[Point], x: _Scale, y: _Scale) -> Iterator[Mark]:
+def _marks(points: Sequence[Point], x: _Scale, y: _Scale) -> Iterator[Plotted]:
     """Slices meet half-way between two points, and the outer ones reach to the edges."""
     places = [x(point.step) for point in points]
     borders = [0.0, *((a + b) / 2 for a, b in pairwise(places)), float(WIDTH)]
     for index, point in enumerate(points):
         left, right = borders[index], borders[index + 1]
-        yield Mark(places[index], y(point.value), round(left, 2), round(right - left, 2), point)
+        yield Plotted(places[index], y(point.value), round(left, 2), round(right - left, 2), point)
 
 
 def _drawn(places: Sequence[tuple[float, float]]) -> str:

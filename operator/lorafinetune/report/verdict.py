@@ -32,7 +32,7 @@ KNOWN: Final[frozenset[Word]] = frozenset(
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationLoss:
     """The loss on the held-out rows after so many steps; after none it is the base's."""
 
     step: int
@@ -50,10 +50,10 @@ class Verdict:
     rows: int
     leaked: int
     base: float | None = None
-    first: Evaluation | None = None
-    best: Evaluation | None = None
-    final: Evaluation | None = None
-    result: Evaluation | None = None
+    first: EvaluationLoss | None = None
+    best: EvaluationLoss | None = None
+    final: EvaluationLoss | None = None
+    result: EvaluationLoss | None = None
     interval: Interval | None = None
 
     @property
@@ -124,13 +124,13 @@ def judge(
     return found if found.clean >= FEWEST_ROWS else replace(found, word="fewRows")
 
 
-def _measured(log: Sequence[Logged], exported: bool) -> Iterator[Evaluation]:
+def _measured(log: Sequence[Logged], exported: bool) -> Iterator[EvaluationLoss]:
     for row in log:
         if row.eval_loss is not None and row.exported is exported:
-            yield Evaluation(row.step, row.eval_loss, row.accuracy)
+            yield EvaluationLoss(row.step, row.eval_loss, row.accuracy)
 
 
-def _word(base: float | None, tuned: Sequence[Evaluation], interval: Interval | None) -> Word:
+def _word(base: float | None, tuned: Sequence[EvaluationLoss], interval: Interval | None) -> Word:
     if base is not None:
         return _against_base(interval)
     if len(tuned) == 1:

@@ -18,21 +18,21 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 def main() -> int:
     """The exit status: 0 when told to stop, 2 for wrong settings, 1 where the cluster can't be reached."""
     try:
-        given = read(os.environ)
+        settings = read(os.environ)
     except SettingsError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
-    configure(given.log_format)
+    configure(settings.log_format)
     try:
         with suppress(asyncio.CancelledError):
-            asyncio.run(_until_stopped(given, os.environ))
+            asyncio.run(_until_stopped(settings, os.environ))
     except (NoClusterError, OSError) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     return 0
 
 
-async def _until_stopped(given: ShellSettings, environment: Mapping[str, str]) -> None:
+async def _until_stopped(settings: ShellSettings, environment: Mapping[str, str]) -> None:
     this, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert this is not None  # noqa: S101 - a coroutine runs in a task
 
@@ -42,7 +42,7 @@ async def _until_stopped(given: ShellSettings, environment: Mapping[str, str]) -
 
     listen_to_signals()
     try:
-        await Operator(given, environment, listen_to_signals).run()
+        await Operator(settings, environment, listen_to_signals).run()
     finally:
         loop.set_exception_handler(lambda *_: None)  # kopf leaves generators behind, which complain
 

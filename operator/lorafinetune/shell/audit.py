@@ -14,8 +14,8 @@ from typing import Final
 
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index, Table, key_of
+from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import INDEXED, path
-from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import Object
 
 log = logging.getLogger(__name__)
@@ -28,19 +28,20 @@ EVERY: Final = 600.0
 
 
 async def until_complete(
-    client: Client, index: Index, pulse: Pulse, namespaces: Iterable[str | None]
+    client: Client, index: Index, liveness: WatchLiveness, namespaces: Iterable[str | None]
 ) -> None:
     """Waits until each watch is open and has shown what there was before."""
     for namespace in namespaces:
         for plural in INDEXED:
-            await _until_whole(client, index, pulse, plural, namespace)
+            await _until_whole(client, index, liveness, plural, namespace)
 
 
 class Auditor:
     """Looks for what is gone and for what was missed, now and then, and soon after a watch had to begin anew
     with a list.
 
-    gone: is told the kind and the object. changed: is told the kind, nothing, and the newest of the object.
+    deleted: is called with the kind and the object. changed: is called with the kind, None, and the newest of
+    the object.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class Auditor:
         client: Client,
         index: Index,
         namespaces: Iterable[str | None],
-        gone: Callable[[str, Object], None],
+        deleted: Callable[[str, Object], None],
         changed: Callable[[str, str | None, Object], None],
     ) -> None:
         self._client = client
         self._index = index
         self._namespaces = tuple(namespaces)
-        self._gone = gone
+        self._deleted = deleted
         self._changed = changed
         self._wanted = asyncio.Event()
 
@@ -71,12 +72,12 @@ class Auditor:
             await asyncio.sleep(SOON)
             self._wanted.clear()
             try:
-                await self._look()
+                await self._compare_all()
             except ApiError as problem:
                 log.warning("can't look for what is gone: %s", problem)
                 self._wanted.set()
 
-    async def _look(self) -> None:
+    async def _compare_all(self) -> None:
         for namespace in self._namespaces:
             for plural in INDEXED:
                 await self._compare(plural, namespace)
@@ -91,7 +92,7 @@ class Auditor:
                 missed.append(metadata)
         for uid in held:
             if (lost := table.of_uid(uid)) is not None:
-                self._gone(plural, lost)
+                self._deleted(plural, lost)
         for metadata in missed:
             await self._catch_up(plural, metadata)
 
@@ -106,11 +107,11 @@ class Auditor:
 
 
 async def _until_whole(
-    client: Client, index: Index, pulse: Pulse, plural: str, namespace: str | None
+    client: Client, index: Index, liveness: WatchLiveness, plural: str, namespace: str | None
 ) -> None:
     """Lists once; what was deleted since may never be shown, so a long wait ends with another list."""
     while True:
-        while not pulse.is_open(plural, namespace):
+        while not liveness.is_open(plural, namespace):
             await asyncio.sleep(PAUSE)
         try:
             listed = client.metadata(plural, namespace, INDEXED[plural])

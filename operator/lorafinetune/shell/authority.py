@@ -17,7 +17,7 @@ FILE: Final = "ca.crt"
 
 class Authority:
     """What Jobs are told of the receiver; the certificates are read again every half minute. While they can't
-    be, the last ones stay: every look at every run asks for them."""
+    be, the last ones stay: every reconciliation of every run asks for them."""
 
     def __init__(self, url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises OSError where the file is not there."""

@@ -1,7 +1,7 @@
 """Asks the API server, and passes on what it answered: it retries only when the server asks for that.
 
-A request that the server puts off was not looked at, and is sent again later. The caller decides what any
-other error means. An unexpected error ends the look at a resource, which the queue repeats.
+A request that the server puts off was not handled, and is sent again later. The caller decides what any
+other error means. An unexpected error ends the reconciliation of a resource, which the queue repeats.
 """
 
 import asyncio

@@ -31,7 +31,7 @@ class NoClusterError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Connection:
+class ServerConnection:
     """Address and credentials. headers: those of a request that is made now."""
 
     server: str
@@ -53,7 +53,7 @@ class Connection:
         return await handler(request)
 
 
-def connect(environment: Mapping[str, str]) -> Connection:
+def connect(environment: Mapping[str, str]) -> ServerConnection:
     """The kubeconfig that KUBECONFIG names, or else the service account, or else the kubeconfig at home.
 
     Raises NoClusterError.
@@ -70,13 +70,13 @@ def connect(environment: Mapping[str, str]) -> Connection:
     headers = found.as_http_headers()
     if not headers and not (found.certificate_path or found.certificate_data):
         raise NoClusterError("the kubeconfig's user has neither a token nor a certificate")
-    return Connection(found.server.rstrip("/"), found.as_ssl_context(), lambda: headers)
+    return ServerConnection(found.server.rstrip("/"), found.as_ssl_context(), lambda: headers)
 
 
-def _as_service_account(host: str, port: str, folder: Path) -> Connection:
+def _as_service_account(host: str, port: str, folder: Path) -> ServerConnection:
     address = f"[{host}]" if ":" in host else host
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    return Connection(f"https://{address}:{port}", context, TokenFile(folder / "token"))
+    return ServerConnection(f"https://{address}:{port}", context, TokenFile(folder / "token"))
 
 
 class TokenFile:

@@ -1,6 +1,6 @@
 """Keeps the ConfigMap of a run that has ended, where its spec asks for one.
 
-It is not watched: what somebody else does to it is mended at the next look, some ten minutes later.
+It is not watched: what somebody else does to it is mended at the next reconciliation, some ten minutes later.
 """
 
 import logging
@@ -12,7 +12,7 @@ from lorafinetune.api.artifacts import ConfigMapStatus
 from lorafinetune.api.resource import LoRAFineTune, Metadata
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.events import Event
-from lorafinetune.core.handover import config_map, named
+from lorafinetune.core.handover import config_map, config_map_name
 from lorafinetune.core.plan import Plan, is_finished
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.paths import path
@@ -36,44 +36,44 @@ class Handover:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def completed(self, resource: LoRAFineTune, made: Plan) -> Plan:
+    async def completed(self, resource: LoRAFineTune, plan: Plan) -> Plan:
         """The plan with what the status says of the ConfigMap: of a run whose end is in its status."""
-        before = made.status.config_map
+        before = plan.status.config_map
         if (
             not is_finished(resource)
             or resource.metadata.deletion_timestamp
-            or not (before or named(resource))
+            or not (before or config_map_name(resource))
         ):
-            return made
-        after = await self._kept(resource, made.status)
-        again = ANEW if after and after.message else made.check_again
-        status = made.status.model_copy(update={"config_map": after})
-        return replace(made, status=status, events=made.events + _news(before, after), check_again=again)
+            return plan
+        after = await self._kept(resource, plan.status)
+        again = ANEW if after and after.message else plan.check_again
+        status = plan.status.model_copy(update={"config_map": after})
+        return replace(plan, status=status, events=plan.events + _news(before, after), check_again=again)
 
     async def _kept(self, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> ConfigMapStatus | None:
-        of, wanted, name = resource.metadata, config_map(resource), named(resource)
+        of, desired, name = resource.metadata, config_map(resource), config_map_name(resource)
         known = status.config_map.name if status.config_map else None
         if known and known != name:
             await self._remove(of, known)
             known = None
-        if wanted is None:
+        if desired is None:
             return ConfigMapStatus(name=known) if known else None
-        fault = await self._write(of, wanted)
+        fault = await self._write(of, desired)
         return ConfigMapStatus(message=fault[:LONGEST]) if fault else ConfigMapStatus(name=name)
 
-    async def _write(self, of: Metadata, wanted: Object) -> str:
+    async def _write(self, of: Metadata, desired: Object) -> str:
         """Makes or changes it. Returns why that can't be done; empty: it is there."""
-        name = wanted["metadata"]["name"]
+        name = desired["metadata"]["name"]
         where = path("configmaps", of.namespace, name)
         try:
-            there = await self._there(where)
-            if there is None:
-                await self._client.create(path("configmaps", of.namespace), wanted)
+            existing = await self._there(where)
+            if existing is None:
+                await self._client.create(path("configmaps", of.namespace), desired)
                 log.info("created ConfigMap %s", name, extra=about(of))
-            elif not _is_of(there, of):
+            elif not _is_of(existing, of):
                 return TAKEN.format(name)
-            elif there.get("data") != wanted["data"]:
-                await self._client.patch(where, _change(there, wanted))
+            elif existing.get("data") != desired["data"]:
+                await self._client.patch(where, _change(existing, desired))
                 log.info("changed ConfigMap %s", name, extra=about(of))
         except ApiError as problem:
             if problem.code not in REFUSALS:
@@ -83,11 +83,11 @@ class Handover:
 
     async def _remove(self, of: Metadata, name: str) -> None:
         where = path("configmaps", of.namespace, name)
-        there = await self._there(where)
-        if there is None or not _is_of(there, of):
+        existing = await self._there(where)
+        if existing is None or not _is_of(existing, of):
             return
         try:
-            await self._client.delete(where, there["metadata"]["uid"])
+            await self._client.delete(where, existing["metadata"]["uid"])
         except ApiError as problem:
             if problem.code not in (NOT_FOUND, CONFLICT):
                 raise
@@ -102,15 +102,15 @@ class Handover:
             return None
 
 
-def _is_of(there: Object, of: Metadata) -> bool:
-    return (controller(there) or {}).get("uid") == of.uid
+def _is_of(existing: Object, of: Metadata) -> bool:
+    return (controller(existing) or {}).get("uid") == of.uid
 
 
-def _change(there: Object, wanted: Object) -> Object:
+def _change(existing: Object, desired: Object) -> Object:
     """A patch that leaves nothing else in it, and is for this object alone."""
-    gone = dict.fromkeys(there.get("data") or {})
-    uid = there["metadata"]["uid"]
-    return {"metadata": {"uid": uid}, "data": {**gone, **wanted["data"]}}
+    gone = dict.fromkeys(existing.get("data") or {})
+    uid = existing["metadata"]["uid"]
+    return {"metadata": {"uid": uid}, "data": {**gone, **desired["data"]}}
 
 
 def _news(before: ConfigMapStatus | None, after: ConfigMapStatus | None) -> tuple[Event, ...]:

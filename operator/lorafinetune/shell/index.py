@@ -58,24 +58,24 @@ class Table:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, given: Object) -> bool:
+    def put(self, obj: Object) -> bool:
         """Takes an object in, unless a newer one is there. Whether anything that is read has changed.
 
         What is there changes without a new version where its definition does, and other fields are served.
         """
-        key, uid, version = key_of(given), given["metadata"]["uid"], int(given["metadata"]["resourceVersion"])
-        held = self._entries.get(key)
-        if uid in self._deleted or (held and held.version > version):
+        key, uid, version = key_of(obj), obj["metadata"]["uid"], int(obj["metadata"]["resourceVersion"])
+        existing = self._entries.get(key)
+        if uid in self._deleted or (existing and existing.version > version):
             return False
-        kept = self._trim(given)
-        if kept is None:
+        trimmed = self._trim(obj)
+        if trimmed is None:
             self._foreign.add(uid)
             return self._remove(key)
-        group = (key[0], intern(self._group(kept)))
-        entry = _Entry(uid, version, group, self._state(kept), self._packing.pack(kept))
+        group = (key[0], intern(self._group(trimmed)))
+        entry = _Entry(uid, version, group, self._state(trimmed), self._packing.pack(trimmed))
         self._remove(key)
         self._add(key, entry)
-        return held is None or (held.uid, held.body) != (entry.uid, entry.body)
+        return existing is None or (existing.uid, existing.body) != (entry.uid, entry.body)
 
     def drop(self, namespace: str, name: str, uid: str) -> bool:
         """Forgets an object that is gone, whatever is still said of it. Whether it was there."""
@@ -83,17 +83,17 @@ class Table:
         self._deleted[uid] = None
         if len(self._deleted) > REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
-        held = self._entries.get((namespace, name))
-        return held is not None and held.uid == uid and self._remove((namespace, name))
+        existing = self._entries.get((namespace, name))
+        return existing is not None and existing.uid == uid and self._remove((namespace, name))
 
     def get(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The projection of an object, with its resourceVersion."""
         entry = self._entries.get((namespace, name))
         if entry is None:
             return None
-        kept = self._packing.unpack(entry.body)
-        kept["metadata"]["resourceVersion"] = str(entry.version)
-        return kept
+        trimmed = self._packing.unpack(entry.body)
+        trimmed["metadata"]["resourceVersion"] = str(entry.version)
+        return trimmed
 
     def of_uid(self, uid: str) -> dict[str, Any] | None:
         key = self._by_uid.get(uid)
@@ -162,6 +162,6 @@ class Index:
         return job if job and controller_of(pod)["uid"] == job["metadata"]["uid"] else None
 
 
-def key_of(given: Object) -> Key:
-    metadata = given["metadata"]
+def key_of(obj: Object) -> Key:
+    metadata = obj["metadata"]
     return intern(metadata["namespace"]), metadata["name"]

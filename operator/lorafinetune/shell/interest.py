@@ -1,4 +1,4 @@
-"""Which resources want to hear of a Job that may belong to another: two with one key share a training."""
+"""Which resources are enqueued for a Job that may belong to another: two with one key share a training."""
 
 from lorafinetune.shell.index import Key
 
@@ -11,7 +11,7 @@ class Interest:
         self._resources: dict[Key, set[Key]] = {}
 
     def set(self, resource: Key, jobs: frozenset[str]) -> None:
-        """Replaces what a resource wants to hear of, in its own namespace."""
+        """Replaces the Jobs that a resource is enqueued for, in its own namespace."""
         if self._names.get(resource, frozenset()) == jobs:
             return
         self.forget(resource)

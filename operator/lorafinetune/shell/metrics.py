@@ -14,9 +14,9 @@ from lorafinetune.contract.times import moment
 from lorafinetune.core.steps import stage_status
 from lorafinetune.shell import declared
 from lorafinetune.shell.index import Index
+from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.states import state_of
 
 ERROR_KINDS: Final = ("changed", "api", "bug")
@@ -50,21 +50,21 @@ class Metrics:
         for use in ("held", "training", "evaluating"):
             self.gpu_seconds.labels(use)
 
-    def called(self, call: Call, code: int) -> None:
+    def record_call(self, call: Call, code: int) -> None:
         self.calls.labels(call.verb, call.plural, str(code)).inc()
 
-    def refused(self, reason: str) -> None:
+    def record_refusal(self, reason: str) -> None:
         self.refusals.labels(reason).inc()
 
-    def held(self, seconds: float) -> None:
+    def record_held_gpus(self, seconds: float) -> None:
         """A Pod has ended that held GPUs so long."""
         self._used("held", seconds)
 
-    def waited(self, seconds: float) -> None:
+    def record_wait(self, seconds: float) -> None:
         """A training's Job has started that waited so long."""
         self.queued.observe(seconds)
 
-    def changed(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
+    def record_status(self, resource: LoRAFineTune, after: LoRAFineTuneStatus) -> None:
         """A status was written."""
         before = resource.status or LoRAFineTuneStatus()
         for stage in after.stages:
@@ -96,12 +96,12 @@ class Runs(Collector):
     """What is counted anew each time that somebody asks."""
 
     def __init__(
-        self, index: Index, depth: Callable[[], int], progress: ProgressMemory, pulse: Pulse
+        self, index: Index, depth: Callable[[], int], progress: ProgressMemory, liveness: WatchLiveness
     ) -> None:
         self._index = index
         self._depth = depth
         self._progress = progress
-        self._pulse = pulse
+        self._liveness = liveness
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -111,7 +111,7 @@ class Runs(Collector):
         yield _gauge(declared.QUEUE_DEPTH, [((), self._depth())])
         yield _gauge(declared.PROGRESS_AGE, self._progress.ages().items())
         yield _gauge(declared.TOKENS, self._progress.tokens_per_second().items())
-        yield _gauge(declared.WATCH_AGE, self._pulse.longest().items())
+        yield _gauge(declared.WATCH_AGE, self._liveness.longest().items())
 
 
 def _gauge(declaration: declared.Declaration, values: Iterable[tuple[Sequence[str], float]]) -> Metric:

@@ -18,24 +18,24 @@ from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import UNLIMITED, connect
+from lorafinetune.shell.gpu_time import GpuTimeCounter
+from lorafinetune.shell.handlers import EventHandler
 from lorafinetune.shell.handover import Handover
-from lorafinetune.shell.hearing import LastWords
-from lorafinetune.shell.holding import Holding
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
-from lorafinetune.shell.looking import Known, Looker
+from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.queue import WorkQueue
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.queue_time import QueueTimeCounter
+from lorafinetune.shell.reconciler import Observations, Reconciler
+from lorafinetune.shell.refreshing import PodRefresher
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.settings import ProgressSettings, ShellSettings
-from lorafinetune.shell.starting import Starting
 from lorafinetune.shell.trimming import Object
-from lorafinetune.shell.waking import Waking
 from lorafinetune.shell.warnings import Warnings, listen
-from lorafinetune.shell.working import work
+from lorafinetune.shell.workers import work
 from lorafinetune.shell.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -47,96 +47,110 @@ class Operator:
     """Everything that lives as long as the process."""
 
     def __init__(
-        self, given: ShellSettings, environment: Mapping[str, str], watching_began: Callable[[], None]
+        self, settings: ShellSettings, environment: Mapping[str, str], watching_began: Callable[[], None]
     ) -> None:
         """Needs a running event loop. Raises NoClusterError, and OSError where certificates are missing.
 
         watching_began: is called when kopf has taken the signals of the process.
         """
         clock = asyncio.get_running_loop().time
-        self._given = given
+        self._shell_settings = settings
         self._watching_began = watching_began
-        self._namespaces: tuple[str | None, ...] = given.namespaces or (None,)
+        self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self._connection = connect(environment)
-        self._authority = _authority(given.progress)
+        self._authority = _authority(settings.progress)
         self._metrics = Metrics()
-        self._pulse = Pulse(self._namespaces, clock)
-        self._health = status.Health(self._pulse)
+        self._liveness = WatchLiveness(self._namespaces, clock)
+        self._health = status.Health(self._liveness)
         self._queue: WorkQueue[Key] = WorkQueue(clock)
         index, interest, progress = Index(), Interest(), ProgressMemory(clock)
-        self._waking = Waking(index, interest, progress, self._queue.add)
-        warnings = Warnings(index, clock, self._waking.job)
-        self._known = Known(
-            index, warnings, progress, Refusals(clock), interest, self._settings, lambda: datetime.now(UTC)
+        self._event_handler = EventHandler(index, interest, progress, self._queue.add)
+        warnings = Warnings(index, clock, self._event_handler.enqueue_for)
+        self._observations = Observations(
+            index, warnings, progress, RefusedJobs(clock), interest, self._settings, lambda: datetime.now(UTC)
         )
-        self._holding = Holding(index, datetime.now(UTC), self._metrics.held)
+        self._gpu_time = GpuTimeCounter(index, datetime.now(UTC), self._metrics.record_held_gpus)
         self._auditor: Auditor | None = None
-        self._starting = Starting(datetime.now(UTC), self._metrics.waited)
-        self._metrics.registry.register(Runs(index, self._queue.depth, progress, self._pulse))
+        self._queue_time = QueueTimeCounter(datetime.now(UTC), self._metrics.record_wait)
+        self._metrics.registry.register(Runs(index, self._queue.depth, progress, self._liveness))
 
     async def run(self) -> None:
         """Runs until it is cancelled, or a part of it fails."""
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(self._connection.session(self._notice))
+            session = await stack.enter_async_context(self._connection.session(self._record))
             client = Client(session, self._connection.server)
             watches = Client(self._watching_session(stack), self._connection.server)
-            server = await status.serve(self._given.status_address, self._health, self._metrics.registry)
+            server = await status.serve(
+                self._shell_settings.status_address, self._health, self._metrics.registry
+            )
             stack.push_async_callback(server.cleanup)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(stack))
                 await asyncio.to_thread(codec.prepare)
-                await until_complete(client, self._known.index, self._pulse, self._namespaces)
-                log.info("watching %d resources", len(self._known.index.resources))
+                await until_complete(client, self._observations.index, self._liveness, self._namespaces)
+                log.info("watching %d resources", len(self._observations.index.resources))
                 self._health.complete = True
                 self._begin(client, watches, tasks)
 
     def _begin(self, client: Client, watches: Client, tasks: asyncio.TaskGroup) -> None:
         """Starts what needs a complete index."""
-        known = self._known
-        self._auditor = Auditor(client, known.index, self._namespaces, self._waking.gone, self._waking.seen)
+        observations = self._observations
+        self._auditor = Auditor(
+            client,
+            observations.index,
+            self._namespaces,
+            self._event_handler.handle_deletion,
+            self._event_handler.handle,
+        )
         tasks.create_task(self._auditor.run())
         for namespace in self._namespaces:
-            tasks.create_task(listen(watches, namespace, known.warnings))
-        if self._given.progress:
-            tasks.create_task(self._receive(client, self._given.progress))
-        writer = Writer(client, known.index, known.refusals)
-        looker = Looker(
-            known, writer, self._metrics.changed, LastWords(client, known.index), Handover(client)
+            tasks.create_task(listen(watches, namespace, observations.warnings))
+        if self._shell_settings.progress:
+            tasks.create_task(self._receive(client, self._shell_settings.progress))
+        writer = Writer(client, observations.index, observations.refusals)
+        reconciler = Reconciler(
+            observations,
+            writer,
+            self._metrics.record_status,
+            PodRefresher(client, observations.index),
+            Handover(client),
         )
-        tasks.create_task(work(self._queue, looker.look, self._metrics))
+        tasks.create_task(work(self._queue, reconciler.reconcile, self._metrics))
 
     async def _watch(self, stack: AsyncExitStack) -> None:
         """kopf logs in anew when it is refused; every session is closed with the stack."""
         await watching.watch(
-            self._seen,
+            self._handle,
             lambda: self._watching_session(stack),
             self._connection.server,
-            self._given.namespaces,
+            self._shell_settings.namespaces,
             self._watching_began,
         )
 
     def _watching_session(self, stack: AsyncExitStack) -> aiohttp.ClientSession:
-        made = self._connection.session(self._notice, UNLIMITED)
+        made = self._connection.session(self._record, UNLIMITED)
         stack.push_async_callback(made.close)
         return made
 
-    def _seen(self, plural: str, kind: str | None, given: Object) -> None:
-        self._waking.seen(plural, kind, given)
+    def _handle(self, plural: str, event_type: str | None, obj: Object) -> None:
+        self._event_handler.handle(plural, event_type, obj)
         if plural == "pods":
-            self._holding.seen(given)
+            self._gpu_time.observe(obj)
         if plural == "jobs":
-            self._starting.seen(given)
-        if kind is None and self._auditor:
+            self._queue_time.observe(obj)
+        if event_type is None and self._auditor:
             self._auditor.request()
 
-    async def _receive(self, client: Client, given: ProgressSettings) -> None:
-        path = urlsplit(given.url).path or "/"
-        where = receiver.Settings(given.address.host, given.address.port, given.tls_directory, path)
+    async def _receive(self, client: Client, settings: ProgressSettings) -> None:
+        path = urlsplit(settings.url).path or "/"
+        where = receiver.ReceiverSettings(
+            settings.address.host, settings.address.port, settings.tls_directory, path
+        )
         await receiver.serve(
             where,
-            lambda uid: live_pod(self._known.index, uid),
-            self._waking.progress,
-            self._metrics.refused,
+            lambda uid: live_pod(self._observations.index, uid),
+            self._event_handler.handle_progress,
+            self._metrics.record_refusal,
             client.get,
             lambda review: client.create(TOKEN_REVIEWS, review),
         )
@@ -144,12 +158,15 @@ class Operator:
     def _settings(self) -> Settings:
         told = self._authority.receiver() if self._authority else None
         return Settings(
-            self._given.images, https=self._given.https, receiver=told, log_format=self._given.log_format
+            self._shell_settings.images,
+            https=self._shell_settings.https,
+            receiver=told,
+            log_format=self._shell_settings.log_format,
         )
 
-    def _notice(self, call: Call, code: int) -> None:
-        self._metrics.called(call, code)
-        self._pulse.notice(call, code)
+    def _record(self, call: Call, code: int) -> None:
+        self._metrics.record_call(call, code)
+        self._liveness.record(call, code)
 
 
 def live_pod(index: Index, uid: str) -> receiver.LivePod | None:
@@ -162,5 +179,5 @@ def live_pod(index: Index, uid: str) -> receiver.LivePod | None:
     return receiver.LivePod(namespace, name, uid, job["metadata"]["name"], has_ended(pod))
 
 
-def _authority(given: ProgressSettings | None) -> Authority | None:
-    return Authority(given.url, given.tls_directory) if given else None
+def _authority(settings: ProgressSettings | None) -> Authority | None:
+    return Authority(settings.url, settings.tls_directory) if settings else None

@@ -18,14 +18,14 @@ class Packing:
     def __init__(self) -> None:
         self._first = b""
 
-    def pack(self, given: Object) -> bytes:
+    def pack(self, obj: Object) -> bytes:
         """Equal objects give equal bytes."""
-        text = json.dumps(given, separators=(",", ":"), sort_keys=True).encode()
+        text = json.dumps(obj, separators=(",", ":"), sort_keys=True).encode()
         self._first = self._first or text
         packer = zlib.compressobj(LEVEL, zdict=self._first)
         return packer.compress(text) + packer.flush()
 
     def unpack(self, packed: bytes) -> dict[str, Any]:
         unpacker = zlib.decompressobj(zdict=self._first)
-        given: dict[str, Any] = json.loads(unpacker.decompress(packed) + unpacker.flush())
-        return given
+        obj: dict[str, Any] = json.loads(unpacker.decompress(packed) + unpacker.flush())
+        return obj

@@ -16,7 +16,7 @@ SHARE: Final = 50
 
 
 @dataclass
-class _Told:
+class _Latest:
     newest: Progress
     at: float
     began: float
@@ -35,43 +35,43 @@ class ProgressMemory:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._told: dict[Key, _Told] = {}
+        self._latest: dict[Key, _Latest] = {}
 
     def accept(self, job: Key, progress: Progress) -> float:
         """Takes in what a pod has posted. Returns after how many seconds it may be shown."""
         now = self._clock()
-        told = self._told.get(job)
-        if told is None:
-            self._told[job] = told = _Told(progress, now, now)
-        told.newest, told.at = progress, now
-        return told.pause(now)
+        latest = self._latest.get(job)
+        if latest is None:
+            self._latest[job] = latest = _Latest(progress, now, now)
+        latest.newest, latest.at = progress, now
+        return latest.pause(now)
 
     def shown(self, job: Key) -> Progress | None:
         """What the status may show of a Job now."""
-        told = self._told.get(job)
-        if told is None:
+        latest = self._latest.get(job)
+        if latest is None:
             return None
         now = self._clock()
-        if told.shown is not told.newest and not told.pause(now):
-            told.shown, told.shown_at = told.newest, now
-        return told.shown
+        if latest.shown is not latest.newest and not latest.pause(now):
+            latest.shown, latest.shown_at = latest.newest, now
+        return latest.shown
 
     def pending(self, job: Key) -> float | None:
         """Seconds until something newer may be shown; None where there is nothing newer."""
-        told = self._told.get(job)
-        if told is None or told.shown is told.newest:
+        latest = self._latest.get(job)
+        if latest is None or latest.shown is latest.newest:
             return None
-        return told.pause(self._clock())
+        return latest.pause(self._clock())
 
     def forget(self, job: Key) -> None:
-        self._told.pop(job, None)
+        self._latest.pop(job, None)
 
     def ages(self) -> dict[Key, float]:
         """Seconds since the last post, by Job."""
         now = self._clock()
-        return {job: now - told.at for job, told in self._told.items()}
+        return {job: now - latest.at for job, latest in self._latest.items()}
 
     def tokens_per_second(self) -> dict[Key, int]:
         """Of each training that told it, by Job."""
-        told = {job: told.newest.training for job, told in self._told.items()}
-        return {job: training.tokens_per_second or 0 for job, training in told.items() if training}
+        training_of = {job: latest.newest.training for job, latest in self._latest.items()}
+        return {job: training.tokens_per_second or 0 for job, training in training_of.items() if training}

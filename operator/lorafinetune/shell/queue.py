@@ -1,7 +1,7 @@
-"""Which resource is looked at next, and when: one queue for all, at most one look at a resource at a time.
+"""Which resource is reconciled next, and when: one queue for all, never one resource twice at a time.
 
-Wakings that come while a resource waits are one look; those that come while it is looked at are one
-more. A look that failed is repeated after a pause that grows.
+What is added while a resource waits is one reconciliation; what is added while it is being reconciled is one
+more. A reconciliation that failed is repeated after a pause that grows.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ LONGEST_RETRY: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Turn(Generic[K]):
-    """A key whose time has come. due: when it should have been looked at, in seconds of the clock."""
+class QueueItem(Generic[K]):
+    """A key whose time has come. due: when it should have been reconciled, in seconds of the clock."""
 
     key: K
     due: float
@@ -39,7 +39,7 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
 
     def add(self, key: K, after: float = 0) -> None:
-        """Look at a key, at the latest after so many seconds."""
+        """Reconcile a key, at the latest after so many seconds."""
         due = self._clock() + after
         waiting = self._again if key in self._running else self._due
         if key in waiting and waiting[key] <= due:
@@ -48,36 +48,36 @@ class WorkQueue(Generic[K]):
         if waiting is self._due:
             self._push(key, due)
 
-    def take(self) -> Turn[K] | None:
-        """The key that is due longest, which is then being looked at until `done` or `failed`."""
+    def take(self) -> QueueItem[K] | None:
+        """The key that is due longest, which is then being reconciled until `done` or `failed`."""
         while self._order and self._order[0][0] <= self._clock():
             due, _, key = heapq.heappop(self._order)
             if self._due.get(key) == due:
                 del self._due[key]
                 self._running.add(key)
-                return Turn(key, due)
+                return QueueItem(key, due)
         return None
 
-    async def get(self) -> Turn[K]:
+    async def get(self) -> QueueItem[K]:
         """Waits until a key is due. For one caller at a time."""
-        while (turn := self.take()) is None:
+        while (item := self.take()) is None:
             self._changed.clear()
             pause = self._order[0][0] - self._clock() if self._order else None
             try:
                 await asyncio.wait_for(self._changed.wait(), pause)
             except TimeoutError:
                 continue
-        return turn
+        return item
 
     def done(self, key: K, after: float | None = None) -> None:
-        """The look went well. after: look again after so many seconds."""
+        """It went well. after: once more after so many seconds."""
         self._failures.pop(key, None)
         self._finish(key)
         if after is not None:
             self.add(key, after)
 
     def failed(self, key: K) -> float:
-        """The look failed. Returns after how many seconds there is another."""
+        """It failed. Returns after how many seconds it is repeated."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         pause = min(FIRST_RETRY * float(1 << min(failures, 30)), LONGEST_RETRY)

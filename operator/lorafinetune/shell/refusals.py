@@ -7,7 +7,7 @@ from typing import Final
 from lorafinetune.shell.index import Key
 
 TRIED_AGAIN_AFTER: Final = 25.0
-"""Seconds. Less than the pause after which the plan looks again, so that each look is a try."""
+"""Seconds. Less than the pause after which the plan looks again, so that each reconciliation is a try."""
 MANY: Final = 1000
 
 
@@ -19,23 +19,23 @@ class Refused:
     refused: dict[str, str]
 
 
-class Refusals:
+class RefusedJobs:
     """By namespace and name of the Job: what was answered, or None where another object has the name."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._told: dict[Key, tuple[float, str | None]] = {}
+        self._refusals: dict[Key, tuple[float, str | None]] = {}
 
     def add(self, job: Key, message: str | None) -> None:
         now = self._clock()
-        if len(self._told) >= MANY:
-            self._told = {other: told for other, told in self._told.items() if told[0] > now}
-        self._told[job] = (now + TRIED_AGAIN_AFTER, message)
+        if len(self._refusals) >= MANY:
+            self._refusals = {other: refusal for other, refusal in self._refusals.items() if refusal[0] > now}
+        self._refusals[job] = (now + TRIED_AGAIN_AFTER, message)
 
     def of(self, namespace: str, names: Iterable[str]) -> Refused:
         """What still holds of the names."""
         now = self._clock()
-        told = {name: self._told.get((namespace, name), (now, None)) for name in names}
-        held = {name: message for name, (until, message) in told.items() if until > now}
-        refused = {name: message for name, message in held.items() if message is not None}
-        return Refused(frozenset(held.keys() - refused.keys()), refused)
+        refusals = {name: self._refusals.get((namespace, name), (now, None)) for name in names}
+        valid = {name: message for name, (until, message) in refusals.items() if until > now}
+        refused = {name: message for name, message in valid.items() if message is not None}
+        return Refused(frozenset(valid.keys() - refused.keys()), refused)

@@ -72,68 +72,68 @@ class ShellSettings:
 
 def read(environment: Mapping[str, str]) -> ShellSettings:
     """The settings. Raises SettingsError with every variable that is wrong."""
-    given = DEFAULTS | {name: value.strip() for name, value in environment.items() if value.strip()}
-    if problems := tuple(_problems(given)):
+    values = DEFAULTS | {name: value.strip() for name, value in environment.items() if value.strip()}
+    if problems := tuple(_problems(values)):
         raise SettingsError("\n".join(problems))
     return ShellSettings(
-        images={stage: given[variable] for stage, variable in IMAGE_OF.items()},
-        namespaces=_listed(given, NAMESPACES),
+        images={stage: values[variable] for stage, variable in IMAGE_OF.items()},
+        namespaces=_listed(values, NAMESPACES),
         https=HttpsSources(
-            hosts=_listed(given, HTTPS_HOSTS),
-            private_cidrs=_listed(given, PRIVATE_CIDRS),
-            certificates=given.get(HTTPS_CERTIFICATES, ""),
+            hosts=_listed(values, HTTPS_HOSTS),
+            private_cidrs=_listed(values, PRIVATE_CIDRS),
+            certificates=values.get(HTTPS_CERTIFICATES, ""),
         ),
-        status_address=_address(given[STATUS_ADDRESS]),
-        progress=_progress(given),
-        log_format="json" if given[LOG_FORMAT] == "json" else "text",
+        status_address=_address(values[STATUS_ADDRESS]),
+        progress=_progress(values),
+        log_format="json" if values[LOG_FORMAT] == "json" else "text",
     )
 
 
-def _problems(given: Mapping[str, str]) -> Iterator[str]:
+def _problems(environment: Mapping[str, str]) -> Iterator[str]:
     for variable in (DOWNLOAD_IMAGE, TRAIN_IMAGE):
-        if variable not in given:
+        if variable not in environment:
             yield f"{variable}: is required: the image of a stage"
-    for name in _listed(given, NAMESPACES):
+    for name in _listed(environment, NAMESPACES):
         if not re.fullmatch(LABEL_PATTERN, name):
             yield f"{NAMESPACES}: {name!r} is no name of a namespace"
     for variable in (STATUS_ADDRESS, PROGRESS_ADDRESS):
         try:
-            _address(given[variable])
+            _address(environment[variable])
         except ValueError:
-            yield f"{variable}: {given[variable]!r} is no address like 0.0.0.0:8080"
-    if given[LOG_FORMAT] not in ("text", "json"):
-        yield f"{LOG_FORMAT}: {given[LOG_FORMAT]!r} is neither text nor json"
-    yield from _https_problems(given)
-    yield from _progress_problems(given)
+            yield f"{variable}: {environment[variable]!r} is no address like 0.0.0.0:8080"
+    if environment[LOG_FORMAT] not in ("text", "json"):
+        yield f"{LOG_FORMAT}: {environment[LOG_FORMAT]!r} is neither text nor json"
+    yield from _https_problems(environment)
+    yield from _progress_problems(environment)
 
 
-def _https_problems(given: Mapping[str, str]) -> Iterator[str]:
-    for host in _listed(given, HTTPS_HOSTS):
+def _https_problems(environment: Mapping[str, str]) -> Iterator[str]:
+    for host in _listed(environment, HTTPS_HOSTS):
         if not re.fullmatch(HOST, host):
             yield f"{HTTPS_HOSTS}: {host!r} is no host like files.example.com or files.example.com:8443"
-    for cidr in _listed(given, PRIVATE_CIDRS):
+    for cidr in _listed(environment, PRIVATE_CIDRS):
         try:
             ipaddress.ip_network(cidr)
         except ValueError:
             yield f"{PRIVATE_CIDRS}: {cidr!r} is no range of addresses like 10.0.0.0/8"
-    if certificates := given.get(HTTPS_CERTIFICATES):
+    if certificates := environment.get(HTTPS_CERTIFICATES):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
         except (ssl.SSLError, ValueError):
             yield f"{HTTPS_CERTIFICATES}: is no list of certificates as PEM"
 
 
-def _progress_problems(given: Mapping[str, str]) -> Iterator[str]:
-    if url := given.get(PROGRESS_URL):
+def _progress_problems(environment: Mapping[str, str]) -> Iterator[str]:
+    if url := environment.get(PROGRESS_URL):
         if not url.startswith("https://"):
             yield f"{PROGRESS_URL}: {url!r} does not begin with https://"
-        if TLS_DIRECTORY not in given:
+        if TLS_DIRECTORY not in environment:
             yield f"{TLS_DIRECTORY}: is required where {PROGRESS_URL} is set"
 
 
-def _listed(given: Mapping[str, str], variable: str) -> tuple[str, ...]:
+def _listed(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
     """What a variable has between its commas, each once."""
-    items = (item.strip() for item in given.get(variable, "").split(","))
+    items = (item.strip() for item in environment.get(variable, "").split(","))
     return tuple(dict.fromkeys(item for item in items if item))
 
 
@@ -144,8 +144,8 @@ def _address(text: str) -> Address:
     return Address(parts.hostname, parts.port)
 
 
-def _progress(given: Mapping[str, str]) -> ProgressSettings | None:
-    url = given.get(PROGRESS_URL)
+def _progress(environment: Mapping[str, str]) -> ProgressSettings | None:
+    url = environment.get(PROGRESS_URL)
     if url is None:
         return None
-    return ProgressSettings(url, _address(given[PROGRESS_ADDRESS]), Path(given[TLS_DIRECTORY]))
+    return ProgressSettings(url, _address(environment[PROGRESS_ADDRESS]), Path(environment[TLS_DIRECTORY]))

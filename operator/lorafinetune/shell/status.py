@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from lorafinetune.shell.pulse import DEAD_AFTER, STALE_AFTER, Pulse
+from lorafinetune.shell.liveness import DEAD_AFTER, STALE_AFTER, WatchLiveness
 from lorafinetune.shell.settings import Address
 
 PLAIN: Final = "text/plain"
@@ -16,18 +16,18 @@ PLAIN: Final = "text/plain"
 class Health:
     """Alive: no watch is dead. Ready: the index is complete, and no watch is stale."""
 
-    def __init__(self, pulse: Pulse) -> None:
-        self._pulse = pulse
+    def __init__(self, liveness: WatchLiveness) -> None:
+        self._liveness = liveness
         self.complete = False
 
     def troubles(self) -> list[str]:
         """Why only a restart can help."""
-        return [f"the watch of {watch} is dead" for watch in self._pulse.silent(DEAD_AFTER)]
+        return [f"the watch of {watch} is dead" for watch in self._liveness.silent(DEAD_AFTER)]
 
     def delays(self) -> list[str]:
         """Why what is known may be old."""
         begun = [] if self.complete else ["the first lists are not complete"]
-        return begun + [f"the watch of {watch} is stale" for watch in self._pulse.silent(STALE_AFTER)]
+        return begun + [f"the watch of {watch} is stale" for watch in self._liveness.silent(STALE_AFTER)]
 
 
 async def serve(address: Address, health: Health, registry: CollectorRegistry) -> web.AppRunner:

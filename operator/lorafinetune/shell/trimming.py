@@ -30,68 +30,68 @@ CONTAINER: Final = ("name", "image", "state", "lastState")
 EVENT_TIMES: Final = ("lastTimestamp", "eventTime", "series")
 
 
-def resource(given: Object) -> dict[str, Any]:
+def resource(obj: Object) -> dict[str, Any]:
     """A LoRAFineTune with all of its spec and status."""
-    kept = _only(given, "apiVersion", "kind", "spec", "status")
-    return kept | {"metadata": _metadata(given, "generation")}
+    trimmed = _only(obj, "apiVersion", "kind", "spec", "status")
+    return trimmed | {"metadata": _metadata(obj, "generation")}
 
 
-def job(given: Object) -> dict[str, Any] | None:
+def job(obj: Object) -> dict[str, Any] | None:
     """A Job that one of our resources controls."""
-    kept = {
-        "metadata": _metadata(given, "ownerReferences"),
-        "spec": _only(given.get("spec", {}), "suspend", "ttlSecondsAfterFinished"),
-        "status": _only(given.get("status", {}), "startTime", "conditions", "active", "failed", "succeeded"),
+    trimmed = {
+        "metadata": _metadata(obj, "ownerReferences"),
+        "spec": _only(obj.get("spec", {}), "suspend", "ttlSecondsAfterFinished"),
+        "status": _only(obj.get("status", {}), "startTime", "conditions", "active", "failed", "succeeded"),
     }
-    return kept if _is_managed(given) and controller(kept) and _is_noted(kept) else None
+    return trimmed if _is_managed(obj) and controller(trimmed) and _is_noted(trimmed) else None
 
 
-def pod(given: Object) -> dict[str, Any] | None:
+def pod(obj: Object) -> dict[str, Any] | None:
     """A Pod that a Job controls."""
-    if not _is_managed(given) or not job_of(given):
+    if not _is_managed(obj) or not job_of(obj):
         return None
-    status = given.get("status", {})
-    kept = _only(status, "phase", "reason", "message", "startTime", "conditions")
+    status = obj.get("status", {})
+    trimmed = _only(status, "phase", "reason", "message", "startTime", "conditions")
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
-            kept[group] = [_only(container, *CONTAINER) for container in status[group]]
-    metadata = _metadata(given, "deletionGracePeriodSeconds", "ownerReferences")
-    return {"metadata": metadata, "spec": _only(given.get("spec", {}), "nodeName"), "status": kept}
+            trimmed[group] = [_only(container, *CONTAINER) for container in status[group]]
+    metadata = _metadata(obj, "deletionGracePeriodSeconds", "ownerReferences")
+    return {"metadata": metadata, "spec": _only(obj.get("spec", {}), "nodeName"), "status": trimmed}
 
 
-def event(given: Object) -> dict[str, Any] | None:
+def event(obj: Object) -> dict[str, Any] | None:
     """A Warning about a Job, a Pod, or what a queue made for a Job."""
-    about = _only(given.get("involvedObject") or {}, "kind", "name", "uid")
-    if about.get("kind") not in ("Job", "Pod", WORKLOAD) or given.get("type") != "Warning":
+    about = _only(obj.get("involvedObject") or {}, "kind", "name", "uid")
+    if about.get("kind") not in ("Job", "Pod", WORKLOAD) or obj.get("type") != "Warning":
         return None
-    return _only(given, "type", "reason", "message", "count", *EVENT_TIMES) | {"involvedObject": about}
+    return _only(obj, "type", "reason", "message", "count", *EVENT_TIMES) | {"involvedObject": about}
 
 
-def controller(given: Object) -> Object | None:
+def controller(obj: Object) -> Object | None:
     """The reference to the LoRAFineTune that controls an object."""
-    references: Iterable[Object] = given["metadata"].get("ownerReferences", [])
+    references: Iterable[Object] = obj["metadata"].get("ownerReferences", [])
     ours = (r for r in references if (r.get("apiVersion"), r.get("kind")) == (API_VERSION, KIND))
     return next((reference for reference in ours if reference.get("controller")), None)
 
 
-def _metadata(given: Object, *more: str) -> dict[str, Any]:
-    metadata = given["metadata"]
-    kept = _only(metadata, *METADATA, *more)
+def _metadata(obj: Object, *more: str) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    trimmed = _only(metadata, *METADATA, *more)
     for field, prefixes in (("labels", LABELS), ("annotations", (PREFIX,))):
         notes = {n: v for n, v in (metadata.get(field) or {}).items() if n.startswith(prefixes)}
         if notes:
-            kept[field] = notes
-    return kept
+            trimmed[field] = notes
+    return trimmed
 
 
-def _is_managed(given: Object) -> bool:
+def _is_managed(obj: Object) -> bool:
     name, value = OURS
-    return (given["metadata"].get("labels") or {}).get(name) == value
+    return (obj["metadata"].get("labels") or {}).get(name) == value
 
 
-def _is_noted(kept: Object) -> bool:
+def _is_noted(trimmed: Object) -> bool:
     """Whether a Job says of itself what we write on ours: anybody may make one that looks alike."""
-    metadata = kept["metadata"]
+    metadata = trimmed["metadata"]
     notes = metadata.get("annotations", {})
     numbers = (
         notes.get(ATTEMPT_ANNOTATION, ""),
@@ -106,5 +106,5 @@ def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= len(str(MOST_STEPS)) and int(text) <= MOST_STEPS
 
 
-def _only(given: Object, *names: str) -> dict[str, Any]:
-    return {name: given[name] for name in names if name in given}
+def _only(obj: Object, *names: str) -> dict[str, Any]:
+    return {name: obj[name] for name in names if name in obj}

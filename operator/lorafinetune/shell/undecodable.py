@@ -23,10 +23,10 @@ HINT: Final = (
 )
 
 
-def status_of(given: Object, error: InvalidResourceError, now: datetime) -> dict[str, Any]:
+def status_of(obj: Object, error: InvalidResourceError, now: datetime) -> dict[str, Any]:
     """The status that says so; all but the conditions and the failure is as it was."""
-    before: Mapping[str, Any] = given.get("status") or {}
-    generation = Metadata.decode(given["metadata"]).generation
+    before: Mapping[str, Any] = obj.get("status") or {}
+    generation = Metadata.decode(obj["metadata"]).generation
     named = "; ".join(map(str, error.problems[:MOST_NAMED]))[:4096]
     situation = Situation("Waiting", Reason.CONFIG_INVALID, named)
     previous = LoRAFineTuneStatus(conditions=tuple(_readable(before.get("conditions", []))))
@@ -45,9 +45,9 @@ def event_of(status: Mapping[str, Any]) -> Event:
     return Event("Warning", Reason.CONFIG_INVALID, status["failure"]["message"])
 
 
-def _readable(given: list[Object]) -> list[Condition]:
+def _readable(conditions_before: list[Object]) -> list[Condition]:
     readable = []
-    for condition in given:
+    for condition in conditions_before:
         try:
             readable.append(Condition.decode(condition))
         except ValueError:

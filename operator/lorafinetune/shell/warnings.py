@@ -26,19 +26,19 @@ SELECTOR: Final = "type=Warning"
 
 
 class Warnings:
-    """The newest warnings by Job. heard: is told the namespace and the Job that one is about."""
+    """The newest warnings by Job. on_change: is called with the Job that one is about."""
 
-    def __init__(self, index: Index, clock: Callable[[], float], heard: Callable[[Key], None]) -> None:
+    def __init__(self, index: Index, clock: Callable[[], float], on_change: Callable[[Key], None]) -> None:
         self._index = index
         self._clock = clock
-        self._heard = heard
+        self._on_change = on_change
         self._kept: dict[Key, dict[Key, tuple[float, dict[str, Any]]]] = {}
 
-    def take(self, given: Object) -> None:
+    def take(self, obj: Object) -> None:
         """Keeps a warning if it is about a Job of ours or what is there for it; one of the same object and
         reason goes."""
-        kept = event(given)
-        job = kept and self._job(given["metadata"]["namespace"], kept["involvedObject"])
+        kept = event(obj)
+        job = kept and self._job(obj["metadata"]["namespace"], kept["involvedObject"])
         if not kept or not job:
             return
         about = self._kept.pop(job, {})
@@ -49,7 +49,7 @@ class Warnings:
         if len(self._kept) > MOST_JOBS:
             del self._kept[next(iter(self._kept))]
         if known is None or known[1].get("message") != kept.get("message"):
-            self._heard(job)
+            self._on_change(job)
 
     def of(self, namespace: str, job: str) -> list[dict[str, Any]]:
         """The warnings about a Job and its Pods that are not old."""
@@ -75,14 +75,12 @@ async def listen(client: Client, namespace: str | None, warnings: Warnings) -> N
     while True:
         query = {"fieldSelector": SELECTOR} | ({"resourceVersion": version} if version else {})
         try:
-            async for kind, told in client.watch("events", namespace, query):
+            async for kind, obj in client.watch("events", namespace, query):
                 if kind == "ERROR":
-                    raise ApiError(
-                        int(told.get("code", 0)), str(told.get("reason")), str(told.get("message"))
-                    )
-                version = told["metadata"]["resourceVersion"]
+                    raise ApiError(int(obj.get("code", 0)), str(obj.get("reason")), str(obj.get("message")))
+                version = obj["metadata"]["resourceVersion"]
                 if kind in ("ADDED", "MODIFIED"):
-                    warnings.take(told)
+                    warnings.take(obj)
         except ApiError as problem:
             version = "" if problem.code == GONE else version
             log.debug("the watch of Events broke: %s", problem)

@@ -1,4 +1,4 @@
-"""kopf's part: it watches three kinds, and each event enters the index and wakes a resource. Nothing else.
+"""kopf's part: it watches three kinds, and each event enters the index and enqueues a resource. Nothing else.
 
 Its handlers of changes, timers and daemons would put finalizers and annotations on the resources, and it
 swallows what a handler raises; so nothing is decided in one.
@@ -15,8 +15,8 @@ from lorafinetune.shell.client import PAGE, WATCH_SECONDS
 from lorafinetune.shell.paths import INDEXED, VERSIONS
 from lorafinetune.shell.trimming import Object
 
-Seen = Callable[[str, str | None, Object], None]
-"""Is told the plural of a kind, the type of the event (None: of a list), and the object."""
+OnEvent = Callable[[str, str | None, Object], None]
+"""Is called with the plural of a kind, the type of the event (None: of a list), and the object."""
 
 IDLE_SECONDS: Final = 0.05
 """How long kopf keeps an object, untrimmed, after its last event."""
@@ -82,7 +82,7 @@ def _kind(plural: str) -> tuple[str, str, str]:
     return group, version, plural
 
 
-def registry(seen: Seen, login: Callable[[], kopf.AiohttpSession]) -> kopf.OperatorRegistry:
+def registry(on_event: OnEvent, login: Callable[[], kopf.AiohttpSession]) -> kopf.OperatorRegistry:
     """The handlers: one a kind."""
     made = kopf.OperatorRegistry()
 
@@ -91,19 +91,19 @@ def registry(seen: Seen, login: Callable[[], kopf.AiohttpSession]) -> kopf.Opera
         return login()
 
     for plural in INDEXED:
-        kopf.on.event(*_kind(plural), id=plural, registry=made)(_handler(plural, seen))
+        kopf.on.event(*_kind(plural), id=plural, registry=made)(_handler(plural, on_event))
     return made
 
 
-def _handler(plural: str, seen: Seen) -> Callable[..., Any]:
+def _handler(plural: str, on_event: OnEvent) -> Callable[..., Any]:
     async def handler(event: kopf.RawEvent, **_: Any) -> None:
-        seen(plural, event["type"], event["object"])
+        on_event(plural, event["type"], event["object"])
 
     return handler
 
 
 async def watch(
-    seen: Seen,
+    on_event: OnEvent,
     session: Callable[[], aiohttp.ClientSession],
     server: str,
     namespaces: Iterable[str],
@@ -116,7 +116,7 @@ async def watch(
     wanted = tuple(namespaces)
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=registry(seen, lambda: kopf.AiohttpSession(aiohttp_session=session(), server=server)),
+        registry=registry(on_event, lambda: kopf.AiohttpSession(aiohttp_session=session(), server=server)),
         settings=settings(),
         standalone=True,
         clusterwide=not wanted,

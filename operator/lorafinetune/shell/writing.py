@@ -18,7 +18,7 @@ from lorafinetune.core.observed import STAGE_LABEL, TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.refusals import Refusals
+from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.trimming import Object, controller
 from lorafinetune.shell.trimming import job as trimmed_job
 
@@ -34,7 +34,7 @@ LONGEST_NOTE: Final = 1024
 class Writer:
     """Writes for one resource after the other. Methods raise ApiError for what the queue is to repeat."""
 
-    def __init__(self, client: Client, index: Index, refusals: Refusals) -> None:
+    def __init__(self, client: Client, index: Index, refusals: RefusedJobs) -> None:
         self._client = client
         self._index = index
         self._refusals = refusals
@@ -56,12 +56,12 @@ class Writer:
     async def _is_there(self, of: Metadata, name: str, uid: str) -> bool:
         """Whether it is the same Job still: a conflict may mean another of the name, or just the moment."""
         try:
-            there = await self._client.get(path("jobs", of.namespace, name))
+            existing = await self._client.get(path("jobs", of.namespace, name))
         except ApiError as problem:
             if problem.code != NOT_FOUND:
                 raise
             return False
-        return bool(there["metadata"]["uid"] == uid)
+        return bool(existing["metadata"]["uid"] == uid)
 
     async def create_job(self, of: Metadata, job: Mapping[str, Any]) -> bool:
         """Creates a Job. False: something kept it from being made, which the next plan must know."""
@@ -88,29 +88,29 @@ class Writer:
 
     async def _can_meet(self, of: Metadata, job: Mapping[str, Any]) -> bool:
         """Whether the pods of a Job find each other: of several nodes they do by a Service, made here."""
-        if (wanted := service(dict(job))) is None:
+        if (desired := service(dict(job))) is None:
             return True
-        name = wanted["metadata"]["name"]
+        name = desired["metadata"]["name"]
         try:
-            await self._client.create(path("services", of.namespace), wanted)
+            await self._client.create(path("services", of.namespace), desired)
         except ApiError as problem:
             if (problem.code, problem.reason) != (CONFLICT, "AlreadyExists"):
                 return self._is_refused(of, job["metadata"]["name"], problem)
-            there = await self._client.get(path("services", of.namespace, name))
-            if (controller(there) or {}).get("uid") != of.uid:
+            existing = await self._client.get(path("services", of.namespace, name))
+            if (controller(existing) or {}).get("uid") != of.uid:
                 foreign = ApiError(FORBIDDEN, "Foreign", f"the Service {name} is there, and not of this run")
                 return self._is_refused(of, job["metadata"]["name"], foreign)
         return True
 
-    async def _find_job(self, of: Metadata, wanted: Mapping[str, Any]) -> bool:
+    async def _find_job(self, of: Metadata, desired: Mapping[str, Any]) -> bool:
         """Looks at the Job that has the name already: it may be the wanted one."""
-        name = wanted["metadata"]["name"]
-        there = await self._client.get(path("jobs", of.namespace, name))
-        self._index.jobs.put(there)
-        if trimmed_job(there) is None:
+        name = desired["metadata"]["name"]
+        existing = await self._client.get(path("jobs", of.namespace, name))
+        self._index.jobs.put(existing)
+        if trimmed_job(existing) is None:
             self._refusals.add((of.namespace, name), None)
-            log.warning("the name of Job %s is taken", name, extra=about(of, wanted))
-        return _is_same(there, wanted)
+            log.warning("the name of Job %s is taken", name, extra=about(of, desired))
+        return _is_same(existing, desired)
 
     async def write_status(self, of: Metadata, status: Mapping[str, Any]) -> None:
         """Replaces the status, unless the resource has changed: then the newest enters the index."""
@@ -176,12 +176,12 @@ def about(of: Metadata, job: Object | None = None) -> dict[str, str]:
     }
 
 
-def _is_same(there: Object, wanted: Object) -> bool:
-    notes = there["metadata"].get("annotations") or {}
-    template = wanted["metadata"]["annotations"][TEMPLATE_ANNOTATION]
-    owner, wanted_owner = controller(there) or {}, controller(wanted) or {}
-    leaving = there["metadata"].get("deletionTimestamp")
-    same = (owner.get("uid"), notes.get(TEMPLATE_ANNOTATION)) == (wanted_owner.get("uid"), template)
+def _is_same(existing: Object, desired: Object) -> bool:
+    notes = existing["metadata"].get("annotations") or {}
+    template = desired["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+    owner, desired_owner = controller(existing) or {}, controller(desired) or {}
+    leaving = existing["metadata"].get("deletionTimestamp")
+    same = (owner.get("uid"), notes.get(TEMPLATE_ANNOTATION)) == (desired_owner.get("uid"), template)
     return same and not leaving
 
 

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments, default_data_collator
 from bench.memory.cases import CASES, SHAPES, Case, adapted, flat, in_4_bits, network
 from bench.memory.counted import on_cpu
 from bench.results import Row, write_results
-from lorafinetune.contract.memory import GIB, RESERVE, Cut, Settings, choose, usable
+from lorafinetune.contract.memory import GIB, RESERVE, MemorySettings, StepCut, choose, usable
 from lorafinetune_stages.shape import measure
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.levers import Levers, apply
@@ -52,7 +52,9 @@ def peak(case: Case) -> Row:
     """
     shape = measure(network(case.model, "meta", torch.bfloat16), case.spec.lora)
     levers = case.levers
-    settings = Settings.of(case.spec, packed=levers is not None, compiled=bool(levers and levers.compiled))
+    settings = MemorySettings.of(
+        case.spec, packed=levers is not None, compiled=bool(levers and levers.compiled)
+    )
     cut = choose(shape, settings, (case.tokens,), case.rows, usable(case.card * GIB))
     if cut is None:
         raise SystemExit(f"{case} has no cut that fits")
@@ -75,7 +77,7 @@ def cap(card: int) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, (card * GIB - RESERVE) / total))
 
 
-def row(case: Case, cut: Cut, measured: int) -> Row:
+def row(case: Case, cut: StepCut, measured: int) -> Row:
     estimated = cut.estimate.total
     return {
         "model": case.model,
@@ -104,7 +106,7 @@ def random_rows(case: Case, steps: int) -> list[dict[str, torch.Tensor]]:
     return [{"input_ids": row, "labels": row, "attention_mask": torch.ones_like(row)} for row in ids]
 
 
-def train_packed(case: Case, cut: Cut, model: Any, levers: Levers) -> None:
+def train_packed(case: Case, cut: StepCut, model: Any, levers: Levers) -> None:
     """Optimizer steps as the train stage takes them, pack by pack."""
     from lorafinetune_stages.train.packed_trainer import pack_nats  # imports LLaMA-Factory
 
@@ -139,7 +141,7 @@ def side_by_side(pairs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Te
     return {name: torch.stack([pair[name] for pair in pairs], dim=1).flatten(0, 1) for name in pairs[0]}
 
 
-def train_padded(case: Case, cut: Cut, model: Any) -> None:
+def train_padded(case: Case, cut: StepCut, model: Any) -> None:
     """Optimizer steps as LLaMA-Factory's trainer takes them."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
-from lorafinetune.contract.memory import Settings
+from lorafinetune.contract.memory import MemorySettings
 from lorafinetune_stages.shape import adaptable
 from lorafinetune_stages.train.levers import Levers, choose
 
@@ -91,7 +91,7 @@ class Case:
 
     @property
     def dtype(self) -> torch.dtype:
-        return DTYPES[Settings.of(self.spec).weights]
+        return DTYPES[MemorySettings.of(self.spec).weights]
 
     @property
     def levers(self) -> Levers | None:

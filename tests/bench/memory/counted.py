@@ -8,7 +8,7 @@ import torch
 from bench.memory.cases import DTYPES, SHAPES, adapted, flat, in_4_bits, network
 from bench.results import Row
 from lorafinetune.api.training import Training
-from lorafinetune.contract.memory import Settings, per_token
+from lorafinetune.contract.memory import MemorySettings, per_token
 from lorafinetune_stages.shape import measure
 
 
@@ -40,13 +40,13 @@ SMALL: Final = {
 
 def kept_of_a_token(name: str, training: Training) -> tuple[float, float]:
     """Bytes that two layers keep of one token, counted and estimated; logits and embedding left out."""
-    settings = Settings.of(training)
+    settings = MemorySettings.of(training)
     counts = {layers: counted(name, training, settings, layers) for layers in (2, 4)}
     shape = measure(network(name, "meta", torch.float32, **SMALL), training.lora)
     return counts[4] - counts[2], per_token(shape, settings)
 
 
-def counted(name: str, training: Training, settings: Settings, layers: int) -> float:
+def counted(name: str, training: Training, settings: MemorySettings, layers: int) -> float:
     """Bytes that the forward pass keeps of one token: from two lengths, so that nothing fixed counts."""
     small = SMALL | {"num_hidden_layers": layers}
     base = network(name, "cpu", DTYPES[settings.weights], **small)
@@ -54,7 +54,7 @@ def counted(name: str, training: Training, settings: Settings, layers: int) -> f
     return (kept(model, settings, 256) - kept(model, settings, 128)) / 128
 
 
-def kept(model: Any, settings: Settings, tokens: int) -> int:
+def kept(model: Any, settings: MemorySettings, tokens: int) -> int:
     """Bytes of all that is saved in a forward pass, but for the weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}

@@ -28,7 +28,7 @@ from bench.results import Row, table, write_results
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from lorafinetune.shell.client import Client
-from lorafinetune.shell.connection import Connection
+from lorafinetune.shell.connection import ServerConnection
 
 NAME: Final = "operator"
 GOALS: Final = {
@@ -97,9 +97,9 @@ async def measure_peer(plan: Plan, server: ApiServer, trainer: Trainer) -> Value
         return await Peer(plan, server, trainer, session).measure()
 
 
-def connection(server: ApiServer) -> Connection:
+def connection(server: ApiServer) -> ServerConnection:
     authority = ssl.create_default_context(cafile=str(server.ca_file))
-    return Connection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
+    return ServerConnection(server.url, authority, lambda: {"Authorization": f"Bearer {server.token}"})
 
 
 def joined(columns: Mapping[str, Values]) -> Iterator[Row]:

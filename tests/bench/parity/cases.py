@@ -13,15 +13,15 @@ from typing import Any, Final
 from bench.parity.compare import EXACT, RECIPE
 from bench.train.cases import PADDED, Case
 from lorafinetune_stages.train.fit import Fit
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 
 CONVERSATIONS: Final = 8
 """In an optimizer step, as the recipe has them."""
 SEEDS: Final = (1, 2)
 SAME_ORDER: Final = {"data_seed": 1}
-AS_WRITTEN: Final = Plan(Fit(1, CONVERSATIONS, True))
+AS_WRITTEN: Final = TrainingPlan(Fit(1, CONVERSATIONS, True))
 """LLaMA-Factory's own trainer and collator, with nothing of ours but the callback that logs."""
-AT_ONCE: Final = Plan(Fit(CONVERSATIONS, 1, False))
+AT_ONCE: Final = TrainingPlan(Fit(CONVERSATIONS, 1, False))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Settings:
 
     name: str
     training: Mapping[str, Any] = field(default_factory=dict)
-    plan: Plan | None = None
+    plan: TrainingPlan | None = None
     seeds: tuple[int, ...] = SEEDS
 
 

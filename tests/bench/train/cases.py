@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lorafinetune_stages.train.fit import Fit
 from lorafinetune_stages.train.levers import Levers
-from lorafinetune_stages.train.plan import Plan
+from lorafinetune_stages.train.plan import TrainingPlan
 
 MANY: Final = 8192
 """Tokens in a pack where the memory is not in question."""
@@ -24,7 +24,7 @@ class Case:
     batch_size: int | None = 8
     ranks: int = 1
     training: Mapping[str, Any] = field(default_factory=dict)
-    plan: Plan | None = None
+    plan: TrainingPlan | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -32,10 +32,10 @@ class Case:
         return self.steps // 2
 
 
-def packed(checkpointing: bool = True, **levers: Any) -> Plan:
+def packed(checkpointing: bool = True, **levers: Any) -> TrainingPlan:
     """Eight packed conversations at a time, with nothing on but what is named."""
     chosen = Levers(**{"attention": "each", "sparse_loss": False, **levers})
-    return Plan(Fit(8, 1, checkpointing, MANY), chosen)
+    return TrainingPlan(Fit(8, 1, checkpointing, MANY), chosen)
 
 
 PADDED: Final = {"packing": "none"}
@@ -52,13 +52,13 @@ CASES: Final = (
         "the recipe as written: fp16, 8 × 1 padded, recomputed",
         steps=6,
         training={**PADDED, "precision": "fp16"},
-        plan=Plan(Fit(1, 8, True)),
+        plan=TrainingPlan(Fit(1, 8, True)),
     ),
     Case(
         "LLaMA-Factory: bf16, 1 × 8 padded",
         steps=14,
         training=PADDED,
-        plan=Plan(Fit(8, 1, False)),
+        plan=TrainingPlan(Fit(8, 1, False)),
     ),
     Case("packed alone", steps=12, plan=packed()),
     Case(
@@ -92,5 +92,5 @@ TINY: Final = (
     Case("auto", steps=4),
     Case("auto, 2 ranks", steps=4, ranks=2),
     Case("packing: tokens", batch_size=None, steps=4, training=IN_TOKENS),
-    Case("1 × 2 padded", steps=4, training=PADDED, plan=Plan(Fit(2, 4, False))),
+    Case("1 × 2 padded", steps=4, training=PADDED, plan=TrainingPlan(Fit(2, 4, False))),
 )

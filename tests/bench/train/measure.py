@@ -18,7 +18,7 @@ from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train import device
 from lorafinetune_stages.train.meter import Meter
-from lorafinetune_stages.train.seat import Seat
+from lorafinetune_stages.train.rank_spec import RankSpec
 from lorafinetune_stages.train.stage import Attempt
 from lorafinetune_stages.train.stopping import Stop
 from stages.train_builders import stand_in
@@ -87,13 +87,13 @@ def train(case: Case, site: Site, reporter: Callable[[Path], Reporter], rank: in
         logging.getLogger("lorafinetune_stages").setLevel(logging.INFO)
         peers = launch.ALONE
         if case.ranks > 1:
-            meeting = str(site.root / arguments.key)
-            seat = Seat(rank=rank, ranks=case.ranks, inputs=str(scratch), meeting=meeting)
-            peers = launch.connect(seat, site.gpus)
+            rendezvous = str(site.root / arguments.key)
+            spec = RankSpec(rank=rank, world_size=case.ranks, inputs=str(scratch), rendezvous=rendezvous)
+            peers = launch.connect(spec, site.gpus)
         inputs, meter = site.inputs(arguments, scratch), Meter(arguments.gpus)
         Attempt(arguments, context, inputs, launch, stop, meter, peers, case.plan).run()
         if case.ranks > 1:
-            launch.part()
+            launch.disconnect()
     return stand_in(site.root).root / place("trainings", arguments.key) / METRICS
 
 

@@ -12,7 +12,7 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import TrainArguments, place
 from lorafinetune_stages.prepare.output import Prepared
 from lorafinetune_stages.store.manifest import commit_manifest, read_manifest
-from lorafinetune_stages.train.inputs import Inputs, compute_in_fp32
+from lorafinetune_stages.train.inputs import TrainInputs, compute_in_fp32
 from stages.train_builders import (
     COMMIT,
     MODEL,
@@ -86,7 +86,7 @@ class Site:
         changes = {"key": keys.digest(name), "gpus": self.gpus * ranks, "config": {**made.config, **extra}}
         return made.model_copy(update=changes)
 
-    def inputs(self, arguments: TrainArguments, scratch: Path) -> Inputs:
+    def inputs(self, arguments: TrainArguments, scratch: Path) -> TrainInputs:
         """As the stage has them after the download."""
         store = stand_in(self.root)
         prepared = read_manifest(store, place("prepared", PREPARED))
@@ -95,7 +95,7 @@ class Site:
         assert model is not None
         lay(self.model, scratch / "model", arguments.training.precision)
         (scratch / "dataset").symlink_to(self.root / "rows" / "dataset")
-        return Inputs(model, prepared, Prepared.decode(prepared.result or {}), scratch)
+        return TrainInputs(model, prepared, Prepared.decode(prepared.result or {}), scratch)
 
 
 def lay(model: Path, where: Path, precision: str) -> None:

@@ -6,20 +6,20 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train import peers
-from lorafinetune_stages.train.said import SAID
-from lorafinetune_stages.train.seat import Seat
+from lorafinetune_stages.train import process_group
+from lorafinetune_stages.train.gathered import WIRE_FORMAT
+from lorafinetune_stages.train.rank_spec import RankSpec
 
-NUMBERS: Final[TypeAdapter[list[float] | None]] = TypeAdapter(list[float] | None, config=SAID)
-RANDOM: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=SAID)
+NUMBERS: Final[TypeAdapter[list[float] | None]] = TypeAdapter(list[float] | None, config=WIRE_FORMAT)
+RANDOM: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=WIRE_FORMAT)
 Words = bytes | None
 """What a stranger says; None for a rank like any other."""
 
 
 def rank(number: int, directory: str, words: Words, said: Any) -> None:
     """Runs in a process of its own, and tells what it has heard, or why it has refused to listen."""
-    seat = Seat(rank=number, ranks=2, inputs=directory, meeting=f"{directory}/meeting")
-    own = peers.connect(seat, 0)
+    spec = RankSpec(rank=number, world_size=2, inputs=directory, rendezvous=f"{directory}/rendezvous")
+    own = process_group.connect(spec, 0)
     try:
         if number and words is not None:
             own._gather_bytes(words)

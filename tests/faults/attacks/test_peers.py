@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from faults.attacks.stranger import Words, rank
-from lorafinetune_stages.train.said import MAX_SAID_BYTES
+from lorafinetune_stages.train.gathered import MAX_GATHERED_BYTES
 
 BOUND_SECONDS: Final = 200
 
@@ -51,8 +51,8 @@ WORDS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "nothing": (lambda _: b"", REFUSED),
     "another type": (lambda _: b'{"__class__": "os.system"}', REFUSED),
     "more than fits": (
-        lambda _: bytes(MAX_SAID_BYTES + 1),
-        f"another rank of the training says more than {MAX_SAID_BYTES} bytes at a time",
+        lambda _: bytes(MAX_GATHERED_BYTES + 1),
+        f"another rank of the training says more than {MAX_GATHERED_BYTES} bytes at a time",
     ),
 }
 

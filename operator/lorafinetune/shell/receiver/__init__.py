@@ -4,7 +4,7 @@ Every byte that comes in is taken as hostile, and what is believed goes to memor
 about a run: whether an attempt that ends without a message is counted.
 """
 
-from lorafinetune.shell.receiver.server import Settings, serve
+from lorafinetune.shell.receiver.server import ReceiverSettings, serve
 from lorafinetune.shell.receiver.tokens import LivePod
 
-__all__ = ["LivePod", "Settings", "serve"]
+__all__ = ["LivePod", "ReceiverSettings", "serve"]

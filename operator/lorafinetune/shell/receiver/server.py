@@ -19,7 +19,7 @@ from lorafinetune.contract.outcome import Progress
 from lorafinetune.shell.receiver.bodies import MAX_BODY_BYTES, Update, decode
 from lorafinetune.shell.receiver.certificate import Certificate
 from lorafinetune.shell.receiver.keys import Keys, Read
-from lorafinetune.shell.receiver.pace import Pace
+from lorafinetune.shell.receiver.rate import RateLimiter
 from lorafinetune.shell.receiver.tokens import (
     ForbiddenError,
     LivePod,
@@ -65,7 +65,7 @@ TOO_MANY: Final = "too many connections"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReceiverSettings:
     """Where to listen (port 0: any), the folder with `tls.crt` and `tls.key`, and the path that is served."""
 
     host: str
@@ -75,7 +75,7 @@ class Settings:
 
 
 async def serve(
-    settings: Settings,
+    settings: ReceiverSettings,
     pods: Callable[[str], LivePod | None],
     accept: Accept,
     refused: Refused,
@@ -97,7 +97,7 @@ class Server:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ReceiverSettings,
         pods: Callable[[str], LivePod | None],
         accept: Accept,
         refused: Refused,
@@ -229,7 +229,7 @@ class _Handler:
 
     def __init__(self, tokens: Tokens, accept: Accept, refused: Refused) -> None:
         self._tokens = tokens
-        self._pace = Pace()
+        self._pace = RateLimiter()
         self._accept = accept
         self._refused = refused
 

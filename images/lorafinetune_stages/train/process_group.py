@@ -22,8 +22,8 @@ from torch import Tensor
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.said import MAX_SAID_BYTES
-from lorafinetune_stages.train.seat import TCP, Seat
+from lorafinetune_stages.train.gathered import MAX_GATHERED_BYTES
+from lorafinetune_stages.train.rank_spec import TCP, RankSpec
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ LOOPBACK: Final = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
 @dataclass(frozen=True)
-class Peers:
+class ProcessGroup:
     """rank: of this process among `size`. first: of the first rank on its node."""
 
     rank: int = 0
@@ -42,7 +42,7 @@ class Peers:
     first: int = 0
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one rank that writes."""
         return self.rank == 0
 
@@ -66,25 +66,25 @@ class Peers:
         """The values of all ranks, in their order. form: what a value may be."""
         if self.size == 1:
             return [value]
-        said = self._gather_bytes(form.dump_json(value, by_alias=True))
+        gathered = self._gather_bytes(form.dump_json(value, by_alias=True))
         try:
-            return [form.validate_json(each) for each in said]
+            return [form.validate_json(each) for each in gathered]
         except ValidationError as problem:
             raise _not_understood("something else than was asked") from problem
 
-    def follow(self, value: T, form: TypeAdapter[T]) -> T:
+    def broadcast(self, value: T, form: TypeAdapter[T]) -> T:
         """The value of the rank that leads."""
         return self.gather(value, form)[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all have come here."""
         self.any(False)
 
-    def share(self, value: T, form: TypeAdapter[T]) -> T:
+    def broadcast_in_node(self, value: T, form: TypeAdapter[T]) -> T:
         """The value of the first rank on this node."""
         return self.gather(value, form)[self.first]
 
-    def align(self, parameters: Sequence[Tensor]) -> None:
+    def broadcast_parameters(self, parameters: Sequence[Tensor]) -> None:
         """Gives the parameters that are trained the values of the rank that leads."""
         if self.size == 1:
             return
@@ -92,7 +92,7 @@ class Peers:
             for parameter in parameters:
                 dist.broadcast(parameter, 0)
 
-    def add_up(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
+    def sum_gradients(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
         """Makes of each gradient the sum over the ranks, and returns that of the losses. A rank without a
         share of a step has no gradients."""
         if self.size == 1:
@@ -112,8 +112,8 @@ class Peers:
         with _answering():
             dist.all_reduce(sizes)
         longest = int(sizes.max())
-        if longest > MAX_SAID_BYTES or int(sizes.min()) < 0:
-            raise _not_understood(f"more than {MAX_SAID_BYTES} bytes at a time")
+        if longest > MAX_GATHERED_BYTES or int(sizes.min()) < 0:
+            raise _not_understood(f"more than {MAX_GATHERED_BYTES} bytes at a time")
         sent = torch.frombuffer(bytearray(own.ljust(longest)), dtype=torch.uint8)
         found = [torch.empty_like(sent) for _ in range(self.size)]
         with _answering():
@@ -130,37 +130,37 @@ class Peers:
         return found
 
 
-ALONE: Final = Peers()
+ALONE: Final = ProcessGroup()
 
 
-def connect(seat: Seat, gpus: int) -> Peers:
+def connect(spec: RankSpec, gpus: int) -> ProcessGroup:
     """Waits for all ranks. gpus: 0 for the CPU."""
-    for name, value in LOOPBACK.items() if seat.meets_on_disk else ():
+    for name, value in LOOPBACK.items() if spec.is_on_one_node else ():
         os.environ.setdefault(name, value)
     # It would advise to leave the work to torch's own launcher.
     logging.getLogger("transformers.training_args").setLevel(logging.ERROR)
     with _answering():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=_store(seat),
-            rank=seat.rank,
-            world_size=seat.ranks,
+            store=_store(spec),
+            rank=spec.rank,
+            world_size=spec.world_size,
             timeout=PATIENCE,
         )
         if gpus:  # NCCL takes its memory now, before it is asked how much there is
             dist.all_reduce(torch.zeros(1, device="cuda"))
             torch.cuda.synchronize()
-    return Peers(seat.rank, seat.ranks, seat.first)
+    return ProcessGroup(spec.rank, spec.world_size, spec.first_of_node)
 
 
-def _store(seat: Seat) -> Any:
-    if seat.meets_on_disk:
-        return dist.FileStore(seat.meeting, seat.ranks)  # type: ignore[attr-defined]  # torch does not say so
-    host, _, port = seat.meeting.removeprefix(TCP).rpartition(":")
-    return dist.TCPStore(host, int(port), seat.ranks, seat.rank == 0, PATIENCE)  # type: ignore[attr-defined]
+def _store(spec: RankSpec) -> Any:
+    if spec.is_on_one_node:
+        return dist.FileStore(spec.rendezvous, spec.world_size)  # type: ignore[attr-defined]  # torch does not say so
+    host, _, port = spec.rendezvous.removeprefix(TCP).rpartition(":")
+    return dist.TCPStore(host, int(port), spec.world_size, spec.rank == 0, PATIENCE)  # type: ignore[attr-defined]
 
 
-def part() -> None:
+def disconnect() -> None:
     """The ranks have no more to say to each other."""
     dist.destroy_process_group()
 
@@ -175,5 +175,5 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except RuntimeError as problem:
-        said = f"another rank of the training does not answer: {problem}"[:300]
-        raise StageError(Reason.RANK_LOST, said) from problem
+        message = f"another rank of the training does not answer: {problem}"[:300]
+        raise StageError(Reason.RANK_LOST, message) from problem

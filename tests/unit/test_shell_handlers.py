@@ -1,4 +1,4 @@
-"""What happens in the cluster → which resource is looked at, and what is found to be gone."""
+"""What happens in the cluster → which resource is reconciled, and what is found to be gone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,15 +8,15 @@ import pytest
 
 from builders import merged
 from lorafinetune.contract.outcome import Progress
-from lorafinetune.shell import audit, waking
+from lorafinetune.shell import audit, handlers
 from lorafinetune.shell.client import Client
+from lorafinetune.shell.handlers import EventHandler
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import INDEXED, Call
 from lorafinetune.shell.progress import LEAST_SECONDS, ProgressMemory
-from lorafinetune.shell.pulse import Pulse
 from lorafinetune.shell.trimming import Object
-from lorafinetune.shell.waking import Waking
 from unit.shell_objects import job, pod, stored
 from unit.test_shell_queue import Clock
 
@@ -26,48 +26,48 @@ ENDED: dict[str, Any] = {"status": {"conditions": [{"type": "Complete", "status"
 
 
 class World:
-    """Waking with all that it knows. woken: whom, and after how many seconds."""
+    """An EventHandler with all that it knows. woken: whom, and after how many seconds."""
 
     def __init__(self) -> None:
         self.index, self.interest = Index(), Interest()
         self.progress = ProgressMemory(Clock())
         self.woken: list[tuple[Key, float]] = []
-        self.waking = Waking(
+        self.handler = EventHandler(
             self.index, self.interest, self.progress, lambda k, after: self.woken.append((k, after))
         )
 
-    def after(self, happens: Callable[[Waking], None]) -> set[Key]:
+    def after(self, happens: Callable[[EventHandler], None]) -> set[Key]:
         """Who is woken by what happens."""
         self.woken.clear()
-        happens(self.waking)
+        happens(self.handler)
         return {key for key, _ in self.woken}
 
 
-WAKES: dict[str, tuple[Callable[[Waking], None], set[Key]]] = {
-    "the resource changes": (lambda w: w.seen("lorafinetunes", "MODIFIED", stored(version=9)), set()),
+WAKES: dict[str, tuple[Callable[[EventHandler], None], set[Key]]] = {
+    "the resource changes": (lambda w: w.handle("lorafinetunes", "MODIFIED", stored(version=9)), set()),
     "the resource is edited": (
-        lambda w: w.seen("lorafinetunes", "MODIFIED", stored(version=9, spec={"suspend": True})),
+        lambda w: w.handle("lorafinetunes", "MODIFIED", stored(version=9, spec={"suspend": True})),
         {TUNE},
     ),
-    "the resource is gone": (lambda w: w.seen("lorafinetunes", "DELETED", stored(version=9)), {TUNE}),
-    "its Job ends": (lambda w: w.seen("jobs", "MODIFIED", job(version=9, **ENDED)), {TUNE, OTHER}),
-    "its Job is shown again": (lambda w: w.seen("jobs", "MODIFIED", job(version=9)), set()),
-    "its Job is gone": (lambda w: w.seen("jobs", "DELETED", job(version=9)), {TUNE, OTHER}),
-    "a Pod of its Job changes": (lambda w: w.seen("pods", "ADDED", pod()), {TUNE, OTHER}),
-    "a Pod of a Job that is gone changes": (lambda w: w.seen("pods", "ADDED", pod(of="gone")), {TUNE}),
+    "the resource is gone": (lambda w: w.handle("lorafinetunes", "DELETED", stored(version=9)), {TUNE}),
+    "its Job ends": (lambda w: w.handle("jobs", "MODIFIED", job(version=9, **ENDED)), {TUNE, OTHER}),
+    "its Job is shown again": (lambda w: w.handle("jobs", "MODIFIED", job(version=9)), set()),
+    "its Job is gone": (lambda w: w.handle("jobs", "DELETED", job(version=9)), {TUNE, OTHER}),
+    "a Pod of its Job changes": (lambda w: w.handle("pods", "ADDED", pod()), {TUNE, OTHER}),
+    "a Pod of a Job that is gone changes": (lambda w: w.handle("pods", "ADDED", pod(of="gone")), {TUNE}),
     "a Job of nobody's changes": (
-        lambda w: w.seen("jobs", "ADDED", job("x", metadata={"ownerReferences": None})),
+        lambda w: w.handle("jobs", "ADDED", job("x", metadata={"ownerReferences": None})),
         set(),
     ),
-    "a warning is heard of its Job": (lambda w: w.job(("team-a", "job")), {TUNE, OTHER}),
+    "a warning is heard of its Job": (lambda w: w.enqueue_for(("team-a", "job")), {TUNE, OTHER}),
 }
 
 
 @pytest.mark.parametrize("sentence", WAKES)
 def test_those_whom_it_concerns_are_woken_when(sentence: str) -> None:
     world = World()
-    world.waking.seen("lorafinetunes", None, stored())
-    world.waking.seen("jobs", None, job())
+    world.handler.handle("lorafinetunes", None, stored())
+    world.handler.handle("jobs", None, job())
     world.interest.set(OTHER, frozenset({"job"}))
     happens, woken = WAKES[sentence]
     assert world.after(happens) == woken
@@ -79,12 +79,12 @@ def ended(version: int) -> dict[str, Any]:
 
 def test_what_a_pod_said_at_its_end_is_kept_until_its_job_is_gone() -> None:
     world = World()
-    world.waking.seen("jobs", "ADDED", job())
-    world.waking.seen("pods", "ADDED", pod(status={"phase": "Running"}))
-    world.waking.seen("pods", "DELETED", ended(version=3))
+    world.handler.handle("jobs", "ADDED", job())
+    world.handler.handle("pods", "ADDED", pod(status={"phase": "Running"}))
+    world.handler.handle("pods", "DELETED", ended(version=3))
     kept = world.index.pods.group("team-a", "job")
     assert [one["status"]["phase"] for one in kept] == ["Failed"]
-    world.waking.seen("jobs", "DELETED", job(version=4))
+    world.handler.handle("jobs", "DELETED", job(version=4))
     assert world.index.pods.group("team-a", "job") == []
 
 
@@ -99,40 +99,42 @@ FORGOTTEN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("sentence", FORGOTTEN)
 def test_a_pod_is_forgotten_at_once_that(sentence: str) -> None:
     world, given = World(), FORGOTTEN[sentence]
-    world.waking.seen("jobs", "ADDED", job())
-    world.waking.seen("pods", "ADDED", given)
-    world.waking.seen("pods", "DELETED", merged(given, {"metadata": {"resourceVersion": "3"}}))
+    world.handler.handle("jobs", "ADDED", job())
+    world.handler.handle("pods", "ADDED", given)
+    world.handler.handle("pods", "DELETED", merged(given, {"metadata": {"resourceVersion": "3"}}))
     assert len(world.index.pods) == 0
     assert not world.index.pods._foreign
 
 
 def test_of_the_last_words_of_many_pods_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waking, "MOST_WORDS", 2)
+    monkeypatch.setattr(handlers, "MOST_FINAL_PODS", 2)
     world = World()
-    world.waking.seen("jobs", "ADDED", job())
+    world.handler.handle("jobs", "ADDED", job())
     for name in ("one", "two", "three"):
-        world.waking.seen("pods", "ADDED", pod(name))
-        world.waking.seen("pods", "DELETED", pod(name, version=2))
+        world.handler.handle("pods", "ADDED", pod(name))
+        world.handler.handle("pods", "DELETED", pod(name, version=2))
     kept = world.index.pods.group("team-a", "job")
     assert [one["metadata"]["name"] for one in kept] == ["two", "three"]
 
 
 def test_progress_wakes_when_it_may_be_shown_and_ends_with_the_job() -> None:
     world = World()
-    world.waking.seen("jobs", None, job())
+    world.handler.handle("jobs", None, job())
     tell = Progress(stage="train", done=1)
-    world.after(lambda w: w.progress("team-a", "job", tell))
+    world.after(lambda w: w.handle_progress("team-a", "job", tell))
     assert world.woken == [(TUNE, 0)]
     world.progress.shown(("team-a", "job"))
-    world.after(lambda w: w.progress("team-a", "job", tell.model_copy(update={"done": 2})))
+    world.after(lambda w: w.handle_progress("team-a", "job", tell.model_copy(update={"done": 2})))
     assert world.woken == [(TUNE, LEAST_SECONDS)]
-    world.waking.seen("jobs", "MODIFIED", job(version=2, **ENDED))
+    world.handler.handle("jobs", "MODIFIED", job(version=2, **ENDED))
     assert world.progress.ages() == {}
 
 
 def test_no_progress_is_kept_of_a_job_that_is_not_there() -> None:
     world = World()
-    assert world.after(lambda w: w.progress("team-a", "gone", Progress(stage="train", done=1))) == set()
+    assert (
+        world.after(lambda w: w.handle_progress("team-a", "gone", Progress(stage="train", done=1))) == set()
+    )
     assert world.progress.ages() == {}
 
 
@@ -149,12 +151,12 @@ class Lists:
             yield {"uid": uid, "resourceVersion": "1"}
 
 
-def opened() -> Pulse:
+def opened() -> WatchLiveness:
     """Every watch is open."""
-    pulse = Pulse((None,), Clock())
+    liveness = WatchLiveness((None,), Clock())
     for plural in INDEXED:
-        pulse.notice(Call("watch", plural), 200)
-    return pulse
+        liveness.record(Call("watch", plural), 200)
+    return liveness
 
 
 def test_the_start_lists_once_and_waits_until_all_of_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +199,14 @@ async def until_complete(lists: Lists, index: Index) -> None:
 def test_what_was_deleted_while_a_watch_was_broken_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "SOON", 0)
     world = World()
-    world.waking.seen("lorafinetunes", None, stored())
-    world.waking.seen("jobs", None, job("gone"))
-    world.waking.seen("jobs", None, job("there"))
+    world.handler.handle("lorafinetunes", None, stored())
+    world.handler.handle("jobs", None, job("gone"))
+    world.handler.handle("jobs", None, job("there"))
 
     async def look() -> None:
         lists: Any = Lists(lorafinetunes=["uid-tune"], jobs=["uid-there"])
         auditor = audit.Auditor(
-            cast(Client, lists), world.index, (None,), world.waking.gone, world.waking.seen
+            cast(Client, lists), world.index, (None,), world.handler.handle_deletion, world.handler.handle
         )
         auditor.request()
         with pytest.raises(TimeoutError):

@@ -15,18 +15,18 @@ from lorafinetune.shell.trimming import job as trimmed_job
 REMEMBERED: Final = 10_000
 
 
-class Starting:
-    """Counts each Job once. since: what started earlier was another process's to count. waited: is told the
-    seconds from its creation to its start."""
+class QueueTimeCounter:
+    """Counts each Job once. since: what started earlier was another process's to count. count: is called with
+    the seconds from its creation to its start."""
 
-    def __init__(self, since: datetime, waited: Callable[[float], None]) -> None:
+    def __init__(self, since: datetime, count: Callable[[float], None]) -> None:
         self._since = since
-        self._waited = waited
+        self._count = count
         self._counted: OrderedDict[str, None] = OrderedDict()
 
-    def seen(self, given: Object) -> None:
+    def observe(self, obj: Object) -> None:
         """Takes in a Job as a watch shows it."""
-        job = trimmed_job(given)
+        job = trimmed_job(obj)
         if job is None or job["metadata"]["labels"].get(STAGE_LABEL) != "train":
             return
         uid, created = job["metadata"]["uid"], moment(job["metadata"].get("creationTimestamp"))
@@ -36,4 +36,4 @@ class Starting:
         self._counted[uid] = None
         if len(self._counted) > REMEMBERED:
             self._counted.popitem(last=False)
-        self._waited((started - created).total_seconds())
+        self._count((started - created).total_seconds())

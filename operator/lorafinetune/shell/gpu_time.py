@@ -19,19 +19,19 @@ from lorafinetune.shell.trimming import pod as trimmed_pod
 REMEMBERED: Final = 10_000
 
 
-class Holding:
+class GpuTimeCounter:
     """Counts each Pod once. since: a Pod that ended earlier was counted by the process before this one.
-    held: is called with the seconds, times GPUs."""
+    count: is called with the seconds, times GPUs."""
 
-    def __init__(self, index: Index, since: datetime, held: Callable[[float], None]) -> None:
+    def __init__(self, index: Index, since: datetime, count: Callable[[float], None]) -> None:
         self._index = index
         self._since = since
-        self._held = held
+        self._count = count
         self._counted: OrderedDict[str, None] = OrderedDict()
 
-    def seen(self, given: Object) -> None:
+    def observe(self, obj: Object) -> None:
         """Takes in a Pod as a watch shows it."""
-        pod = trimmed_pod(given) if has_ended(given) else None
+        pod = trimmed_pod(obj) if has_ended(obj) else None
         if pod is None or pod["metadata"]["uid"] in self._counted:
             return
         gpus, seconds = self._gpus(pod), self._seconds(pod)
@@ -40,7 +40,7 @@ class Holding:
         self._counted[pod["metadata"]["uid"]] = None
         if len(self._counted) > REMEMBERED:
             self._counted.popitem(last=False)
-        self._held(gpus * seconds)
+        self._count(gpus * seconds)
 
     def _gpus(self, pod: Object) -> int:
         """Of a training whose Job was seen; by the spec as it is now."""

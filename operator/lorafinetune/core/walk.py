@@ -1,6 +1,6 @@
 """The walk over the stages: what it is given, and how far it has come.
 
-Every step of the walk takes a turn and returns the next; the first that has a situation ends it.
+Every step takes the walk as it is and returns it as it is then; the first situation ends it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName, StageStatus
 from lorafinetune.contract.outcome import Progress, StageError
 from lorafinetune.core.conditions import Situation
-from lorafinetune.core.gate import Verdict
+from lorafinetune.core.gate import GateResult
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import Observed, ObservedJob
 from lorafinetune.core.results import with_stage
@@ -40,7 +40,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Walk:
     """Where the walk has come to; `situation` ends it. error: why the run fails or waits. verdict: of the
     gate, once the walk has come to it."""
 
@@ -50,14 +50,14 @@ class Turn:
     delete: tuple[str, ...] = ()
     check_again: timedelta | None = None
     error: StageError | None = None
-    verdict: Verdict | None = None
+    verdict: GateResult | None = None
 
-    def with_stage(self, changed: StageStatus) -> "Turn":
+    def with_stage(self, changed: StageStatus) -> "Walk":
         return replace(self, status=with_stage(self.status, changed))
 
     def stop(
         self, stage: StageName, jobs: Iterable[ObservedJob], message: str, error: StageError | None = None
-    ) -> "Turn":
+    ) -> "Walk":
         """Asks Jobs to leave, and waits until nothing of them is left. error: why, where they ended so."""
         leaving = tuple(jobs)
         going = tuple(j.name for j in leaving if j.state != "leaving" and j.name not in self.delete)
@@ -75,11 +75,11 @@ class Turn:
             error=error,
         )
 
-    def suspend(self, stage: StageName, jobs: Iterable[ObservedJob]) -> "Turn":
+    def suspend(self, stage: StageName, jobs: Iterable[ObservedJob]) -> "Walk":
         """Asks Jobs to leave for `spec.suspend`. A training alone has checkpoints."""
         return self.stop(stage, jobs, "stopping after a checkpoint" if stage == "train" else "stopping")
 
-    def wait(self, stage: StageName, error: StageError, again: timedelta | None = None) -> "Turn":
+    def wait(self, stage: StageName, error: StageError, again: timedelta | None = None) -> "Walk":
         """Waits for somebody to mend what keeps the stage from getting on."""
         waiting = stage_status(self.status, stage).model_copy(
             update={"state": "Waiting", "message": error.message}

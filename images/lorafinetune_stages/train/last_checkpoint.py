@@ -9,14 +9,14 @@ from lorafinetune.contract.outcome import StageError
 NAME: Final = "saved"
 
 
-class Mark:
+class LastCheckpoint:
     """Step of the last checkpoint that the attempt left in the store. directory: all its ranks on this node
     share it; other nodes are told."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
 
-    def note(self, step: int) -> None:
+    def record(self, step: int) -> None:
         partial = self._path.with_suffix(".partial")
         partial.write_text(str(step))
         partial.replace(self._path)
@@ -25,7 +25,7 @@ class Mark:
     def step(self) -> int | None:
         return int(self._path.read_text()) if self._path.is_file() else None
 
-    def put_on(self, error: StageError) -> StageError:
+    def annotate(self, error: StageError) -> StageError:
         """The same failure, which tells of it now."""
         error.checkpoint = self.step
         return error

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lorafinetune_stages.train.seat import SEAT_VARIABLE, Seat
-from lorafinetune_stages.train.team import environment
+from lorafinetune_stages.train.rank_spec import RANK_VARIABLE, RankSpec
+from lorafinetune_stages.train.worker_group import environment
 
 STAGE = {
     "OMP_NUM_THREADS": "9",
@@ -19,8 +19,10 @@ STAGE = {
 
 def told(rank: int, given: dict[str, str], here: int = 4) -> dict[str, str]:
     """The variables of one of four ranks, of which so many are on this node."""
-    seat = Seat(rank=rank, ranks=4, inputs="/scratch/train-1", meeting="/scratch/train-1/ranks/meeting")
-    return dict(environment(given, seat, Path("/scratch/train-1/ranks/message"), here))
+    spec = RankSpec(
+        rank=rank, world_size=4, inputs="/scratch/train-1", rendezvous="/scratch/train-1/ranks/rendezvous"
+    )
+    return dict(environment(given, spec, Path("/scratch/train-1/ranks/message"), here))
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,8 @@ def test_ranks_of_other_nodes_have_processors_of_their_own() -> None:
 
 
 def test_a_seat_is_taken_as_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Seat.taken() is None
-    text = told(2, STAGE)[SEAT_VARIABLE]
-    monkeypatch.setenv(SEAT_VARIABLE, text)
+    assert RankSpec.from_environment() is None
+    text = told(2, STAGE)[RANK_VARIABLE]
+    monkeypatch.setenv(RANK_VARIABLE, text)
     assert json.loads(text)["rank"] == 2
-    assert Seat.taken() == Seat.model_validate_json(text)
+    assert RankSpec.from_environment() == RankSpec.model_validate_json(text)

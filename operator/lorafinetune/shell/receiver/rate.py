@@ -10,7 +10,7 @@ BURST: Final = 3
 MANY: Final = 4096
 
 
-class Pace:
+class RateLimiter:
     """One post a second from each pod in the long run, and a few at once."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

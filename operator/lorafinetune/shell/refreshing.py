@@ -15,22 +15,22 @@ from lorafinetune.shell.paths import path
 REMEMBERED: Final = 10_000
 
 
-class LastWords:
-    """Puts into the index what it hears."""
+class PodRefresher:
+    """Puts into the index what it reads."""
 
     def __init__(self, client: Client, index: Index) -> None:
         self._client = client
         self._index = index
-        self._heard: OrderedDict[str, None] = OrderedDict()
+        self._refreshed: OrderedDict[str, None] = OrderedDict()
 
-    async def hear(self, namespace: str, job: str) -> bool:
+    async def refresh(self, namespace: str, job: str) -> bool:
         """Whether it had to read the Pods of a Job. Raises ApiError."""
-        held = self._index.jobs.get(namespace, job)
-        if held is None or held["metadata"]["uid"] in self._heard:
+        found = self._index.jobs.get(namespace, job)
+        if found is None or found["metadata"]["uid"] in self._refreshed:
             return False
         for pod in await self._client.items(path("pods", namespace), labelSelector=f"{JOB_LABEL}={job}"):
             self._index.pods.put(pod)
-        self._heard[held["metadata"]["uid"]] = None
-        if len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
+        self._refreshed[found["metadata"]["uid"]] = None
+        if len(self._refreshed) > REMEMBERED:
+            self._refreshed.popitem(last=False)
         return True

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from lorafinetune.shell import hearing
+from lorafinetune.shell import refreshing
 from lorafinetune.shell.client import Client
-from lorafinetune.shell.hearing import LastWords
 from lorafinetune.shell.index import Index
+from lorafinetune.shell.refreshing import PodRefresher
 from unit.shell_objects import job, pod
 
 
@@ -24,9 +24,9 @@ class Server:
         return self._pods
 
 
-def hear(words: LastWords, *jobs: str) -> list[bool]:
+def refresh(refresher: PodRefresher, *jobs: str) -> list[bool]:
     async def each() -> list[bool]:
-        return [await words.hear("team-a", name) for name in jobs]
+        return [await refresher.refresh("team-a", name) for name in jobs]
 
     return asyncio.run(each())
 
@@ -34,8 +34,8 @@ def hear(words: LastWords, *jobs: str) -> list[bool]:
 def test_the_pods_of_a_job_are_read_once() -> None:
     index, server = Index(), Server(pod())
     index.jobs.put(job())
-    words = LastWords(cast(Client, server), index)
-    assert hear(words, "job", "job") == [True, False]
+    refresher = PodRefresher(cast(Client, server), index)
+    assert refresh(refresher, "job", "job") == [True, False]
     assert server.read == [("/api/v1/namespaces/team-a/pods", "batch.kubernetes.io/job-name=job")]
     assert len(index.pods.group("team-a", "job")) == 1
 
@@ -43,16 +43,16 @@ def test_the_pods_of_a_job_are_read_once() -> None:
 def test_another_job_of_the_name_is_read_anew() -> None:
     index, server = Index(), Server()
     index.jobs.put(job())
-    words = LastWords(cast(Client, server), index)
-    hear(words, "job")
+    refresher = PodRefresher(cast(Client, server), index)
+    refresh(refresher, "job")
     index.jobs.put(job(version=2, metadata={"uid": "uid-other"}))
-    assert hear(words, "job", "gone") == [True, False]
+    assert refresh(refresher, "job", "gone") == [True, False]
 
 
 def test_no_more_is_remembered_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hearing, "REMEMBERED", 1)
+    monkeypatch.setattr(refreshing, "REMEMBERED", 1)
     index = Index()
     for name in ("one", "two"):
         index.jobs.put(job(name))
-    words = LastWords(cast(Client, Server()), index)
-    assert hear(words, "one", "two", "two", "one") == [True, True, False, True]
+    refresher = PodRefresher(cast(Client, Server()), index)
+    assert refresh(refresher, "one", "two", "two", "one") == [True, True, False, True]

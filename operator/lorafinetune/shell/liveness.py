@@ -16,7 +16,7 @@ Watch = tuple[str, str | None]
 """Plural of the kind, and namespace."""
 
 
-class Pulse:
+class WatchLiveness:
     """When each watch was opened last. namespaces: None is the whole cluster."""
 
     def __init__(self, namespaces: Iterable[str | None], clock: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class Pulse:
             (plural, namespace): None for plural in WATCHED for namespace in namespaces
         }
 
-    def notice(self, call: Call, code: int) -> None:
+    def record(self, call: Call, code: int) -> None:
         """Takes note of an answer of the API server."""
         watch = (call.plural, call.namespace)
         if call.verb == "watch" and code == 200 and watch in self._opened:
