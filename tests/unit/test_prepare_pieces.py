@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorafinetune_stages.prepare import workers
 from lorafinetune_stages.prepare.pieces import PieceEncoder
 from lorafinetune_stages.prepare.spelling import Piece
 from unit.test_bytepairs import MADE, exactly
@@ -46,3 +47,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = PieceEncoder(GLM4)
     sizes = [len(encoder.recall([f"{number} a"] * 3).tokens) for number in range(10_000)]
     assert 900 < max(sizes) < 1100
+
+
+@pytest.mark.parametrize("processors", [1, 2, 3])
+def test_threads_share_the_texts(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    monkeypatch.setattr(workers, "processors", lambda: processors)
+    texts = [f"{number} é" for number in range(PieceEncoder.LEAST_SHARED)]
+    assert recalled(PieceEncoder(GLM4), texts) == [*map(exact, texts)]

@@ -16,7 +16,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import workers
 from lorafinetune_stages.prepare.findings import Kind, RowError
-from lorafinetune_stages.prepare.workers import in_order, processors
+from lorafinetune_stages.prepare.workers import in_order, processors, spare_processors
 
 TASKS = range(50)
 SECONDS = 30.0
@@ -86,8 +86,15 @@ def test_an_array_is_good_until_the_next_is_asked_for() -> None:
 
 
 def test_few_tasks_are_done_by_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = set(in_order(lambda _: os.getpid(), range(workers.HERE)))
+    found = set(in_order(lambda _: os.getpid(), range(workers.FEW)))
     assert found == {os.getpid()}
+
+
+def test_threads_have_what_copies_leave() -> None:
+    here = os.getpid()
+    found = list(in_order(lambda _: (os.getpid() == here, spare_processors()), TASKS))
+    assert {spare for is_here, spare in found if not is_here} == {1}
+    assert spare_processors() == 2
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_what_this_process_fails_at_comes_after_what_was_asked_for_before() -> N
 
     def work(number: int) -> int:
         time.sleep(0.01)
-        if os.getpid() == here and number > workers.HERE:
+        if os.getpid() == here and number > 10:
             raise FileNotFoundError(2, "no such file", str(number))
         return number
 

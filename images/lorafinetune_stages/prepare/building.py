@@ -26,6 +26,8 @@ from lorafinetune_stages.prepare.workers import in_order
 from lorafinetune_stages.prepare.writing import can_write, check_tools
 
 PROVEN_ROWS: Final = 8
+FEW_BATCHES: Final = 24
+"""Encoded in the time in which a process of a gigabyte, which imported LLaMA-Factory, is copied."""
 
 FEATURES: Final = Features(
     {
@@ -62,7 +64,7 @@ class Builder(Splits):
         with writer(self.path(name), FEATURES) as written:
             self.corpus.settle()
             parts = batches(rows, self.corpus.sizes, self.corpus.lasts())
-            for batch in in_order(self._encode, parts):
+            for batch in in_order(self._encode, parts, FEW_BATCHES):
                 for bad in batch.bad:
                     self.findings.add(*bad)
                 summary.add(batch.summary)

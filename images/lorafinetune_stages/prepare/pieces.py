@@ -5,6 +5,7 @@ encoded once and remembered for a while, as the tokenizer itself does word by wo
 import logging
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from lorafinetune_stages.prepare.bytepairs import BytePairs, find_byte_pairs
 from lorafinetune_stages.prepare.spelling import Piece
+from lorafinetune_stages.prepare.workers import spare_processors
 
 log = logging.getLogger("lorafinetune")
 
@@ -28,10 +30,12 @@ class Arena:
 class PieceEncoder:
     """Encodes as the tokenizer does without special tokens around a text.
 
-    tokenizer: a fast one of transformers. ROOM_TOKENS bounds the memory.
+    tokenizer: a fast one of transformers. ROOM_TOKENS bounds the memory. LEAST_SHARED: texts that are worth
+    more than one thread.
     """
 
     ROOM_TOKENS: Final = 2**19
+    LEAST_SHARED: Final = 64
 
     def __init__(self, tokenizer: Any) -> None:
         self._forget()
@@ -39,6 +43,7 @@ class PieceEncoder:
         self._exact.no_truncation()
         self._exact.no_padding()
         self._fast = find_byte_pairs(tokenizer)
+        self._threads = ThreadPoolExecutor()
         if self._fast is None:
             log.info("tiktoken is not shown to equal the tokenizer, whose own encoding is used: it is slower")
 
@@ -87,8 +92,18 @@ class PieceEncoder:
         if fast is None:
             return self._encode_exactly(texts)
         if fast.covers("\n".join(texts)):
-            return fast.encode(texts)
+            return self._encode_covered(texts, fast)
         return self._encode_some(texts, fast)
+
+    def _encode_covered(self, texts: Sequence[str], fast: BytePairs) -> tuple[Any, Any]:
+        """As above, by as many threads as have a processor."""
+        count = spare_processors()
+        if count == 1 or len(texts) < self.LEAST_SHARED:
+            return fast.encode(texts)
+        size = -(-len(texts) // count)
+        shares = [texts[start : start + size] for start in range(0, len(texts), size)]
+        tokens, sizes = zip(*self._threads.map(fast.encode, shares), strict=True)
+        return np.concatenate(tokens), np.concatenate(sizes)
 
     def _encode_some(self, texts: Sequence[str], fast: BytePairs) -> tuple[Any, Any]:
         """As above, where some texts can't be encoded the fast way."""

@@ -14,43 +14,49 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.shelf import Shelf
 
-HERE: Final = 4
-"""So many tasks are done before copies are made: most often there are no more."""
+FEW: Final = 4
 AHEAD: Final = 2
 """Tasks that a process has at once."""
 MOST: Final = 8
 LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+SHARED: Final = Event()
+"""Whether copies have the other processors."""
 FORK: Final = get_context("fork")
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Generator[Result, None, None]:
+def in_order(
+    work: Callable[[Task], Result], tasks: Iterable[Task], few: int = FEW
+) -> Generator[Result, None, None]:
     """What `work` makes of each task. Tasks and results are pickled, `work` is not. Arrays of a result are
     good until the next one is asked for. This process does tasks too, while it waits for its copies.
 
-    Raises what `work` raises, and StageError(HostOutOfMemory) where a process is killed.
+    few: so many tasks are done by this process alone, since to copy it takes as long. Raises what `work`
+    raises, and StageError(HostOutOfMemory) where a process is killed.
     """
     left = iter(tasks)
-    yield from map(work, islice(left, HERE))
-    count = processors()
+    first = list(islice(left, few + 1))
+    count = processors() if len(first) > few else 1
     with _Team() as team:
         waiting: deque[_Member | _Done] = deque()
-        for task in left:
+        for task in chain(first, left):
             while len(waiting) == AHEAD * count or (waiting and waiting[0].is_ready()):
                 yield waiting.popleft().result()
             if len(team) < count - 1:
+                SHARED.set()
                 team.append(_Member(work, team))
             idle = min(team, key=lambda member: member.pending, default=None)
             if idle and idle.pending < AHEAD:
@@ -69,6 +75,11 @@ def processors() -> int:
         quota, period = LIMIT.read_text(encoding="ascii").split()
         allowed = min(allowed, math.ceil(int(quota) / int(period)))
     return min(allowed, MOST)
+
+
+def spare_processors() -> int:
+    """How many of them threads of this process may use."""
+    return 1 if SHARED.is_set() else processors()
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,7 @@ class _Team(list[_Member]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        SHARED.clear()
         for member in self:
             member.kill()
         for member in self:
