@@ -120,12 +120,22 @@ def test_a_failed_run_says_why_and_what_to_do_and_where_the_log_is() -> None:
     ]
 
 
-def test_a_stopped_run_says_how_to_go_on() -> None:
-    world = World()
+@pytest.mark.parametrize(
+    ("complete", "at"),
+    [
+        pytest.param([], "", id="at its beginning"),
+        pytest.param(["download", "prepare", "train"], " after the training", id="in its export"),
+    ],
+)
+def test_a_stopped_run_says_how_to_go_on(complete: list[str], at: str) -> None:
+    world = World({"export": {"merged": {}}})
+    for _ in complete:
+        world.settle()
+        world.succeed()
     world.settle()
     world.edit({"suspend": True})
     world.settle()
-    assert summary(world.resource, HERE, "") == ["stopped; the same command goes on from there"]
+    assert summary(world.resource, HERE, "") == [f"stopped{at}; the same command goes on from there"]
 
 
 class Clock:

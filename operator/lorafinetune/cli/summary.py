@@ -31,9 +31,15 @@ def summary(resource: LoRAFineTune, around: Surroundings, log: str) -> list[str]
         ]
         return [*lines, *([f"log: {log}"] if log else [])]
     if status.stage != "Complete":
-        at = f" at step {status.checkpoint.step}" if status.checkpoint else ""
-        return [around.stopped.format(at=at)]
+        return [around.stopped.format(at=_reached(status))]
     return [f"{name:<13}{around.place(uri)}" for name, uri in _outputs(resource, status)]
+
+
+def _reached(status: LoRAFineTuneStatus) -> str:
+    """Where the run would go on, with a blank before it; empty where that is the beginning."""
+    if status.artifacts and status.artifacts.adapter:
+        return " after the training"
+    return f" at step {status.checkpoint.step}" if status.checkpoint else ""
 
 
 def _outputs(resource: LoRAFineTune, status: LoRAFineTuneStatus) -> list[tuple[str, str]]:
