@@ -38,7 +38,8 @@ def rows(count: int) -> bytes:
 def test_the_bytes_are_the_same_however_many_processes_share_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "HERE", 1)
+    monkeypatch.setattr("lorafinetune_stages.prepare.reading.FEW_STRETCHES", 1)
+    monkeypatch.setattr("lorafinetune_stages.prepare.building.FEW_BATCHES", 1)
     monkeypatch.setattr(quick, "STRETCH_BYTES", 2**13)
     monkeypatch.setattr("lorafinetune_stages.prepare.batches.BATCH_ROWS", 64)
     found = []

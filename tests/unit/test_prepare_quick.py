@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lorafinetune.api.datasets import Clean, Columns, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import lines, quick, rowfile, workers
+from lorafinetune_stages.prepare import lines, quick, reading, rowfile, workers
 from lorafinetune_stages.prepare.corpus import Corpus, Merger
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.texts import Texts
@@ -235,7 +235,7 @@ def test_rows_are_the_same_however_many_processes_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, fields: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(workers, "processors", lambda: processes)
-    monkeypatch.setattr(workers, "HERE", 1)
+    monkeypatch.setattr(reading, "FEW_STRETCHES", 1)
     monkeypatch.setattr(quick, "STRETCH_BYTES", 300)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
     monkeypatch.setattr(rowfile, "BLOCK_BYTES", 100)

@@ -19,6 +19,7 @@ from lorafinetune_stages.prepare.findings import Kind, RowError
 from lorafinetune_stages.prepare.workers import in_order, processors, spare_processors
 
 TASKS = range(50)
+FEW = 4
 SECONDS = 30.0
 
 PARENT = """
@@ -30,7 +31,7 @@ def work(number):
     import os
     os.write(1, b"%d\\n" % os.getpid())  # in one piece: two processes write
     time.sleep(0.05)
-list(workers.in_order(work, range(10**6)))
+list(workers.in_order(work, range(10**6), 4))
 """
 
 
@@ -75,24 +76,24 @@ def test_results_come_in_the_order_of_the_tasks(monkeypatch: pytest.MonkeyPatch,
         time.sleep(0.002 * (number % 3))
         return number, os.getpid()
 
-    found = list(in_order(work, TASKS))
+    found = list(in_order(work, TASKS, FEW))
     assert [number for number, _ in found] == [*TASKS]
     assert len({process for _, process in found}) == count
 
 
 def test_an_array_is_good_until_the_next_is_asked_for() -> None:
-    found = in_order(lambda number: np.full(1000, number), TASKS)
+    found = in_order(lambda number: np.full(1000, number), TASKS, FEW)
     assert all((array == number).all() for number, array in enumerate(found))
 
 
 def test_few_tasks_are_done_by_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = set(in_order(lambda _: os.getpid(), range(workers.FEW)))
+    found = set(in_order(lambda _: os.getpid(), range(FEW), FEW))
     assert found == {os.getpid()}
 
 
 def test_threads_have_what_copies_leave() -> None:
     here = os.getpid()
-    found = list(in_order(lambda _: (os.getpid() == here, spare_processors()), TASKS))
+    found = list(in_order(lambda _: (os.getpid() == here, spare_processors()), TASKS, FEW))
     assert {spare for is_here, spare in found if not is_here} == {1}
     assert spare_processors() == 2
 
@@ -110,20 +111,20 @@ def test_what_is_raised_there_is_raised_here(problem: Exception) -> None:
         raise problem
 
     with pytest.raises(type(problem)) as caught:
-        list(in_order(in_a_copy(fail), TASKS))
+        list(in_order(in_a_copy(fail), TASKS, FEW))
     assert (str(caught.value), vars(caught.value)) == (str(problem), vars(problem))
 
 
 def test_a_process_that_is_killed_is_an_error_with_a_reason() -> None:
     work = in_a_copy(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(StageError) as caught:
-        list(in_order(work, TASKS))
+        list(in_order(work, TASKS, FEW))
     assert caught.value.reason is Reason.HOST_OUT_OF_MEMORY
 
 
 def test_a_process_that_leaves_by_itself_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="ended with exit code 3"):
-        list(in_order(in_a_copy(lambda: os._exit(3)), TASKS))
+        list(in_order(in_a_copy(lambda: os._exit(3)), TASKS, FEW))
 
 
 def test_what_this_process_fails_at_comes_after_what_was_asked_for_before() -> None:
@@ -135,14 +136,14 @@ def test_what_this_process_fails_at_comes_after_what_was_asked_for_before() -> N
             raise FileNotFoundError(2, "no such file", str(number))
         return number
 
-    results = map(seen.append, in_order(work, TASKS))
+    results = map(seen.append, in_order(work, TASKS, FEW))
     with pytest.raises(FileNotFoundError) as caught:
         deque(results, maxlen=0)
     assert seen == [*range(int(caught.value.filename))]
 
 
 def test_no_process_is_left_where_nobody_waits_for_the_rest() -> None:
-    results = in_order(lambda _: os.getpid(), iter(TASKS))
+    results = in_order(lambda _: os.getpid(), iter(TASKS), FEW)
     processes = {next(results) for _ in range(20)} - {os.getpid()}
     assert len(processes) == 1
     results.close()

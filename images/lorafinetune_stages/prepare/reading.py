@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BOM: Final = b"\xef\xbb\xbf"
 PARQUET: Final = b"PAR1"
 CSV_SUFFIX: Final = ".csv"
+FEW_STRETCHES: Final = 4
+"""Read in the time in which this process is copied."""
 FOREIGN: Final = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -137,7 +139,7 @@ def _line_rows(
         for block in line_blocks(file, whole, advance):
             yield from parsed_rows(block, name, decoder)
         return
-    for size, parts in in_order(quick.take, quick.stretches(file, start)):
+    for size, parts in in_order(quick.take, quick.stretches(file, start), FEW_STRETCHES):
         for part in parts:
             if isinstance(part, Lines):
                 yield from parsed_rows(part, name, decoder)

@@ -25,7 +25,6 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.shelf import Shelf
 
-FEW: Final = 4
 AHEAD: Final = 2
 """Tasks that a process has at once."""
 MOST: Final = 8
@@ -39,7 +38,7 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    work: Callable[[Task], Result], tasks: Iterable[Task], few: int = FEW
+    work: Callable[[Task], Result], tasks: Iterable[Task], few: int
 ) -> Generator[Result, None, None]:
     """What `work` makes of each task. Tasks and results are pickled, `work` is not. Arrays of a result are
     good until the next one is asked for. This process does tasks too, while it waits for its copies.
