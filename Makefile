@@ -165,7 +165,8 @@ soak: servers ## thousands of short runs under one operator, which must not grow
 reliability: ## faults, soak and chaos whole, one after the other, and their tables into docs/reliability.md: hours
 	$(MAKE) faults
 	$(MAKE) soak
-	$(MAKE) chaos
+	$(MAKE) chaos SEED=7 RUNS=50
+	$(MAKE) chaos SEED=7 RUNS=50 MODEL=smollm2
 	PYTHONPATH=tests $(BIN)/python -m bench.reliability
 
 servers: .venv/ready ## build the servers that tests start (cached by content)

@@ -61,4 +61,5 @@ def test_no_run_that_was_disturbed_ended_wrongly(name: str) -> None:
 
 def test_a_soak_left_nothing_and_grew_nowhere() -> None:
     assert KEPT[SOAK]["complaints"] == []
+    assert sum(KEPT[SOAK]["lives"].values()) >= 2000
     assert [row["count"] for row in KEPT[SOAK_OF_UPLOADS]["rows"] if row["goal"] == "0"] == [0, 0]

@@ -91,8 +91,9 @@ def ends_with_a_sentence(told: Ended) -> None:
 
 def tells_of_the_stage(told: Ended) -> None:
     assert told.code == 64
-    assert "download failed: StorageDenied: " in told.out
-    assert "\nhint: Grant " in told.out
+    words = told.out + told.err  # with -o, the words are beside the output
+    assert "download failed: StorageDenied: " in words
+    assert "\nhint: Grant " in words
 
 
 def leaves_the_lineage_out(told: Ended) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -23,13 +24,16 @@ from lorafinetune.contract.arguments import (
     WORKDIR_VARIABLE,
 )
 from lorafinetune.contract.outcome import Progress, Result, StageError, TrainResult, decode_message
-from stages.train_builders import World, world
+from lorafinetune_stages.train.fit import CPU_PACK_TOKENS
+from stages.train_builders import ROWS, World, random_rows, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
 SEED = 7
 DISTURBANCES = 24
 STEPS = 120
+LONGEST = 600
+"""Tokens of a row: four such rows do not fit one pass."""
 OVERTAKEN = (5, 11, 17)
 """Disturbances at which a second attempt begins while the first is alive."""
 BOUND_SECONDS = 300
@@ -128,6 +132,11 @@ def nursery() -> Iterator[Nursery]:
         yield nursery
 
 
+def tokens_by_step(made: World) -> list[int]:
+    totals = [row["tokens"] for row in made.metrics() if "tokens" in row]
+    return [after - before for before, after in pairwise([0, *totals])]
+
+
 def overtaken(nursery: Nursery, made: World, older: Attempt, directory: Path) -> Attempt:
     """A newer attempt, which began while an older one was frozen half-way: that one stops by itself."""
     older.wait_until(at_step(2))
@@ -144,11 +153,12 @@ def overtaken(nursery: Nursery, made: World, older: Attempt, directory: Path) ->
 def test_a_training_that_is_disturbed_time_and_again_ends_as_if_it_had_not_been(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    saved = {"every": 2, "keep": 3}
-    made = world(tmp_path / "made", epochs=None, maxSteps=STEPS, checkpoint=saved)
+    fields = {"epochs": None, "maxSteps": STEPS, "checkpoint": {"every": 2, "keep": 3}}
+    made = world(tmp_path / "made", rows=random_rows(ROWS, longest=LONGEST), cutoffLength=LONGEST, **fields)
     calm = made.copy(tmp_path / "calm")
     expected = Attempt(nursery, calm, tmp_path / "calm-attempt").end()
     assert isinstance(expected, TrainResult)
+    assert max(tokens_by_step(calm)) > CPU_PACK_TOKENS  # which takes more than one pass
 
     random, happened = Random(SEED), list[tuple[str, bool, str]]()
     for number in range(DISTURBANCES):

@@ -177,6 +177,20 @@ def test_our_adapter_is_as_near_to_the_exact_one_as_that_of_peft() -> None:
         assert error(got, wanted) < min(1e-2, 1.1 * error(beside, wanted))
 
 
+@pytest.mark.parametrize(("dropout", "said"), [(0.0, []), (0.1, ["1 adapters compute as PEFT has it"])])
+def test_an_adapter_that_is_more_than_two_products_is_told(
+    caplog: pytest.LogCaptureFixture, dropout: float, said: list[str]
+) -> None:
+    import torch
+    from peft.tuners import lora
+
+    from lorafinetune_stages.train.adapted import adapt_layers
+
+    layer = lora.Linear(torch.nn.Linear(8, 8), "default", r=4, lora_alpha=12, lora_dropout=dropout)
+    adapt_layers(layer)
+    assert [message.partition(",")[0] for message in caplog.messages] == said
+
+
 def test_a_base_without_its_adapter_is_the_base_alone(directory: Path) -> None:
     import torch
 

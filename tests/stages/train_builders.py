@@ -57,7 +57,7 @@ TRAINING: Final[Mapping[str, Any]] = {
     "cutoffLength": 32,
     "batchSize": 4,
 }
-"""Short, with everything that makes a resume hard: dropout, accumulation, and an epoch's end."""
+"""Short, with what makes a resume hard: dropout, and an epoch's end."""
 
 OVERFITTING: Final[Mapping[str, Any]] = {
     "epochs": "4",

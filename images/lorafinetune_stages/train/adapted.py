@@ -6,11 +6,14 @@ numbers wide. Here an adapter's scale is part of the 16-bit copy of its weight, 
 and in the layout that they have in memory. The numbers are PEFT's.
 """
 
+import logging
 from typing import Any, Final
 
 import torch
 from peft.tuners import lora
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 COMPUTED: Final = torch.bfloat16
 
@@ -65,9 +68,16 @@ class Adapted(lora.Linear):  # type: ignore[misc]  # peft is not typed
 
 def adapt_layers(model: Any) -> None:
     """model: a PeftModel that computes in bf16. An adapter that is more than two products stays as it is."""
-    for module in model.modules():
-        if type(module) is lora.Linear and _is_plain(module):
-            module.__class__ = Adapted
+    linear = [module for module in model.modules() if type(module) is lora.Linear]
+    plain = [module for module in linear if _is_plain(module)]
+    for module in plain:
+        module.__class__ = Adapted
+    if others := len(linear) - len(plain):
+        log.warning(
+            "%d adapters compute as PEFT has it, which is slower: with dropout, a bias or a variant, an "
+            "adapter is more than two products",
+            others,
+        )
 
 
 def _is_plain(module: Any) -> bool:
