@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ def overtaken(nursery: Nursery, made: World, older: Attempt, directory: Path) ->
 def test_a_training_that_is_disturbed_time_and_again_ends_as_if_it_had_not_been(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    fields = {"epochs": None, "maxSteps": STEPS, "checkpoint": {"every": 2, "keep": 3}}
+    fields: dict[str, Any] = {"epochs": None, "maxSteps": STEPS, "checkpoint": {"every": 2, "keep": 3}}
     made = world(tmp_path / "made", rows=random_rows(ROWS, longest=LONGEST), cutoffLength=LONGEST, **fields)
     calm = made.copy(tmp_path / "calm")
     expected = Attempt(nursery, calm, tmp_path / "calm-attempt").end()
