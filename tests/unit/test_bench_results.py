@@ -122,16 +122,25 @@ def test_no_training_takes_more_memory_than_was_estimated_nor_much_less(name: st
     assert all(0 <= percent <= 15 for percent in over)
 
 
-TIMES_THE_PEER = {"aiwei.json": 4, "100000 short rows": 10, "100000 that hardly repeat": 7}
-"""By how the rows' name begins. Ten were asked for where rows are short, and are not reached where they
-hardly repeat."""
+NOT_REACHED = pytest.mark.xfail(
+    strict=True, reason="each row is encoded anew: docs/limits.md has the numbers"
+)
 
 
-def test_rows_become_tokens_as_fast_as_they_should() -> None:
-    times = [(row["rows"], row["× the peer"]) for row in kept()["prepare"]["rows"] if row["× the peer"]]
-    assert len(times) == 10
-    for name, least in TIMES_THE_PEER.items():
-        assert all(found >= least for rows, found in times if rows.startswith(name)), name
+@pytest.mark.parametrize(
+    ("rows", "sets", "least"),
+    [
+        pytest.param("aiwei.json", 3, 4, id="long rows"),
+        pytest.param("100000 short rows", 1, 10, id="short rows"),
+        pytest.param("100000 that hardly repeat", 1, 10, id="hardly repeating", marks=NOT_REACHED),
+    ],
+)
+def test_rows_become_tokens_as_fast_as_they_should(rows: str, sets: int, least: float) -> None:
+    """rows: how the names begin. sets: of rows, each with one process and with two."""
+    table = kept()["prepare"]["rows"]
+    times = [row["× the peer"] for row in table if row["× the peer"] and row["rows"].startswith(rows)]
+    assert len(times) == 2 * sets
+    assert min(times) >= least
 
 
 def test_one_core_reads_and_checks_as_fast_as_it_should() -> None:
