@@ -70,6 +70,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
             "mixed": "bfloat16",
             "cast": True,
             "fp8": False,
+            "graphed": False,
         },
     }
 
@@ -340,3 +341,27 @@ def test_layers_are_compiled_once_for_packs_of_all_lengths(
         base.model(**inputs, use_cache=False).last_hidden_state.sum().backward()
     assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize(("conversations", "bounds"), [(3, 9), (8, 9), (9, 17)])
+def test_a_graph_gets_empty_conversations_behind_those_of_a_pack(conversations: int, bounds: int) -> None:
+    from lorafinetune_stages.train.collator import Collator
+    from lorafinetune_stages.train.graphs import fixed
+
+    (pack,) = Collator(10_000, 64)(random_rows(conversations, longest=90))["passes"]
+    length = pack["input_ids"].shape[1]
+    inputs = fixed(pack)
+    own = pack["cu_seq_lens_q"].tolist()
+    assert inputs["cu_seq_lens_q"].tolist() == own + [length] * (bounds - len(own))
+    assert inputs["max_length_q"] == length
+    assert not {"sources", "targets"} & inputs.keys()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_layers_that_are_computed_twice_are_not_captured(checkpointing: bool) -> None:
+    from lorafinetune_stages.train.fit import Fit
+    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.plan import TrainingPlan
+
+    plan = TrainingPlan(Fit(8, 1, False, 8192), Levers(compiled=True, fp8=True, graphed=True))
+    assert plan.refit(Fit(8, 1, checkpointing, 4096)).facts()["levers"]["graphed"] != checkpointing

@@ -51,16 +51,16 @@ def make_plan(
     levers = _levers(training, network.config.get_text_config(), gpus)
     if shards > 1 and levers and levers.compiled:
         log.warning("layers are not compiled: that was not tried with a base that is split (fsdp2)")
-        levers = replace(levers, compiled=False, multiple=1)
+        levers = replace(levers, compiled=False, multiple=1, graphed=False)
     if levers and levers.fp8 and not gains(network):
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
-        levers = replace(levers, fp8=False)
+        levers = replace(levers, fp8=False, graphed=False)
     settings = MemorySettings.of(
         training, packed=levers is not None, compiled=bool(levers and levers.compiled)
     )
     settings = replace(settings, shards=shards)
     cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
-    return TrainingPlan(cut, levers, training.quantization == "nf4", shards)
+    return TrainingPlan(cut, levers, training.quantization == "nf4", shards).refit(cut)
 
 
 def _levers(training: Training, config: Any, gpus: int) -> Levers | None:

@@ -41,7 +41,7 @@ class Levers:
     compiled: layers and loss by torch.compile. multiple: of which the length of a pack is one.
     mixed: type that torch.autocast computes in; empty for none. cast: adapters get their input as it is,
     and autocast makes copies of their fp32 weights in that type. fp8: the frozen layers' products are in
-    FP8, while everything else is `mixed`."""
+    FP8, while everything else is `mixed`. graphed: layers are launched as CUDA graphs."""
 
     attention: Attention = "each"
     sparse_loss: bool = True
@@ -50,6 +50,7 @@ class Levers:
     mixed: str = ""
     cast: bool = False
     fp8: bool = False
+    graphed: bool = False
 
     def facts(self) -> dict[str, Any]:
         """For log and lineage."""
@@ -91,6 +92,7 @@ def choose(head: int, precision: str, variant: str, gpus: int, quantization: str
         mixed=MIXED.get(precision, ""),
         cast=plain and precision != "fp32",
         fp8=precision == "fp8",
+        graphed=compiled and precision == "fp8",
     )
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from lorafinetune.api.training import Training
 from lorafinetune_stages.train.collator import Collator
+from lorafinetune_stages.train.graphs import GraphedLayers, run_layers
 from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
 from lorafinetune_stages.train.process_group import ProcessGroup
@@ -33,10 +34,13 @@ class _PackedSteps(SharedSteps):
         self._levers = levers
         self.model.zero_grad = self._zero_grad
         self._each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
+        base = self.model.get_base_model()
+        self._graphs = GraphedLayers(base, self._trained) if levers.graphed else None
 
     def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
+        base = model.get_base_model()
         with self.accelerator.autocast():
-            return pack_nats(model.get_base_model(), inputs, self._levers, self._each) / learned
+            return pack_nats(base, inputs, self._levers, self._each, self._graphs) / learned
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Without a walk through all modules for the few parameters that have a gradient."""
@@ -44,6 +48,9 @@ class _PackedSteps(SharedSteps):
 
     def _zero_grad(self, set_to_none: bool = True) -> None:
         """In place of the model's own, as _clip_grad_norm."""
+        if self._graphs:
+            self._graphs.zero_gradients()
+            return
         for parameter in self._trained:
             parameter.grad = None
 
@@ -59,9 +66,15 @@ class PackedTextTrainer(_PackedSteps, WORKFLOWS["pt"].own("CustomTrainer")):  # 
 TRAINERS: Final = {"sft": PackedTrainer, "pt": PackedTextTrainer}
 
 
-def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLoss = chunk_loss) -> Tensor:
+def pack_nats(
+    base: Any,
+    pack: Mapping[str, Any],
+    levers: Levers,
+    each: ChunkLoss = chunk_loss,
+    graphs: GraphedLayers | None = None,
+) -> Tensor:
     """Total negative log-likelihood of the learned tokens of a pack, in nats. base: the causal model."""
-    hidden = _hidden(base, pack)
+    hidden = graphs(pack) if graphs else run_layers(base, pack)
     if levers.sparse_loss and has_plain_head(base):
         return learned_nats(
             hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"], each
@@ -71,18 +84,12 @@ def pack_nats(base: Any, pack: Mapping[str, Any], levers: Levers, each: ChunkLos
 
 def row_nats(base: Any, pack: Mapping[str, Any], levers: Levers, tokens: Sequence[int]) -> list[float]:
     """As pack_nats, of each conversation by itself. tokens: how many are learned in each."""
-    hidden = _hidden(base, pack)
+    hidden = run_layers(base, pack)
     if levers.sparse_loss and has_plain_head(base):
         found = token_nats(hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"])
     else:
         found = _dense(base, hidden, pack, "none")
     return [float(part.sum()) for part in torch.split(found.cpu().double(), list(tokens))]
-
-
-def _hidden(base: Any, pack: Mapping[str, Any]) -> Tensor:
-    inputs = {name: value for name, value in pack.items() if name not in ("sources", "targets")}
-    states: Tensor = base.model(**inputs, use_cache=False).last_hidden_state[0]
-    return states
 
 
 def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -> Tensor:

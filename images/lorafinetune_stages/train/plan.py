@@ -1,6 +1,6 @@
 """How a training is to run on this machine: decided before it starts, and kept in its lineage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lorafinetune_stages.train.fit import Fit
@@ -18,6 +18,13 @@ class TrainingPlan:
     levers: "Levers | None" = None
     nf4: bool = False
     shards: int = 1
+
+    def refit(self, fit: Fit) -> "TrainingPlan":
+        """The same with another cut. Layers that are computed twice are not captured as graphs."""
+        levers = self.levers
+        if levers and fit.gradient_checkpointing:
+            levers = replace(levers, graphed=False)
+        return replace(self, fit=fit, levers=levers)
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -167,7 +167,7 @@ class Attempt:
             if less is None or self.group.size > 1:
                 raise
             log.warning("%s; once more with less in one pass: %s", problem.message, less)
-        plan = replace(plan, fit=less)
+        plan = plan.refit(less)
         self.launch.free_memory()  # here, where the problem's frames no longer hold it
         return plan, self._train(portable, plan, self._newest())
 
@@ -178,7 +178,7 @@ class Attempt:
             self.arguments, self.inputs.model_directory, longest, self.group.size, free
         )
         less = smaller(plan.fit) if self.smaller else None
-        return replace(plan, fit=less) if less else plan
+        return plan.refit(less) if less else plan
 
     @property
     def _gpus(self) -> int:
