@@ -237,12 +237,7 @@ class _Trial:
         here, there = self._situation(way), self._situation("fresh")
         if here != there:
             yield f"{here} in place of {there}"
-        mine, wanted = self._status(way), self._status("fresh")
-        if more := sorted(_jobs(mine).keys() - _jobs(wanted).keys()):
-            yield f"Jobs of {more} that a fresh run has not"
-        for what, of in SAME.items():
-            if of(mine) != of(wanted):
-                yield f"{what}: {of(mine)} in place of {of(wanted)}"
+        yield from differences(self._status(way), self._status("fresh"))
 
     def _is_past(self, way: str) -> bool:
         """Whether a fresh run stays where this one, which is complete, need not go any more."""
@@ -279,6 +274,15 @@ def _jobs(status: Mapping[str, Any]) -> dict[str, Any]:
         for stage in status.get("stages", [])
         if "job" in stage
     }
+
+
+def differences(mine: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What an end has else than a fresh one, or beyond it."""
+    if more := sorted(_jobs(mine).keys() - _jobs(wanted).keys()):
+        yield f"Jobs of {more} that a fresh run has not"
+    for what, of in SAME.items():
+        if of(mine) != of(wanted):
+            yield f"{what}: {of(mine)} in place of {of(wanted)}"
 
 
 def judged(done: Tried) -> Outcome:
