@@ -11,8 +11,17 @@ from contextlib import suppress
 from typing import Any, Final
 
 from apiserver.operating import controller_uid, outcome_of
+from lorafinetune.api.artifacts import Artifact
 from lorafinetune.api.reasons import Reason
-from lorafinetune.contract.outcome import StageError, encode_error, encode_result
+from lorafinetune.contract.outcome import (
+    ExportResult,
+    PrepareResult,
+    Result,
+    StageError,
+    TrainResult,
+    encode_error,
+    encode_result,
+)
 from lorafinetune.core.observed import OURS, STAGE_LABEL
 from lorafinetune.core.pods import JOB_LABEL
 from lorafinetune.shell.client import ApiError, Client
@@ -90,7 +99,7 @@ class Kubelet:
         if evicted := self._is_evicted(pod):
             message = encode_error(StageError(Reason.PREEMPTED, "the node was wanted"))
         else:
-            message = encode_result(outcome_of(pod))
+            message = encode_result(_by_key(outcome_of(pod)))
         (container,) = pod["spec"]["containers"]
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         terminated = {"exitCode": int(evicted), "finishedAt": finished, "message": message}
@@ -108,6 +117,20 @@ class Kubelet:
             return False
         job = (metadata["namespace"], metadata["labels"][JOB_LABEL])
         return self._first.setdefault(job, controller_uid(pod)) == controller_uid(pod)
+
+
+def _by_key(made: Result) -> Result:
+    """Of another key nothing is the same."""
+    match made:
+        case PrepareResult():
+            dataset = made.dataset.model_copy(update={"digest": made.key})
+            return made.model_copy(update={"dataset": dataset})
+        case TrainResult():
+            return made.model_copy(update={"adapter": made.adapter.model_copy(update={"digest": made.key})})
+        case ExportResult(merged=Artifact() as merged):
+            return made.model_copy(update={"merged": merged.model_copy(update={"digest": made.key})})
+        case _:
+            return made
 
 
 async def follow(

@@ -258,7 +258,8 @@ def _properties(schema: Schema, value: Any, path: Path) -> Iterator[tuple[Path, 
             below = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
             yield from _properties(below, inner, (*path, name))
     elif isinstance(value, list) and value:
-        yield from _properties(schema["items"], value[0], (*path, 0))
+        for index in sorted({0, len(value) - 1}):
+            yield from _properties(schema["items"], value[index], (*path, index))
 
 
 def _declared(schema: Schema, path: Path) -> Iterator[tuple[Path, Schema]]:
@@ -280,7 +281,11 @@ def _changes(schema: Schema, value: Any) -> Iterator[tuple[str, Any]]:
     yield "null", None
     if kind in EMPTY:
         yield "empty", EMPTY[kind]
-    yield "of another type", WRONG_TYPE[kind]
+    if "type" in schema:
+        yield "of another type", WRONG_TYPE[kind]
+    else:
+        yield "as a number", 7
+        yield "of another type", True
     yield from _of_kind(kind, schema, value)
 
 
@@ -317,7 +322,7 @@ def _of_text(schema: Schema, value: str) -> Iterator[tuple[str, Any]]:
         yield "no such value", "no-such-value"
         return
     pattern = re.compile(schema.get("pattern", ""))
-    longest = int(schema.get("maxLength", 0))
+    least, longest = int(schema.get("minLength", 0)), int(schema.get("maxLength", 0))
     yield "with a space before", f" {value}"
     yield "with a line break", f"{value}\nx"
     yield "of other letters", "\x1b[31m{{ x }}<b>%s"
@@ -325,6 +330,8 @@ def _of_text(schema: Schema, value: str) -> Iterator[tuple[str, Any]]:
         if pattern.search(other):
             yield what, other
             break
+    if least:
+        yield "as short as can be", value[:least]
     if longest:
         yield "as long as can be", (value + "0" * longest)[:longest]
         yield "too long", value + "0" * longest

@@ -1,10 +1,10 @@
 """Every property of the resource is changed, on a run that trains and on one that is finished; each must come
-to where a fresh install of the final YAML comes to, unless the API server refuses the change."""
+to where a fresh install of the final YAML comes to, unless the API server is right to refuse the change."""
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from builders import document
 from cluster.apiserver import ApiServer
 from cluster.controllers import Controllers
 from faults.ledger import is_complete
+from faults.legality import illegal, misjudged, rules_of
 from faults.mutations import Mutation, every_mutation
 from faults.outcome import Outcome
 from faults.points import part
@@ -41,6 +42,17 @@ RACES: Final = frozenset({"spec.activeDeadlineSeconds the least"})
 """Changes that give a Pod one second, which it may or may not keep to."""
 
 
+SCHEMA: Final = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+RULES: Final = rules_of(SCHEMA)
+SAME: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "failure": lambda status: status.get("failure", {}).get("reason"),
+    "base model": lambda status: status.get("model"),
+    "dataset": lambda status: status.get("dataset"),
+    "artifacts": lambda status: status.get("artifacts"),
+}
+"""What a status says of an end, beside its situation and its Jobs, that follows from the spec alone."""
+
+
 @dataclass
 class Mutated:
     """What a change came to. names: of the mutations with this result. faults: what should not be."""
@@ -54,10 +66,12 @@ class Mutated:
 
 @dataclass(frozen=True)
 class Tried:
-    """accepted: one of each result. refused: the mutations that the API server refused, and why."""
+    """accepted: one of each result. refused: the mutations that the API server refused, and why. misjudged:
+    those of them that it should not have refused, or not so."""
 
     accepted: list[Mutated]
     refused: dict[str, str]
+    misjudged: list[str]
     errors: list[str]
 
 
@@ -70,10 +84,8 @@ def matrix(folder: Path, share: float, seed: int) -> Outcome:
 
 
 async def _matrix(server: ApiServer, folder: Path, share: float, seed: int) -> Outcome:
-    version = crd()["spec"]["versions"][0]
-    schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     async with around(server, folder) as world:
-        return judged(await tried(world, part(every_mutation(schema), share, seed)))
+        return judged(await tried(world, part(every_mutation(SCHEMA["properties"]["spec"]), share, seed)))
 
 
 async def tried(world: World, given: Sequence[Mutation]) -> Tried:
@@ -81,7 +93,7 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
     operator = world.operator()
     operator.start()
     world.kubelet.held.add(ASKED)
-    accepted, refused = await _asked(world, given)
+    done = await _asked(world, given)
     slots = asyncio.Semaphore(TOGETHER)
 
     async def one(number: int, mutated: Mutated) -> None:
@@ -91,13 +103,13 @@ async def tried(world: World, given: Sequence[Mutation]) -> Tried:
             except (ApiError, AssertionError) as problem:
                 mutated.faults.append(f"could not be tried: {problem}")
 
-    await asyncio.gather(*(one(number, mutated) for number, mutated in enumerate(accepted)))
+    await asyncio.gather(*(one(number, mutated) for number, mutated in enumerate(done.accepted)))
     await operator.kill()
-    troubles = [line for line in operator.log.read_text().splitlines() if TROUBLE.search(line)]
-    return Tried(accepted, refused, troubles)
+    done.errors.extend(line for line in operator.log.read_text().splitlines() if TROUBLE.search(line))
+    return done
 
 
-async def _asked(world: World, given: Sequence[Mutation]) -> tuple[list[Mutated], dict[str, str]]:
+async def _asked(world: World, given: Sequence[Mutation]) -> Tried:
     """What the API server would make of each, as a change of a run that trains: some are refused once the
     model is there."""
     await world.namespace(ASKED)
@@ -105,19 +117,29 @@ async def _asked(world: World, given: Sequence[Mutation]) -> tuple[list[Mutated]
     await world.create(ASKED, given[0].spec)
     assert await until(lambda: _trains(world.ledger.of(ASKED).status), WITHIN)
     accepted: dict[str, Mutated] = {}
-    refused: dict[str, str] = {}
+    done = Tried([], {}, [], [])
     for mutation in given:
-        try:
-            stored = await _put(world, ASKED, mutation.applied(), "&dryRun=All")
-        except ApiError as problem:
-            if problem.code not in REFUSALS:
-                raise
-            refused[str(mutation)] = problem.message
-            continue
-        spec = stored["spec"]
-        same = accepted.setdefault(json.dumps(spec, sort_keys=True), Mutated([], spec, mutation.spec))
-        same.names.append(str(mutation))
-    return list(accepted.values()), refused
+        spec, refusal = await _answer(world, mutation)
+        fault = misjudged(refusal, list(illegal(mutation.applied(), SCHEMA["properties"]["spec"])), RULES)
+        if refusal is None:
+            same = accepted.setdefault(json.dumps(spec, sort_keys=True), Mutated([], spec, mutation.spec))
+            same.names.append(str(mutation))
+            same.faults.extend(filter(None, [fault]))
+        else:
+            done.refused[str(mutation)] = refusal
+            done.misjudged.extend([f"{mutation}: {fault}"] if fault else [])
+    done.accepted.extend(accepted.values())
+    return done
+
+
+async def _answer(world: World, mutation: Mutation) -> tuple[Mapping[str, Any], str | None]:
+    """The spec as the API server would store it, or why it refuses the change."""
+    try:
+        return (await _put(world, ASKED, mutation.applied(), "&dryRun=All"))["spec"], None
+    except ApiError as problem:
+        if problem.code not in REFUSALS:
+            raise
+        return {}, problem.message
 
 
 async def _put(world: World, namespace: str, spec: Mapping[str, Any], more: str = "") -> Any:
@@ -162,10 +184,11 @@ class _Trial:
             await self.world.namespace(self._namespace(way))
             await _prepare(self.world, self._namespace(way), self.mutated.base, self.mutated.spec)
         await asyncio.gather(*(live() for live in ways.values()))
-        await until(lambda: self._is_settled() and not list(self._faults()), WITHIN)
+        is_race = bool(RACES & set(self.mutated.names))
+        await until(lambda: self._is_settled() and (is_race or not list(self._faults())), WITHIN)
         await asyncio.sleep(SETTLING)
         self.mutated.situation = self._situation("fresh")
-        self.mutated.faults = list(self._faults())
+        self.mutated.faults.extend(self._faults())
 
     async def _running(self) -> None:
         namespace = self._namespace("running")
@@ -203,12 +226,18 @@ class _Trial:
         if fresh.get("failure", {}).get("hint") == HINT:
             yield f"the operator can't read it: {fresh['failure']['message']}"
         for way in ("running", "finished"):
-            here, there = self._situation(way), self._situation("fresh")
-            if here != there and not self._is_past(way):
-                yield f"{way}: {here} in place of {there}"
             mine, wanted = _jobs(self._status(way)), _jobs(fresh)
             if differing := [stage for stage in wanted if mine.get(stage) != wanted[stage]]:
                 yield f"{way}: other Jobs of {differing}"
+            if not self._is_past(way):
+                yield from (f"{way}: {fault}" for fault in self._other_end(way))
+
+    def _other_end(self, way: str) -> Iterator[str]:
+        """What differs where both went as far as they can."""
+        here, there = self._situation(way), self._situation("fresh")
+        if here != there:
+            yield f"{here} in place of {there}"
+        yield from differences(self._status(way), self._status("fresh"))
 
     def _is_past(self, way: str) -> bool:
         """Whether a fresh run stays where this one, which is complete, need not go any more."""
@@ -247,11 +276,24 @@ def _jobs(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def differences(mine: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What an end has else than a fresh one, or beyond it."""
+    if more := sorted(_jobs(mine).keys() - _jobs(wanted).keys()):
+        yield f"Jobs of {more} that a fresh run has not"
+    for what, of in SAME.items():
+        if of(mine) != of(wanted):
+            yield f"{what}: {of(mine)} in place of {of(wanted)}"
+
+
 def judged(done: Tried) -> Outcome:
     """One row for the changes that were refused, and one for those that were not."""
     bad = [one for one in done.accepted if one.faults and not RACES & set(one.names)]
     at: Row = {"at each": "property of the spec"}
-    refused: Row = {"fault": "changed, and refused", "points": len(done.refused)}
+    refused: Row = {
+        "fault": "changed, and refused",
+        "points": len(done.refused),
+        "converged": len(done.refused) - len(done.misjudged),
+    }
     accepted: Row = {
         "fault": "changed, and accepted",
         "points": len(done.accepted),
@@ -259,4 +301,4 @@ def judged(done: Tried) -> Outcome:
         "wrong on the way": len(done.errors),
     }
     complaints = [f"{', '.join(one.names)}: {'; '.join(one.faults)}" for one in bad]
-    return Outcome([{**at, **refused}, {**at, **accepted}], [*complaints, *done.errors])
+    return Outcome([{**at, **refused}, {**at, **accepted}], [*done.misjudged, *complaints, *done.errors])

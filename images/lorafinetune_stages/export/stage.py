@@ -14,10 +14,11 @@ from lorafinetune_stages.base import forbid_hubs, require
 from lorafinetune_stages.export.making import MAX_WARNING, WARNINGS, Making
 from lorafinetune_stages.export.publishing import publish, tellable
 from lorafinetune_stages.export.report import find_sources, folder, keep_report
+from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
-from lorafinetune_stages.store.manifest import Manifest, find_output
+from lorafinetune_stages.store.manifest import Manifest
 from lorafinetune_stages.tracking.record import record
 from lorafinetune_stages.tracking.telling import tell
 
@@ -41,7 +42,7 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
     if arguments.export.merged is None:
         return _told(arguments, context, trained, ExportResult(key=key), began, pause)
     where = place("exports", key)
-    found = find_output(context.store, where)
+    found = find_whole(context, where, "the merged model")
     if found is None:
         check_targets(arguments, arguments.export.publish, pause or time.sleep)
     manifest = found or Making(arguments, context, trained, key).run(arguments.export.merged)

@@ -17,6 +17,7 @@ from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
+from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.prepare.inputs import PrepareInputs, shaping_fields, train_key
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
@@ -56,10 +57,13 @@ class Prepared(Model):
     """Tokens of the longest rows that are trained on, from the longest on."""
 
 
-def find_prepared(key: str, store: Store) -> Prepared | None:
-    """The prepared dataset, where the store has it. Raises StageError(ArtifactCorrupt)."""
-    where = place("prepared", key)
-    manifest = find_output(store, where)
+def find_prepared(key: str, context: Context) -> Prepared | None:
+    """The prepared dataset, where the store has it: its rows are compared by whoever fetches them.
+
+    Raises StageError(ArtifactCorrupt).
+    """
+    where, store = place("prepared", key), context.store
+    manifest = find_whole(context, where, "the report", lambda file: not file.path.startswith(f"{DATASET}/"))
     if manifest is None:
         return None
     return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
@@ -205,11 +209,11 @@ def _cut(warning: str) -> str:
     return data[: MAX_WARNING - len(CUT.encode())].decode(errors="ignore") + CUT
 
 
-def find_trained(key: str, store: Store) -> TrainResult | None:
+def find_trained(key: str, context: Context) -> TrainResult | None:
     """The finished training at a key, where the store has it. Raises StageError(ArtifactCorrupt)."""
     where = place("trainings", key)
-    manifest = find_output(store, where)
-    return _decode(TrainResult, manifest, f"{store.uri}/{where}") if manifest else None
+    manifest = find_whole(context, where, "the adapter")
+    return _decode(TrainResult, manifest, f"{context.store.uri}/{where}") if manifest else None
 
 
 def _located(prepared: Prepared, digest: str, key: str, store: Store) -> Prepared:

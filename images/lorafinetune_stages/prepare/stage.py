@@ -49,10 +49,10 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     inputs = read_inputs(arguments, context.store)
     check_names(context.store, inputs.model.place, inputs.model.manifest, arguments.publish)
     training_key = train_key(inputs, arguments.training)
-    found = find_prepared(inputs.key, context.store)
+    found = find_prepared(inputs.key, context)
     if found and found.template_differs and arguments.template is None:
         raise _differs(inputs)
-    trained = find_trained(training_key, context.store)
+    trained = find_trained(training_key, context)
     if found and not trained:
         _check_weights(inputs, context)
     prepared, proof = (found, None) if found else _prepare(arguments, inputs, context)

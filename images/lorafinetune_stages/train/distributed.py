@@ -36,7 +36,7 @@ def train_distributed(
 
 def _made_nevertheless(problem: StageError, arguments: TrainArguments, context: Context) -> TrainResult:
     """What the store has by now: a rank may be lost when all is done. Raises the problem if it has none."""
-    made = find_trained(arguments.key, context.store) if problem.reason is Reason.RANK_LOST else None
+    made = find_trained(arguments.key, context) if problem.reason is Reason.RANK_LOST else None
     if made is None:
         raise problem
     log.warning("%s; but the training was done", problem)

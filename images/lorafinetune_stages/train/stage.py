@@ -86,7 +86,7 @@ def _run(arguments: TrainArguments, context: Context) -> TrainResult:
     node, ranks = Node.from_environment(), device.ranks(arguments)
     if node.index:
         context.progress.silence()
-    if found := find_trained(arguments.key, context.store):
+    if found := find_trained(arguments.key, context):
         return found.model_copy(update={"cache_hit": True})
     with Stop() as stop:
         inputs = find_inputs(arguments, context)
