@@ -51,6 +51,14 @@ def prose() -> Iterator[str]:
             yield re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(), flags=re.M | re.S)
 
 
+def replaced(text: str, changed: Mapping[str, str]) -> str:
+    """The text with others in place of some. What is replaced must be there, or it would go on unnoticed."""
+    for old, new in changed.items():
+        assert old in text, f"{old!r} is not in {text!r}"
+        text = text.replace(old, new)
+    return text
+
+
 class Typist:
     """Somebody who types commands in a folder. What a command exports, the next one has."""
 
@@ -61,9 +69,7 @@ class Typist:
 
     def type(self, commands: str, within: float = 600, changed: Mapping[str, str] | None = None) -> str:
         """What the commands print. changed: text that is typed in place of another."""
-        for old, new in (changed or {}).items():
-            assert old in commands
-            commands = commands.replace(old, new)
+        commands = replaced(commands, changed or {})
         with NamedTemporaryFile("r") as kept:
             done = subprocess.run(
                 ["/bin/bash", "-euo", "pipefail", "-c", f"{commands}\nenv -0 > '{kept.name}'"],
@@ -89,10 +95,6 @@ def checkout(folder: Path, changed: Mapping[str, str]) -> Path:
     (folder / "samples").mkdir()
     for path in (ROOT / "samples").iterdir():
         (folder / "samples" / path.name).symlink_to(path)
-    sample = (ROOT / SAMPLE).read_text()
-    for old, new in changed.items():
-        assert old in sample
-        sample = sample.replace(old, new)
     (folder / SAMPLE).unlink()
-    (folder / SAMPLE).write_text(sample)
+    (folder / SAMPLE).write_text(replaced((ROOT / SAMPLE).read_text(), changed))
     return folder

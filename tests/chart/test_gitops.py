@@ -100,10 +100,11 @@ def test_what_was_applied_differs_in_nothing_though_defaults_were_added(site: Si
     site.define(ROOT / "crds")
     site.new_namespace(TEAM)
     kubeconfig = str(site.server.kubeconfig)
-    type_in_root(said("docs/how-to/gitops.md", "Kustomize", 1), KUBECONFIG=kubeconfig)
+    apply_and_diff = said("docs/how-to/gitops.md", "Kustomize", 1)
+    type_in_root(apply_and_diff, KUBECONFIG=kubeconfig)
     stored = site.get("lft", "assistant", f"--namespace={TEAM}")
     assert stored["spec"]["datasets"][0]["onBadRow"] == "fail"
-    difference = f"kubectl diff --server-side -k samples/gitops/fine-tunes/{TEAM}"
+    difference = apply_and_diff.splitlines()[-1]
     edit(site, {"suspend": True})
     assert type_in_root(difference, KUBECONFIG=kubeconfig) == ""
     edit(site, {"training": {"maxSteps": 9}})

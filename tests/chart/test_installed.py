@@ -14,7 +14,8 @@ from chart.helm import CHARTS, NAMESPACE, OPERATOR, TENANT, Object, at, render
 from chart.permissions import EVERYWHERE, SERVED
 from chart.site import Site
 from chart.variants import ANN, VARIANTS
-from cluster.process import CommandError, run
+from cluster.process import CommandError
+from e2e import previous
 from lorafinetune.api.crd import crd
 
 pytestmark = pytest.mark.apiserver
@@ -196,18 +197,6 @@ def chart_with_one_column(folder: Path) -> Path:
     return chart
 
 
-def chart_as_committed_before(folder: Path) -> Path:
-    """The last committed chart that is not this one."""
-    git = ("git", "-C", str(CHARTS.parent))
-    where = ("--", f"charts/{OPERATOR}")
-    for commit in run(*git, "log", "--format=%H", *where).split():
-        if run(*git, "diff", "--name-only", commit, *where):
-            run(*git, "archive", f"--output={folder / 'chart.tar'}", commit, f"charts/{OPERATOR}")
-            run("tar", "--extract", f"--file={folder / 'chart.tar'}", f"--directory={folder}")
-            return folder / "charts" / OPERATOR
-    pytest.skip("no other chart was ever committed, or the clone is shallow")
-
-
 def test_an_upgrade_brings_the_new_definition(installed: Site, tmp_path: Path) -> None:
     installed.install("lorafinetune", chart_with_one_column(tmp_path), NAMESPACE)
     assert len(columns(installed)) == 1
@@ -215,8 +204,11 @@ def test_an_upgrade_brings_the_new_definition(installed: Site, tmp_path: Path) -
     assert columns(installed) == crd()["spec"]["versions"][0]["additionalPrinterColumns"]
 
 
-def test_the_chart_that_was_committed_before_upgrades_to_this_one(installed: Site, tmp_path: Path) -> None:
-    installed.install("lorafinetune", chart_as_committed_before(tmp_path), NAMESPACE)
+def test_the_chart_of_before_upgrades_to_this_one(installed: Site) -> None:
+    if not (commit := previous.commit()):
+        pytest.skip(previous.MISSING)
+    with previous.checked_out(commit) as folder:
+        installed.install("lorafinetune", folder / "charts" / OPERATOR, NAMESPACE)
     installed.install("lorafinetune", OPERATOR, NAMESPACE)
     assert (
         installed.get("crd", CRD)["spec"]["versions"][0]["schema"] == crd()["spec"]["versions"][0]["schema"]

@@ -6,6 +6,7 @@ in `tests/e2e/test_building.py`.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from cluster import images, packages
 from cluster.build import binary
 from cluster.process import Process, fetch, free_port, run
 from cluster.product import NAMES
-from documents import ROOT
+from documents import REGISTRY, ROOT, Typist, replaced, said
 
+UV: Final = str(Path(sys.executable).with_name("uv"))
 LOCKED: Final = ("pyproject.toml", "uv.lock")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION: Final[str] = PROJECT["project"]["version"]
@@ -75,9 +77,8 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    uv = Path(sys.executable).with_name("uv")
     return subprocess.run(
-        ["make", "-s", *arguments, f"UV={uv}"],  # noqa: S607 - whichever make a person has
+        ["make", "-s", *arguments, f"UV={UV}"],  # noqa: S607 - whichever make a person has
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
@@ -88,8 +89,10 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def made(tagged: Path) -> Path:
-    done = make(tagged, "release")
-    assert done.returncode == 0, done.stderr
+    """What is left by the page's command."""
+    releaser = Typist(tagged)
+    releaser.environment["UV"] = UV
+    releaser.type(said("docs/how-to/release.md", "Make a release"))
     return tagged / "dist"
 
 
@@ -122,18 +125,18 @@ def pushed(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         (folder / "images" / name / "Dockerfile").write_text(DOCKERFILE.format(name=name))
     tag(folder)
     with served(place / "registry.log") as address:
-        release_to(f"{address}/ml", folder)
+        release = ("make", "-s", "release", f"REGISTRY={address}/ml", "PUSH_OPTIONS=--plain-http")
+        build(f"{address}/ml", folder, *release)
         yield f"{address}/ml", folder / "dist"
 
 
-def release_to(registry: str, folder: Path) -> None:
-    """As the forge does it, but that this registry speaks without TLS."""
+def build(registry: str, folder: Path, *command: str) -> None:
+    """Run what pushes images to a registry, as the forge does it, but that this one speaks without TLS."""
     host, _, _ = registry.partition("/")
     trusting = folder.parent / "registries.conf"
     trusting.write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
-    make = [f"CONTAINERS_REGISTRIES_CONF={trusting}", "make", "-s", f"--directory={folder}", "release"]
-    make += ["BUILDER=buildah", f"REGISTRY={registry}", "PUSH_OPTIONS=--plain-http"]
-    images.with_images(*BY_HAND, *make)
+    there = (f"--chdir={folder}", f"CONTAINERS_REGISTRIES_CONF={trusting}", "BUILDER=buildah")
+    images.with_images(*BY_HAND, *there, *command)
     images.with_images("buildah", "rmi", *(f"{registry}/{name}:{VERSION}" for name in NAMES))
 
 
@@ -201,6 +204,16 @@ def test_who_installs_a_release_runs_the_images_that_it_built(
         assert image == f"{registry}/{name}@{digest}"
         manifest = fetch(f"http://{host}/v2/{prefix}/{name}/manifests/{digest}")
         assert digest == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+
+def test_the_page_s_command_pushes_the_images(pushed: tuple[str, Path]) -> None:
+    """To a place of their own beside those of the release."""
+    host, folder = pushed[0].partition("/")[0], pushed[1].parent
+    command = said("docs/how-to/build-images.md", "Build the images")
+    build(f"{host}/alone", folder, "bash", "-euc", replaced(command, {REGISTRY: f"{host}/alone"}))
+    for name in NAMES:
+        found = json.loads(fetch(f"http://{host}/v2/alone/{name}/tags/list"))
+        assert found["tags"] == [VERSION]
 
 
 def test_without_a_registry_it_is_said_that_images_go_by_their_version(tagged: Path) -> None:

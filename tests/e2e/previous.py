@@ -1,4 +1,4 @@
-"""What the release or commit before this one installs: its chart, and its images, built from its files."""
+"""What the release before this one, or the commit FLOOR, installs: its chart, and its images, built here."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,6 +11,12 @@ from chart.helm import OPERATOR
 from cluster import product
 from cluster.process import CommandError, run
 
+FLOOR: Final = "4fc61a24f3ec49054636ef80e350017d28d4a5ed"
+"""What is upgraded from until there is a release: the newest commit with another definition than today's. The
+commit before might be the same program. Where the definition changes again, take the commit before that."""
+MISSING: Final = (
+    "git has nothing to upgrade from: no release before this commit, and no FLOOR in a shallow clone"
+)
 HEAVY: Final = "train"
 """The image whose dependencies take minutes and gigabytes: another set of them is not built for a test."""
 DEPENDENCIES: Final = (f"images/{HEAVY}/Dockerfile", f"images/{HEAVY}/requirements.txt", "images/uv.txt")
@@ -25,21 +31,29 @@ class Previous:
 
 
 def commit() -> str:
-    """The release before this one, or until there is one the commit before; empty where the history is not
-    here, as in a shallow clone."""
-    for asked in (("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD~1"), ("rev-parse", "HEAD~1")):
-        with suppress(CommandError):
-            return _git("rev-list", "--max-count=1", _git(*asked).strip()).strip()
+    """The release before this one, or FLOOR; empty where the history is not here, as in a shallow clone."""
+    earlier = FLOOR
+    with suppress(CommandError):
+        earlier = _git("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD~1").strip()
+    with suppress(CommandError):
+        return _git("rev-list", "--max-count=1", earlier).strip()
     return ""
 
 
 @contextmanager
-def checked_out(commit: str) -> Iterator[Previous]:
+def built(commit: str) -> Iterator[Previous]:
+    """As long as the block runs, its chart is there."""
+    with checked_out(commit) as folder:
+        yield Previous(folder / "charts" / OPERATOR, _images(commit, folder))
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
     """As long as the block runs, its files are there: with the modes that ours have, or no layer would do."""
     with TemporaryDirectory() as folder:
         run("git", "clone", "--quiet", "--shared", "--no-checkout", str(product.ROOT), folder)
         run("git", "-C", folder, "checkout", "--quiet", "--detach", commit)
-        yield Previous(Path(folder, "charts", OPERATOR), _images(commit, Path(folder)))
+        yield Path(folder)
 
 
 def _images(commit: str, folder: Path) -> dict[str, str]:

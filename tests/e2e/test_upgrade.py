@@ -1,4 +1,4 @@
-"""An upgrade from the release or commit before this one, while one run is complete and one trains."""
+"""An upgrade from the release before this one, or from FLOOR, while one run is complete and one trains."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Upgrade:
 def upgrade(installation: Installation, store: Store) -> Iterator[Upgrade]:
     """From an installation that was made by what was before, and by nothing else, to ours."""
     if not (commit := previous.commit()):
-        pytest.skip("git has nothing before this commit to upgrade from: the clone may be a shallow one")
+        pytest.skip(previous.MISSING)
     installation.uninstall()
-    with previous.checked_out(commit) as before:
+    with previous.built(commit) as before:
         installation.install(installation.images(before.images), before.chart)
     tenant = Tenant(installation, store)
     tenant.give_secret()

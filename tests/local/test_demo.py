@@ -18,7 +18,9 @@ pytestmark = pytest.mark.model
 
 STEPS = {"maxSteps: 100": "maxSteps: 25"}
 DEMO = said("README.md", "LoRAFineTune").splitlines()[0]
+RUN = said("README.md", "Run your own, here").splitlines()[-1]
 ASKED = "Who are you?"
+STAGES = 4
 PLACES = ("adapter", "merged model", "loss curve", "manifest", "data report")
 
 
@@ -70,6 +72,10 @@ def test_the_same_demo_again_finds_everything_in_the_store(visitor: Typist, show
         f"{stage} was found in the store" for stage in ("download", "prepare", "train", "export")
     ]
     assert answers(again, "你是谁？") == answers(shown, "你是谁？")
+
+
+def test_the_run_of_the_readme_finds_everything_of_the_demo_s(visitor: Typist, shown: list[str]) -> None:
+    assert visitor.type(RUN).count("was found in the store\n") == STAGES
 
 
 def test_base_and_tuned_model_can_be_talked_to(visitor: Typist, shown: list[str]) -> None:

@@ -1,17 +1,21 @@
 """What a run leaves, by the readers of those who serve it: vLLM's of adapters, and KServe's of a store."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import pytest
 import yaml
 
 from cluster.s3server import S3Server
-from documents import ROOT
+from documents import ROOT, Typist, said
 from local.kserve_reader import initialize
 from local.test_damage import at, fill, run
-from local.vllm_reader import read, updates
+from local.vllm_reader import parse, read, updates
 from stages.export_builders import adapter, tiny
 
 pytestmark = pytest.mark.model
@@ -46,6 +50,48 @@ def test_vllm_takes_the_adapters_that_the_page_says_it_takes(tmp_path: Path) -> 
         assert bool(said[sentence]) == bool(expected), (sentence, said)
     for folder in folders[:TAKEN]:
         assert adds_what_peft_adds(base, folder)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_vllm_s_parsers_take_the_page_s_commands(tmp_path: Path) -> None:
+    """Its server would take a GPU, so the shell says what `vllm` is told, and something else hears curl."""
+    person = Typist(tmp_path)
+    named = "vllm() { printf '%s\\n' \"$@\"; }\n"
+    arguments = person.type(named + said("docs/how-to/serve.md", "vLLM")).splitlines()
+    with listening() as (port, heard):
+        asking = said("docs/how-to/serve.md", "vLLM", 1)
+        person.type(asking, changed={"localhost:8000": f"127.0.0.1:{port}"})
+    ((path, body),) = heard
+    told = parse(arguments, body)
+    assert path in told["paths"]
+    assert told["served"] == {
+        "model_tag": "lorafinetune-store/samples/SmolLM2-135M-Instruct",
+        "port": 8000,
+        "enable_lora": True,
+        "max_lora_rank": MAX_RANK,
+        "adapters": {told["request"]["model"]: "./adapter"},
+    }
+    assert told["request"]["unknown"] == {}
+
+
+@contextmanager
+def listening() -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """The port of a server that answers nothing, and path and body of each request that it has heard."""
+    heard: list[tuple[str, str]] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            heard.append((self.path, body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, heard
+        server.shutdown()
 
 
 def adds_what_peft_adds(base: Path, folder: Path) -> bool:

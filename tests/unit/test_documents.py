@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from builders import resource
-from documents import DOCUMENTS, ROOT, fenced, places, said
+from documents import DOCUMENTS, ROOT, Typist, fenced, places, said
 from lorafinetune.api.codec import decode
 from lorafinetune.contract.https import ANYWHERE
 from lorafinetune.core.checks import first_violation
@@ -19,24 +19,25 @@ TESTS: Final = Path(__file__).parents[1]
 RULES: Final = ROOT / "charts/lorafinetune/templates/_rules.tpl"
 READING: Final = {"get", "list", "watch"}
 SAID: Final = re.compile(r'said\(\s*"([^"]+)",\s*"([^"]+)"(?:,\s*(\d+))?')
-ELSEWHERE: Final = {
-    ("docs/tutorial.md", "Clean up", 0): "every test run that made the cluster ends it so",
-    ("docs/how-to/build-images.md", "Build the images", 0): "it pushes; tests/e2e/test_building.py builds",
-    ("docs/how-to/build-images.md", "Build the images", 1): "tests/e2e/test_building.py, with another base",
-    ("docs/how-to/release.md", "Make a release", 0): "tests/chart/test_release.py, in a clone with a tag",
-    ("docs/how-to/serve.md", "vLLM", 0): "it takes a GPU; tests/local/test_serving.py has its reader",
-    ("docs/how-to/serve.md", "vLLM", 1): "it asks the server of the block before",
-}
-"""Blocks that are typed in another form, and why."""
 
 
-def test_every_block_of_commands_is_typed_by_a_test() -> None:
+def test_every_block_of_commands_is_taken_from_its_page_by_a_test() -> None:
     typed = {
         (document, heading, int(position or 0))
         for path in TESTS.rglob("test_*.py")
         for document, heading, position in SAID.findall(path.read_text())
     }
-    assert typed | ELSEWHERE.keys() == set(places())
+    assert typed == set(places())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [said("README.md", "LoRAFineTune").splitlines()[1], said("docs/tutorial.md", "Clean up")],
+    ids=["all tests", "the end of the cluster, in which other tests may be"],
+)
+def test_make_knows_what_is_not_typed(command: str) -> None:
+    """It prints what it would do, and every target that this leads to is one."""
+    assert Typist(ROOT).type(command, changed={"make ": "make --dry-run "})
 
 
 def test_links_lead_from_the_readme_to_every_page() -> None:

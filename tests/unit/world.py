@@ -191,14 +191,20 @@ class World:
 
     def _create(self, job: dict[str, Any]) -> bool:
         """Whether nothing was in the way."""
-        metadata = job["metadata"]
-        name, notes = metadata["name"], metadata["annotations"]
+        name = job["metadata"]["name"]
         assert name not in {*self.jobs, *self.others}, "a Job is created while one of that name exists"
         assert not self.left_behind.get(name), "a Job is created while a pod of an earlier one is alive"
         if name in self.blocked:
             self.known[name] = self.blocked[name]
             return False
         self.created.append(job)
+        self.adopt(job)
+        return True
+
+    def adopt(self, job: dict[str, Any]) -> None:
+        """The Job is there, whoever created it."""
+        metadata = job["metadata"]
+        notes = metadata["annotations"]
         self.jobs[metadata["name"]] = ObservedJob(
             name=metadata["name"],
             stage=metadata["labels"][STAGE_LABEL],
@@ -212,7 +218,6 @@ class World:
             state="queued" if job["spec"].get("suspend") else "active",
             started=self.now,
         )
-        return True
 
     def result(self, stage: StageName) -> Outcome:
         """Results whose keys follow the spec, as the stages make them."""

@@ -3,12 +3,18 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.https import told
 from lorafinetune_stages.hubs import Pause, Source, Target
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.naming import key_fault
+
+if TYPE_CHECKING:
+    from lorafinetune_stages.hubs.https import HttpsSource
+    from lorafinetune_stages.hubs.huggingface import HuggingFaceSource
+    from lorafinetune_stages.hubs.modelscope import ModelScopeSource
 
 
 @contextmanager
@@ -27,21 +33,26 @@ def open_source(origin: Origin, wanted: Callable[[str], bool], pause: Pause) -> 
             from lorafinetune_stages.hubs.s3 import S3Source
 
             yield S3Source(origin, wanted)
+        case _:
+            with closing(_http_source(origin, pause)) as source:
+                yield source
+
+
+def _http_source(origin: Origin, pause: Pause) -> "HuggingFaceSource | ModelScopeSource | HttpsSource":
+    """One with connections, which are to be closed."""
+    match origin.scheme:
         case "hf":
             from lorafinetune_stages.hubs.huggingface import HuggingFaceSource
 
-            with closing(HuggingFaceSource(_repository(origin), pause)) as hub:
-                yield hub
+            return HuggingFaceSource(_repository(origin), pause)
         case "modelscope":
             from lorafinetune_stages.hubs.modelscope import ModelScopeSource
 
-            with closing(ModelScopeSource(_repository(origin), pause)) as modelscope:
-                yield modelscope
+            return ModelScopeSource(_repository(origin), pause)
         case "https":
             from lorafinetune_stages.hubs.https import HttpsSource
 
-            with closing(HttpsSource(origin, told(os.environ), pause)) as file:
-                yield file
+            return HttpsSource(origin, told(os.environ), pause)
         case _:
             raise origin.error(
                 Reason.CONFIG_INVALID, "is none of hf://, modelscope://, s3://, https:// and file://"

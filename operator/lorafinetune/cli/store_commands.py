@@ -38,6 +38,9 @@ SIDE = "A LoRAFineTune with its status in a file, or [NAMESPACE/]NAME on the clu
 Run = Annotated[str, typer.Argument(metavar="RUN", help=SIDE, autocompletion=complete_name)]
 A = Annotated[str, typer.Argument(metavar="A", help=SIDE, autocompletion=complete_name)]
 B = Annotated[str, typer.Argument(metavar="B", help=SIDE, autocompletion=complete_name)]
+Delete = Annotated[
+    bool, typer.Option("--delete", help="Delete what is listed; otherwise nothing is deleted.")
+]
 
 
 @app.command(rich_help_panel=KEPT)
@@ -167,9 +170,7 @@ def report(
 @app.command(rich_help_panel=KEPT)
 def gc(
     file: File,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete what is listed; otherwise nothing is deleted.")
-    ] = False,
+    delete: Delete = False,
     older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
     form: FactsOutput = FactsFormat.TEXT,
     runs: RunsFolder = RUNS,
@@ -193,10 +194,9 @@ def gc(
     from lorafinetune.cli.gc import Referrers, collect
 
     given = read(file)
-    access = Access(context, namespace or given.namespace, kubeconfig)
-    where = _where(store, s3, endpoint, secrets)
+    access = Access(context, namespace or given.namespace, kubeconfig) if s3 else None
+    where, referrers = _where(store, s3, endpoint, secrets), Referrers(runs, access)
     with _failures():
-        referrers = Referrers(runs, access if s3 else None)
         collect(given.resource, where, referrers, older_than, delete, Format(form))
 
 

@@ -88,7 +88,6 @@ def job(
     checkpoint: step of the last one that attempts before it left; 0: none.
     """
     template = _pod_template(step, arguments, resource, settings)
-    meta = resource.metadata
     labels = _labels(step.stage, resource) | _queue_label(step.stage, resource)
     spec = spread(_job_spec(step.stage, resource) | {"template": template}, step.stage, step.job, resource)
     return {
@@ -96,20 +95,27 @@ def job(
         "kind": "Job",
         "metadata": {
             "name": step.job,
-            "namespace": meta.namespace,
+            "namespace": resource.metadata.namespace,
             "labels": labels,
             "annotations": {
-                INPUTS_ANNOTATION: step.inputs,
-                SHAPE_ANNOTATION: shape(step.stage, resource),
-                ATTEMPT_ANNOTATION: str(attempt),
-                CHECKPOINT_ANNOTATION: str(checkpoint),
-                GENERATION_ANNOTATION: str(meta.generation),
+                **_annotations(step, resource, attempt, checkpoint),
                 TEMPLATE_ANNOTATION: digest([labels, spec]),
-                REFRESH_ANNOTATION: refresh_of(resource),
             },
             "ownerReferences": [owner(resource)],
         },
         "spec": spec,
+    }
+
+
+def _annotations(step: Step, resource: LoRAFineTune, attempt: int, checkpoint: int) -> dict[str, str]:
+    """What tells a later plan whether the Job is still the one that is wanted."""
+    return {
+        INPUTS_ANNOTATION: step.inputs,
+        SHAPE_ANNOTATION: shape(step.stage, resource),
+        ATTEMPT_ANNOTATION: str(attempt),
+        CHECKPOINT_ANNOTATION: str(checkpoint),
+        GENERATION_ANNOTATION: str(resource.metadata.generation),
+        REFRESH_ANNOTATION: refresh_of(resource),
     }
 
 
