@@ -18,7 +18,8 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
-from lorafinetune_stages.prepare.output import Prepared, keep_estimate, proof_key
+from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.prepare.proofs import keep_estimate, proof_key
 from stages.prepare_builders import COMMIT, MODEL, TINY_MODEL, Bench, alpaca, json_lines
 
 GOOD = alpaca("q", "a")

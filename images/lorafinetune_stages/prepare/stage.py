@@ -20,13 +20,11 @@ from lorafinetune_stages.prepare.output import (
     TRAIN,
     Prepared,
     fetch_rows,
-    find_estimate,
     find_prepared,
     find_trained,
-    keep_estimate,
-    proof_key,
     result,
 )
+from lorafinetune_stages.prepare.proofs import find_estimate, keep_estimate, proof_key
 from lorafinetune_stages.prepare.selection import choose
 from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
