@@ -29,6 +29,7 @@ TRAIN: Final = "train"
 HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
 REPORT: Final = "report.json"
+PAGE: Final = "report.html"
 MAX_WARNING: Final = 300
 """Bytes, of which a character of Chinese has three."""
 MAX_WARNINGS_BYTES: Final = 900
@@ -92,8 +93,7 @@ def result(
     cache_hit: bool,
 ) -> PrepareResult:
     """The stage's result. trained: the finished training, where the store has it; else its estimate."""
-    warnings = [*prepared.warnings, *_of_the_steps(prepared.dataset, training, estimate)]
-    warnings += effort.warnings(estimate) if estimate else ()
+    warnings = [*prepared.warnings, *training_warnings(prepared.dataset, training, estimate)]
     if not trained and not store.conditional_writes:
         warnings.append(f"{store.uri}: {UNCONDITIONAL}"[:MAX_WARNING])
     return PrepareResult(
@@ -108,8 +108,8 @@ def result(
     )
 
 
-def _of_the_steps(rows: DatasetStatus, training: Training, estimate: Estimate | None) -> Iterator[str]:
-    """What a person should know of how many rows, or tokens, a step has."""
+def training_warnings(rows: DatasetStatus, training: Training, estimate: Estimate | None) -> Iterator[str]:
+    """What a person should know of how many rows, or tokens, a step has, and of what it costs."""
     size, tokens = keys.resolved_batch_size(training), training.batch_tokens
     if size and rows.rows < size:
         yield f"{rows.rows} training rows are fewer than training.batchSize {size}"
@@ -119,6 +119,8 @@ def _of_the_steps(rows: DatasetStatus, training: Training, estimate: Estimate | 
     if tokens and packs and effort.leaves_room(rows.tokens, packs, tokens):
         full = math.floor(100 * rows.tokens / (packs * tokens))
         yield f"steps have {full}% of training.batchTokens {tokens}: a larger number may fit the rows better"
+    if estimate:
+        yield from effort.warnings(estimate)
 
 
 def fetch_rows(key: str, context: Context) -> Path:
