@@ -11,10 +11,11 @@ from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train_key
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.output import (
     DATASET,
     TRAIN,
