@@ -28,8 +28,9 @@ from typing import Any, Final
 
 from bench.results import Row, write_results
 from lorafinetune.api.datasets import Clean, Dataset
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from stages.peer import smollm2

@@ -20,9 +20,10 @@ from lorafinetune.contract.outcome import PrepareResult
 from lorafinetune.core.training import render
 from lorafinetune_stages.prepare import run
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import DatasetFiles, read_inputs
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context

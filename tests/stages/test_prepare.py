@@ -18,7 +18,8 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
-from lorafinetune_stages.prepare.output import Prepared, keep_estimate, proof_key
+from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.prepare.proofs import keep_estimate, proof_key
 from stages.prepare_builders import COMMIT, MODEL, TINY_MODEL, Bench, alpaca, json_lines
 
 GOOD = alpaca("q", "a")
@@ -323,7 +324,8 @@ def test_a_preparation_that_was_proven_is_found_without_importing_torch(bench: B
     note_proven(bench, key, training_key)
     result = run_without_heavy_imports(bench, tmp_path)
     assert (result.cache_hit, result.trained) == (True, None)
-    assert result.estimate == Estimate(steps=9, seconds=60, disk=1)
+    page = f"{bench.store.uri}/prepared/{key}/proven/{proof_key(bench.arguments(), training_key)}.html"
+    assert result.estimate == Estimate(steps=9, seconds=60, disk=1, report=page)
 
 
 def test_a_hit_names_the_digest_and_the_report_of_the_store_it_was_found_in(bench: Bench) -> None:

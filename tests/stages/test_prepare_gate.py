@@ -149,6 +149,17 @@ def test_an_edit_of_the_training_is_proven_even_if_the_data_is_there(bench: Benc
     assert again.train_key != first.train_key
 
 
+def test_each_training_has_a_page_with_the_data_report_and_what_was_proven_of_it(bench: Bench) -> None:
+    results = [bench.run(lora={"rank": rank}) for rank in (8, 4, 4)]
+    report = (bench.store.root / f"prepared/{results[0].key}/report.html").read_text()
+    addresses = [result.estimate.report or "" for result in results if result.estimate]
+    assert addresses[1] == addresses[2] != addresses[0]
+    for address in addresses:
+        page = Path(address.removeprefix("file://")).read_text()
+        assert "It can train" in page
+        assert page.endswith(report.partition("<body>\n")[2])
+
+
 EXTRA_ARGUMENTS_SET = {
     "adam_beta1": "0.8",
     "adam_beta2": "0.95",

@@ -10,7 +10,8 @@ from lorafinetune.api.status import DatasetStatus, Estimate
 from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.prepare import run
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
-from lorafinetune_stages.prepare.output import Prepared, keep_estimate, proof_key
+from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.prepare.proofs import keep_estimate, proof_key
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store

@@ -14,10 +14,11 @@ from lorafinetune.api.datasets import Clean, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
 from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.identity import said_names
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.reading import read_rows
 from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.store import ignore_progress

@@ -31,7 +31,9 @@ def test_bad_rows_fail_with_counts_kinds_and_the_first_places() -> None:
         "  a.jsonl:81: output: the answer is empty\n"
         "  a.jsonl:82: output: the answer is empty\n"
         "  a.jsonl:83: output: the answer is empty\n"
-        "  and 3 more"
+        "  a.jsonl:84: output: the answer is empty\n"
+        "  a.jsonl:85: output: the answer is empty\n"
+        "  b.json[3] (line 9): output: is a number, not a text"
     )
 
 
@@ -154,16 +156,60 @@ def test_the_first_places_say_of_which_dataset_they_are() -> None:
     assert found.places == ["datasets[0]: train.jsonl:2: x", "datasets[1]: train.jsonl:2: x"]
 
 
-def test_places_are_bounded_and_fit_a_termination_message() -> None:
-    found = Findings([Dataset(source="s3://raw/a") for _ in range(32)])
+@pytest.mark.parametrize(
+    ("bad", "shown", "more"),
+    [
+        pytest.param([20], [20], [], id="one dataset has all places"),
+        pytest.param([1000], [20], ["  and 980 more"], id="of more bad rows than are kept, the first"),
+        pytest.param(
+            [30, 30, 1],
+            [10, 9, 1],
+            ["  and 20 more, 10 of them in the log", "  and 21 more, 11 of them in the log"],
+            id="each has its share, and what another does not need",
+        ),
+        pytest.param(
+            [2, 19],
+            [2, 18],
+            ["  and 1 more, in the log"],
+            id="what is left is in the log",
+        ),
+        pytest.param([1] * 22, [1] * 20, ["and 2 more datasets"], id="no dataset is without a place"),
+    ],
+)
+def test_places_are_shared_among_datasets(bad: list[int], shown: list[int], more: list[str]) -> None:
+    found = Findings([Dataset(source="s3://raw/a") for _ in bad])
+    for dataset, count in enumerate(bad):
+        found.count_rows(dataset, count)
+        for line in range(1, count + 1):
+            found.add(dataset, f"{dataset}.jsonl:{line}", RowError(Kind.EMPTY_ANSWER, "output", "is empty"))
+    with pytest.raises(StageError) as caught:
+        found.judge()
+    lines = caught.value.message.splitlines()
+    places = [
+        f"  {dataset}.jsonl:{row}: " for dataset, count in enumerate(shown) for row in range(1, count + 1)
+    ]
+    assert [line.removesuffix("output: is empty") for line in lines if ".jsonl" in line] == places
+    assert [line for line in lines if "more" in line] == more
+    assert caught.value.message == decoded(encode_error(caught.value))
+
+
+def test_the_longest_message_has_a_place_and_fits_a_termination_message() -> None:
+    found = Findings(
+        [
+            Dataset.decode({"source": "s3://raw/a", "onBadRow": "skip", "maxBadFraction": "0.000000001"}),
+            *(Dataset(source="s3://raw/a") for _ in range(31)),
+        ]
+    )
     for dataset in range(32):
-        for _ in range(50):
-            found.count_rows(dataset, 1)
-            found.add(dataset, "你" * 400, RowError(Kind.WRONG_TYPE, "你" * 400, "is a number"))
+        for kind in [*Kind] * 10:
+            found.count_rows(dataset, 2)
+            found.add(dataset, '🐳"\\' * 400, RowError(kind, "你" * 400, "is a number"))
     assert len(found.places) == KEPT_PLACES
     with pytest.raises(StageError) as caught:
         found.judge()
-    assert caught.value.message.endswith("\n  and more, in the log")
+    lines = caught.value.message.splitlines()
+    assert any(line.startswith("  🐳") for line in lines)
+    assert lines[-1].endswith("more datasets")
     assert caught.value.message == decoded(encode_error(caught.value))
 
 

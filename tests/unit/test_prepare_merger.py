@@ -10,9 +10,10 @@ import pytest
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings, Kind
 from lorafinetune_stages.prepare.inputs import DatasetFiles
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import listed_as
 from unit.prepare_rows import ALPACA, TEXTS

@@ -10,8 +10,9 @@ from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import json_lines, listed_as
 from unit.prepare_rows import ALPACA, SHAREGPT, TEXTS, talk

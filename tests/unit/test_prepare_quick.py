@@ -12,8 +12,9 @@ from lorafinetune.api.datasets import Clean, Columns, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import lines, quick, reading, rowfile, workers
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from searching import examples

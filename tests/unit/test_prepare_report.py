@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 
 from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.evaluation import Evaluation
+from lorafinetune.api.pods import Gpu
+from lorafinetune.api.sources import Storage
+from lorafinetune.api.status import Estimate, ModelStatus
+from lorafinetune.api.training import Checkpoint, EarlyStopping, Training
+from lorafinetune.contract.arguments import PrepareArguments
+from lorafinetune.contract.memory import GIB
 from lorafinetune_stages.prepare.basemodel import read_base_model, special_tokens
 from lorafinetune_stages.prepare.findings import Findings, Kind, RowError
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.lengths import histogram, padding
 from lorafinetune_stages.prepare.output import MAX_WARNINGS_BYTES, shorten
-from lorafinetune_stages.prepare.page import bars, render
+from lorafinetune_stages.prepare.page import add_verdict, bars, render
 from lorafinetune_stages.prepare.report import Report, SplitSummary
 from lorafinetune_stages.prepare.templates import known_templates
 from stages.prepare_builders import TINY_MODEL, Bench
@@ -95,6 +102,60 @@ def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> 
     assert page.count("<rect") == 9
     assert "http" not in page.replace("http-equiv", "")
     assert json.loads((tmp_path / "report.json").read_text())["overlap"] == {"rows": 3, "prompts": 5}
+
+
+def prepare_arguments(training: Training, gpu: Gpu) -> PrepareArguments:
+    model = ModelStatus(source="hf://a/b", revision="c", digest="d" * 64, bytes=1)
+    return PrepareArguments(
+        storage=Storage(uri="s3://bucket"),
+        model=model,
+        datasets=(),
+        dataset_keys=(),
+        training=training,
+        config={},
+        gpu=gpu,
+    )
+
+
+PLAIN = Training(epochs="1")
+PACKED = Training(epochs="1", packing="tokens", batch_tokens=4096)
+STOPPED = Training(
+    epochs="1",
+    evaluation=Evaluation(fraction="0.1"),
+    checkpoint=Checkpoint(early_stopping=EarlyStopping(patience=2)),
+)
+CARD = {"gpu_memory": 3 * GIB, "micro_batch": 2, "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    ("training", "gpu", "estimate", "said"),
+    [
+        pytest.param(
+            PLAIN,
+            Gpu(memory="24Gi"),
+            CARD,
+            ["<td>1,234</td>", "on H100s", "3.0 GiB of 24.0 GiB", "rows in one pass</td><td>2<", "twice, to"],
+            id="with a card that is declared",
+        ),
+        pytest.param(PLAIN, Gpu(), {}, ["not proven, as resources.train.gpu.memory"], id="with any card"),
+        pytest.param(PLAIN, Gpu(count=0), {}, ["on two cores", "1m1s, 1s of it in"], id="without a card"),
+        pytest.param(PACKED, Gpu(), {"packs": 99}, ["packs of 4,096 tokens in an epoch"], id="of packs"),
+        pytest.param(STOPPED, Gpu(), {}, ["optimizer steps, at most"], id="that may stop early"),
+    ],
+)
+def test_the_page_of_a_training_begins_with_what_was_proven(
+    training: Training, gpu: Gpu, estimate: dict[str, int], said: list[str]
+) -> None:
+    usual = {"steps": 1234, "seconds": 61, "evaluating_seconds": 1, "disk": 1}
+    page = render(report().encode())
+    proven = Estimate.model_validate(usual | estimate)
+    made = add_verdict(page.encode(), proven, prepare_arguments(training, gpu), [HOSTILE]).decode()
+    verdict, data = made.split("<h1>Data report</h1>")
+    assert "It can train" in verdict
+    assert [part for part in said if part not in verdict] == []
+    assert "&lt;script&gt;" in verdict
+    assert "<script" not in verdict
+    assert page.endswith(data)
 
 
 def test_the_picture_is_as_high_as_its_highest_bar() -> None:

@@ -1,6 +1,5 @@
 """What is wrong with rows: kinds, places, counts, and the verdict over every dataset."""
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,15 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.refusal import Refused, describe
 
 log = logging.getLogger("lorafinetune")
 
 KEPT_PLACES: Final = 20
-SHOWN_PLACES: Final = 5
+"""Of each dataset."""
 MAX_SHOWN: Final = 300
 """Characters of one place: names come from outside."""
 MAX_NAME: Final = 64
-MAX_MESSAGE: Final = 2800
-"""Bytes of a message: with the hint it must fit a termination message."""
 
 SKIP: Final = "set `onBadRow: skip` on the dataset"
 ALLOW_MORE: Final = "raise the dataset's `maxBadFraction`"
@@ -167,23 +165,23 @@ class Findings:
         """Raises StageError(DatasetInvalid) over the datasets that have more bad rows than they may, of those
         that are looked at."""
         verdicts = [self._verdict(index) for index in range(len(self.datasets))]
-        if not any(text for text, _ in verdicts):
+        refused = [dataset for dataset, _ in verdicts if dataset]
+        if not refused:
             return
-        text = "\n".join(text for text, _ in verdicts if text)
         remedies = [*dict.fromkeys(remedy for _, remedies in verdicts for remedy in remedies)]
         hint = ", ".join(["Mend the rows named in the message", *remedies[:-1], f"or {remedies[-1]}."])
-        raise StageError(Reason.DATASET_INVALID, _fitting(text), hint)
+        raise StageError(Reason.DATASET_INVALID, describe(refused), hint)
 
     def _both(self) -> Iterator[tuple[Bad, Bad]]:
         return zip(self._read, self._chosen, strict=True)
 
-    def _verdict(self, index: int) -> tuple[str, list[str]]:
+    def _verdict(self, index: int) -> tuple[Refused | None, list[str]]:
         """What is wrong with a dataset, and what would help beside other rows; nothing, if it is good."""
         found, dataset = self._looked_at[index], self.datasets[index]
         bad, most = found.kinds.total(), dataset.max_bad_fraction
         none_left = self.kinds[index].total() == self.rows[index]
         if not bad:
-            return "", []
+            return None, []
         if dataset.on_bad_row == "fail":
             verdict, remedy = "", SKIP
         elif none_left:
@@ -191,26 +189,15 @@ class Findings:
         elif most is not None and bad > Fraction(most) * found.rows:
             verdict, remedy = f", more than datasets[{index}].maxBadFraction {most}", ALLOW_MORE
         else:
-            return "", []
+            return None, []
         cut = found.kinds.keys() & {Kind.CUT_OFF, Kind.PROMPT_CUT_OFF}
         remedies = [*([RAISE_CUTOFF] if cut else []), LEAVE_OUT if none_left else remedy]
-        return self._describe(index, verdict), remedies
+        return self._refused(index, verdict), remedies
 
-    def _describe(self, index: int, verdict: str) -> str:
+    def _refused(self, index: int, verdict: str) -> Refused:
         found = self._looked_at[index]
         bad, rows = found.kinds.total(), found.rows
         counts = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common())
-        places = "".join(f"\n  {place}" for place in found.places[:SHOWN_PLACES])
-        left = bad - min(len(found.places), SHOWN_PLACES)
-        more = f"\n  and {left} more" if left else ""
         which = "rows" if rows == self.rows[index] else "chosen rows"
         verdict = f"{bad} of {rows} {which} can't be learned from{verdict} ({counts})"
-        return f"datasets[{index}]: {verdict}{places}{more}"
-
-
-def _fitting(text: str) -> str:
-    """As many lines as fit a message."""
-    lines = text.split("\n")
-    sizes = itertools.accumulate(len(line.encode()) + 1 for line in lines)
-    kept = sum(size <= MAX_MESSAGE for size in sizes)
-    return "\n".join(lines[:kept] + (["  and more, in the log"] if kept < len(lines) else []))
+        return Refused(f"datasets[{index}]: {verdict}", bad, found.places)

@@ -30,7 +30,7 @@ TRAIN: Final = "train"
 HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
 REPORT: Final = "report.json"
-MAX_ESTIMATE_BYTES: Final = 4096
+PAGE: Final = "report.html"
 MAX_WARNING: Final = 300
 """Bytes, of which a character of Chinese has three."""
 MAX_WARNINGS_BYTES: Final = 900
@@ -40,9 +40,6 @@ CUT: Final = "…"
 UNCONDITIONAL: Final = "its server has no conditional writes: two runs at once may both believe to be first"
 
 Kind = TypeVar("Kind", bound=Model)
-
-ESTIMATES: Final = 2
-"""Counts up where an estimate comes to something else, so that none is found that was made before."""
 
 
 class Prepared(Model):
@@ -67,37 +64,6 @@ def find_prepared(key: str, context: Context) -> Prepared | None:
     if manifest is None:
         return None
     return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
-
-
-def proof_key(arguments: PrepareArguments, training: str) -> str:
-    """Of what a training was tried with. training: its key, which holds nothing of cards, nodes and disk."""
-    tried = {
-        "training": training,
-        "gpu": arguments.gpu.encode(),
-        "nodes": arguments.nodes,
-        "sharding": arguments.sharding,
-        "scratch": arguments.scratch,
-        "estimates": ESTIMATES,
-    }
-    return keys.digest(tried)
-
-
-def find_estimate(prepared: str, proof: str, store: Store) -> Estimate | None:
-    """What was found when a training was tried with a prepared dataset; None where it was not.
-
-    prepared: key of the dataset, which holds nothing of what only the training is shaped by.
-    """
-    data = store.read(_proof(prepared, proof), MAX_ESTIMATE_BYTES)
-    try:
-        return None if data is None else Estimate.model_validate_json(data)
-    except ValidationError:
-        return None
-
-
-def keep_estimate(prepared: str, proof: str, estimate: Estimate, store: Store) -> None:
-    """Remembers that a training was tried with a prepared dataset; anew in every run, since it shows that the
-    store can still be written to, as the training will have to."""
-    store.write(_proof(prepared, proof), estimate.model_dump_json(by_alias=True).encode())
 
 
 def commit_prepared(
@@ -131,8 +97,7 @@ def result(
     cache_hit: bool,
 ) -> PrepareResult:
     """The stage's result. trained: the finished training, where the store has it; else its estimate."""
-    warnings = [*prepared.warnings, *_of_the_steps(prepared.dataset, training, estimate)]
-    warnings += effort.warnings(estimate) if estimate else ()
+    warnings = [*prepared.warnings, *training_warnings(prepared.dataset, training, estimate)]
     if not trained and not store.conditional_writes:
         warnings.append(f"{store.uri}: {UNCONDITIONAL}"[:MAX_WARNING])
     return PrepareResult(
@@ -147,8 +112,8 @@ def result(
     )
 
 
-def _of_the_steps(rows: DatasetStatus, training: Training, estimate: Estimate | None) -> Iterator[str]:
-    """What a person should know of how many rows, or tokens, a step has."""
+def training_warnings(rows: DatasetStatus, training: Training, estimate: Estimate | None) -> Iterator[str]:
+    """What a person should know of how many rows, or tokens, a step has, and of what it costs."""
     size, tokens = keys.resolved_batch_size(training), training.batch_tokens
     if size and rows.rows < size:
         yield f"{rows.rows} training rows are fewer than training.batchSize {size}"
@@ -158,6 +123,8 @@ def _of_the_steps(rows: DatasetStatus, training: Training, estimate: Estimate | 
     if tokens and packs and effort.leaves_room(rows.tokens, packs, tokens):
         full = math.floor(100 * rows.tokens / (packs * tokens))
         yield f"steps have {full}% of training.batchTokens {tokens}: a larger number may fit the rows better"
+    if estimate:
+        yield from effort.warnings(estimate)
 
 
 def fetch_rows(key: str, context: Context) -> Path:
@@ -221,10 +188,6 @@ def _located(prepared: Prepared, digest: str, key: str, store: Store) -> Prepare
     report = f"{store.uri}/{place('prepared', key)}/{REPORT}"
     status = prepared.dataset.model_copy(update={"digest": digest, "report": report})
     return prepared.model_copy(update={"dataset": status})
-
-
-def _proof(prepared: str, training: str) -> str:
-    return f"{place('prepared', prepared)}/proven/{training}.json"
 
 
 def _decode(kind: type[Kind], manifest: Manifest, uri: str) -> Kind:

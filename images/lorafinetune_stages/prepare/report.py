@@ -19,10 +19,9 @@ from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.formats import FormatName
 from lorafinetune_stages.prepare.lengths import histogram, padding
-from lorafinetune_stages.prepare.output import REPORT
+from lorafinetune_stages.prepare.output import PAGE, REPORT
 from lorafinetune_stages.prepare.page import render
 
-PAGE: Final = "report.html"
 MAX_SAMPLE_CHARACTERS: Final = 4000
 
 Pieces = Sequence[tuple[str, bool]]

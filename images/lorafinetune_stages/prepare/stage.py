@@ -11,21 +11,26 @@ from lorafinetune.contract.outcome import PrepareResult, StageError
 from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train_key
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.output import (
     DATASET,
     TRAIN,
     Prepared,
     fetch_rows,
-    find_estimate,
     find_prepared,
     find_trained,
-    keep_estimate,
-    proof_key,
     result,
+)
+from lorafinetune_stages.prepare.proofs import (
+    find_estimate,
+    keep_estimate,
+    keep_page,
+    point_to_page,
+    proof_key,
 )
 from lorafinetune_stages.prepare.selection import choose
 from lorafinetune_stages.prepare.templates import known_templates
@@ -56,10 +61,12 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     if found and not trained:
         _check_weights(inputs, context)
     prepared, proof = (found, None) if found else _prepare(arguments, inputs, context)
-    estimate = None if trained else _estimate(arguments, inputs, training_key, prepared, proof, context)
-    return result(
+    tried = proof_key(arguments, training_key)
+    estimate = None if trained else _estimate(arguments, inputs, tried, prepared, proof, context)
+    made = result(
         prepared, trained, estimate, inputs, arguments.training, context.store, cache_hit=found is not None
     )
+    return point_to_page(made, tried, context.store)
 
 
 def _prepare(
@@ -91,13 +98,13 @@ def _prepare(
 def _estimate(
     arguments: PrepareArguments,
     inputs: PrepareInputs,
-    training_key: str,
+    tried: str,
     prepared: Prepared,
     proof: "Proof | None",
     context: Context,
 ) -> Estimate:
-    """What the training will take, found or proven. Raises StageError where it can't begin or fit."""
-    tried = proof_key(arguments, training_key)
+    """What the training will take, found or proven. tried: key of what it is tried with. Raises StageError
+    where it can't begin or fit."""
     estimate = find_estimate(inputs.key, tried, context.store)
     if estimate is None:
         proof = proof or _prove(arguments, inputs, context)
@@ -107,6 +114,7 @@ def _estimate(
             _count_packs(arguments, inputs, rows.rows, context) if arguments.training.batch_tokens else None
         )
         estimate = Feasibility(arguments, proof.shape, settings_of, rows, longest, packs).prove()
+        keep_page(inputs.key, tried, estimate, arguments, rows, context.store)
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate
 

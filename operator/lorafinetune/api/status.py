@@ -146,6 +146,8 @@ class Estimate(Model):
     """Whether activations are computed twice to save memory."""
     disk: Count
     """Bytes of the training's scratch directory."""
+    report: Uri | None = None
+    """A page with the data report, and with what was proven of the training at its top."""
 
 
 class LossPoint(Model):

@@ -7,8 +7,9 @@ from typing import Any
 
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Objective
-from lorafinetune_stages.prepare.corpus import Corpus, Merger
+from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
+from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import listed_as
