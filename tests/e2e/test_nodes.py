@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from chaos.ways import Way, cut
 from cluster.single_node import SingleNode
 from e2e.installation import Installation, until
 from e2e.tenant import Object, Store, Tenant
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.core.nodes import NODES_LABEL
 from lorafinetune.core.pods import node_of, terminated
+from lorafinetune_stages.train.node_connection import SILENCE_SECONDS
 from lorafinetune_stages.train.nodes import LAST_WORDS_SECONDS
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +25,7 @@ TWO: dict[str, Any] = {"resources": {"train": {"nodes": 2}}}
 LONG: dict[str, Any] = {"training": {"maxSteps": 4000, "checkpoint": {"every": 50}, "evaluation": None}}
 NUMBERS = ("loss", "eval_loss", "num_input_tokens_seen")
 KEEPER = "example.com/a-test-reads-it"
-NOTICED_WITHIN = 2 * LAST_WORDS_SECONDS
+NOTICED_WITHIN = SILENCE_SECONDS + 2 * LAST_WORDS_SECONDS
 Loss = Callable[[SingleNode, Sequence[Object]], AbstractContextManager[Sequence[Object]]]
 """What takes one of a pair from the other; it is given those that are left."""
 
@@ -133,9 +135,22 @@ def killed(node: SingleNode, pair: Sequence[Object]) -> Iterator[Sequence[Object
     yield left
 
 
+@contextmanager
+def parted(node: SingleNode, pair: Sequence[Object]) -> Iterator[Sequence[Object]]:
+    """Neither hears the other while the block runs; all others hear both."""
+    one, other = (pod["status"]["podIP"] for pod in pair)
+    ways = [Way("FORWARD", ("-s", source, "-d", sink)) for source, sink in ((one, other), (other, one))]
+    with cut(node.run, ways) as packets:
+        yield pair
+        assert packets() > 0
+
+
 @pytest.mark.parametrize(
     "lost",
-    [pytest.param(killed, id="because it is killed")],
+    [
+        pytest.param(killed, id="because it is killed"),
+        pytest.param(parted, id="because nothing passes between them"),
+    ],
 )
 def test_who_loses_the_other_says_so_by_its_exit_code_and_both_go_on_from_the_checkpoint(
     tenant: Tenant, lost: Loss
