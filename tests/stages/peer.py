@@ -148,14 +148,26 @@ class Peer:
         """What it makes of rows. info: the entry of its `dataset_info.json` without the file."""
         return list(map(_tokens, self.make("sft", rows, info, **arguments)))
 
+    def tokenise_file(
+        self, content: bytes, name: str, info: Mapping[str, Any], **arguments: Any
+    ) -> list[Tokens]:
+        """The same of a file of any kind that it loads. name: the file's."""
+        return list(map(_tokens, self._make("sft", content, name, info, **arguments)))
+
     def make(
         self, stage: str, rows: Sequence[Any], info: Mapping[str, Any], **arguments: Any
     ) -> list[Columns]:
         """As tokenise, for any objective, with all columns."""
+        content = json.dumps(rows, ensure_ascii=False).encode()
+        return self._make(stage, content, "rows.json", info, **arguments)
+
+    def _make(
+        self, stage: str, content: bytes, name: str, info: Mapping[str, Any], **arguments: Any
+    ) -> list[Columns]:
         data = self.scratch / "data"
         data.mkdir()
-        (data / "rows.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-        (data / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", **info}}))
+        (data / name).write_bytes(content)
+        (data / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": name, **info}}))
         return list(self._rows("train_dataset", stage, dataset="rows", dataset_dir=str(data), **arguments))
 
     def load(self, prepared: Path, split: str) -> list[Tokens]:

@@ -1,7 +1,9 @@
 """The recipe's own conversions, and LLaMA-Factory's own tokens, held against what prepare makes."""
 
+import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +269,105 @@ def test_tokens_and_labels_of_messages_are_llama_factorys(
     expected = Peer(tmp_path / "peer", models[model]).tokenise(rows, info, template=template)
     bench = Bench(tmp_path, models[model]).add(json_lines(rows))
     assert list(prepared(bench, bench.run(template).key)) == expected
+
+
+ODD_TEXTS = (
+    'She said "no", twice, and left.',
+    "one\ntwo\r\n\nfour",
+    "  blanks at both ends\t ",
+    "12345",
+    "1e5",
+    "true",
+    "🐳，你好",
+    "=SUM(A1:A2); [1, 2]",
+)
+"""What a table might take for something else than a text."""
+ODD_ROWS: Sequence[Row] = [
+    {
+        "instruction": text,
+        "input": "" if index % 2 else text,
+        "output": text,
+        "system": "" if index % 3 else f"Be brief: {text}",
+    }
+    for index, text in enumerate(ODD_TEXTS)
+]
+WITHOUT_HISTORY = {"columns": {name: at for name, at in ALL_COLUMNS["columns"].items() if name != "history"}}
+SINGLE_TURN = {"columns": {"prompt": "prompt", "response": "completion", "system": "system"}}
+
+
+def flat() -> list[Row]:
+    """Rows of alpaca, each value a text."""
+    real = [*load(SELF_COGNITION)[:FEW], *load(RUOZHIBA)[:FEW]]
+    named = [{name: row[name] for name in ("instruction", "input", "output")} for row in real]
+    return [*({**row, "system": ""} for row in named), *ODD_ROWS]
+
+
+def single() -> list[Row]:
+    return [
+        {"prompt": row["instruction"], "completion": row["output"], "system": row["system"]} for row in flat()
+    ]
+
+
+def several() -> list[Row]:
+    aiwei = load(AIWEI)[:FEW]
+    return multi_turn_by_hand(aiwei, aiwei[0]["conversation"][0]["system"])
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    sink = StringIO(newline="")
+    writer = csv.DictWriter(sink, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue().encode()
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), sink)
+    return sink.getvalue()
+
+
+KINDS: Mapping[str, Callable[[Sequence[Row]], bytes]] = {
+    "jsonl": json_lines,
+    "csv": as_csv,
+    "parquet": as_parquet,
+}
+
+
+@pytest.mark.model
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # datasets leaves CSV open
+@pytest.mark.parametrize(
+    ("kind", "rows", "info", "model"),
+    [
+        pytest.param("csv", flat, WITHOUT_HISTORY, "smollm2", id="alpaca in CSV"),
+        pytest.param("csv", flat, WITHOUT_HISTORY, "glm4", id="alpaca in CSV, for GLM-4"),
+        pytest.param("parquet", flat, WITHOUT_HISTORY, "smollm2", id="alpaca in Parquet"),
+        pytest.param("parquet", several, ALL_COLUMNS, "smollm2", id="alpaca with history in Parquet"),
+        pytest.param("parquet", lambda: SHAREGPT, SHAREGPT_INFO, "glm4", id="sharegpt with tools in Parquet"),
+        pytest.param("parquet", lambda: OPENAI, OPENAI_INFO, "smollm2", id="openai in Parquet"),
+        pytest.param("jsonl", single, SINGLE_TURN, "smollm2", id="singleTurn in JSON Lines"),
+        pytest.param("csv", single, SINGLE_TURN, "smollm2", id="singleTurn in CSV"),
+        pytest.param("parquet", single, SINGLE_TURN, "smollm2", id="singleTurn in Parquet"),
+    ],
+)
+def test_tokens_and_labels_of_a_file_of_any_kind_are_llama_factorys(
+    tmp_path: Path,
+    models: Mapping[str, Mapping[str, bytes]],
+    kind: str,
+    rows: Callable[[], Sequence[Row]],
+    info: Mapping[str, Any],
+    model: str,
+) -> None:
+    """Both read the same bytes."""
+    content, name = KINDS[kind](rows()), f"rows.{kind}"
+    peer = Peer(tmp_path / "peer", models[model])
+    expected = peer.tokenise_file(content, name, info, template=model, cutoff_len=4096)
+    assert len(expected) == len(rows())
+    bench = Bench(tmp_path, models[model]).add(content, name)
+    assert list(prepared(bench, bench.run(model, cutoff_length=4096).key)) == expected
 
 
 WEATHER = {"name": "weather", "arguments": {"city": "奥斯陆", "days": [1, 2]}}
