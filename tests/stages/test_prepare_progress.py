@@ -43,7 +43,7 @@ class Recorder(Reporter):
         ),
         pytest.param(
             {"learning_rate": "1e-3"},
-            [CHECK, "fetching", PROOF, "fetching the prepared rows", "packing"],
+            ["checking the report", CHECK, "fetching", PROOF, "fetching the prepared rows", "packing"],
             id="when only the training is another",
         ),
     ],
