@@ -45,7 +45,6 @@ RACES: Final = frozenset({"spec.activeDeadlineSeconds the least"})
 SCHEMA: Final = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 RULES: Final = rules_of(SCHEMA)
 SAME: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
-    "failure": lambda status: status.get("failure", {}).get("reason"),
     "base model": lambda status: status.get("model"),
     "dataset": lambda status: status.get("dataset"),
     "artifacts": lambda status: status.get("artifacts"),
@@ -277,7 +276,15 @@ def _jobs(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(mine: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """What an end has else than a fresh one, or beyond it."""
+    """What an end has else than a fresh one, or beyond it.
+
+    A fresh one that is stopped before its first Job says nothing of what the other made before.
+    """
+    here, there = (status.get("failure", {}).get("reason") for status in (mine, wanted))
+    if here != there:
+        yield f"failure: {here} in place of {there}"
+    if not _jobs(wanted):
+        return
     if more := sorted(_jobs(mine).keys() - _jobs(wanted).keys()):
         yield f"Jobs of {more} that a fresh run has not"
     for what, of in SAME.items():

@@ -36,6 +36,12 @@ def test_an_end_without_its_artefacts_is_another_and_the_same_is_not() -> None:
     assert not list(differences(END, END))
 
 
+def test_what_was_made_before_stays_where_a_fresh_run_begins_nothing_but_no_failure_does() -> None:
+    refused = {"failure": {"reason": "ConfigInvalid"}}
+    assert not list(differences({**END, **refused}, refused))
+    assert list(differences(END, refused))
+
+
 def test_a_refusal_that_is_wrong_is_counted_and_named() -> None:
     done = Tried([Mutated(["b"], {}, {}, faults=["late"])], {"a": "no", "c": "no"}, ["a: refused"], [])
     outcome = judged(done)
