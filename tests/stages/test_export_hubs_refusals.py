@@ -17,7 +17,10 @@ from hubs.writing import Account
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages import download
+from lorafinetune_stages.export import stage
+from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.hubs.targets import check_targets
+from lorafinetune_stages.store.manifest import Manifest
 from stages.download_builders import Bench
 from stages.publish_builders import (
     COMMITS,
@@ -289,16 +292,33 @@ def test_two_runs_that_make_the_repository_at_once(site: Site) -> None:
     assert site.files() == dict(FILES)
 
 
-def test_a_file_that_the_store_damaged_is_not_published(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("is_found_first", "says"),
+    [
+        pytest.param(False, f"the file {SHARDS[0]} does not match manifest.json", id="before it is found"),
+        pytest.param(
+            True, f"the merged model's file {SHARDS[0]} does not match manifest.json", id="after it was found"
+        ),
+    ],
+)
+def test_a_file_that_the_store_damaged_is_not_published(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_found_first: bool, says: str
+) -> None:
     arguments = site.arguments()
     where = site.put(arguments)
     body = bytearray(FILES[SHARDS[0]])
     body[-1] ^= 1
-    site.store.put(f"{where}/{SHARDS[0]}", [bytes(body)])
+
+    def find(*given: Any) -> Manifest | None:
+        found = find_whole(*given) if is_found_first else None
+        site.store.put(f"{where}/{SHARDS[0]}", [bytes(body)])
+        return found or find_whole(*given)
+
+    monkeypatch.setattr(stage, "find_whole", find)
     with pytest.raises(StageError) as refused:
         site.run(arguments)
     assert refused.value.reason is Reason.ARTIFACT_CORRUPT
-    assert f"the file {SHARDS[0]} does not match manifest.json" in refused.value.message
+    assert says in refused.value.message
     assert site.commits == []
     assert sha256(FILES[SHARDS[0]]) not in site.storage.blobs
 
