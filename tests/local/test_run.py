@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -133,7 +133,7 @@ def test_a_run_whose_rows_are_cut_while_it_trains_on_them_goes_on_from_its_check
 ) -> None:
     made = like(calm.desk, tmp_path)
     runner = made.start()
-    wait_for_step(made, 30)
+    wait_for(made, lambda progress: bool(progress.checkpoint_step))
     (rows,) = made.folder.glob(ROWS)
     with frozen(runner.pid):
         os.truncate(rows, 0)
@@ -194,12 +194,15 @@ def test_ctrl_c_stops_after_a_checkpoint_and_the_same_command_goes_on(calm: Calm
 
 def wait_for_step(made: Desk, step: int) -> None:
     """Returns once the training has done so many steps."""
+    wait_for(made, lambda progress: (progress.training.step if progress.training else 0) >= step)
+
+
+def wait_for(made: Desk, is_so: Callable[[Progress], bool]) -> None:
+    """Returns once the training tells of progress for which this holds."""
     until = time.monotonic() + 240
     while time.monotonic() < until:
         for path in made.folder.glob("lorafinetune-runs/*/*/lft-train-*/progress.json"):
-            if (
-                training := Progress.model_validate_json(path.read_text()).training
-            ) and training.step >= step:
+            if is_so(Progress.model_validate_json(path.read_text())):
                 return
         time.sleep(0.05)
     raise AssertionError("the training does not begin")

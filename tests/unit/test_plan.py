@@ -12,6 +12,7 @@ from lorafinetune.api.resource import REFRESH_ANNOTATION
 from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, StageProgress, TrainingStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError, TrainResult
+from lorafinetune.core.events import Event
 from lorafinetune.core.steps import stage_status, watched_jobs
 from unit.world import World
 
@@ -862,7 +863,8 @@ def test_a_failure_whose_pause_is_over_when_it_is_seen_is_told_too() -> None:
     world.fail(Reason.STORAGE_UNAVAILABLE, "http://s3:7070 does not answer")
     world.now += timedelta(minutes=1)
     told = world.reconcile().events
-    assert [event.reason for event in told] == ["StageRetried"]
+    why = "StorageUnavailable: http://s3:7070 does not answer"
+    assert told == (Event("Warning", "StageRetried", f"download failed and is tried again: {why}"),)
     assert world.status.failure is not None
     assert world.status.failure.reason == "StorageUnavailable"
 

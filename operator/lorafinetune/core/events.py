@@ -8,7 +8,7 @@ from typing import Literal
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.sources import HUBS, BaseModelSource
-from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.api.status import Failure, LoRAFineTuneStatus, StageStatus
 from lorafinetune.core.conditions import Situation
 from lorafinetune.core.steps import stage_status
 
@@ -27,7 +27,9 @@ def events_between(
 ) -> tuple[Event, ...]:
     """The events of one step from one status to the next."""
     changed = [
-        event for stage in after.stages if (event := _of_stage(stage_status(before, stage.name), stage))
+        event
+        for stage in after.stages
+        if (event := _of_stage(stage_status(before, stage.name), stage, after.failure))
     ]
     return (*changed, *_of_run(before, after, situation))
 
@@ -46,7 +48,7 @@ def floating_revision(
     return (Event("Warning", "FloatingRevision", message),)
 
 
-def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
+def _of_stage(before: StageStatus, after: StageStatus, failure: Failure | None) -> Event | None:
     if after.state == before.state and after.inputs == before.inputs and after.attempts == before.attempts:
         return None
     match after.state:
@@ -56,10 +58,9 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Event | None:
             how = "was found in the store" if after.cache_hit else "is complete"
             ending = f": {after.message}" if after.name == "train" and after.message else ""
             return Event("Normal", "StageComplete", f"{after.name} {how}{ending}")
-        case "Waiting" | "Stopping" if after.attempts > before.attempts:
-            return Event(
-                "Warning", "StageRetried", f"{after.name} failed and is tried again: {after.message}"
-            )
+        case "Waiting" | "Stopping" if failure and after.attempts > before.attempts:
+            message = f"{after.name} failed and is tried again: {failure.reason}: {failure.message}"
+            return Event("Warning", "StageRetried", message)
         case _:
             return None
 
