@@ -12,6 +12,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.bounded import bounded
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.differing import Difference, mismatch
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.tokenising import Tokeniser
 
@@ -31,8 +32,6 @@ EMPTY_THOUGHT: Final = re.compile(r"<think>\s*</think>\s*")
 ENDLESS: Final = (
     "model.source: its chat template does not come to an end with two messages, or takes a gigabyte for them"
 )
-SHOWN_AROUND: Final = 40
-MAX_SHOWN: Final = 600
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,10 @@ class Rendered:
     ours: str
 
     @property
-    def differs(self) -> bool:
-        return self.own is not None and self.own != self.ours
+    def difference(self) -> Difference | None:
+        if self.own is None or self.own == self.ours:
+            return None
+        return Difference(model=self.own, template=self.ours)
 
 
 def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, TemplateFit]:
@@ -82,11 +83,11 @@ def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, Te
     rendered = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=True)]
     with_system, plain = rendered[:2], rendered[2:]
     compared = with_system if own[0] is not None else plain  # some know no system prompt
-    if different := next((sample for sample in compared if sample.differs), None):
+    if different := next((found for sample in compared if (found := sample.difference)), None):
         if inferred:
-            raise _mismatch(name, different)
-        warning = f"template {name} differs from the model's own: {_around_difference(different)}"
-        return tokeniser, TemplateFit([warning], {"model": different.own or "", "template": different.ours})
+            raise mismatch(name, different)
+        warning = f"template {name} differs from the model's own: {different.around}"
+        return tokeniser, TemplateFit([warning], different.encode())
     dated = any(DATES.search(text) for text in own if text)
     warnings = (
         [f"the model's own template begins system prompts with dates, {name} does not"] if dated else []
@@ -100,10 +101,10 @@ def default_prompt(name: str) -> str:
 
 
 def _default_system(name: str, plain: Rendered) -> str:
-    if not plain.differs:
+    if not plain.difference:
         return ""
     return f"have no system prompt: {name} gives them another than the model's own template: " + (
-        _around_difference(plain)
+        plain.difference.around
     )
 
 
@@ -174,22 +175,3 @@ def _comparable(ids: list[int], tokenizer: Any) -> str:
     while ending := next((end for end in ends if text.endswith(end)), ""):
         text = text.removesuffix(ending).rstrip()
     return text
-
-
-def _mismatch(name: str, rendered: Rendered) -> StageError:
-    return StageError(
-        Reason.TEMPLATE_MISMATCH,
-        f"model.template: {name} was inferred, but does not fit the model: {_around_difference(rendered)}\n"
-        f"  the model's own template: {(rendered.own or '')[:MAX_SHOWN]!r}\n"
-        f"  {name}: {rendered.ours[:MAX_SHOWN]!r}",
-        "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
-    )
-
-
-def _around_difference(rendered: Rendered) -> str:
-    own, ours = rendered.own or "", rendered.ours
-    first = next((i for i, (a, b) in enumerate(zip(own, ours, strict=False)) if a != b), None)
-    position = min(len(own), len(ours)) if first is None else first
-    start = max(position - SHOWN_AROUND, 0)
-    end = position + SHOWN_AROUND
-    return f"{ours[start:end]!r} in place of {own[start:end]!r}"

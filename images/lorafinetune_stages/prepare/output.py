@@ -29,6 +29,7 @@ TRAIN: Final = "train"
 HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
 REPORT: Final = "report.json"
+MAX_REPORT_BYTES: Final = 8 * 2**20
 MAX_ESTIMATE_BYTES: Final = 4096
 MAX_WARNING: Final = 300
 """Bytes, of which a character of Chinese has three."""
@@ -63,6 +64,13 @@ def find_prepared(key: str, store: Store) -> Prepared | None:
     if manifest is None:
         return None
     return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
+
+
+def read_report(key: str, store: Store) -> bytes:
+    """The data report of a prepared dataset; empty where there is none, or one of no sensible size."""
+    where = f"{place('prepared', key)}/{REPORT}"
+    found = store.find(where)
+    return (store.read(where, MAX_REPORT_BYTES) or b"") if found and found.size <= MAX_REPORT_BYTES else b""
 
 
 def proof_key(arguments: PrepareArguments, training: str) -> str:
