@@ -18,7 +18,7 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ARGUMENTS_VARIABLE, MESSAGE_VARIABLE, place
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult, decode_message
 from lorafinetune_stages.prepare.inputs import read_inputs, train_key
-from lorafinetune_stages.prepare.output import Prepared
+from lorafinetune_stages.prepare.output import MAX_REPORT_BYTES, Prepared
 from lorafinetune_stages.prepare.proofs import keep_estimate, proof_key
 from stages.prepare_builders import COMMIT, MODEL, TINY_MODEL, Bench, alpaca, json_lines
 
@@ -263,7 +263,9 @@ def test_an_evaluation_without_rows_is_refused_before_anything_heavy(bench: Benc
     assert error.message == "training.evaluation.fraction: 0.5 of 1 rows holds none out"
 
 
-def finish_preparation(bench: Bench, template: str | None = None, **prepared: Any) -> tuple[str, str]:
+def finish_preparation(
+    bench: Bench, template: str | None = None, report: bytes = b"{}", **prepared: Any
+) -> tuple[str, str]:
     """Leaves a prepared dataset as an earlier run did; its key, and the key of a training on it."""
     arguments = bench.arguments(template)
     inputs = read_inputs(arguments, bench.store)
@@ -271,7 +273,7 @@ def finish_preparation(bench: Bench, template: str | None = None, **prepared: An
         rows=9, tokens=90, learned_tokens=40, digest=DIGEST, report="file:///elsewhere/report.json"
     )
     result = Prepared(template="smollm2", dataset=status, warnings=("careful",), **prepared)
-    bench.put("prepared", inputs.key, {"report.json": b"{}"}, result.encode())
+    bench.put("prepared", inputs.key, {"report.json": report}, result.encode())
     return inputs.key, train_key(inputs, arguments.training)
 
 
@@ -365,17 +367,35 @@ def test_the_size_of_a_step_is_in_the_key_and_the_usual_one_is_meant_where_none_
     assert {read_inputs(bench.arguments(**size), bench.store).key for size in sizes} == {inputs.key}
 
 
-def test_a_template_that_differs_is_good_only_where_it_is_declared(bench: Bench) -> None:
+UNSEEN = (
+    "model.template: smollm2 was inferred, but renders conversations otherwise than the model's "
+    "own chat template"
+)
+SEEN = (
+    "model.template: smollm2 was inferred, but does not fit the model at datasets[0]: rows.jsonl:1: "
+    "'b' in place of 'a'\n  the model's own template: 'a'\n  smollm2: 'b'"
+)
+DIFFERENCES = {"model": "a", "template": "b", "row": "datasets[0]: rows.jsonl:1"}
+REPORTS: dict[str, tuple[bytes, str]] = {
+    "has both texts": (json.dumps({"templateDifferences": DIFFERENCES}).encode(), SEEN),
+    "has none": (b"{}", UNSEEN),
+    "is no JSON": (b"[" * 9999, UNSEEN),
+    "is larger than any": (b" " * (MAX_REPORT_BYTES + 1), UNSEEN),
+}
+
+
+@pytest.mark.parametrize("sentence", REPORTS)
+def test_a_template_that_differs_is_good_only_where_it_is_declared_whose_report(
+    bench: Bench, sentence: str
+) -> None:
+    report, message = REPORTS[sentence]
     bench.add(json_lines([GOOD]))
-    key, training_key = finish_preparation(bench, template_differs=True)
+    key, training_key = finish_preparation(bench, report=report, template_differs=True)
     note_proven(bench, key, training_key)
     assert bench.run(template="smollm2").cache_hit
     error = failure(bench)
     assert error.reason is Reason.TEMPLATE_MISMATCH
-    assert error.message == (
-        "model.template: smollm2 was inferred, but renders conversations otherwise than the model's "
-        "own chat template"
-    )
+    assert error.message == message
 
 
 @pytest.mark.parametrize("kind", ["prepared", "trainings"])

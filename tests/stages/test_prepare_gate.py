@@ -77,6 +77,17 @@ def test_a_declared_template_that_renders_otherwise_is_a_warning(
     assert set(bench.report(result.key)["templateDifferences"]) == {"model", "template"}
 
 
+def test_rows_that_were_prepared_with_a_template_that_differs_are_refused_with_both_texts(
+    tmp_path: Path, model: Mapping[str, bytes]
+) -> None:
+    """As they are before they were prepared, once the template is no longer declared."""
+    bench = Bench(tmp_path, with_chat_template(model, OTHER_CHAT)).add(IDENTITY)
+    first = failure(bench)
+    assert not bench.run("smollm2").cache_hit
+    again = failure(bench)
+    assert (again.reason, again.message, again.hint) == (first.reason, first.message, first.hint)
+
+
 def test_a_template_whose_tokens_the_model_lacks_is_an_error_even_if_declared(bench: Bench) -> None:
     error = failure(bench, "glm4")
     assert error.reason is Reason.TEMPLATE_MISMATCH

@@ -106,7 +106,7 @@ def test_dates_in_the_system_prompts_of_the_model_s_own_template_are_a_warning()
 
     tokenizer = copy.deepcopy(known("as Llama 3 and GLM-4"))
     tokenizer.chat_template = LLAMA_CHAT
-    _, fit = fit_template("llama3", True, Toolkit(DataArguments(template="llama3"), tokenizer, None))
+    _, fit = fit_template("llama3", True, Toolkit(DataArguments(template="llama3"), tokenizer, None), ())
     assert fit.warnings == ["the model's own template begins system prompts with dates, llama3 does not"]
     assert fit.default_system.startswith("have no system prompt: llama3 gives them another than")
 

@@ -3,6 +3,7 @@
 import re
 
 from documents import ROOT
+from lorafinetune_stages.prepare import examples
 from lorafinetune_stages.prepare.bounded import CPU_SECONDS, MORE_BYTES
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS
 from lorafinetune_stages.prepare.templates import CLUES
@@ -26,3 +27,6 @@ def test_every_clue_has_its_line_and_they_stand_in_order() -> None:
 def test_its_numbers_are_those_of_the_code() -> None:
     assert f"has {CPU_SECONDS} seconds of CPU time\nand {MORE_BYTES >> 30} GiB of memory" in PAGE
     assert f"reads the first {EXAMINED_ROWS:,} training rows" in PAGE
+    assert f"writes up to {examples.MOST} rows of your data" in PAGE
+    assert f"the first {examples.EXAMINED_ROWS} rows that are used of every dataset" in PAGE
+    assert f"more than {examples.MAX_CHARACTERS:,} characters" in PAGE.replace("\n", " ")

@@ -29,6 +29,7 @@ def bounded(render: Callable[[], Texts]) -> Texts | None:
         warnings.simplefilter("ignore", DeprecationWarning)  # threads: the copy has none, and needs none
         child = os.fork()
     if not child:
+        os.close(reading)  # or it would wait for itself to read what is too much
         _answer(writing, render)
     os.close(writing)
     try:

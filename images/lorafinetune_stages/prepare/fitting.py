@@ -2,7 +2,8 @@
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.bounded import bounded
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
+from lorafinetune_stages.prepare.differing import Difference, mismatch
+from lorafinetune_stages.prepare.examples import Example
+from lorafinetune_stages.prepare.owntext import own_text
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.tokenising import Tokeniser
 
@@ -29,19 +33,20 @@ DATES: Final = re.compile(r"Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n
 TOOLS: Final = '[{"name": "weather", "parameters": {"properties": {}}}]'
 EMPTY_THOUGHT: Final = re.compile(r"<think>\s*</think>\s*")
 ENDLESS: Final = (
-    "model.source: its chat template does not come to an end with two messages, or takes a gigabyte for them"
+    "model.source: its chat template does not come to an end with a few messages, or takes a gigabyte "
+    "for them"
 )
-SHOWN_AROUND: Final = 40
-MAX_SHOWN: Final = 600
+TOLD_PLACES: Final = 2
 
 
 @dataclass(frozen=True)
 class TemplateFit:
-    """differences: of the renderings, for the report. default_system: what is to be said of rows without a
-    system prompt; empty where the defaults agree. dated: whether the day of the preparation stands in rows
-    with tools."""
+    """differs: whether it fits not, and is good only where it was declared. differences: of the renderings,
+    for the report. default_system: what is to be said of rows without a system prompt; empty where the
+    defaults agree. dated: whether the day of the preparation stands in rows with tools."""
 
     warnings: Sequence[str] = ()
+    differs: bool = False
     differences: dict[str, str] = field(default_factory=dict)
     default_system: str = ""
     dated: bool = False
@@ -49,49 +54,108 @@ class TemplateFit:
 
 @dataclass(frozen=True)
 class Rendered:
-    """One conversation as both render it. own: None where the model's template refuses it."""
+    """One conversation as both render it. own: None where the model's template refuses it. example: the row
+    that it is; None where it is one of ours."""
 
     own: str | None
     ours: str
+    example: Example | None = None
 
     @property
-    def differs(self) -> bool:
-        return self.own is not None and self.own != self.ours
+    def has_tools(self) -> bool:
+        return self.example is not None and self.example.has_tools
+
+    @property
+    def difference(self) -> Difference | None:
+        if self.own is None or self.own == self.ours:
+            return None
+        return Difference(model=self.own, template=self.ours, row=self.example.place if self.example else "")
 
 
-def fit_template(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, TemplateFit]:
-    """A tokeniser ready to use, and how well the template fits.
+def fit_template(
+    name: str, inferred: bool, toolkit: Toolkit, examples: Sequence[Example]
+) -> tuple[Tokeniser, TemplateFit]:
+    """A tokeniser ready to use, and how well the template fits. examples: rows of the data.
 
     Raises StageError(TemplateMismatch): always for missing tokens; for renderings that differ only
     where the template was inferred, since a person may know better."""
-    tokeniser, fit = _compare(name, inferred, toolkit)
+    _check_tokens(name, toolkit.tokenizer)
+    own = bounded(lambda: _own_texts(examples, toolkit.tokenizer))
+    if own is None:  # asked before the tokenizer is changed
+        raise StageError(Reason.MODEL_UNSUPPORTED, ENDLESS)
+    tokeniser = _tokeniser(name, toolkit)
+    fit = _compare(name, own, examples, tokeniser)
+    if fit.differs and inferred:
+        raise mismatch(name, Difference.model_validate(fit.differences))
     (described,) = tokeniser.template.format_tools.apply(content=TOOLS)
     return tokeniser, replace(fit, dated=bool(DATES.search(described)))
 
 
-def _compare(name: str, inferred: bool, toolkit: Toolkit) -> tuple[Tokeniser, TemplateFit]:
-    _check_tokens(name, toolkit.tokenizer)
-    own = bounded(lambda: [_own_text(sample, toolkit.tokenizer) for sample in SAMPLES])
-    if own is None:  # asked before the tokenizer is changed
-        raise StageError(Reason.MODEL_UNSUPPORTED, ENDLESS)
-    tokeniser = _tokeniser(name, toolkit)
-    if not toolkit.tokenizer.chat_template or not any(own):
-        return tokeniser, TemplateFit(
-            ["the model has no chat template of its own to compare the template with"]
-        )
-    rendered = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=True)]
-    with_system, plain = rendered[:2], rendered[2:]
-    compared = with_system if own[0] is not None else plain  # some know no system prompt
-    if different := next((sample for sample in compared if sample.differs), None):
-        if inferred:
-            raise _mismatch(name, different)
-        warning = f"template {name} differs from the model's own: {_around_difference(different)}"
-        return tokeniser, TemplateFit([warning], {"model": different.own or "", "template": different.ours})
-    dated = any(DATES.search(text) for text in own if text)
-    warnings = (
-        [f"the model's own template begins system prompts with dates, {name} does not"] if dated else []
-    )
-    return tokeniser, TemplateFit(warnings, default_system=_default_system(name, plain[0]))
+def _own_texts(examples: Sequence[Example], tokenizer: Any) -> list[str | None]:
+    """Of our own conversations, and then of the rows."""
+    ours = [own_text(sample, tokenizer) for sample in SAMPLES]
+    return [*ours, *(own_text(row, tokenizer) for row in _told(examples, ours))]
+
+
+def _told(examples: Sequence[Example], own: Sequence[str | None]) -> list[Conversation]:
+    """The rows with a system prompt, which hides what the defaults are; some models know none."""
+    system = SYSTEM if own[0] is not None else ""
+    return [example.with_system(system) for example in examples]
+
+
+def _compare(
+    name: str, own: Sequence[str | None], examples: Sequence[Example], tokeniser: Tokeniser
+) -> TemplateFit:
+    if not any(own[: len(SAMPLES)]):
+        return TemplateFit(["the model has no chat template of its own to compare the template with"])
+    ours = [_render(sample, text, name, tokeniser) for sample, text in zip(SAMPLES, own, strict=False)]
+    with_system, plain = ours[:2], ours[2:]
+    rows = _rendered_rows(_told(examples, own), own[len(SAMPLES) :], examples, tokeniser)
+    talks = [row for row in rows if not row.has_tools]
+    fixed = with_system if own[0] is not None else plain  # some know no system prompt
+    if different := _first_difference([*fixed, *talks]):
+        warning = f"template {name} differs from the model's own{different.at}: {different.around}"
+        return TemplateFit([warning], True, different.encode())
+    told_tools, of_tools = _of_tools(name, [row for row in rows if row.has_tools])
+    warnings = [*_of_dates(name, own), *told_tools, *_of_refused(rows)]
+    return TemplateFit(warnings, differences=of_tools, default_system=_default_system(name, plain[0]))
+
+
+def _rendered_rows(
+    rows: Sequence[Conversation],
+    own: Sequence[str | None],
+    examples: Sequence[Example],
+    tokeniser: Tokeniser,
+) -> list[Rendered]:
+    """The rows that LLaMA-Factory's template can write: what it can't is found to be bad later."""
+    found = []
+    for row, text, example in zip(rows, own, examples, strict=True):
+        with suppress(Exception):  # each template has its own
+            found.append(replace(_rendered(row, text, tokeniser), example=example))
+    return found
+
+
+def _first_difference(rendered: Iterable[Rendered]) -> Difference | None:
+    return next((found for each in rendered if (found := each.difference)), None)
+
+
+def _of_tools(name: str, rows: Sequence[Rendered]) -> tuple[list[str], dict[str, str]]:
+    """A warning and the texts, where tools are written in another way: they are by most templates."""
+    different = _first_difference(rows)
+    if not different:
+        return [], {}
+    warning = f"template {name} writes tools otherwise than the model's own{different.at}: {different.around}"
+    return [warning], {f"{key} with tools": text for key, text in different.encode().items()}
+
+
+def _of_dates(name: str, own: Sequence[str | None]) -> Iterator[str]:
+    if any(DATES.search(text) for text in own[: len(SAMPLES)] if text):
+        yield f"the model's own template begins system prompts with dates, {name} does not"
+
+
+def _of_refused(rows: Sequence[Rendered]) -> Iterator[str]:
+    if refused := [row.example.place for row in rows if row.example and row.own is None]:
+        yield f"the model's own template refuses rows like {', '.join(refused[:TOLD_PLACES])}"
 
 
 def default_prompt(name: str) -> str:
@@ -100,10 +164,10 @@ def default_prompt(name: str) -> str:
 
 
 def _default_system(name: str, plain: Rendered) -> str:
-    if not plain.differs:
+    if not plain.difference:
         return ""
     return f"have no system prompt: {name} gives them another than the model's own template: " + (
-        _around_difference(plain)
+        plain.difference.around
     )
 
 
@@ -137,28 +201,19 @@ def _tokeniser(name: str, toolkit: Toolkit) -> Tokeniser:
     return Tokeniser(copy.copy(template), toolkit.tokenizer, toolkit.processor, toolkit.data_args)
 
 
-def _own_text(sample: Conversation, tokenizer: Any) -> str | None:
-    """As the model's own chat template renders it; None where it refuses to, or there is none."""
-    messages = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
-    if sample.system:
-        messages.insert(0, {"role": "system", "content": sample.system})
-    try:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False)
-    except Exception:  # a template is a program of the model's author, and may raise anything
-        return None
-    return text
-
-
 def _render(sample: Conversation, own: str | None, name: str, tokeniser: Tokeniser) -> Rendered:
-    tokenizer = tokeniser.tokenizer
     try:
-        ids = tokeniser.whole(sample)
+        return _rendered(sample, own, tokeniser)
     except (ValueError, AttributeError) as problem:
         raise StageError(
             Reason.TEMPLATE_MISMATCH, f"model.template: {name} can't be used with the model: {problem}"
         ) from problem
-    expected = None if own is None else _comparable(_ids(tokenizer, DATES.sub("", own)), tokenizer)
-    return Rendered(expected, _comparable(ids, tokenizer))
+
+
+def _rendered(conversation: Conversation, own: str | None, tokeniser: Tokeniser) -> Rendered:
+    tokenizer = tokeniser.tokenizer
+    ours = _comparable(tokeniser.whole(conversation), tokenizer)
+    return Rendered(None if own is None else _comparable(_ids(tokenizer, own), tokenizer), ours)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -167,29 +222,10 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _comparable(ids: list[int], tokenizer: Any) -> str:
-    """The text of the tokens without empty thoughts and without the end of the last turn."""
+    """The text of the tokens without dates, empty thoughts, and the end of the last turn."""
     text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    text = EMPTY_THOUGHT.sub("", text).rstrip()
+    text = EMPTY_THOUGHT.sub("", DATES.sub("", text)).rstrip()
     ends = sorted(filter(None, {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}))
     while ending := next((end for end in ends if text.endswith(end)), ""):
         text = text.removesuffix(ending).rstrip()
     return text
-
-
-def _mismatch(name: str, rendered: Rendered) -> StageError:
-    return StageError(
-        Reason.TEMPLATE_MISMATCH,
-        f"model.template: {name} was inferred, but does not fit the model: {_around_difference(rendered)}\n"
-        f"  the model's own template: {(rendered.own or '')[:MAX_SHOWN]!r}\n"
-        f"  {name}: {rendered.ours[:MAX_SHOWN]!r}",
-        "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
-    )
-
-
-def _around_difference(rendered: Rendered) -> str:
-    own, ours = rendered.own or "", rendered.ours
-    first = next((i for i, (a, b) in enumerate(zip(own, ours, strict=False)) if a != b), None)
-    position = min(len(own), len(ours)) if first is None else first
-    start = max(position - SHOWN_AROUND, 0)
-    end = position + SHOWN_AROUND
-    return f"{ours[start:end]!r} in place of {own[start:end]!r}"

@@ -15,6 +15,7 @@ from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.names import source_name
 from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.examples import find_examples
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
 from lorafinetune_stages.prepare.fitting import TemplateFit, default_prompt
@@ -62,6 +63,7 @@ class Maker:
             toolkit,
             self.corpus,
             self.findings,
+            find_examples(self.corpus, self.rows),
             workdir,
             progress.advance,
         )
@@ -117,7 +119,7 @@ class Maker:
             template=self.inputs.template,
             dataset=status,
             warnings=shorten(warnings),
-            template_differs=bool(fit.differences),
+            template_differs=fit.differs,
             longest=train.longest(cutoff),
         )
 

@@ -3,6 +3,7 @@
 Importing this module imports torch, transformers and LLaMA-Factory, which takes long.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llamafactory.data.template import get_template_and_fix_tokenizer
@@ -11,6 +12,7 @@ from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune_stages.prepare.blocks import BlockBuilder, TextTokeniser
 from lorafinetune_stages.prepare.building import Builder
 from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.examples import Example
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fitting import TemplateFit, fit_template
 from lorafinetune_stages.prepare.pairing import PairBuilder, PairTokeniser
@@ -25,10 +27,12 @@ def fit_builder(
     toolkit: Toolkit,
     corpus: Corpus,
     findings: Findings,
+    examples: Sequence[Example],
     root: Path,
     advance: Advance,
 ) -> tuple[Splits, TemplateFit]:
     """What writes the dataset, and how well the template fits the model; plain texts have no template.
+    examples: rows to compare it on.
 
     Raises StageError(TemplateMismatch).
     """
@@ -36,7 +40,7 @@ def fit_builder(
     if arguments.training.objective == "pt":
         get_template_and_fix_tokenizer(toolkit.tokenizer, toolkit.data_args)
         return BlockBuilder(*common, TextTokeniser(toolkit.tokenizer, toolkit.data_args)), TemplateFit()
-    tokeniser, fit = fit_template(template, arguments.template is None, toolkit)
+    tokeniser, fit = fit_template(template, arguments.template is None, toolkit, examples)
     if arguments.training.objective == "sft":
         return Builder(*common, tokeniser), fit
     pairs = PairTokeniser(tokeniser.template, toolkit.tokenizer, toolkit.processor, toolkit.data_args)

@@ -31,6 +31,7 @@ HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
+MAX_REPORT_BYTES: Final = 8 * 2**20
 MAX_WARNING: Final = 300
 """Bytes, of which a character of Chinese has three."""
 MAX_WARNINGS_BYTES: Final = 900
@@ -64,6 +65,13 @@ def find_prepared(key: str, context: Context) -> Prepared | None:
     if manifest is None:
         return None
     return _located(_decode(Prepared, manifest, f"{store.uri}/{where}"), manifest.digest, key, store)
+
+
+def read_report(key: str, store: Store) -> bytes:
+    """The data report of a prepared dataset; empty where there is none, or one of no sensible size."""
+    where = f"{place('prepared', key)}/{REPORT}"
+    found = store.find(where)
+    return (store.read(where, MAX_REPORT_BYTES) or b"") if found and found.size <= MAX_REPORT_BYTES else b""
 
 
 def commit_prepared(

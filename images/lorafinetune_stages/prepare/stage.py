@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.arguments import PrepareArguments
@@ -12,6 +11,7 @@ from lorafinetune_stages.importing import uncollected
 from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.differing import find_difference, mismatch, unseen_mismatch
 from lorafinetune_stages.prepare.feasible import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train_key
@@ -23,6 +23,7 @@ from lorafinetune_stages.prepare.output import (
     fetch_rows,
     find_prepared,
     find_trained,
+    read_report,
     result,
 )
 from lorafinetune_stages.prepare.proofs import (
@@ -36,6 +37,7 @@ from lorafinetune_stages.prepare.selection import choose
 from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.transfer import check_tree, download_tree
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def run(arguments: PrepareArguments, context: Context) -> PrepareResult:
     training_key = train_key(inputs, arguments.training)
     found = find_prepared(inputs.key, context)
     if found and found.template_differs and arguments.template is None:
-        raise _differs(inputs)
+        raise _differs(inputs, context.store)
     trained = find_trained(training_key, context)
     if found and not trained:
         _check_weights(inputs, context)
@@ -154,13 +156,10 @@ def _count_packs(arguments: PrepareArguments, inputs: PrepareInputs, count: int,
     return len(TokenSteps.of(found, training.batch_tokens or 0, training.seed, advance))
 
 
-def _differs(inputs: PrepareInputs) -> StageError:
-    return StageError(
-        Reason.TEMPLATE_MISMATCH,
-        f"model.template: {inputs.template} was inferred, but renders conversations otherwise "
-        "than the model's own chat template",
-        "Set `spec.model.template` to the template that fits; a template that is set is only warned about.",
-    )
+def _differs(inputs: PrepareInputs, store: Store) -> StageError:
+    """As the run that prepared the rows would have said it."""
+    different = find_difference(read_report(inputs.key, store))
+    return mismatch(inputs.template, different) if different else unseen_mismatch(inputs.template)
 
 
 def _fetch(inputs: PrepareInputs, root: Path, context: Context) -> None:
