@@ -43,8 +43,8 @@ from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.errors import DamagedError
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.manifest import take_back
-from lorafinetune_stages.store.opening import open_store
 
 log = logging.getLogger("lorafinetune")
 

@@ -26,8 +26,8 @@ from lorafinetune.api.sources import Connection, SecretReference
 from lorafinetune.contract.arguments import credential_variable
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.manifest import commit_manifest, read_manifest
-from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.streams import chunks_of
 from lorafinetune_stages.store.transfer import WORKERS, download_tree, upload_tree
 

@@ -11,13 +11,13 @@ from transformers import AutoModelForCausalLM
 from gpu.test_card import SHAPE
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.graphs import GraphedLayers
-from lorafinetune_stages.train.levers import COMPILED_MULTIPLE, Levers, apply
+from lorafinetune_stages.train.optimizations import COMPILED_MULTIPLE, Optimizations, apply
 from lorafinetune_stages.train.packed_trainer import pack_nats
 from stages.train_builders import random_rows, tiny_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
-LEVERS = Levers(
+OPTIMIZATIONS = Optimizations(
     "varlen", compiled=True, multiple=COMPILED_MULTIPLE, mixed="bfloat16", cast=True, fp8=True, graphed=True
 )
 STEPS = ((5, 900), (12, 300), (5, 900), (12, 300), (3, 2000), (5, 900))
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16)
     config = LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", init_lora_weights=False)
     model = get_peft_model(base, config, autocast_adapter_dtype=True).train().cuda()
-    apply(LEVERS, model)
+    apply(OPTIMIZATIONS, model)
     return model
 
 
@@ -55,7 +55,7 @@ def steps(model: Any, graphs: GraphedLayers | None) -> list[Tensor]:
     trained = [each for each in model.parameters() if each.requires_grad]
     for place, each in enumerate(passes()):
         with torch.autocast("cuda", torch.bfloat16):
-            torch.autograd.backward(pack_nats(model.get_base_model(), each, LEVERS, graphs=graphs))
+            torch.autograd.backward(pack_nats(model.get_base_model(), each, OPTIMIZATIONS, graphs=graphs))
         if place % 2:
             found.append(torch.cat([parameter.grad.flatten() for parameter in trained]))
             graphs.zero_gradients() if graphs else model.zero_grad()

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.store import connection
 from lorafinetune_stages.store import s3_control
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 
 STALE_SECONDS: Final = 3.0
 """After which an upload is nobody's any more: a day, in the product."""

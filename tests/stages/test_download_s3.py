@@ -17,7 +17,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.hubs.s3 import S3Source
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 from stages.download_builders import Bench, hub
 
 LARGE = safetensors(a=7_000_000, b=7_000_000)

@@ -53,9 +53,9 @@ def adapted(directory: Path, dropout: float = 0.0) -> Any:
 
 
 def in_fp8(model: Any) -> Any:
-    from lorafinetune_stages.train.levers import Levers, apply
+    from lorafinetune_stages.train.optimizations import Optimizations, apply
 
-    apply(Levers(mixed="bfloat16", cast=True, fp8=True), model)
+    apply(Optimizations(mixed="bfloat16", cast=True, fp8=True), model)
     return model
 
 
@@ -64,14 +64,14 @@ def gradients(model: Any) -> dict[str, Any]:
     import torch
 
     from lorafinetune_stages.train.collator import Collator
-    from lorafinetune_stages.train.levers import Levers, apply
+    from lorafinetune_stages.train.optimizations import Optimizations, apply
     from lorafinetune_stages.train.packed_trainer import pack_nats
 
-    levers = Levers(mixed="bfloat16", cast=True)
-    apply(levers, model)
+    optimizations = Optimizations(mixed="bfloat16", cast=True)
+    apply(optimizations, model)
     (pack,) = Collator(10_000)(random_rows(5))["passes"]
     with torch.autocast("cpu", torch.bfloat16):
-        nats = pack_nats(model.get_base_model(), pack, levers)
+        nats = pack_nats(model.get_base_model(), pack, optimizations)
     torch.autograd.backward(nats)
     found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
     model.zero_grad()
@@ -240,12 +240,12 @@ def test_an_adapter_is_loaded_into_it(directory: Path, tmp_path: Path) -> None:
 def test_the_last_evaluation_is_on_the_unquantised_base(directory: Path) -> None:
     from lorafinetune_stages.train.evaluation import evaluate, evaluate_last
     from lorafinetune_stages.train.fit import Fit
-    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.optimizations import Optimizations
     from lorafinetune_stages.train.plan import TrainingPlan
     from lorafinetune_stages.train.process_group import ALONE
 
     def loss(measure: Any, model: Any, fp8: bool) -> float:
-        plan = TrainingPlan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=fp8))
+        plan = TrainingPlan(Fit(4, 1, False, 10_000), Optimizations(mixed="bfloat16", cast=True, fp8=fp8))
         value: float = measure(model, random_rows(5, seed=1), lambda: False, plan, ALONE).loss
         return value
 
@@ -265,7 +265,7 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
     from lorafinetune_stages.train.evaluation import evaluate, evaluate_base
     from lorafinetune_stages.train.fit import Fit
     from lorafinetune_stages.train.fp8 import Fp8Linear
-    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.optimizations import Optimizations
     from lorafinetune_stages.train.plan import TrainingPlan
     from lorafinetune_stages.train.process_group import ALONE
 
@@ -273,7 +273,7 @@ def test_the_base_is_evaluated_unquantised_and_trains_on_in_fp8(directory: Path)
     gradients(exact)  # packs from here on
     before = {name: each.clone() for name, each in quantised.named_buffers()}
     trained = {name for name, each in quantised.named_parameters() if each.requires_grad}
-    plan = TrainingPlan(Fit(4, 1, False, 10_000), Levers(mixed="bfloat16", cast=True, fp8=True))
+    plan = TrainingPlan(Fit(4, 1, False, 10_000), Optimizations(mixed="bfloat16", cast=True, fp8=True))
     rows = random_rows(5, seed=1)
     with exact.disable_adapter():
         wanted = evaluate(exact, rows, lambda: False, plan, ALONE)
@@ -344,7 +344,7 @@ def test_layers_that_gain_nothing_stay_as_they_are(
     assert any(isinstance(module, fp8.Fp8Linear) for module in model.modules()) == (not narrow)
     arguments = world(tmp_path, precision="fp8").arguments
     plan = make_plan(arguments, directory, (24,), 1, 0)
-    assert plan.facts()["levers"]["fp8"] == (not narrow)
+    assert plan.facts()["optimizations"]["fp8"] == (not narrow)
     assert ("the base computes in bf16, not in fp8" in caplog.text) == bool(narrow)
 
 
@@ -360,9 +360,9 @@ def test_what_can_not_be_packed_is_not_in_fp8_and_says_so(
 ) -> None:
     from transformers import AutoConfig
 
-    from lorafinetune_stages.train.launch import _levers
+    from lorafinetune_stages.train.launch import _optimizations
 
     training = Training.decode({"epochs": "1", "precision": "fp8", **changes})
     with caplog.at_level(logging.WARNING):
-        assert _levers(training, AutoConfig.for_model(model_type), 1) is None
+        assert _optimizations(training, AutoConfig.for_model(model_type), 1) is None
     assert "the base computes in bf16, not in fp8" in caplog.text

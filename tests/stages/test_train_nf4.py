@@ -124,7 +124,7 @@ def held_out_loss(made: World, model: Any, objective: str) -> float:
 
     from lorafinetune_stages.train.evaluation import evaluate
     from lorafinetune_stages.train.fit import Fit
-    from lorafinetune_stages.train.levers import Levers, apply
+    from lorafinetune_stages.train.optimizations import Optimizations, apply
     from lorafinetune_stages.train.plan import TrainingPlan
     from lorafinetune_stages.train.preferences import evaluate_pairs
     from lorafinetune_stages.train.process_group import ALONE
@@ -135,9 +135,9 @@ def held_out_loss(made: World, model: Any, objective: str) -> float:
         found = evaluate_pairs(model, rows, lambda: False, beta=0.1)
         assert found is not None
         return found.losses.loss
-    levers = Levers(mixed="bfloat16", cast=True)
-    apply(levers, model)
-    losses = evaluate(model, rows, lambda: False, TrainingPlan(Fit(4, 1, False, 1024), levers), ALONE)
+    optimizations = Optimizations(mixed="bfloat16", cast=True)
+    apply(optimizations, model)
+    losses = evaluate(model, rows, lambda: False, TrainingPlan(Fit(4, 1, False, 1024), optimizations), ALONE)
     assert losses is not None
     return losses.loss
 
@@ -300,11 +300,11 @@ def test_layers_are_not_compiled_and_it_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, quantization: str, compiled: bool
 ) -> None:
     """On a card: the other fast paths stay on."""
-    from lorafinetune_stages.train import levers
+    from lorafinetune_stages.train import optimizations
 
-    monkeypatch.setattr(levers, "suits", lambda *_: True)
-    monkeypatch.setattr(levers, "can_compile", lambda: True)
-    chosen = levers.choose(64, "bf16", "lora", 1, quantization)
+    monkeypatch.setattr(optimizations, "suits", lambda *_: True)
+    monkeypatch.setattr(optimizations, "can_compile", lambda: True)
+    chosen = optimizations.choose(64, "bf16", "lora", 1, quantization)
     assert (chosen.attention, chosen.sparse_loss, chosen.cast) == ("varlen", True, True)
     assert (chosen.compiled, chosen.multiple > 1) == (compiled, compiled)
     assert ("layers are not compiled: that was not tried with a base in nf4" in caplog.text) != compiled

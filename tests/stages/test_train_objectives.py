@@ -57,10 +57,10 @@ def test_it_is_learned_reported_and_exported(whole: Whole) -> None:
 
 def test_what_is_fast_is_on_for_texts_alone(whole: Whole) -> None:
     made, _ = whole
-    levers = made.manifest().lineage["plan"]["levers"]
+    optimizations = made.manifest().lineage["plan"]["optimizations"]
     objective = made.arguments.training.objective
     assert made.manifest().lineage["config"]["stage"] == objective
-    assert (levers is None) == (objective == "dpo")
+    assert (optimizations is None) == (objective == "dpo")
 
 
 def own_losses(made: World, **changes: Any) -> tuple[list[float], list[float]]:

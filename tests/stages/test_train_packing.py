@@ -50,7 +50,7 @@ def test_the_losses_of_a_training_are_those_of_padded_conversations(
 def test_what_can_not_be_packed_is_padded(made: World) -> None:
     run = made.training(epochs=None, maxSteps=1, extraArgs={"neftune_noise_alpha": "5"})
     run.train()
-    assert run.manifest().lineage["plan"]["levers"] is None
+    assert run.manifest().lineage["plan"]["optimizations"] is None
 
 
 def test_the_plan_is_in_the_lineage(made: World) -> None:
@@ -62,7 +62,7 @@ def test_the_plan_is_in_the_lineage(made: World) -> None:
         "gradientCheckpointing": False,
         "estimatedBytes": 0,
         "nf4": False,
-        "levers": {
+        "optimizations": {
             "attention": "each",
             "sparse_loss": True,
             "compiled": False,
@@ -144,7 +144,7 @@ def test_how_the_held_out_rows_are_packed_is_the_same(
 def test_steps_of_tokens_need_a_model_that_can_be_packed() -> None:
     from transformers import AutoConfig
 
-    from lorafinetune_stages.train.levers import check_packing
+    from lorafinetune_stages.train.optimizations import check_packing
 
     training = Training(epochs="1", packing="tokens", batch_tokens=4096)
     check_packing(training, AutoConfig.for_model("llama"))
@@ -223,7 +223,7 @@ def test_loss_and_gradients_are_those_of_padded_conversations(base: Any, sparse:
     import torch
 
     from lorafinetune_stages.train.collator import Collator
-    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.optimizations import Optimizations
     from lorafinetune_stages.train.packed_trainer import pack_nats
 
     rows = random_rows(5)
@@ -231,7 +231,9 @@ def test_loss_and_gradients_are_those_of_padded_conversations(base: Any, sparse:
     base.requires_grad_(False)
     matrix.requires_grad_(True)
     batch = Collator(limit)(rows)
-    nats = torch.stack([pack_nats(base, pack, Levers(sparse_loss=sparse)) for pack in batch["passes"]]).sum()
+    nats = torch.stack(
+        [pack_nats(base, pack, Optimizations(sparse_loss=sparse)) for pack in batch["passes"]]
+    ).sum()
     expected = torch.stack([padded_nats(base, row) for row in rows]).sum()
     torch.testing.assert_close(nats, expected)
     (gradient,) = torch.autograd.grad(nats, matrix)
@@ -265,7 +267,7 @@ def test_a_loss_in_chunks_is_the_loss_in_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_model_with_a_narrow_window_is_padded(tmp_path: Path) -> None:
     from transformers import AutoConfig
 
-    from lorafinetune_stages.train.levers import can_pack
+    from lorafinetune_stages.train.optimizations import can_pack
 
     windowed = AutoConfig.for_model("mistral", sliding_window=16)
     assert not can_pack(windowed, 17)
@@ -319,7 +321,7 @@ def test_layers_are_compiled_once_for_packs_of_all_lengths(
 
     from lorafinetune_stages.train import fp8
     from lorafinetune_stages.train.collator import Collator
-    from lorafinetune_stages.train.levers import Levers, apply, compile_layers
+    from lorafinetune_stages.train.optimizations import Optimizations, apply, compile_layers
 
     shape = {"hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "pad_token_id": 0}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 259}
@@ -327,7 +329,7 @@ def test_layers_are_compiled_once_for_packs_of_all_lengths(
     base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1)).to("meta")
     monkeypatch.setattr(fp8, "NARROW", 0)
-    apply(Levers(attention="varlen", cast=True, fp8=quantised), model)
+    apply(Optimizations(attention="varlen", cast=True, fp8=quantised), model)
     torch._dynamo.reset()
     counters.clear()
     compile_layers(base, backend="aot_eager")
@@ -360,8 +362,8 @@ def test_a_graph_gets_empty_conversations_behind_those_of_a_pack(conversations: 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_layers_that_are_computed_twice_are_not_captured(checkpointing: bool) -> None:
     from lorafinetune_stages.train.fit import Fit
-    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.optimizations import Optimizations
     from lorafinetune_stages.train.plan import TrainingPlan
 
-    plan = TrainingPlan(Fit(8, 1, False, 8192), Levers(compiled=True, fp8=True, graphed=True))
-    assert plan.refit(Fit(8, 1, checkpointing, 4096)).facts()["levers"]["graphed"] != checkpointing
+    plan = TrainingPlan(Fit(8, 1, False, 8192), Optimizations(compiled=True, fp8=True, graphed=True))
+    assert plan.refit(Fit(8, 1, checkpointing, 4096)).facts()["optimizations"]["graphed"] != checkpointing

@@ -9,7 +9,7 @@ from forked import Call, Ended, forking
 from lorafinetune.cli import init
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
-from lorafinetune.cli.init import Wishes, default_name, document, text
+from lorafinetune.cli.init import InitOptions, default_name, document, text
 
 
 @pytest.fixture
@@ -91,20 +91,23 @@ def test_a_file_that_is_there_stays(here: Path, lorafinetune: Command) -> None:
 
 REFUSED = {
     "a model that is neither here nor on a hub": (
-        Wishes("nothing", ["rows.jsonl"]),
+        InitOptions("nothing", ["rows.jsonl"]),
         "ModelNotFound: nothing",
     ),
-    "a file that is not here": (Wishes("model", ["gone.jsonl"]), "DatasetNotFound: there is no file gone"),
-    "a URI of no kind that is known": (Wishes("ftp://a/b", ["rows.jsonl"]), "spec.model.source"),
-    "a name that Kubernetes refuses": (Wishes("model", ["rows.jsonl"], name="A_b"), "metadata.name"),
+    "a file that is not here": (
+        InitOptions("model", ["gone.jsonl"]),
+        "DatasetNotFound: there is no file gone",
+    ),
+    "a URI of no kind that is known": (InitOptions("ftp://a/b", ["rows.jsonl"]), "spec.model.source"),
+    "a name that Kubernetes refuses": (InitOptions("model", ["rows.jsonl"], name="A_b"), "metadata.name"),
 }
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_what_can_not_work_is_refused(sentence: str, here: Path) -> None:
-    wishes, begins = REFUSED[sentence]
+    options, begins = REFUSED[sentence]
     with pytest.raises(CommandError, match=begins):
-        text(wishes, "f")
+        text(options, "f")
 
 
 NEXT = {
@@ -149,9 +152,9 @@ def test_on_standard_output_the_file_has_no_name_yet(here: Path, lorafinetune: C
 
 
 def test_every_section_has_a_comment(here: Path) -> None:
-    wishes = Wishes("model", ["rows.jsonl"], secret="s3")
-    lines = text(wishes, "f").splitlines()
-    sections = [f"  {name}:" for name in document(wishes)["spec"]]
+    options = InitOptions("model", ["rows.jsonl"], secret="s3")
+    lines = text(options, "f").splitlines()
+    sections = [f"  {name}:" for name in document(options)["spec"]]
     assert [lines[lines.index(section) - 1].startswith("  # ") for section in sections] == [True] * 7
 
 

@@ -11,11 +11,11 @@ from builders import NOW, document
 from lorafinetune.api.codec import decode
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
-from lorafinetune.cli.reading import decoded, has_ended, situation_of
+from lorafinetune.cli.humanize import sparkline
+from lorafinetune.cli.runs import decoded, has_ended, situation_of
 from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import LiveView
 from lorafinetune.cli.watch import seconds, told_by
-from lorafinetune.cli.words import sparkline
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.contract.times import rfc3339
 

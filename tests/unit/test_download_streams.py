@@ -15,7 +15,7 @@ from lorafinetune_stages.addresses import address_kinds
 from lorafinetune_stages.download.safetensors import HeaderError, checked
 from lorafinetune_stages.hubs import RemoteFile, Snapshot, TransientError
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import PROGRESS_BYTES, resumed
+from lorafinetune_stages.hubs.retry import PROGRESS_BYTES, resumed
 
 ORIGIN = Origin("spec.model", "models", "hf://owner/model")
 AWAY = ORIGIN.error(Reason.HUB_UNAVAILABLE, "can't be fetched: the hub answers 503")

@@ -13,11 +13,11 @@ from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus
+from lorafinetune.cli.choices import OutputKind
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.fetch import bring, fetch
 from lorafinetune.cli.run import keep
-from lorafinetune.cli.store import Where
-from lorafinetune.cli.what import What
+from lorafinetune.cli.store import StoreLocation
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
@@ -70,20 +70,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        pytest.param(What.MERGED, {"config.json": b"{}", "model.safetensors": b"weights"}, id="merged"),
-        pytest.param(What.ADAPTER, {"adapter_model.safetensors": b"small"}, id="the adapter alone"),
+        pytest.param(OutputKind.MERGED, {"config.json": b"{}", "model.safetensors": b"weights"}, id="merged"),
+        pytest.param(OutputKind.ADAPTER, {"adapter_model.safetensors": b"small"}, id="the adapter alone"),
     ],
 )
-def test_an_output_is_fetched(what: What, expected: dict[str, bytes], tmp_path: Path) -> None:
-    fetch(a_run(), what, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
+def test_an_output_is_fetched(what: OutputKind, expected: dict[str, bytes], tmp_path: Path) -> None:
+    fetch(a_run(), what, tmp_path / "here", StoreLocation(a_store(tmp_path / "store"), "", tmp_path))
     assert contents(tmp_path / "here") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "store"]
 
 
 PARTS = {
-    "the merged model": (What.MERGED, f"exports/{sha('merged')}", {"config.json", "model.safetensors"}),
+    "the merged model": (OutputKind.MERGED, f"exports/{sha('merged')}", {"config.json", "model.safetensors"}),
     "the adapter alone": (
-        What.ADAPTER,
+        OutputKind.ADAPTER,
         f"trainings/{sha('trained')}/adapter",
         {"adapter_model.safetensors"},
     ),
@@ -139,7 +139,7 @@ def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path)
     store = a_store(tmp_path / "store")
     mishap(store)
     with pytest.raises(StageError) as refused:
-        fetch(a_run(), What.MERGED, tmp_path / "here", Where(store, "", tmp_path))
+        fetch(a_run(), OutputKind.MERGED, tmp_path / "here", StoreLocation(store, "", tmp_path))
     assert refused.value.reason is Reason.ARTIFACT_CORRUPT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
@@ -147,7 +147,12 @@ def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path)
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with pytest.raises(StageError, match="exists already"):
-        fetch(a_run(), What.MERGED, tmp_path / "here", Where(a_store(tmp_path / "store"), "", tmp_path))
+        fetch(
+            a_run(),
+            OutputKind.MERGED,
+            tmp_path / "here",
+            StoreLocation(a_store(tmp_path / "store"), "", tmp_path),
+        )
 
 
 def test_a_training_without_an_adapter_is_none(tmp_path: Path) -> None:
@@ -174,13 +179,13 @@ def test_a_run_without_the_output(sentence: str) -> None:
     status, hint = HINTS[sentence]
     run = resource().model_copy(update={"status": status})
     with pytest.raises(StageError, match="tells of no merged output") as refused:
-        fetch(run, What.MERGED, Path("never"), Where(None, "", Path("none")))
+        fetch(run, OutputKind.MERGED, Path("never"), StoreLocation(None, "", Path("none")))
     assert refused.value.hint.startswith(hint)
 
 
 def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="Secret s3 has no key AWS_ACCESS_KEY_ID"):
-        fetch(a_run(), What.MERGED, tmp_path / "here", Where(None, "", tmp_path))
+        fetch(a_run(), OutputKind.MERGED, tmp_path / "here", StoreLocation(None, "", tmp_path))
 
 
 def test_what_a_run_leaves_behind_can_be_read_again(tmp_path: Path) -> None:

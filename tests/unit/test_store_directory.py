@@ -15,8 +15,8 @@ from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.errors import file_system_errors
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.naming import RESERVED
-from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.partial import MIN_LEFTOVER_SECONDS, Partial
 
 CONNECTION = Connection(name="store", endpoint="http://s3.example")

@@ -10,9 +10,9 @@ from builders import result, sha
 from lorafinetune.api.artifacts import Published
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
+from lorafinetune.cli.humanize import describe
 from lorafinetune.cli.summary import Surroundings, places, summary
 from lorafinetune.cli.view import LiveView, PlainView
-from lorafinetune.cli.words import describe
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
 from lorafinetune.core.results import record

@@ -13,7 +13,7 @@ from typing import Final
 from lorafinetune_stages.download.safetensors import HeaderError, checked
 from lorafinetune_stages.hubs import Pause, RemoteFile, Source
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import resumed
+from lorafinetune_stages.hubs.retry import resumed
 from lorafinetune_stages.store import Advance, Chunk, Store, Stored
 from lorafinetune_stages.store.manifest import ManifestFile
 from lorafinetune_stages.store.streams import Measured, chunks_of

@@ -23,9 +23,9 @@ from lorafinetune_stages.download.selection import (
 )
 from lorafinetune_stages.download.splits import check_splits
 from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot, Source
-from lorafinetune_stages.hubs.opening import open_source
+from lorafinetune_stages.hubs.factory import open_source
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import resumed
+from lorafinetune_stages.hubs.retry import resumed
 from lorafinetune_stages.hubs.targets import check_targets
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, find_output

@@ -10,8 +10,8 @@ from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.errors import DamagedError
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestFile
-from lorafinetune_stages.store.opening import open_store
 from lorafinetune_stages.store.streams import chunks_of
 
 BEGUN: Final = "manifest.begun.json"

@@ -24,9 +24,9 @@ from lorafinetune_stages.export.copying import copy_to_store
 from lorafinetune_stages.export.layout import is_weights
 from lorafinetune_stages.hubs import Change, Pause, RemoteFile, Snapshot, Target, TransientError
 from lorafinetune_stages.hubs.content import Content, blob_id
-from lorafinetune_stages.hubs.opening import open_target
+from lorafinetune_stages.hubs.factory import open_target
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
+from lorafinetune_stages.hubs.retry import retry
 from lorafinetune_stages.hubs.targets import origins
 from lorafinetune_stages.licences import README, check_names, licence_fields
 from lorafinetune_stages.runtime import Context
@@ -82,7 +82,7 @@ class _Edition:
             return Published(uri=origin.source, revision=self._manifest.digest)
         pause = self._pause or time.sleep
         with open_target(origin, pause) as target:
-            revision = persist(partial(self._bring, wanted, origin, target), pause)
+            revision = retry(partial(self._bring, wanted, origin, target), pause)
             return Published(uri=origin.source, revision=revision)
 
     def recorded(self, published: Published) -> Published:
@@ -125,7 +125,7 @@ class _Edition:
 
         def send(content: Content, advance: Advance) -> Content:
             with self._content(content.file, advance) as counted:
-                persist(partial(target.upload, counted), pause)
+                retry(partial(target.upload, counted), pause)
                 counted.complete()
                 return counted
 

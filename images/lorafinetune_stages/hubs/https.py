@@ -20,8 +20,8 @@ from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.guard import HttpsGuard
 from lorafinetune_stages.hubs.http import Http, tls
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist, resumed
 from lorafinetune_stages.hubs.pinned import PinnedTransport, within
+from lorafinetune_stages.hubs.retry import resumed, retry
 
 MAX_LENGTH_DIGITS: Final = 15
 ELSEWHERE: Final = "Copy the file to S3 or to a hub, and name it there."
@@ -42,7 +42,7 @@ class HttpsSource:
         self._http.close()
 
     def snapshot(self) -> Snapshot:
-        file = persist(self._describe, self._pause)
+        file = retry(self._describe, self._pause)
         if not self._version:
             file = replace(file, sha256=self._content_digest(file))
         return Snapshot(digest([file.size, self._version or file.sha256]), (file,), single=True)

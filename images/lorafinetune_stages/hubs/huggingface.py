@@ -19,8 +19,8 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.http import Http
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.refusals import Refusals
+from lorafinetune_stages.hubs.retry import retry
 
 REPO_TYPES: Final = {"models": "model", "datasets": "dataset"}
 PAGES: Final = {"models": "", "datasets": "datasets/"}
@@ -51,7 +51,7 @@ class HuggingFaceSource:
 
     def snapshot(self) -> Snapshot:
         with own_connections(self._http.new_client):
-            snapshot = persist(self._snapshot, self._pause)
+            snapshot = retry(self._snapshot, self._pause)
         self._commit = snapshot.revision
         return snapshot
 

@@ -23,8 +23,8 @@ from lorafinetune_stages.hubs.content import Content
 from lorafinetune_stages.hubs.http import Http, beginning
 from lorafinetune_stages.hubs.huggingface import LIBRARY, HuggingFaceSource, own_connections
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.refusals import WriteRefusals
+from lorafinetune_stages.hubs.retry import retry
 
 SAMPLE_BYTES: Final = 512
 """Beginning of a file by which the hub tells text from binary."""
@@ -81,11 +81,11 @@ class HuggingFaceTarget:
     def check(self) -> None:
         with self.connected():
             try:
-                persist(self._may_write, self._pause)
+                retry(self._may_write, self._pause)
             except StageError as problem:
                 if problem.reason is not self._origin.missing:
                     raise
-                persist(self._may_create, self._pause)
+                retry(self._may_create, self._pause)
 
     def snapshot(self) -> Snapshot | None:
         try:

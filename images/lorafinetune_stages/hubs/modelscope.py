@@ -25,8 +25,8 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import MAX_FILES, Pause, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.http import Http
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.refusals import Refusals
+from lorafinetune_stages.hubs.retry import retry
 
 DEFAULT_REVISION: Final = "master"
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -95,7 +95,7 @@ class ModelScopeSource:
         self._http.close()
 
     def snapshot(self) -> Snapshot:
-        head, entries = persist(self._list, self._pause)
+        head, entries = retry(self._list, self._pause)
         commit = self._commit(head, entries)
         if COMMIT.fullmatch(commit):
             self._revision = commit

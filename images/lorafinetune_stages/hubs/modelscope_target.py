@@ -20,8 +20,8 @@ from lorafinetune_stages.hubs.content import Content
 from lorafinetune_stages.hubs.http import Http, beginning
 from lorafinetune_stages.hubs.modelscope import DEFAULT_REVISION, ModelScopeSource, headers
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
 from lorafinetune_stages.hubs.refusals import WriteRefusals
+from lorafinetune_stages.hubs.retry import retry
 from lorafinetune_stages.store.streams import CHUNK_BYTES
 
 VISIBILITY: Final = {"private": 1, "public": 5}
@@ -79,14 +79,14 @@ class ModelScopeTarget:
         """The hub tells whose the token is, but not what it may write."""
         url = f"{self._origin.endpoint}/openapi/v1/users/me"
         try:
-            persist(lambda: self._http.get(url, {}), self._pause)
+            retry(lambda: self._http.get(url, {}), self._pause)
         except StageError as problem:
             if problem.reason is not self._origin.missing:  # a mirror may lack the endpoint
                 raise
 
     def snapshot(self) -> Snapshot | None:
         try:
-            persist(lambda: self._http.get(f"{self._api}/models/{self._origin.repository}", {}), self._pause)
+            retry(lambda: self._http.get(f"{self._api}/models/{self._origin.repository}", {}), self._pause)
         except StageError as problem:
             if problem.reason is self._origin.missing:
                 return None

@@ -14,7 +14,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store import Entry
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.streams import chunks_of
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from lorafinetune.api.exports import Publish
 from lorafinetune.contract.arguments import StageArguments
 from lorafinetune_stages.hubs import Pause
-from lorafinetune_stages.hubs.opening import open_target
+from lorafinetune_stages.hubs.factory import open_target
 from lorafinetune_stages.hubs.origin import Origin
+from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.manifest import MANIFEST
-from lorafinetune_stages.store.opening import open_store
 
 
 def origins(arguments: StageArguments, publish: Sequence[Publish]) -> Iterator[tuple[Publish, Origin]]:

@@ -27,7 +27,7 @@ from lorafinetune_stages.prepare.remedies import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 from lorafinetune_stages.store import Advance, Store
-from lorafinetune_stages.train.levers import can_pack, check_packing, compiles
+from lorafinetune_stages.train.optimizations import can_pack, check_packing, compiles
 
 SHOWN_LAYERS: Final = 16
 

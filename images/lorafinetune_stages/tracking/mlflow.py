@@ -21,7 +21,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.http import Http
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.patience import persist
+from lorafinetune_stages.hubs.retry import retry
 from lorafinetune_stages.tracking.record import Record
 
 API: Final = "api/2.0/mlflow"
@@ -38,7 +38,7 @@ One = TypeVar("One")
 def tell(origin: Origin, experiment: str, record: Record, pause: Pause) -> None:
     """Brings the run of that id to the state of the record. Raises StageError."""
     with closing(_Server(origin, pause)) as server:
-        run, is_finished = persist(partial(server.run, server.experiment(experiment), record), pause)
+        run, is_finished = retry(partial(server.run, server.experiment(experiment), record), pause)
         for batch in _batches(record, is_finished):
             server.post("runs/log-batch", {"run_id": run, **batch})
         server.post("runs/update", {"run_id": run, "status": FINISHED, "end_time": _milliseconds(record)})
@@ -57,17 +57,17 @@ class _Server:
         self._http.close()
 
     def post(self, method: str, body: Mapping[str, Any]) -> None:
-        persist(partial(self._asked, method, body), self._pause)
+        retry(partial(self._asked, method, body), self._pause)
 
     def experiment(self, name: str) -> str:
         """The id of an experiment, which is made where it is missing. Somebody who was faster is no error."""
         find = partial(self._find, name)
-        found = persist(find, self._pause)
+        found = retry(find, self._pause)
         if found is None:
             try:
                 return self._text(self._asked("experiments/create", {"name": name}), "experiment_id")
             except StageError as refused:
-                found = persist(find, self._pause)
+                found = retry(find, self._pause)
                 if found is None:
                     raise refused
         return found

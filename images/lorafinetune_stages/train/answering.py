@@ -121,7 +121,7 @@ def _speaking(model: Any, plan: TrainingPlan) -> Iterator[None]:
     base, was_training = model.get_base_model(), model.training
     own, attention = base.generation_config, base.config._attn_implementation
     base.generation_config = GenerationConfig()
-    if plan.levers:
+    if plan.optimizations:
         base.set_attn_implementation("sdpa")
     model.eval()
     try:
@@ -130,7 +130,7 @@ def _speaking(model: Any, plan: TrainingPlan) -> Iterator[None]:
     finally:
         model.train(was_training)
         base.generation_config = own
-        if plan.levers:
+        if plan.optimizations:
             base.set_attn_implementation(attention)
 
 

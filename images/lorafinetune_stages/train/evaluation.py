@@ -120,18 +120,18 @@ def is_quantised(plan: TrainingPlan) -> bool:
 
 
 def in_fp8(plan: TrainingPlan) -> bool:
-    return plan.levers is not None and plan.levers.fp8
+    return plan.optimizations is not None and plan.optimizations.fp8
 
 
 def mixed_precision(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
     """While this is entered, what is not fp32 is computed as in the training."""
-    name = plan.levers.mixed if plan.levers else ""
+    name = plan.optimizations.mixed if plan.optimizations else ""
     return torch.autocast(device.type, getattr(torch, name)) if name else nullcontext()
 
 
 def compilation_off(plan: TrainingPlan) -> AbstractContextManager[Any]:
     """Layers that are not those of the training: to compile them anew would take longer than it saves."""
-    if plan.levers is None or not plan.levers.compiled:
+    if plan.optimizations is None or not plan.optimizations.compiled:
         return nullcontext()
     eager: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
     return eager
@@ -141,7 +141,11 @@ def _of_group(model: Any, group: Sequence[Row], plan: TrainingPlan) -> Iterator[
     tokens = [count_learned([row]) for row in group]
     if not any(tokens):
         return
-    nats = _packed(model, group, plan, tokens) if plan.levers else map(partial(_alone, model), group, tokens)
+    nats = (
+        _packed(model, group, plan, tokens)
+        if plan.optimizations
+        else map(partial(_alone, model), group, tokens)
+    )
     yield from ((count, each) for count, each in zip(tokens, nats, strict=True) if count)
 
 
@@ -153,9 +157,9 @@ def _alone(model: Any, row: Row, tokens: int) -> float:
 
 def _packed(model: Any, rows: Sequence[Row], plan: TrainingPlan, tokens: Sequence[int]) -> list[float]:
     """Of each conversation of one pack."""
-    assert plan.levers  # noqa: S101 - who calls this has looked
-    (pack,) = Collator(plan.fit.pack_tokens, plan.levers.multiple)(rows)["passes"]
+    assert plan.optimizations  # noqa: S101 - who calls this has looked
+    (pack,) = Collator(plan.fit.pack_tokens, plan.optimizations.multiple)(rows)["passes"]
     device = model.device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
     with mixed_precision(plan, device):
-        return row_nats(model.get_base_model(), moved, plan.levers, tokens)
+        return row_nats(model.get_base_model(), moved, plan.optimizations, tokens)

@@ -21,8 +21,8 @@ from lorafinetune_stages.train.early_stopping import Ended
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
-from lorafinetune_stages.train.levers import Levers, can_pack, check_packing, choose
 from lorafinetune_stages.train.nf4 import without_bitsandbytes
+from lorafinetune_stages.train.optimizations import Optimizations, can_pack, check_packing, choose
 from lorafinetune_stages.train.packed_trainer import packed_training
 from lorafinetune_stages.train.padded_trainer import padded_training
 from lorafinetune_stages.train.pair_trainer import weighed_alike
@@ -48,22 +48,22 @@ def make_plan(
     if shards > 1:
         check_layers(network)
     shape = measure(network, training.lora)
-    levers = _levers(training, network.config.get_text_config(), gpus)
-    if shards > 1 and levers and levers.compiled:
+    optimizations = _optimizations(training, network.config.get_text_config(), gpus)
+    if shards > 1 and optimizations and optimizations.compiled:
         log.warning("layers are not compiled: that was not tried with a base that is split (fsdp2)")
-        levers = replace(levers, compiled=False, multiple=1, graphed=False)
-    if levers and levers.fp8 and not gains(network):
+        optimizations = replace(optimizations, compiled=False, multiple=1, graphed=False)
+    if optimizations and optimizations.fp8 and not gains(network):
         log.warning("the base computes in bf16, not in fp8: its layers are too narrow to gain by it")
-        levers = replace(levers, fp8=False, graphed=False)
+        optimizations = replace(optimizations, fp8=False, graphed=False)
     settings = MemorySettings.of(
-        training, packed=levers is not None, compiled=bool(levers and levers.compiled)
+        training, packed=optimizations is not None, compiled=bool(optimizations and optimizations.compiled)
     )
     settings = replace(settings, shards=shards)
     cut = fit(step_rows(training, longest), gpus, longest, shape, settings, free_bytes)
-    return TrainingPlan(cut, levers, training.quantization == "nf4", shards).refit(cut)
+    return TrainingPlan(cut, optimizations, training.quantization == "nf4", shards).refit(cut)
 
 
-def _levers(training: Training, config: Any, gpus: int) -> Levers | None:
+def _optimizations(training: Training, config: Any, gpus: int) -> Optimizations | None:
     """Absent where conversations are padded."""
     if not _packs(training, config):
         if training.precision == "fp8":
@@ -114,8 +114,8 @@ def train(
 def _changes(training: Training, plan: TrainingPlan, group: ProcessGroup) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
-    if plan.levers:
-        return packed_training(training, plan.levers, plan.fit.pack_tokens, group, split)
+    if plan.optimizations:
+        return packed_training(training, plan.optimizations, plan.fit.pack_tokens, group, split)
     if group.size > 1:
         return padded_training(training.objective, plan.fit.micro_batch, group, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()

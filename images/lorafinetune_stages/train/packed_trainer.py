@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from lorafinetune.api.training import Training
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.graphs import GraphedLayers, run_layers
-from lorafinetune_stages.train.levers import Levers, apply, has_plain_head
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
+from lorafinetune_stages.train.optimizations import Optimizations, apply, has_plain_head
 from lorafinetune_stages.train.process_group import ProcessGroup
 from lorafinetune_stages.train.sharding import split_when_loaded
 from lorafinetune_stages.train.shared_steps import Batch, SharedSteps
@@ -26,21 +26,23 @@ from lorafinetune_stages.train.workflows import WORKFLOWS
 
 
 class _PackedSteps(SharedSteps):
-    def __init__(self, training: Training, levers: Levers, group: ProcessGroup, **arguments: Any) -> None:
+    def __init__(
+        self, training: Training, optimizations: Optimizations, group: ProcessGroup, **arguments: Any
+    ) -> None:
         if training.batch_tokens:
             rows = arguments["train_dataset"]
             arguments["train_dataset"] = TokenSteps.of(rows, training.batch_tokens, training.seed)
         super().__init__(group, **arguments)
-        self._levers = levers
+        self._optimizations = optimizations
         self.model.zero_grad = self._zero_grad
-        self._each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
+        self._each = torch.compile(chunk_loss, dynamic=True) if optimizations.compiled else chunk_loss
         base = self.model.get_base_model()
-        self._graphs = GraphedLayers(base, self._trained) if levers.graphed else None
+        self._graphs = GraphedLayers(base, self._trained) if optimizations.graphed else None
 
     def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
         base = model.get_base_model()
         with self.accelerator.autocast():
-            return pack_nats(base, inputs, self._levers, self._each, self._graphs) / learned
+            return pack_nats(base, inputs, self._optimizations, self._each, self._graphs) / learned
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Without a walk through all modules for the few parameters that have a gradient."""
@@ -69,23 +71,25 @@ TRAINERS: Final = {"sft": PackedTrainer, "pt": PackedTextTrainer}
 def pack_nats(
     base: Any,
     pack: Mapping[str, Any],
-    levers: Levers,
+    optimizations: Optimizations,
     each: ChunkLoss = chunk_loss,
     graphs: GraphedLayers | None = None,
 ) -> Tensor:
     """Total negative log-likelihood of the learned tokens of a pack, in nats. base: the causal model."""
     hidden = graphs(pack) if graphs else run_layers(base, pack)
-    if levers.sparse_loss and has_plain_head(base):
+    if optimizations.sparse_loss and has_plain_head(base):
         return learned_nats(
             hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"], each
         )
     return _dense(base, hidden, pack, "sum")
 
 
-def row_nats(base: Any, pack: Mapping[str, Any], levers: Levers, tokens: Sequence[int]) -> list[float]:
+def row_nats(
+    base: Any, pack: Mapping[str, Any], optimizations: Optimizations, tokens: Sequence[int]
+) -> list[float]:
     """As pack_nats, of each conversation by itself. tokens: how many are learned in each."""
     hidden = run_layers(base, pack)
-    if levers.sparse_loss and has_plain_head(base):
+    if optimizations.sparse_loss and has_plain_head(base):
         found = token_nats(hidden.index_select(0, pack["sources"]), base.lm_head.weight, pack["targets"])
     else:
         found = _dense(base, hidden, pack, "none")
@@ -98,24 +102,24 @@ def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -
 
 
 def packed_training(
-    training: Training, levers: Levers, limit: int, group: ProcessGroup, split: str = ""
+    training: Training, optimizations: Optimizations, limit: int, group: ProcessGroup, split: str = ""
 ) -> AbstractContextManager[None]:
     """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. split: on which kind of device
     the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[training.objective]
     own = workflow.own("load_model")
     load_model = split_when_loaded(own, group, split) if split else own
-    collator = Collator(limit, levers.multiple, group.rank, group.size, bool(split))
+    collator = Collator(limit, optimizations.multiple, group.rank, group.size, bool(split))
 
     def load(*arguments: Any, **others: Any) -> Any:
         model = load_model(*arguments, **others)
-        apply(levers, model)
+        apply(optimizations, model)
         return model
 
     return workflow.replaced(
         {
             workflow.collator: lambda **_: partial(one_step, collator) if training.batch_tokens else collator,
-            workflow.trainer: partial(TRAINERS[training.objective], training, levers, group),
+            workflow.trainer: partial(TRAINERS[training.objective], training, optimizations, group),
             "load_model": load,
         }
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lorafinetune.api import API_VERSION, KIND
 from lorafinetune.api.crd import schema
-from lorafinetune.api.problem import Path, Problem, printable, shown
+from lorafinetune.api.problem import Path, Problem, display_value, printable
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.structural import Schema, broken, compile_rules, unknown_fields, with_defaults
 
@@ -54,7 +54,7 @@ def _other_kind(whole: dict[str, Any]) -> Iterator[Problem]:
         if name not in whole:
             yield Problem((name,), "is required", f"{name}: {wanted}")
         elif whole[name] != wanted:
-            given = whole[name] if isinstance(whole[name], str) else shown(whole[name])
+            given = whole[name] if isinstance(whole[name], str) else display_value(whole[name])
             yield Problem((name,), f"must be {wanted}, not {printable(given)}")
 
 

@@ -47,7 +47,7 @@ def suggestion(word: str, options: list[str]) -> str:
     return f"did you mean {lowered[close[0]]}?" if close else ""
 
 
-def shown(value: Any) -> str:
+def display_value(value: Any) -> str:
     """A value as YAML would give it, on one line and not too long; containers by their kind."""
     match value:
         case dict():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Final
 
-from lorafinetune.api.problem import Path, Problem, shown, suggestion
+from lorafinetune.api.problem import Path, Problem, display_value, suggestion
 from lorafinetune.api.types import UNREAD
 from lorafinetune.api.values import misfit
 
@@ -90,7 +90,7 @@ def _repeated(items: list[Any], schema: Schema, at: Path) -> Iterator[Problem]:
     names = schema.get("x-kubernetes-list-map-keys", ())
     first: dict[str, int] = {}
     for index, item in enumerate(items):
-        key = ", ".join(f"{name} {shown(item.get(name))}" for name in names if isinstance(item, dict))
+        key = ", ".join(f"{name} {display_value(item.get(name))}" for name in names if isinstance(item, dict))
         if key and first.setdefault(key, index) != index:
             yield Problem((*at, index), f"repeats the {key} of item {first[key]}")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic_core import SchemaValidator, core_schema
 
-from lorafinetune.api.problem import shown, suggestion
+from lorafinetune.api.problem import display_value, suggestion
 from lorafinetune.api.types import FORM, is_time
 
 Schema = Mapping[str, Any]
@@ -39,7 +39,7 @@ def _option(value: Any, node: Schema) -> Misfit | None:
     options = node.get("enum")
     if options is None or value in options:
         return None
-    return f"must be one of {', '.join(options)}, not {shown(value)}", suggestion(str(value), options)
+    return f"must be one of {', '.join(options)}, not {display_value(value)}", suggestion(str(value), options)
 
 
 def _type(value: Any, node: Schema) -> Misfit | None:
@@ -47,7 +47,7 @@ def _type(value: Any, node: Schema) -> Misfit | None:
     if KINDS.get(type(value)) in wanted:
         return None
     words = node[FORM] if node.get(INT_OR_STRING) else WORDS[node["type"]]
-    return f"must be {words}, not {shown(value)}", _quoting(value, wanted)
+    return f"must be {words}, not {display_value(value)}", _quoting(value, wanted)
 
 
 def _form(value: Any, node: Schema) -> Misfit | None:
@@ -56,7 +56,7 @@ def _form(value: Any, node: Schema) -> Misfit | None:
     if _matches(node["pattern"], value) and (node.get("format") != "date-time" or is_time(value)):
         return None
     hint = _quoting(value, ("integer",)) if node.get(INT_OR_STRING) else ""
-    return f"must be {node[FORM]}, not {shown(value)}", hint
+    return f"must be {node[FORM]}, not {display_value(value)}", hint
 
 
 def _length(value: Any, node: Schema) -> Misfit | None:
@@ -90,10 +90,10 @@ def _size(value: Any, node: Schema) -> Misfit | None:
 def _quoting(value: Any, wanted: tuple[str, ...]) -> str:
     """What to do about quotes, if they are the trouble."""
     if wanted == ("string",) and isinstance(value, int | float):
-        return f'quote it: "{shown(value)}"'
+        return f'quote it: "{display_value(value)}"'
     number = isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
     if ("integer" in wanted and number) or ("boolean" in wanted and value in ("true", "false")):
-        return f"remove the quotes: {shown(value)[1:-1]}"
+        return f"remove the quotes: {display_value(value)[1:-1]}"
     return ""
 
 

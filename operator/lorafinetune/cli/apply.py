@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lorafinetune.cli.cluster import ApiError, Cluster, Object
 from lorafinetune.cli.connection import Access, connect
-from lorafinetune.cli.document import Given
+from lorafinetune.cli.document import ResourceFile
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import Format, emit, full_name, output, printed
 from lorafinetune.cli.validate import read_valid
@@ -24,7 +24,7 @@ def apply_file(file: Path, access: Access, force: bool, form: Format) -> tuple[C
     return cluster, name
 
 
-def _within(access: Access, given: Given) -> Access:
+def _within(access: Access, given: ResourceFile) -> Access:
     """The file's namespace counts, and a flag may not contradict it."""
     wanted = given.namespace
     if access.namespace and wanted and access.namespace != wanted:

@@ -14,8 +14,8 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.fetch import bring
-from lorafinetune.cli.reading import has_none, status_of
-from lorafinetune.cli.store import Where, open_store_of
+from lorafinetune.cli.runs import has_none, status_of
+from lorafinetune.cli.store import StoreLocation, open_store_of
 from lorafinetune.contract.arguments import ADAPTER, place
 from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
@@ -28,7 +28,9 @@ CACHE: Final = Path("~/.cache/lorafinetune/chat")
 NO_TRAINER: Final = "NoTrainer: to run a model takes what trains it. Install it: pip install '.[train]'"
 
 
-def chat(resource: LoRAFineTune, questions: Sequence[str], system: str, tokens: int, where: Where) -> int:
+def chat(
+    resource: LoRAFineTune, questions: Sequence[str], system: str, tokens: int, where: StoreLocation
+) -> int:
     """Asks both; returns the exit code. questions: none means that they are typed. Raises CommandError and
     StageError."""
     if find_spec("peft") is None:

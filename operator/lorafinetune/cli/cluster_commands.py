@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorafinetune.api.status import StageName
+from lorafinetune.cli.choices import Sort
 from lorafinetune.cli.options import (
     THERE,
     Context,
@@ -17,7 +18,6 @@ from lorafinetune.cli.options import (
     RunOutput,
 )
 from lorafinetune.cli.output import Format, RunFormat
-from lorafinetune.cli.what import Sort
 
 if TYPE_CHECKING:
     from lorafinetune.cli.cluster import Cluster
@@ -134,7 +134,7 @@ def _cluster(context: str, namespace: str, kubeconfig: str) -> "Cluster":
 
 def _cluster_of(name: str, context: str, namespace: str, kubeconfig: str) -> "Cluster":
     """The one with the run of that name."""
-    from lorafinetune.cli.named import refuse_path
+    from lorafinetune.cli.lookup import refuse_path
 
     refuse_path(name)
     return _cluster(context, namespace, kubeconfig)

@@ -9,10 +9,10 @@ from lorafinetune.api.safetext import safe_line
 from lorafinetune.cli.connection import Access
 from lorafinetune.cli.differences import Difference, Run, Section, comparable, differences
 from lorafinetune.cli.errors import refused
-from lorafinetune.cli.named import run_named
+from lorafinetune.cli.lookup import run_named
 from lorafinetune.cli.output import Format, aligned, emit, errors, output, structured
-from lorafinetune.cli.reading import status_of
-from lorafinetune.cli.store import Where, open_store_of
+from lorafinetune.cli.runs import status_of
+from lorafinetune.cli.store import StoreLocation, open_store_of
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.steps import stage_status
@@ -21,7 +21,7 @@ from lorafinetune_stages.store.manifest import read_manifest
 LONGEST_VALUE: Final = 60
 
 
-def diff(names: Sequence[str], access: Access, where: Where, form: Format) -> None:
+def diff(names: Sequence[str], access: Access, where: StoreLocation, form: Format) -> None:
     """Prints what differs. names: two files or names of runs. Raises CommandError."""
     before, after = (_run(name, access, where) for name in names)
     found = differences(before, after)
@@ -52,12 +52,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _run(name: str, access: Access, where: Where) -> Run:
+def _run(name: str, access: Access, where: StoreLocation) -> Run:
     resource = run_named(name, access)
     return Run(resource, _lineage(resource, where))
 
 
-def _lineage(resource: LoRAFineTune, where: Where) -> Mapping[str, Any] | None:
+def _lineage(resource: LoRAFineTune, where: StoreLocation) -> Mapping[str, Any] | None:
     """What the training's manifest says; None, and a word about it, where that can't be read."""
     key = stage_status(status_of(resource), "train").key
     if key is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.cli.reading import status_of
+from lorafinetune.cli.runs import status_of
 from lorafinetune.contract.keys import DECIMALS, FIELDS
 from lorafinetune.report.leaves import flat
 

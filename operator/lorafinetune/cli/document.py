@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.api.codec import InvalidResourceError, decode
-from lorafinetune.api.problem import Problem, shown
+from lorafinetune.api.problem import Problem, display_value
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.fault import Fault, of_problem
@@ -28,7 +28,7 @@ class DocumentError(CommandError):
 
 
 @dataclass(frozen=True)
-class Given:
+class ResourceFile:
     """The resource of a file, and the file's own words."""
 
     resource: LoRAFineTune
@@ -51,7 +51,7 @@ class Given:
         return self.document.line(tuple(parts))
 
 
-def read(path: Path) -> Given:
+def read(path: Path) -> ResourceFile:
     """The resource in a file; `-` is standard input. Raises DocumentError with every problem, each with
     file and line."""
     document = _only_document(path)
@@ -61,7 +61,7 @@ def read(path: Path) -> Given:
         raise _error(path, document, invalid.problems) from None
     if document.problems:
         raise _error(path, document)
-    return Given(resource, document)
+    return ResourceFile(resource, document)
 
 
 def read_resource(path: Path) -> LoRAFineTune:
@@ -80,7 +80,7 @@ def _only_document(path: Path) -> Document:
         told = f"holds {len(documents)} documents; one is expected"
         raise DocumentError([Fault(path, told, line=documents[1].line(()))])
     if not isinstance(documents[0].value, dict):
-        told = f"holds {shown(documents[0].value)}; a LoRAFineTune is expected"
+        told = f"holds {display_value(documents[0].value)}; a LoRAFineTune is expected"
         raise DocumentError([Fault(path, told, line=documents[0].line(()))])
     return documents[0]
 

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli.choices import FETCHED, OutputKind
 from lorafinetune.cli.output import Format, emit, output, structured
-from lorafinetune.cli.reading import has_none
-from lorafinetune.cli.store import Where, open_store_of, place_of
-from lorafinetune.cli.what import FETCHED, What
+from lorafinetune.cli.runs import has_none
+from lorafinetune.cli.store import StoreLocation, open_store_of, place_of
 from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
@@ -32,7 +32,7 @@ class Fetched:
 
     namespace: str
     run: str
-    what: What
+    what: OutputKind
     uri: str
     directory: Path
     files: tuple[ManifestFile, ...]
@@ -52,7 +52,7 @@ class Fetched:
         }
 
 
-def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> Fetched:
+def fetch(resource: LoRAFineTune, what: OutputKind, to: Path, where: StoreLocation) -> Fetched:
     """Downloads an output into a directory that must not exist; it appears whole or not at all.
 
     Raises StageError with what a person can mend.
@@ -62,12 +62,12 @@ def fetch(resource: LoRAFineTune, what: What, to: Path, where: Where) -> Fetched
     artifact = _artifact(resource, what)
     opened = open_store_of(resource, where)
     place = place_of(artifact.uri, resource)
-    if what is What.ADAPTER:
+    if what is OutputKind.ADAPTER:
         place = place.removesuffix(f"/{ADAPTER}")
     manifest = read_manifest(opened, place)
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{artifact.uri} is not in the store any more")
-    files = bring(opened, place, manifest, to, ADAPTER if what is What.ADAPTER else "")
+    files = bring(opened, place, manifest, to, ADAPTER if what is OutputKind.ADAPTER else "")
     return Fetched(resource.metadata.namespace, resource.metadata.name, what, artifact.uri, to, files)
 
 
@@ -96,9 +96,9 @@ def bring(
     return tuple(each.model_copy(update={"path": _below(folder, each.path)}) for each in wanted.files)
 
 
-def _artifact(resource: LoRAFineTune, what: What) -> Artifact:
+def _artifact(resource: LoRAFineTune, what: OutputKind) -> Artifact:
     artifacts = (resource.status.artifacts if resource.status else None) or Artifacts()
-    artifact = artifacts.merged if what is What.MERGED else artifacts.adapter
+    artifact = artifacts.merged if what is OutputKind.MERGED else artifacts.adapter
     if artifact is None:
         raise has_none(resource, f"{what.value} output")
     return artifact

@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
-from lorafinetune.cli.reading import has_ended, status_of
+from lorafinetune.cli.runs import has_ended, status_of
 from lorafinetune.contract.arguments import STAGES, Kind, place
 from lorafinetune.contract.keys import model_place
 from lorafinetune.core.steps import stage_status

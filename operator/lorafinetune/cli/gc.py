@@ -13,11 +13,11 @@ from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.garbage import Output, Why, judged, outputs
+from lorafinetune.cli.humanize import amount
 from lorafinetune.cli.output import Format, aligned, emit, output, structured
-from lorafinetune.cli.reading import age, clock, decoded
 from lorafinetune.cli.run import LOCK_FILE
-from lorafinetune.cli.store import Where, open_store_of
-from lorafinetune.cli.words import amount
+from lorafinetune.cli.runs import age, clock, decoded
+from lorafinetune.cli.store import StoreLocation, open_store_of
 from lorafinetune.contract.arguments import RESOURCE_FILE
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.contract.times import rfc3339
@@ -42,7 +42,7 @@ class Referrers:
 
 
 def collect(
-    resource: LoRAFineTune, where: Where, referrers: Referrers, bound: str, delete: bool, form: Format
+    resource: LoRAFineTune, where: StoreLocation, referrers: Referrers, bound: str, delete: bool, form: Format
 ) -> None:
     """Shows what is garbage, and deletes it if told to. bound: an age like `7d`. Raises CommandError and
     StageError."""

@@ -53,7 +53,7 @@ COMMENTS: Final = {
 
 
 @dataclass(frozen=True)
-class Wishes:
+class InitOptions:
     """What a person wants; empty: the default. secret: of the store, token_secret: of the hub."""
 
     model: str
@@ -79,24 +79,24 @@ def asked(given: str, option: str, what: str) -> str:
         raise KeyboardInterrupt from None
 
 
-def text(wishes: Wishes, file: str) -> str:
+def text(options: InitOptions, file: str) -> str:
     """The YAML with its comments. Raises CommandError where a wish can't be met. file: its own name."""
-    resource = document(wishes)
+    resource = document(options)
     _check(resource)
     head = {name: value for name, value in resource.items() if name != "spec"}
     parts = [f"  # {COMMENTS[name]}\n{_indented(dump({name: value}))}" for name, value in _sections(resource)]
     header = LOCAL_HEADER if _is_local(resource) else HEADER
-    told = header.format(file=file, with_what=ON_A_GPU if wishes.gpus else ON_THE_CPU)
+    told = header.format(file=file, with_what=ON_A_GPU if options.gpus else ON_THE_CPU)
     return f"{told}{dump(head)}spec:\n{''.join(parts)}"
 
 
-def document(wishes: Wishes) -> dict[str, Any]:
+def document(options: InitOptions) -> dict[str, Any]:
     """The resource as YAML gives it."""
-    model = model_source(wishes.model)
-    data = [data_source(given) for given in wishes.data]
-    name = wishes.name or default_name(model)
-    storage = wishes.storage or f"{S3}finetunes/{name}"
-    connections = list(_connections(wishes))
+    model = model_source(options.model)
+    data = [data_source(given) for given in options.data]
+    name = options.name or default_name(model)
+    storage = options.storage or f"{S3}finetunes/{name}"
+    connections = list(_connections(options))
     names = {each["name"] for each in connections}
     spec = {
         "connections": connections,
@@ -107,15 +107,15 @@ def document(wishes: Wishes) -> dict[str, Any]:
             "epochs": "3",
             "learningRate": "1e-4",
             "warmupRatio": "0.1",
-            "batchSize": _batch_size(wishes.gpus),
+            "batchSize": _batch_size(options.gpus),
             "cutoffLength": 2048,
             "evaluation": {"fraction": "0.1", "everySteps": 50},
         },
         "export": {"merged": {"maxShardSize": "2GB"}},
         "storage": {"uri": storage} | _connection(storage, names),
-        "resources": {"train": {"gpu": {"count": wishes.gpus}}},
+        "resources": {"train": {"gpu": {"count": options.gpus}}},
     }
-    metadata = {"name": name} | ({"namespace": wishes.namespace} if wishes.namespace else {})
+    metadata = {"name": name} | ({"namespace": options.namespace} if options.namespace else {})
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
 
@@ -163,12 +163,12 @@ def default_name(model: str) -> str:
     return name[:LONGEST_NAME].strip("-") or "finetune"
 
 
-def _connections(wishes: Wishes) -> Iterator[dict[str, Any]]:
-    if wishes.endpoint or wishes.secret:
-        endpoint = {"endpoint": wishes.endpoint} if wishes.endpoint else {}
-        yield {"name": STORE} | endpoint | _secret(wishes.secret)
-    if wishes.token_secret:
-        yield {"name": HUB} | _secret(wishes.token_secret)
+def _connections(options: InitOptions) -> Iterator[dict[str, Any]]:
+    if options.endpoint or options.secret:
+        endpoint = {"endpoint": options.endpoint} if options.endpoint else {}
+        yield {"name": STORE} | endpoint | _secret(options.secret)
+    if options.token_secret:
+        yield {"name": HUB} | _secret(options.token_secret)
 
 
 def _secret(name: str) -> dict[str, Any]:
@@ -197,14 +197,14 @@ def _check(resource: dict[str, Any]) -> None:
         raise CommandError(sentence(violation))
 
 
-def write(wishes: Wishes, to: str) -> None:
+def write(options: InitOptions, to: str) -> None:
     """Writes the file, which must not exist, and says where; `-` is standard output. Raises CommandError."""
-    resource = document(wishes)
+    resource = document(options)
     file = to or f"{resource['metadata']['name']}.yaml"
     if file == STANDARD_OUTPUT:
-        emit(text(wishes, "FILE"))
+        emit(text(options, "FILE"))
         return
-    made = text(wishes, file)
+    made = text(options, file)
     try:
         with Path(file).open("x") as opened:
             opened.write(made)
@@ -213,5 +213,5 @@ def write(wishes: Wishes, to: str) -> None:
     except OSError as problem:
         raise unusable(problem, "Give another file with --to.") from None
     there = "" if _is_local(resource) else f", or lorafinetune apply {file}"
-    edit = NO_GPU if wishes.gpus and not _has_gpu() else ""
+    edit = NO_GPU if options.gpus and not _has_gpu() else ""
     output.print(f"{file} is written. Next: lorafinetune run {file}{there}{edit}")

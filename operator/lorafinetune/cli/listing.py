@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from lorafinetune.api import PLURAL
 from lorafinetune.api.safetext import safe_line
+from lorafinetune.cli.choices import Sort
 from lorafinetune.cli.cluster import Cluster, Object
 from lorafinetune.cli.output import Format, aligned, as_list, emit, full_name, output, structured
-from lorafinetune.cli.reading import age, clock
-from lorafinetune.cli.what import Sort
+from lorafinetune.cli.runs import age, clock
 from lorafinetune.contract.times import duration
 
 

@@ -96,11 +96,11 @@ def init(
 
     Example: lorafinetune init --model Qwen/Qwen3-0.6B --data rows.jsonl
     """
-    from lorafinetune.cli.init import Wishes, asked, write
+    from lorafinetune.cli.init import InitOptions, asked, write
 
     base = asked(model, "--model", "base model (OWNER/NAME, a URI or a directory)")
     rows = data or [asked("", "--data", "dataset (a file or a URI)")]
-    write(Wishes(base, rows, name, namespace, storage, endpoint, secret, token_secret, gpus), to)
+    write(InitOptions(base, rows, name, namespace, storage, endpoint, secret, token_secret, gpus), to)
 
 
 @app.command(rich_help_panel=HERE)

@@ -8,11 +8,11 @@ from pathlib import Path
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli.connection import Access
 from lorafinetune.cli.errors import CommandError
-from lorafinetune.cli.named import is_file, run_named
+from lorafinetune.cli.lookup import is_file, run_named
 from lorafinetune.cli.options import STORE
 from lorafinetune.cli.output import Format, emit, output, structured
-from lorafinetune.cli.reading import NO_STATUS
-from lorafinetune.cli.store import Where, open_store_of
+from lorafinetune.cli.runs import NO_STATUS
+from lorafinetune.cli.store import StoreLocation, open_store_of
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.report.language import Language
 from lorafinetune.report.loading import Origin
@@ -32,7 +32,7 @@ class Written:
     sha256: str
 
 
-def report(name: str, to: Path | None, language: Language, access: Access, where: Where) -> Written:
+def report(name: str, to: Path | None, language: Language, access: Access, where: StoreLocation) -> Written:
     """Writes the page. Raises CommandError and StageError.
 
     to: NAME.html in the current directory where it is None.
@@ -62,7 +62,7 @@ def tell(written: Written, form: Format) -> None:
         output.print(written.file)
 
 
-def _origin(name: str, where: Where) -> Origin:
+def _origin(name: str, where: StoreLocation) -> Origin:
     """What came through a pipe is asked for anew."""
     file = name if is_file(name) and name != "-" else ""
     if where.directory is None:

@@ -13,8 +13,8 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.sources import S3
-from lorafinetune.cli.ending import exit_code
 from lorafinetune.cli.errors import CommandError, unusable
+from lorafinetune.cli.exit_codes import exit_code
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import Format, emit, errors, output, printed, watched
 from lorafinetune.cli.summary import Surroundings, places

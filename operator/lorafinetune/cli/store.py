@@ -11,11 +11,11 @@ from lorafinetune.contract.arguments import CREDENTIAL_KEYS, STORE_DIRECTORY_VAR
 from lorafinetune.contract.outcome import StageError
 from lorafinetune.local.secrets import SecretMissingError, Secrets
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 
 
 @dataclass(frozen=True)
-class Where:
+class StoreLocation:
     """directory: in place of every S3 server; None for the real ones. endpoint: replaces that of the store's
     connection; empty: as it is. secrets: directory of the Secrets."""
 
@@ -24,7 +24,7 @@ class Where:
     secrets: Path
 
 
-def open_store_of(resource: LoRAFineTune, where: Where) -> Store:
+def open_store_of(resource: LoRAFineTune, where: StoreLocation) -> Store:
     """Raises StageError with what a person can mend."""
     if where.directory:
         os.environ[STORE_DIRECTORY_VARIABLE] = str(where.directory.absolute())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorafinetune.cli.choices import OutputKind
 from lorafinetune.cli.options import (
     KEPT,
     RUNS,
@@ -26,11 +27,10 @@ from lorafinetune.cli.options import (
     complete_name,
 )
 from lorafinetune.cli.output import FactsFormat, Format
-from lorafinetune.cli.what import What
 from lorafinetune.report.language import Language
 
 if TYPE_CHECKING:
-    from lorafinetune.cli.store import Where
+    from lorafinetune.cli.store import StoreLocation
 
 app = typer.Typer()
 
@@ -46,7 +46,7 @@ Delete = Annotated[
 @app.command(rich_help_panel=KEPT)
 def fetch(
     run: Run,
-    what: Annotated[What, typer.Option(help="Which output.")] = What.MERGED,
+    what: Annotated[OutputKind, typer.Option(help="Which output.")] = OutputKind.MERGED,
     to: Annotated[Path, typer.Option(help="Directory to make.", readable=False)] = Path("model"),
     form: FactsOutput = FactsFormat.TEXT,
     store: Store = STORE,
@@ -68,7 +68,7 @@ def fetch(
     from lorafinetune.cli.connection import Access
     from lorafinetune.cli.fetch import fetch as fetch_output
     from lorafinetune.cli.fetch import tell
-    from lorafinetune.cli.named import run_named
+    from lorafinetune.cli.lookup import run_named
 
     resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
@@ -101,7 +101,7 @@ def chat(
     """
     from lorafinetune.cli.chat import chat as talk
     from lorafinetune.cli.connection import Access
-    from lorafinetune.cli.named import run_named
+    from lorafinetune.cli.lookup import run_named
 
     resource = run_named(run, Access(context, namespace, kubeconfig))
     with _failures():
@@ -200,10 +200,10 @@ def gc(
         collect(given.resource, where, referrers, older_than, delete, Format(form))
 
 
-def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "Where":
-    from lorafinetune.cli.store import Where
+def _where(store: Path, s3: bool, endpoint: str, secrets: Path) -> "StoreLocation":
+    from lorafinetune.cli.store import StoreLocation
 
-    return Where(None if s3 else store, endpoint, secrets.expanduser())
+    return StoreLocation(None if s3 else store, endpoint, secrets.expanduser())
 
 
 @contextmanager

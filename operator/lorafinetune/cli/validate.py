@@ -7,7 +7,7 @@ from pathlib import Path
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.sources import LOCAL
-from lorafinetune.cli.document import DocumentError, Given, read
+from lorafinetune.cli.document import DocumentError, ResourceFile, read
 from lorafinetune.cli.fault import field_of, of_check
 from lorafinetune.cli.output import Format, emit, output, structured
 from lorafinetune.contract.https import ANYWHERE
@@ -32,7 +32,7 @@ def validate(file: Path, local: bool, form: Format) -> None:
         output.print(f"{file}: LoRAFineTune {given.resource.metadata.name} is valid")
 
 
-def read_valid(file: Path, local: bool) -> Given:
+def read_valid(file: Path, local: bool) -> ResourceFile:
     """What a file holds. Raises DocumentError with everything that is wrong with it.
 
     local: allow what only local runs can do. Which hosts an installation allows, it alone knows.
@@ -57,6 +57,6 @@ def _missing(field: str, source: str, reason: Reason) -> Iterator[StageError]:
         yield StageError(reason, f"{field}: {source} does not exist", hint)
 
 
-def _raise(file: Path, given: Given, errors: Iterable[StageError]) -> None:
+def _raise(file: Path, given: ResourceFile, errors: Iterable[StageError]) -> None:
     if found := [of_check(file, given.line_of(field_of(error)), error) for error in errors]:
         raise DocumentError(found)

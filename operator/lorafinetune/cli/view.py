@@ -14,9 +14,9 @@ from rich.text import Text
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.cli.humanize import describe, sparkline
 from lorafinetune.cli.output import output
 from lorafinetune.cli.summary import Surroundings, summary
-from lorafinetune.cli.words import describe, sparkline
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import duration

@@ -10,11 +10,11 @@ from typing import Final
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.cli.cluster import ApiError, Cluster
-from lorafinetune.cli.ending import exit_code
 from lorafinetune.cli.errors import INTERRUPTED, CommandError
-from lorafinetune.cli.following import Gone, follow
+from lorafinetune.cli.exit_codes import exit_code
+from lorafinetune.cli.follow import Deleted, follow
 from lorafinetune.cli.output import errors, watched
-from lorafinetune.cli.reading import decoded, has_ended, situation_of, status_of
+from lorafinetune.cli.runs import decoded, has_ended, situation_of, status_of
 from lorafinetune.cli.summary import Surroundings
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.outcome import ExitCode, Progress
@@ -51,7 +51,7 @@ def _until_end(cluster: Cluster, name: str, view: View) -> LoRAFineTune | None:
     """The run as it ended, or None where it was deleted."""
     before = LoRAFineTuneStatus()
     for seen in follow(cluster, name):
-        if isinstance(seen, Gone):
+        if isinstance(seen, Deleted):
             return None
         if isinstance(seen, ApiError):
             view.note(f"{seen.message} It is tried again.")

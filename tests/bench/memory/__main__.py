@@ -20,8 +20,8 @@ from bench.results import Row, write_results
 from lorafinetune.contract.memory import GIB, RESERVE, MemorySettings, StepCut, choose, usable
 from lorafinetune_stages.shape import measure
 from lorafinetune_stages.train.collator import Collator
-from lorafinetune_stages.train.levers import Levers, apply
 from lorafinetune_stages.train.loss import chunk_loss
+from lorafinetune_stages.train.optimizations import Optimizations, apply
 
 STEPS: Final = 2
 
@@ -51,9 +51,9 @@ def peak(case: Case) -> Row:
     Raises torch.OutOfMemoryError where that does not fit.
     """
     shape = measure(network(case.model, "meta", torch.bfloat16), case.spec.lora)
-    levers = case.levers
+    optimizations = case.optimizations
     settings = MemorySettings.of(
-        case.spec, packed=levers is not None, compiled=bool(levers and levers.compiled)
+        case.spec, packed=optimizations is not None, compiled=bool(optimizations and optimizations.compiled)
     )
     cut = choose(shape, settings, (case.tokens,), case.rows, usable(case.card * GIB))
     if cut is None:
@@ -62,8 +62,8 @@ def peak(case: Case) -> Row:
     model = loaded(case, cut.gradient_checkpointing)
     cap(case.card)
     torch.cuda.reset_peak_memory_stats()
-    if levers:
-        train_packed(case, cut, model, levers)
+    if optimizations:
+        train_packed(case, cut, model, optimizations)
     else:
         train_padded(case, cut, model)
     return row(case, cut, torch.cuda.max_memory_allocated() - before)
@@ -106,22 +106,22 @@ def random_rows(case: Case, steps: int) -> list[dict[str, torch.Tensor]]:
     return [{"input_ids": row, "labels": row, "attention_mask": torch.ones_like(row)} for row in ids]
 
 
-def train_packed(case: Case, cut: StepCut, model: Any, levers: Levers) -> None:
+def train_packed(case: Case, cut: StepCut, model: Any, optimizations: Optimizations) -> None:
     """Optimizer steps as the train stage takes them, pack by pack."""
     from lorafinetune_stages.train.packed_trainer import pack_nats  # imports LLaMA-Factory
 
-    apply(levers, model)
+    apply(optimizations, model)
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
-    each = torch.compile(chunk_loss, dynamic=True) if levers.compiled else chunk_loss
+    each = torch.compile(chunk_loss, dynamic=True) if optimizations.compiled else chunk_loss
     rows = [{name: row.tolist() for name, row in rows.items()} for rows in random_rows(case, 1)]
-    batch = Collator(cut.tokens, levers.multiple)(rows)
+    batch = Collator(cut.tokens, optimizations.multiple)(rows)
     for _ in range(STEPS):
         for pack in batch["passes"]:
             given = {name: value.cuda() if torch.is_tensor(value) else value for name, value in pack.items()}
             with torch.autocast("cuda", case.dtype, enabled=case.dtype != torch.float32):
-                nats = pack_nats(model.get_base_model(), given, levers, each)
+                nats = pack_nats(model.get_base_model(), given, optimizations, each)
             (nats / batch["learned"]).backward()
         optimizer.step()
         optimizer.zero_grad()

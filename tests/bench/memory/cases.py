@@ -12,7 +12,7 @@ from lorafinetune.api.training import Lora, Training
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
 from lorafinetune.contract.memory import MemorySettings
 from lorafinetune_stages.shape import adaptable
-from lorafinetune_stages.train.levers import Levers, choose
+from lorafinetune_stages.train.optimizations import Optimizations, choose
 
 DTYPES: Final = {
     "bf16": torch.bfloat16,
@@ -94,7 +94,7 @@ class Case:
         return DTYPES[MemorySettings.of(self.spec).weights]
 
     @property
-    def levers(self) -> Levers | None:
+    def optimizations(self) -> Optimizations | None:
         """Absent where rows are padded."""
         if resolved_packing(self.spec) == "none":
             return None

@@ -32,42 +32,42 @@ def main(_: Sequence[str]) -> None:
         site = smollm2(Path(folder), gpus=0)
         signs: Signs = {}
         found: list[Row] = []
-        for name, levers in _kinds().items():
-            rounded = Rounded(site, levers)
+        for name, optimizations in _kinds().items():
+            rounded = Rounded(site, optimizations)
             signs = signs or rounded.signs()
             found.append({"numbers": name, **rounded.changes(signs)})
             write_results("update", found)
 
 
 def _kinds() -> Mapping[str, Any]:
-    from lorafinetune_stages.train.levers import Levers
+    from lorafinetune_stages.train.optimizations import Optimizations
 
     return {
-        "fp32": Levers(),
-        "bf16": Levers(mixed="bfloat16", cast=True),
-        "bf16, compiled": Levers(mixed="bfloat16", cast=True, compiled=True, multiple=64),
+        "fp32": Optimizations(),
+        "bf16": Optimizations(mixed="bfloat16", cast=True),
+        "bf16, compiled": Optimizations(mixed="bfloat16", cast=True, compiled=True, multiple=64),
     }
 
 
 class Rounded:
-    """An adapter on the base, with the levers of one type of numbers."""
+    """An adapter on the base, with the optimizations of one type of numbers."""
 
-    def __init__(self, site: Site, levers: Any) -> None:
+    def __init__(self, site: Site, optimizations: Any) -> None:
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
 
-        from lorafinetune_stages.train.levers import apply
+        from lorafinetune_stages.train.optimizations import apply
 
         torch.manual_seed(SEED)
         base = AutoModelForCausalLM.from_pretrained(
-            site.model, dtype=torch.bfloat16 if levers.mixed else torch.float32
+            site.model, dtype=torch.bfloat16 if optimizations.mixed else torch.float32
         )
         lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")
         self._model = get_peft_model(base, lora, autocast_adapter_dtype=True)
-        self._levers = levers
+        self._optimizations = optimizations
         self._rows = list(_rows(site))
-        apply(levers, self._model)
+        apply(optimizations, self._model)
 
     def signs(self) -> Signs:
         import torch
@@ -98,10 +98,10 @@ class Rounded:
         from lorafinetune_stages.train.collator import Collator
         from lorafinetune_stages.train.packed_trainer import pack_nats
 
-        (pack,) = Collator(CONVERSATIONS * 2 * TOKENS, self._levers.multiple)(self._rows)["passes"]
+        (pack,) = Collator(CONVERSATIONS * 2 * TOKENS, self._optimizations.multiple)(self._rows)["passes"]
         learned = sum(label >= 0 for row in self._rows for label in row["labels"][1:])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self._levers.mixed)):
-            return pack_nats(self._model.get_base_model(), pack, self._levers) / learned
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self._optimizations.mixed)):
+            return pack_nats(self._model.get_base_model(), pack, self._optimizations) / learned
 
 
 def _rows(site: Site) -> Iterator[Mapping[str, list[int]]]:

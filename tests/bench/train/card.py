@@ -96,7 +96,7 @@ def gradient_error(gpus: int) -> float:
 
     from bench.train.site import TINY
     from lorafinetune_stages.train.collator import Collator
-    from lorafinetune_stages.train.levers import apply, choose
+    from lorafinetune_stages.train.optimizations import apply, choose
     from lorafinetune_stages.train.packed_trainer import pack_nats
 
     device = "cuda" if gpus else "cpu"
@@ -121,11 +121,11 @@ def gradient_error(gpus: int) -> float:
             for row in rows
         ]
         wanted = torch.autograd.grad(torch.stack(alone).sum(), parameters)
-        levers = choose(64, "bf16", "lora", gpus)
-        apply(levers, model)
-        (pack,) = Collator(10_000, levers.multiple)(rows)["passes"]
+        optimizations = choose(64, "bf16", "lora", gpus)
+        apply(optimizations, model)
+        (pack,) = Collator(10_000, optimizations.multiple)(rows)["passes"]
         moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-        got = torch.autograd.grad(pack_nats(base, moved, levers), parameters)
+        got = torch.autograd.grad(pack_nats(base, moved, optimizations), parameters)
     return error(*(torch.cat([part.flatten() for part in parts]) for parts in (got, wanted)))
 
 

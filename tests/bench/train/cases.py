@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lorafinetune_stages.train.fit import Fit
-from lorafinetune_stages.train.levers import Levers
+from lorafinetune_stages.train.optimizations import Optimizations
 from lorafinetune_stages.train.plan import TrainingPlan
 
 MANY: Final = 8192
@@ -32,9 +32,9 @@ class Case:
         return self.steps // 2
 
 
-def packed(checkpointing: bool = True, **levers: Any) -> TrainingPlan:
+def packed(checkpointing: bool = True, **optimizations: Any) -> TrainingPlan:
     """Eight packed conversations at a time, with nothing on but what is named."""
-    chosen = Levers(**{"attention": "each", "sparse_loss": False, **levers})
+    chosen = Optimizations(**{"attention": "each", "sparse_loss": False, **optimizations})
     return TrainingPlan(Fit(8, 1, checkpointing, MANY), chosen)
 
 

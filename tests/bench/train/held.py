@@ -41,7 +41,7 @@ from lorafinetune.contract.arguments import (
     TrainArguments,
 )
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 from stages.train_builders import put_dataset, put_model, train_arguments
 
 STEPS: Final = 16

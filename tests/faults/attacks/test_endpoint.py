@@ -9,7 +9,7 @@ from hubs.files import Names
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.sources import Connection
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 from stages.download_builders import Bench, hub
 
 METADATA = "169.254.169.254"

@@ -20,7 +20,7 @@ from lorafinetune_stages.ending import without_credentials
 from lorafinetune_stages.hubs import MAX_FILES
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
 from lorafinetune_stages.hubs.modelscope import PAGE_SIZE
-from lorafinetune_stages.hubs.patience import ATTEMPTS as TRIES
+from lorafinetune_stages.hubs.retry import ATTEMPTS as TRIES
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
 

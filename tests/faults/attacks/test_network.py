@@ -13,7 +13,7 @@ from hubs.files import Names
 from hubs.huggingface import HuggingFaceHub
 from hubs.repository import Repository, model
 from hubs.server import Answer, Request, redirected
-from lorafinetune_stages.hubs.patience import ATTEMPTS as TRIES
+from lorafinetune_stages.hubs.retry import ATTEMPTS as TRIES
 from stages.download_builders import Bench, hub
 
 NOT_FOLLOWED: Final = "which is not followed"

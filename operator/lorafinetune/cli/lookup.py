@@ -9,7 +9,7 @@ from lorafinetune.api.types import LABEL_PATTERN, SUBDOMAIN_PATTERN
 from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
-from lorafinetune.cli.reading import decoded
+from lorafinetune.cli.runs import decoded
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 

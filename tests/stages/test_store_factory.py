@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
-from lorafinetune_stages.store.opening import open_store
+from lorafinetune_stages.store.factory import open_store
 open_store(sys.argv[1], None).write("a", b"content")
 sys.exit(", ".join({"boto3", "botocore", "obstore"} & set(sys.modules)) or 0)
 """

@@ -17,7 +17,7 @@ PROGRESS_BYTES: Final = 2**20
 Done = TypeVar("Done")
 
 
-class Patience:
+class Backoff:
     """Counts failures in a row, and waits after each: 1, 2, 4, 8 seconds, or what the server asks for."""
 
     def __init__(self, pause: Pause) -> None:
@@ -33,23 +33,23 @@ class Patience:
         self._failures += 1
         if self._failures >= ATTEMPTS:
             raise problem.error from problem
-        backoff = 2.0 ** (self._failures - 1)
-        self._pause(backoff if problem.wait is None else min(problem.wait, MAX_WAIT_SECONDS))
+        usual = 2.0 ** (self._failures - 1)
+        self._pause(usual if problem.wait is None else min(problem.wait, MAX_WAIT_SECONDS))
 
 
-def persist(attempt: Callable[[], Done], pause: Pause) -> Done:
+def retry(attempt: Callable[[], Done], pause: Pause) -> Done:
     """The result of `attempt`, which is tried again while it raises TransientError."""
-    patience = Patience(pause)
+    backoff = Backoff(pause)
     while True:
         try:
             return attempt()
         except TransientError as problem:
-            patience.wait(problem)
+            backoff.wait(problem)
 
 
 def resumed(origin: Origin, source: Source, file: RemoteFile, pause: Pause) -> Generator[bytes]:
     """The whole content of a file: a stream that breaks goes on where it broke."""
-    patience, position = Patience(pause), 0
+    backoff, position = Backoff(pause), 0
     while position < file.size:
         begin = position
         try:
@@ -62,8 +62,8 @@ def resumed(origin: Origin, source: Source, file: RemoteFile, pause: Pause) -> G
                 raise TransientError(_cut(origin, file, position))
         except TransientError as problem:
             if position - begin >= PROGRESS_BYTES:
-                patience.renew()
-            patience.wait(problem)
+                backoff.renew()
+            backoff.wait(problem)
 
 
 def _cut(origin: Origin, file: RemoteFile, position: int) -> StageError:

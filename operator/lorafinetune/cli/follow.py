@@ -11,11 +11,11 @@ PAUSES: Final = (1, 2, 5, 10, 20)
 """Seconds before the first tries to reach the API server again; the last holds for all others."""
 
 
-class Gone:
+class Deleted:
     """The run was deleted."""
 
 
-Seen = Object | ApiError | Gone
+Seen = Object | ApiError | Deleted
 """A state of the run, why it can't be seen right now, or its end."""
 
 
@@ -31,7 +31,7 @@ def follow(cluster: Cluster, name: str, sleep: Callable[[float], None] = time.sl
                 newest, failures = changed, 0
                 yield newest
         except _DeletedError:
-            yield Gone()
+            yield Deleted()
             return
         except ApiError as problem:
             if not problem.passes and problem.status != 410:

@@ -36,7 +36,7 @@ C_COMPILERS: Final = ("gcc", "clang")
 
 
 @dataclass(frozen=True)
-class Levers:
+class Optimizations:
     """attention: see the module of that name. sparse_loss: logits only where something is learned.
     compiled: layers and loss by torch.compile. multiple: of which the length of a pack is one.
     mixed: type that torch.autocast computes in; empty for none. cast: adapters get their input as it is,
@@ -74,7 +74,7 @@ def check_packing(training: Training, config: Any) -> None:
         )
 
 
-def choose(head: int, precision: str, variant: str, gpus: int, quantization: str = "none") -> Levers:
+def choose(head: int, precision: str, variant: str, gpus: int, quantization: str = "none") -> Optimizations:
     """For packed conversations. head: width of an attention head. precision, variant, quantization: the
     spec's."""
     plain = variant in PLAIN_VARIANTS
@@ -85,7 +85,7 @@ def choose(head: int, precision: str, variant: str, gpus: int, quantization: str
     if fast and quantization != "none":
         log.warning("layers are not compiled: that was not tried with a base in %s", quantization)
     compiled = fast and compiles(variant, quantization) and can_compile()
-    return Levers(
+    return Optimizations(
         attention="varlen" if fast else "each",
         compiled=compiled,
         multiple=COMPILED_MULTIPLE if compiled else 1,
@@ -110,23 +110,23 @@ def can_compile() -> bool:
     return found
 
 
-def apply(levers: Levers, model: Any) -> None:
-    """model: a PeftModel. Raises RuntimeError where a lever is not on after that."""
+def apply(optimizations: Optimizations, model: Any) -> None:
+    """model: a PeftModel. Raises RuntimeError where an optimization is not on after that."""
     base = model.get_base_model()
-    register(levers.attention)
+    register(optimizations.attention)
     base.set_attn_implementation(NAME)
     if base.config._attn_implementation != NAME:
         raise RuntimeError(f"{type(base).__name__} does not take an attention of ours")
-    if levers.cast:
+    if optimizations.cast:
         for module in model.modules():
             if isinstance(module, LoraLayer):
                 module.cast_input_dtype_enabled = False
-    if levers.fp8:
+    if optimizations.fp8:
         quantise_layers(base)
         adapt_layers(model)
-    if levers.compiled:
+    if optimizations.compiled:
         compile_layers(base)
-    log.info("fast paths: %s", levers.facts())
+    log.info("fast paths: %s", optimizations.facts())
 
 
 def compile_layers(base: Any, **options: Any) -> None:

@@ -5,14 +5,14 @@ from enum import StrEnum
 from typing import Final
 
 
-class What(StrEnum):
+class OutputKind(StrEnum):
     """Which output is fetched."""
 
     MERGED = "merged"
     ADAPTER = "adapter"
 
 
-FETCHED: Final = {What.MERGED: "merged model", What.ADAPTER: "adapter"}
+FETCHED: Final = {OutputKind.MERGED: "merged model", OutputKind.ADAPTER: "adapter"}
 """What a person calls them."""
 
 
