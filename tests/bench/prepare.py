@@ -1,8 +1,9 @@
 """From raw rows to the tokenised dataset, against LLaMA-Factory's own way: `python -m bench.prepare`.
 
 Every measurement is a process of its own, in which everything is imported and the tokenizer loaded before the
-clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes and saves. Both use the
-real SmolLM2 tokenizer, and as many processes. Ours are kept to as many processors, too.
+clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes, saves, and packs. Both use
+the real SmolLM2 tokenizer, the same size of a pack, and as many processes. Ours are kept to as many processors,
+too. LLaMA-Factory packs as it encodes, and ours when the rows are saved: what is packed is their numbers.
 
 With `--megabytes 5120` for the memory of a large input: that takes 20 GB of disk and half an hour. What else
 the machine does can slow one measurement and not the next: with `--times 3` each of the others is the middle
@@ -196,7 +197,12 @@ def peer(task: Task, model: Path) -> Callable[[], None]:
 
     info = {"rows": {"file_name": str(task.path), "columns": PEER_COLUMNS}}
     (task.folder / "dataset_info.json").write_text(json.dumps(info))
-    more = {"dataset": "rows", "dataset_dir": str(task.folder), "preprocessing_num_workers": task.processes}
+    more = {
+        "dataset": "rows",
+        "dataset_dir": str(task.folder),
+        "preprocessing_num_workers": task.processes,
+        "neat_packing": True,
+    }
     model_args, data_args, training_args, *_ = get_train_args(arguments(task, model) | more)
     tokenizer = load_tokenizer(model_args)["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, data_args)
@@ -206,12 +212,14 @@ def peer(task: Task, model: Path) -> Callable[[], None]:
 
 
 def ours(task: Task, model: Path) -> Callable[[], None]:
+    from datasets import load_from_disk
     from llamafactory.data import get_template_and_fix_tokenizer
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
     from lorafinetune_stages.prepare.building import Builder
     from lorafinetune_stages.prepare.tokenising import Tokeniser
+    from lorafinetune_stages.train.token_steps import TokenSteps
 
     model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
     tokenizer = load_tokenizer(model_args)["tokenizer"]
@@ -223,6 +231,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
             builder = Builder(corpus, findings, task.folder, ignore_progress, tokeniser)
             summary = builder.write_split("train", range(len(corpus)))
             builder.save(["train"], task.folder / "dataset", "0" * 16)
+            TokenSteps.of(load_from_disk(str(task.folder / "dataset"))["train"], CUTOFF, seed=0)
             if not tokeniser.is_fast or summary.rows != len(corpus):
                 raise RuntimeError("not every row was encoded the short way")
 
