@@ -13,11 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from chaos import disk
+from chaos import disk, hub, service
 from chaos.subjects import TINY, Subject
 from cluster import network
 from cluster.build import binary
-from cluster.client import Document
 from cluster.components import Component
 from cluster.s3server import HEALTH, S3Endpoint
 from cluster.testbed import Cluster
@@ -50,7 +49,7 @@ class Depot(S3Endpoint):
         self._node.run("mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._folder))
         self._link().symlink_to(binary("versitygw"))
         self._node.serve(self._server())
-        for document in manifests(self._namespace):
+        for document in service.manifests(self._namespace, PROGRAM, PORT):
             self._cluster.client.apply(document)
         try:
             yield
@@ -113,25 +112,10 @@ class Depot(S3Endpoint):
 
 @contextmanager
 def supplied(cluster: Cluster, subject: Subject = TINY) -> Iterator[Store]:
-    """A bucket of one of these, with what the runs begin with, while the block runs."""
+    """A bucket of one of these, with what the runs begin with, and a hub, while the block runs."""
     depot = Depot(cluster, subject.disk)
     with TemporaryDirectory() as folder, depot.running():
         store = subject.store(depot, "chaos", depot.inside)
         store.fill(Path(folder))
-        yield store
-
-
-def manifests(namespace: str) -> Iterator[Document]:
-    """A Service whose one endpoint is the program on the node."""
-    metadata = {"name": PROGRAM, "namespace": namespace}
-    port = {"name": "s3", "port": PORT, "protocol": "TCP"}
-    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-    yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
-    yield {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": metadata | {"labels": {"kubernetes.io/service-name": PROGRAM}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [network.NODE], "conditions": {"ready": True}}],
-        "ports": [port],
-    }
+        with hub.serving(cluster, store.contents("rows.jsonl").get("rows.jsonl", b"")) as store.hub:
+            yield store

@@ -5,7 +5,7 @@ from typing import Final
 
 from chaos import upon_cluster, upon_network, upon_operator, upon_run, upon_store
 from chaos.means import A_WHILE, Disturbance, for_a_while
-from chaos.upon_network import without_a_way
+from chaos.upon_network import while_asked, without_a_way
 
 NOW: Final = ("--grace-period=0", "--force")
 DISTURBANCES: Final[Mapping[str, Disturbance]] = {
@@ -30,6 +30,7 @@ DISTURBANCES: Final[Mapping[str, Disturbance]] = {
     "deleted in the foreground and applied again at once": upon_run.apply_again_at_once,
     "suspended and resumed": upon_run.suspend_and_resume,
     "edited and edited back": upon_run.edit_and_edit_back,
+    "the scratch of a training full": upon_run.fill_scratch,
     "the kubelet killed": upon_cluster.killed("kubelet", seconds=2),
     "the kubelet silent for a while": upon_cluster.silent("kubelet"),
     "containerd killed": upon_cluster.killed("containerd"),
@@ -45,6 +46,8 @@ DISTURBANCES: Final[Mapping[str, Disturbance]] = {
     "the session at the store expired for a while": upon_store.refusing(400, "ExpiredToken"),
     "no way to the store for a while": without_a_way(upon_network.to_store),
     "no way back from the store for a while": without_a_way(upon_network.from_store),
+    "no way to the hub for a while": while_asked(upon_network.to_hub),
+    "no way back from the hub for a while": while_asked(upon_network.from_hub),
     "the operator cut off for a while": without_a_way(upon_network.from_operator_to_apiserver),
     "no way back to the operator for a while": without_a_way(upon_network.from_apiserver_to_operator),
     "no way for progress for a while": without_a_way(upon_network.to_progress),

@@ -1,5 +1,6 @@
 """Whether a run ended as it should, from what was seen of it; and the table of all that was tried."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,12 @@ class Judged:
     struck: tuple[str, ...]
     verdict: Verdict
     complaints: tuple[str, ...]
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """What its schedule had for it and was not done: nothing was there to be struck."""
+        planned = Counter(strike.what for strike in self.schedule.strikes)
+        return tuple((planned - Counter(self.struck)).elements())
 
 
 def judge(schedule: Schedule, struck: Sequence[str], around: Iterable[str], end: End, twin: End) -> Judged:

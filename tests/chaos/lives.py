@@ -25,6 +25,8 @@ from lorafinetune_stages.store.manifest import MANIFEST, Manifest
 
 GONE_WITHIN: Final = 120.0
 NOBODY: Final = Schedule(0, ())
+TRIES: Final = 4
+"""Of a strike: each waits some seconds for something that it could hit."""
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Stage:
         around = [what for at, what in self.struck if at >= began]
         judged = judge(schedule, struck, around, end, twin)
         say(f"run {schedule.number}, {time.monotonic() - began:.0f} s: {judged.verdict}: {schedule}")
+        for missed in judged.missed:
+            say(f"  {missed}: missed, there was nothing to strike")
         for complaint in judged.complaints:
             say(f"  {complaint}")
         return judged
@@ -80,10 +84,17 @@ class Stage:
         began = time.monotonic()
         for strike in schedule.strikes:
             time.sleep(max(0.0, began + strike.at * length - time.monotonic()))
-            with suppress(Missed):
-                with self._told(strike.what), where_it_was():
-                    DISTURBANCES[strike.what](hands)
+            if any(self._hits(hands, strike.what) for _ in range(TRIES)):
                 yield strike.what
+
+    def _hits(self, hands: Hands, what: str) -> bool:
+        """Whether it was really done."""
+        try:
+            with self._told(what), where_it_was():
+                DISTURBANCES[what](hands)
+        except Missed:
+            return False
+        return True
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -29,6 +29,7 @@ RUN: Final = (
     "deleted in the foreground and applied again at once",
     "suspended and resumed",
     "edited and edited back",
+    "the scratch of a training full",
 )
 """What whoever uses or runs the product does to one run, on any cluster."""
 CLUSTER: Final = (
@@ -47,6 +48,8 @@ CLUSTER: Final = (
     "the session at the store expired for a while",
     "no way to the store for a while",
     "no way back from the store for a while",
+    "no way to the hub for a while",
+    "no way back from the hub for a while",
     "the operator cut off for a while",
     "no way back to the operator for a while",
     "no way for progress for a while",
@@ -65,6 +68,8 @@ CLUSTER: Final = (
 FOR_NOBODY_BESIDE: Final = ("the node lost for good",)
 """Of these, what others on the cluster do not survive: what they keep in pods is gone."""
 EVERYTHING: Final = (*RUN, *CLUSTER)
+AT_FIRST: Final = frozenset({"no way to the hub for a while", "no way back from the hub for a while"})
+"""What is needed in the first seconds of a run and never again, and so strikes then."""
 AWAY: Final = frozenset({"StorageUnavailable"})
 EXPLAINS: Final[Mapping[str, frozenset[str]]] = {
     "no DNS for a while": AWAY,
@@ -73,6 +78,7 @@ EXPLAINS: Final[Mapping[str, frozenset[str]]] = {
     "the store killed, and back at once": AWAY,
     "no way to the store for a while": AWAY,
     "no way back from the store for a while": AWAY,
+    **dict.fromkeys(AT_FIRST, frozenset({"HubUnavailable"})),
 }
 """With which reasons a run may give up after what; after all else it must complete.
 
@@ -110,8 +116,13 @@ def draw(seed: int, runs: int, names: Sequence[str] = EVERYTHING, most: int = MO
         while len(deck) < count:
             deck += chance.sample(names, len(names))
         moments = sorted(round(chance.random(), 2) for _ in range(count))
-        schedules.append(Schedule(number, tuple(Strike(at, deck.pop(0)) for at in moments)))
+        strikes = [_strike(at, deck.pop(0)) for at in moments]
+        schedules.append(Schedule(number, tuple(sorted(strikes, key=lambda strike: strike.at))))
     return schedules
+
+
+def _strike(at: float, what: str) -> Strike:
+    return Strike(0.0 if what in AT_FIRST else at, what)
 
 
 def chosen(text: str) -> int | tuple[str, ...]:

@@ -11,10 +11,23 @@ import yaml
 from builders import merged
 from cluster import samples
 from e2e.tenant import Object, Store
+from hubs.private import DATASET
 from lorafinetune.contract.arguments import STAGES
 
 SAMPLE: Final = samples.ROOT / "samples" / "smollm2-emollm.yaml"
 Changes = Mapping[str, Any]
+
+
+class TinyStore(Store):
+    """A bucket with a tiny model. Its rows are on a hub, where one is at hand."""
+
+    def spec(self, prefix: str, changes: Changes | None = None) -> Object:
+        spec = super().spec(prefix, changes)
+        if not self.hub:
+            return spec
+        connection = {"name": "hub", "endpoint": self.hub}
+        datasets = [DATASET | {"connection": "hub"}]
+        return spec | {"connections": [*spec["connections"], connection], "datasets": datasets}
 
 
 class SampleStore(Store):
@@ -42,8 +55,9 @@ class SampleStore(Store):
 
 @dataclass(frozen=True)
 class Subject:
-    """changes: of its spec, so that a training has checkpoints to go on from. disk: the size of its store, of
-    memory, of which only what is used is taken. patience: seconds in which a run ends."""
+    """changes: of its spec, so that a training has checkpoints to go on from, and a scratch that can be
+    filled. disk: the size of its store, of memory, of which only what is used is taken. patience: seconds in
+    which a run ends."""
 
     store: type[Store]
     changes: Changes
@@ -52,14 +66,20 @@ class Subject:
 
 
 TINY: Final = Subject(
-    Store,
-    {"training": {"maxSteps": 600, "evaluation": {"everySteps": 300}, "checkpoint": {"every": 50}}},
+    TinyStore,
+    {
+        "training": {"maxSteps": 600, "evaluation": {"everySteps": 300}, "checkpoint": {"every": 50}},
+        "resources": {"train": {"scratch": "256Mi"}},
+    },
     "1g",
     420,
 )
 SMOLLM2: Final = Subject(
     SampleStore,
-    {"training": {"maxSteps": 12, "evaluation": {"everySteps": 6}, "checkpoint": {"every": 2}}},
+    {
+        "training": {"maxSteps": 12, "evaluation": {"everySteps": 6}, "checkpoint": {"every": 2}},
+        "resources": {"train": {"scratch": "4Gi"}},
+    },
     "8g",
     1800,
 )

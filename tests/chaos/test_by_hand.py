@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from apiserver.identity import operator_kubeconfig
 from apiserver.kube import serve_resource
 from apiserver.operating import Namespace, Operator
-from chaos import clock, depot, upon_cluster, upon_operator, upon_run, upon_store
+from chaos import clock, depot, service, upon_cluster, upon_operator, upon_run, upon_store
 from chaos.hands import Hands
 from chaos.means import Disturbance, Missed
 from chaos.upon_network import PROGRESS
@@ -251,9 +251,9 @@ def test_progress_is_told_at_the_port_to_which_the_way_is_cut() -> None:
 
 
 def test_pods_reach_the_program_on_the_node_by_a_service(hands: Hands) -> None:
-    for each in depot.manifests(name := f"store-{secrets.token_hex(4)}"):
+    for each in service.manifests(name := f"store-{secrets.token_hex(4)}", depot.PROGRAM, depot.PORT):
         hands.install(each)
-    service = hands.look(f"/api/v1/namespaces/{name}/services/{depot.PROGRAM}")["spec"]
+    made = hands.look(f"/api/v1/namespaces/{name}/services/{depot.PROGRAM}")["spec"]
     (part,) = hands.look(f"/apis/discovery.k8s.io/v1/namespaces/{name}/endpointslices")["items"]
-    assert (service["clusterIP"].startswith("10."), service["ports"][0]["port"]) == (True, depot.PORT)
-    assert part["ports"][0] == {"name": "s3", "port": depot.PORT, "protocol": "TCP"}
+    assert (made["clusterIP"].startswith("10."), made["ports"][0]["port"]) == (True, depot.PORT)
+    assert part["ports"][0] == {"name": depot.PROGRAM, "port": depot.PORT, "protocol": "TCP"}

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from chaos.depot import PORT as STORE
 from chaos.hands import Hands
-from chaos.means import A_WHILE, ONE_AT_A_TIME, Disturbance, Missed
+from chaos.hub import PORT as HUB
+from chaos.means import A_WHILE, ONE_AT_A_TIME, Disturbance, Missed, wait_at_most
 from chaos.ways import Way, back, cut, to
 from cluster import network
 from cluster.layout import API_PORT, KUBELETS_WAY
@@ -16,6 +17,7 @@ from e2e.installation import NAMESPACE
 
 PROGRESS = 8443
 KUBELET = 10250
+ASKED_WITHIN = 20.0
 Ways = Callable[[Hands], Iterator[Way]]
 
 
@@ -29,6 +31,26 @@ def without_a_way(ways: Ways) -> Disturbance:
                 raise Missed
 
     return disturb
+
+
+def while_asked(ways: Ways) -> Disturbance:
+    """For a while from the moment at which somebody goes that way, which is seldom gone."""
+
+    def disturb(hands: Hands) -> None:
+        with ONE_AT_A_TIME, cut(hands.node.run, list(ways(hands))) as packets:
+            if not wait_at_most(ASKED_WITHIN, lambda: packets() > 0):
+                raise Missed
+            time.sleep(A_WHILE)
+
+    return disturb
+
+
+def to_hub(_: Hands) -> Iterator[Way]:
+    yield to("INPUT", HUB, "-s", network.PODS)
+
+
+def from_hub(_: Hands) -> Iterator[Way]:
+    yield back("OUTPUT", HUB, "-d", network.PODS)
 
 
 def to_store(_: Hands) -> Iterator[Way]:

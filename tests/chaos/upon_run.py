@@ -7,13 +7,24 @@ from contextlib import suppress
 from typing import Any, Final
 
 from chaos.hands import Hands
-from chaos.means import A_WHILE, Disturbance, Missed
-from e2e.tenant import Object
+from chaos.means import A_WHILE, Disturbance, Missed, wait_at_most
+from cluster.process import CommandError
+from e2e.tenant import Object, Tenant
+from lorafinetune.api.quantity import amount
+from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import StageName
+from lorafinetune.core.jobs import SCRATCH
 
 ALIVE: Final = ("Pending", "Running")
 ENDED: Final = ("Succeeded", "Failed")
 MADE_BY_THE_CLUSTER: Final = ("batch.kubernetes.io/controller-uid", "controller-uid")
 """Labels of a Job that no one but its controller may give."""
+FILL: Final = """
+import os, sys
+os.posix_fallocate(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR), 0, int(sys.argv[2]))
+"""
+MEASURED_WITHIN: Final = 120.0
+"""The kubelet looks how much of their disks pods use, and evicts whoever uses too much."""
 
 
 def delete_pod(*options: str, phases: Collection[str] = ALIVE) -> Disturbance:
@@ -89,6 +100,30 @@ def delete_account(hands: Hands) -> None:
     hands.kubectl("delete", "serviceaccount", "default")
 
 
+def fill_scratch(hands: Hands) -> None:
+    """That of a training holds more than it may, for which it is evicted. Whoever is told of it gives it
+    twice as much. A training that has ended before the kubelet looked was not disturbed."""
+    pod = _pod(hands, ("Running",), "train")
+    (size,) = (each["emptyDir"]["sizeLimit"] for each in pod["spec"]["volumes"] if each["name"] == "scratch")
+    file, size = f"{SCRATCH}/filler", int(amount(size))
+    try:
+        Tenant.kubectl(hands, "exec", _name(pod), "--", "python", "-c", FILL, file, str(size + 2**20))
+    except CommandError as error:
+        raise Missed from error
+    wait_at_most(MEASURED_WITHIN, lambda: _is_told_of_disk(hands.status()) or _has_trained(hands.status()))
+    if not _is_told_of_disk(hands.status()):
+        raise Missed
+    hands.edit("tune", {"resources": {"train": {"scratch": str(2 * size)}}})
+
+
+def _is_told_of_disk(status: Object) -> bool:
+    return bool(status.get("failure", {}).get("reason") == Reason.DISK_FULL)
+
+
+def _has_trained(status: Object) -> bool:
+    return any((each["name"], each["state"]) == ("train", "Complete") for each in status.get("stages", ()))
+
+
 def _by_hand(labels: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in labels.items() if name not in MADE_BY_THE_CLUSTER}
 
@@ -102,11 +137,11 @@ def _job(hands: Hands) -> str:
     return str(_pod(hands, ALIVE)["metadata"]["labels"]["job-name"])
 
 
-def _pod(hands: Hands, phases: Collection[str]) -> dict[str, Any]:
-    """A pod of the run in one of these phases: the one that is, or the next."""
+def _pod(hands: Hands, phases: Collection[str], stage: StageName | None = None) -> dict[str, Any]:
+    """A pod of the run, or of a stage, in one of these phases: the one that is, or the next."""
     deadline = time.monotonic() + A_WHILE
     while time.monotonic() < deadline:
-        for pod in hands.pods():
+        for pod in hands.pods(stage):
             if pod["status"].get("phase") in phases and not pod["metadata"].get("deletionTimestamp"):
                 return dict(pod)
         time.sleep(0.2)

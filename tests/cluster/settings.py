@@ -73,7 +73,7 @@ def _containerd(layout: Layout, pause: str) -> str:
 
 
 def _kubelet(layout: Layout, group: str) -> dict[str, object]:
-    """Images are never collected: nothing could pull them again."""
+    """Images are never collected: nothing could pull them again. How full volumes are is soon known."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -101,6 +101,7 @@ def _kubelet(layout: Layout, group: str) -> dict[str, object]:
         "tlsCertFile": str(layout.certificates / "server.crt"),
         "tlsPrivateKeyFile": str(layout.certificates / "server.key"),
         "volumePluginDir": str(layout.root / "kubelet" / "plugins"),
+        "volumeStatsAggPeriod": "10s",
     }
 
 

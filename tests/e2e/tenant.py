@@ -24,7 +24,10 @@ Object = dict[str, Any]
 
 
 class Store:
-    """A bucket of the cluster's S3 service, or of another. inside: its address for pods."""
+    """A bucket of the cluster's S3 service, or of another. inside: its address for pods. hub: that of a hub
+    beside it, if there is one."""
+
+    hub = ""
 
     def __init__(self, endpoint: S3Endpoint, bucket: str, inside: str = INSIDE) -> None:
         self.endpoint = endpoint

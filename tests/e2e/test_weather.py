@@ -1,7 +1,7 @@
 """A few runs that are disturbed at random, by a seed; `make chaos` has many.
 
-They live beside each other. Each ends with the digests of a run that was left alone, or fails with a reason
-that a disturbance explains.
+They live beside each other. Each is really struck, and ends with the digests of a run that was left alone, or
+fails with a reason that a disturbance explains.
 """
 
 from collections.abc import Iterator
@@ -39,4 +39,5 @@ def test_disturbed_runs_end_as_one_that_is_left_alone(place: Stage) -> None:
         lived = [pool.submit(place.disturbed, schedule, twin, length) for schedule in draw(SEED, RUNS, names)]
     judged = [each.result() for each in lived]
     assert [f"{each.schedule}: {each.complaints}" for each in judged if each.verdict == "wrong"] == []
+    assert [f"{each.schedule}: nothing was struck" for each in judged if not each.struck] == []
     assert place.tracebacks() == []

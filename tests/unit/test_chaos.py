@@ -4,7 +4,19 @@ import pytest
 
 from chaos.disturbances import DISTURBANCES
 from chaos.judgement import End, Verdict, crowded, judge, tally
-from chaos.schedule import CLUSTER, EVERYTHING, EXPLAINS, MOST, RUN, Schedule, Strike, chosen, draw, drawn
+from chaos.schedule import (
+    AT_FIRST,
+    CLUSTER,
+    EVERYTHING,
+    EXPLAINS,
+    MOST,
+    RUN,
+    Schedule,
+    Strike,
+    chosen,
+    draw,
+    drawn,
+)
 from chaos.ways import dropped
 from lorafinetune.api.reasons import Reason, Retry
 
@@ -67,6 +79,11 @@ def test_each_run_has_a_few_strikes_in_order_within_its_time() -> None:
         assert all(0 <= moment <= 1 for moment in moments)
 
 
+def test_what_a_run_needs_at_first_is_struck_at_once() -> None:
+    strikes = [strike for schedule in draw(7, 200) for strike in schedule.strikes]
+    assert {strike.at for strike in strikes if strike.what in AT_FIRST} == {0}
+
+
 def test_all_disturbances_come_up_equally_often() -> None:
     drawn = [strike.what for schedule in draw(7, 200) for strike in schedule.strikes]
     counts = [drawn.count(what) for what in EVERYTHING]
@@ -126,6 +143,19 @@ def test_packets_are_counted_where_the_rule_is_ours() -> None:
 def test_a_stage_is_crowded_where_two_of_its_pods_run() -> None:
     assert crowded(["train", "prepare", "train"]) == {"train"}
     assert crowded(["train", "prepare"]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("struck", "missed"),
+    [
+        pytest.param([POD, POD, STORE], (), id="nothing, where all was done"),
+        pytest.param([POD, STORE], (POD,), id="the second of the same, where it was done once"),
+        pytest.param([], (POD, POD, STORE), id="all, where nothing was there to be struck"),
+    ],
+)
+def test_of_a_schedule_was_missed(struck: list[str], missed: tuple[str, ...]) -> None:
+    schedule = Schedule(1, (Strike(0.1, POD), Strike(0.2, POD), Strike(0.3, STORE)))
+    assert judge(schedule, struck, [], TWIN, TWIN).missed == missed
 
 
 def test_a_run_counts_in_the_row_of_each_disturbance_that_struck_it() -> None:
