@@ -1,4 +1,6 @@
-"""The page about prepared data in a real browser: of real rows, and of those of somebody who means harm."""
+"""The page about prepared data in a real browser, by itself and below the verdict on a training: of real
+rows, and of those of somebody who means harm.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +10,18 @@ import pytest
 
 from browser.devtools import DESK, PHONE, Tab
 from lorafinetune.api.datasets import Dataset
+from lorafinetune.api.pods import Gpu
+from lorafinetune.api.status import Estimate
+from lorafinetune.api.training import Training
+from lorafinetune.contract.memory import GIB
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.findings import Findings, Kind, RowError
 from lorafinetune_stages.prepare.fingerprints import Overlap
-from lorafinetune_stages.prepare.page import render
+from lorafinetune_stages.prepare.page import add_verdict, render
 from lorafinetune_stages.prepare.report import Report, SplitSummary
 from stages.prepare_builders import EMOLLM, Bench
 from unit.test_cli_report import HOSTILE
+from unit.test_prepare_report import PACKED, PLAIN, STOPPED, prepare_arguments
 
 FILES: Final = ("self_cognition_EmoLLM.json", "ruozhiba_raw.jsonl", "aiwei.json")
 CUTOFF: Final = 1024
@@ -76,9 +83,41 @@ def report(**fields: Any) -> Report:
     return Report(**usual | others | fields)  # type: ignore[arg-type]
 
 
-PAGES: Final[dict[str, Callable[[Path], dict[str, Any]]]] = {
-    "real rows": of_real_rows,
-    "hostile rows": of_hostile_rows,
+def judged(
+    report: dict[str, Any], training: Training, gpu: Gpu, estimate: dict[str, Any], warnings: list[str]
+) -> bytes:
+    usual = {"steps": 1234, "seconds": 5025, "evaluating_seconds": 61, "disk": 7 * GIB}
+    proven = Estimate.model_validate(usual | estimate)
+    return add_verdict(render(report).encode(), proven, prepare_arguments(training, gpu), warnings)
+
+
+FITTING: Final = {"gpu_memory": 19 * GIB, "micro_batch": 4, "gradient_checkpointing": True}
+HUGE: Final = {
+    **dict.fromkeys(("steps", "micro_batch"), 10**9),
+    **dict.fromkeys(("packs", "seconds", "evaluating_seconds", "disk", "gpu_memory"), 2**53),
+    "gradient_checkpointing": False,
+}
+LONG: Final = [
+    "two cores train this in about 12 days: that is what a GPU is for; set `spec.resources.train.gpu`, or "
+    "train fewer epochs of a smaller base on them",
+    "训练数据只有 3 行，少于 training.batchSize 16：每一步都会用到全部数据。" * 6,
+]
+
+PAGES: Final[dict[str, Callable[[Path], bytes]]] = {
+    "real rows": lambda folder: render(of_real_rows(folder)).encode(),
+    "hostile rows": lambda folder: render(of_hostile_rows(folder)).encode(),
+    "a training of real rows that fits its card": lambda folder: judged(
+        of_real_rows(folder), STOPPED, Gpu(memory="24Gi"), FITTING, []
+    ),
+    "a training without a card that is warned of": lambda folder: judged(
+        of_real_rows(folder), PLAIN, Gpu(count=0), {"evaluating_seconds": 0}, LONG
+    ),
+    "a training of hostile rows with numbers beyond all measure": lambda folder: judged(
+        of_hostile_rows(folder), PACKED, Gpu(count=8, memory="999999Ti"), HUGE, [UNBROKEN, HOSTILE]
+    ),
+    "a training of hostile rows on any card": lambda folder: judged(
+        of_hostile_rows(folder), PLAIN, Gpu(), {}, [f"\x00\u202e{HOSTILE}"]
+    ),
 }
 
 
@@ -87,7 +126,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
     made = {sentence: root / f"{number}.html" for number, sentence in enumerate(PAGES)}
     for sentence, page in made.items():
-        page.write_text(render(PAGES[sentence](root / f"{page.stem}-bench")))
+        page.write_bytes(PAGES[sentence](root / f"{page.stem}-bench"))
     return made
 
 

@@ -1,5 +1,6 @@
 """Layers that are launched as graphs, on a real card: they compute what the same layers do without."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from gpu.test_card import SHAPE
+from gpu.test_card import SHAPE, made_at
+from lorafinetune_stages.train import packed_trainer
 from lorafinetune_stages.train.collator import Collator
-from lorafinetune_stages.train.graphs import GraphedLayers
+from lorafinetune_stages.train.graphs import Capture, GraphedLayers
 from lorafinetune_stages.train.optimizations import COMPILED_MULTIPLE, Optimizations, apply
 from lorafinetune_stages.train.packed_trainer import pack_nats
 from stages.train_builders import random_rows, tiny_model
@@ -62,8 +64,9 @@ def steps(model: Any, graphs: GraphedLayers | None) -> list[Tensor]:
     return found
 
 
-def graphed(model: Any) -> GraphedLayers:
-    return GraphedLayers(model.get_base_model(), [each for each in model.parameters() if each.requires_grad])
+def graphed(model: Any, capture: Capture) -> GraphedLayers:
+    trained = [each for each in model.parameters() if each.requires_grad]
+    return GraphedLayers(model.get_base_model(), trained, capture)
 
 
 def check(got: list[Tensor], wanted: list[Tensor], again: list[Tensor]) -> None:
@@ -74,20 +77,41 @@ def check(got: list[Tensor], wanted: list[Tensor], again: list[Tensor]) -> None:
 
 def test_gradients_add_up_in_steps_of_two_passes_as_without_graphs(model: Any) -> None:
     plain, again = steps(model, None), steps(model, None)
-    graphs = graphed(model)
+    capture = Capture()
+    graphs = graphed(model, capture)
     check(steps(model, graphs), plain, again)
-    assert len(graphs._graphs) == 3
+    assert (len(graphs._graphs), capture.is_possible) == (3, True)
     check(steps(model, graphs), plain, again)
     model.zero_grad()
+
+
+def wait(*_: Any) -> None:
+    """As a device does that is asked for a number, which no graph can."""
+    torch.cuda.current_stream().synchronize()
 
 
 def test_layers_that_cannot_be_captured_run_without_and_it_says_so(
     model: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A device that is asked for a number waits, which no graph can."""
-    plain, again = steps(model, None), steps(model, None)
-    norm = model.get_base_model().model.norm
-    hook = norm.register_forward_hook(lambda *given: torch.cuda.current_stream().synchronize())
-    check(steps(model, graphed(model)), plain, again)
+    plain, again, capture = steps(model, None), steps(model, None), Capture()
+    hook = model.get_base_model().model.norm.register_forward_hook(wait)
+    check(steps(model, graphed(model, capture)), plain, again)
     hook.remove()
     assert "layers are not launched as graphs" in caplog.text
+    assert not capture.is_possible
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["can be captured", "can not"])
+def test_the_lineage_of_a_training_says_whether_its_layers_were_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    def applied(optimizations: Optimizations, model: Any) -> None:
+        apply(optimizations, model)
+        if waits:
+            model.get_base_model().model.norm.register_forward_hook(wait)
+
+    monkeypatch.setattr(packed_trainer, "apply", applied)
+    made = made_at(tmp_path / "made").training(cutoffLength=2048, precision="fp8", epochs="4")
+    made.train(gpus=1)
+    assert made.manifest().lineage["plan"]["optimizations"]["graphed"] != waits
+    assert ("layers are not launched as graphs" in caplog.text) == waits

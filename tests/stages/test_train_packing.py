@@ -3,9 +3,10 @@ each other."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -367,3 +368,30 @@ def test_layers_that_are_computed_twice_are_not_captured(checkpointing: bool) ->
 
     plan = TrainingPlan(Fit(8, 1, False, 8192), Optimizations(compiled=True, fp8=True, graphed=True))
     assert plan.refit(Fit(8, 1, checkpointing, 4096)).facts()["optimizations"]["graphed"] != checkpointing
+
+
+def test_a_training_whose_layers_can_not_be_captured_is_not_graphed_in_its_lineage(
+    made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What asks a driver is made up: there is none here, and where there is one, layers can be captured."""
+    import torch
+
+    from lorafinetune_stages.train import launch
+    from lorafinetune_stages.train.optimizations import Optimizations
+
+    graphed = made.training(epochs=None, maxSteps=3)
+    plain = graphed.copy(tmp_path / "plain")
+    asked = Optimizations(mixed="bfloat16", cast=True, graphed=True)
+    monkeypatch.setattr(launch, "choose", lambda *_: asked)
+    for name in ("current_stream", "set_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", refuse)
+    trained = graphed.train()
+    monkeypatch.undo()
+    assert caplog.text.count("layers are not launched as graphs: they can't be captured: not here") == 1
+    assert graphed.manifest().lineage["plan"]["optimizations"] == replace(asked, graphed=False).facts()
+    assert trained.adapter.digest == plain.train().adapter.digest
+
+
+def refuse() -> NoReturn:
+    raise RuntimeError("not here")

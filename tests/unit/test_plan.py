@@ -974,13 +974,46 @@ def test_the_status_says_where_the_newest_checkpoint_is(attempt: int | None, fol
     assert (saved.step, saved.uri) == (40, f"{training}/checkpoints/{folder}")
 
 
-def test_outputs_of_an_earlier_spec_leave_the_status() -> None:
+EDITS: dict[str, tuple[list[Step], bool]] = {
+    "outputs of an earlier spec leave the status when another training begins": (
+        [lambda w: w.edit({"training": {"learningRate": "2e-4"}}), run_until("train")],
+        False,
+    ),
+    "they stay while that is not so far": (
+        [lambda w: w.edit({"training": {"learningRate": "2e-4"}}), run_until("prepare")],
+        True,
+    ),
+    "they stay where the new spec is refused before any Job": (
+        [lambda w: w.edit({"training": {"extraArgs": {"output_dir": "/"}}}), World.settle],
+        True,
+    ),
+    "they stay where its data is": (
+        [
+            lambda w: w.edit({"datasets": [{"source": "s3://data/other.json"}]}),
+            run_until("prepare"),
+            lambda w: w.fail(Reason.DATASET_INVALID),
+            World.settle,
+        ],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", EDITS)
+def test_edits_of_what_is_complete(sentence: str) -> None:
+    steps, stay = EDITS[sentence]
     world = World({"export": {"merged": {}}})
-    world.run_to_end()
-    world.edit({"training": {"learningRate": "2e-4"}})
-    run_until("train")(world)
-    status = world.status
-    assert (status.artifacts, status.loss, status.training, status.checkpoint) == (None, None, None, None)
+    made = outputs(world.run_to_end())
+    for step in steps:
+        step(world)
+    (ready,) = [each for each in world.status.conditions if each.type == "Ready"]
+    assert all(made[:3])
+    assert outputs(world.status) == (made if stay else (None, None, None, None))
+    assert (ready.status, ready.observed_generation) == ("False", world.resource.metadata.generation)
+
+
+def outputs(status: LoRAFineTuneStatus) -> tuple[Any, ...]:
+    return (status.artifacts, status.loss, status.training, status.checkpoint)
 
 
 def test_what_is_leaving_is_looked_at_again_for_a_lost_node_tells_nobody() -> None:

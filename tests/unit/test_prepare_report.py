@@ -1,6 +1,7 @@
 """What is told about the prepared data: the histogram, the warnings, the model's special tokens."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_padding_is_what_batches_of_random_rows_would_waste(
 HOSTILE = "<script>alert('x')</script>"
 
 
-def report() -> Report:
+def report(held_out: int = 7) -> Report:
     findings = Findings([Dataset(source="s3://raw/a")])
     findings.count_rows(0, 1)
     findings.add(0, f"{HOSTILE}.jsonl:3", RowError(Kind.EMPTY_ANSWER, HOSTILE, "the answer is empty"))
@@ -75,8 +76,8 @@ def report() -> Report:
         repeated=[4],
         deduplicated=True,
         training=training,
-        held_out=SplitSummary(),
-        overlap=Overlap(3, 5),
+        held_out=SplitSummary(rows_by_dataset=Counter({0: held_out})),
+        overlap=Overlap(3, 5) if held_out else Overlap(0, 0),
         warnings=[f"careful {HOSTILE}"],
         differences={"model": HOSTILE, "template": "x"},
         samples=[[("<|user|>q", False), (HOSTILE, True)]],
@@ -87,7 +88,7 @@ def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> 
     report().write(tmp_path)
     page = (tmp_path / "report.html").read_text()
     for part in (
-        "2 rows to train on, 0 held out,",
+        "2 rows to train on, 7 held out,",
         "1,234 tokens to train on, of which\n567 are learned",
         ">s3://raw/&lt;a&gt;.jsonl</td>",
         "1 empty answer",
@@ -102,6 +103,12 @@ def test_the_page_tells_what_the_report_has_and_runs_nothing(tmp_path: Path) -> 
     assert page.count("<rect") == 9
     assert "http" not in page.replace("http-equiv", "")
     assert json.loads((tmp_path / "report.json").read_text())["overlap"] == {"rows": 3, "prompts": 5}
+
+
+def test_where_nothing_is_held_out_the_page_says_nothing_of_what_is() -> None:
+    page = render(report(held_out=0).encode())
+    assert "0 held out," in page
+    assert "held-out" not in page
 
 
 def prepare_arguments(training: Training, gpu: Gpu) -> PrepareArguments:
@@ -134,11 +141,25 @@ CARD = {"gpu_memory": 3 * GIB, "micro_batch": 2, "gradient_checkpointing": True}
             PLAIN,
             Gpu(memory="24Gi"),
             CARD,
-            ["<td>1,234</td>", "on H100s", "3.0 GiB of 24.0 GiB", "rows in one pass</td><td>2<", "twice, to"],
+            [
+                "before a GPU is asked for",
+                "<td>1,234</td>",
+                "on H100s",
+                "3.0 GiB of 24.0 GiB",
+                "rows in one pass</td><td>2<",
+                "twice, to",
+            ],
             id="with a card that is declared",
         ),
         pytest.param(PLAIN, Gpu(), {}, ["not proven, as resources.train.gpu.memory"], id="with any card"),
-        pytest.param(PLAIN, Gpu(count=0), {}, ["on two cores", "1m1s, 1s of it in"], id="without a card"),
+        pytest.param(
+            PLAIN,
+            Gpu(count=0),
+            {},
+            ["on two cores", "1m1s, 1s of it in", "before it begins."],
+            id="without a card",
+        ),
+        pytest.param(PLAIN, Gpu(), {"evaluating_seconds": 0}, [">1m1s</td>"], id="without evaluations"),
         pytest.param(PACKED, Gpu(), {"packs": 99}, ["packs of 4,096 tokens in an epoch"], id="of packs"),
         pytest.param(STOPPED, Gpu(), {}, ["optimizer steps, at most"], id="that may stop early"),
     ],

@@ -59,7 +59,7 @@ def add_verdict(
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:,.1f} GiB"
 
 
 def bars(by_length: list[dict[str, int | None]]) -> list[Bar]:

@@ -32,6 +32,13 @@ def run_layers(base: Any, pack: Mapping[str, Any]) -> Tensor:
     return states
 
 
+@dataclass
+class Capture:
+    """Whether layers can be captured, as far as that was tried: for whoever writes the lineage."""
+
+    is_possible: bool = True
+
+
 @dataclass(frozen=True)
 class _Graph:
     """What is replayed, and where on the card it reads and writes. outer: the gradient by `hidden`."""
@@ -59,21 +66,21 @@ class _Replayed(torch.autograd.Function):
 
 class GraphedLayers:
     """As run_layers, differentiable by the trained parameters alone. Their gradients lie in one place for the
-    whole training, to which graphs and ordinary passes add alike."""
+    whole training, to which graphs and ordinary passes add alike. capture: told where it is not possible."""
 
-    def __init__(self, base: Any, trained: Sequence[Tensor]) -> None:
-        self._base, self._trained = base, list(trained)
+    def __init__(self, base: Any, trained: Sequence[Tensor], capture: Capture) -> None:
+        self._base, self._trained, self._capture = base, list(trained), capture
         self._gradients = [torch.zeros_like(each) for each in trained]
         self.zero_gradients()
         self._anchor = torch.zeros((), requires_grad=True)
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
-        self._is_warm = self._is_off = False
+        self._is_warm = False
 
     def __call__(self, pack: Mapping[str, Any]) -> Tensor:
         inputs = fixed(pack)
         with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), cache_enabled=False):
-            graph = self._find(inputs) if self._is_warm and not self._is_off else None
+            graph = self._find(inputs) if self._is_warm and self._capture.is_possible else None
             if graph is None:
                 self._is_warm = True
                 return run_layers(self._base, inputs)
@@ -96,12 +103,12 @@ class GraphedLayers:
     def _try(self, inputs: Mapping[str, Any]) -> _Graph | None:
         stream = torch.cuda.current_stream()
         try:
-            return self._capture(inputs)
+            return self._capture_passes(inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as problem:
             torch.cuda.set_stream(stream)
-            self._is_off = True
+            self._capture.is_possible = False
             log.warning("layers are not launched as graphs: they can't be captured: %s", problem)
             return None
 
@@ -110,7 +117,7 @@ class GraphedLayers:
         for parameter, gradient in zip(self._trained, self._gradients, strict=True):
             parameter.grad = gradient
 
-    def _capture(self, inputs: Mapping[str, Any]) -> _Graph:
+    def _capture_passes(self, inputs: Mapping[str, Any]) -> _Graph:
         """All graphs share their memory: a pass is done before another begins."""
         kept = {name: value.clone() for name, value in inputs.items() if torch.is_tensor(value)}
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()

@@ -21,6 +21,7 @@ from lorafinetune_stages.train.early_stopping import Ended
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
 from lorafinetune_stages.train.fp8 import gains
+from lorafinetune_stages.train.graphs import Capture
 from lorafinetune_stages.train.nf4 import without_bitsandbytes
 from lorafinetune_stages.train.optimizations import Optimizations, can_pack, check_packing, choose
 from lorafinetune_stages.train.packed_trainer import packed_training
@@ -93,15 +94,16 @@ def train(
     watch: Watch,
     stop: Stop,
     group: ProcessGroup,
-) -> None:
+) -> TrainingPlan:
     """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
-    `output_dir` then.
+    `output_dir` then. Returns the plan as it was carried out.
 
     Raises StageError for what a person can mend, and where the training was stopped.
     """
+    capture = Capture()
     try:
         others = nullcontext() if plan.nf4 else without_bitsandbytes()
-        with _changes(training, plan, group), connected(), others, watch.stall:
+        with _changes(training, plan, group, capture), connected(), others, watch.stall:
             run_exp(dict(config), callbacks=[watch])
     except Ended:
         log.info("stopped early after step %d", watch.steps)
@@ -109,13 +111,16 @@ def train(
         if watch.steps == 0:
             stop.check_before_first_step()
         raise explain(problem, plan.fit.bytes) from problem
+    return plan.without_graphs() if group.any(not capture.is_possible) else plan
 
 
-def _changes(training: Training, plan: TrainingPlan, group: ProcessGroup) -> AbstractContextManager[None]:
+def _changes(
+    training: Training, plan: TrainingPlan, group: ProcessGroup, capture: Capture
+) -> AbstractContextManager[None]:
     """What is not LLaMA-Factory's own in the training."""
     split = ("cuda" if torch.cuda.is_available() else "cpu") if plan.shards > 1 else ""
     if plan.optimizations:
-        return packed_training(training, plan.optimizations, plan.fit.pack_tokens, group, split)
+        return packed_training(training, plan.optimizations, plan.fit.pack_tokens, group, capture, split)
     if group.size > 1:
         return padded_training(training.objective, plan.fit.micro_batch, group, split)
     return weighed_alike() if training.objective == "dpo" else nullcontext()

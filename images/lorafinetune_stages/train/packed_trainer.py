@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from lorafinetune.api.training import Training
 from lorafinetune_stages.train.collator import Collator
-from lorafinetune_stages.train.graphs import GraphedLayers, run_layers
+from lorafinetune_stages.train.graphs import Capture, GraphedLayers, run_layers
 from lorafinetune_stages.train.loss import ChunkLoss, chunk_loss, learned_nats, token_nats
 from lorafinetune_stages.train.optimizations import Optimizations, apply, has_plain_head
 from lorafinetune_stages.train.process_group import ProcessGroup
@@ -27,7 +27,12 @@ from lorafinetune_stages.train.workflows import WORKFLOWS
 
 class _PackedSteps(SharedSteps):
     def __init__(
-        self, training: Training, optimizations: Optimizations, group: ProcessGroup, **arguments: Any
+        self,
+        training: Training,
+        optimizations: Optimizations,
+        group: ProcessGroup,
+        capture: Capture,
+        **arguments: Any,
     ) -> None:
         if training.batch_tokens:
             rows = arguments["train_dataset"]
@@ -37,7 +42,7 @@ class _PackedSteps(SharedSteps):
         self.model.zero_grad = self._zero_grad
         self._each = torch.compile(chunk_loss, dynamic=True) if optimizations.compiled else chunk_loss
         base = self.model.get_base_model()
-        self._graphs = GraphedLayers(base, self._trained) if optimizations.graphed else None
+        self._graphs = GraphedLayers(base, self._trained, capture) if optimizations.graphed else None
 
     def pass_loss(self, model: Any, inputs: Batch, learned: int) -> Tensor:
         base = model.get_base_model()
@@ -102,10 +107,15 @@ def _dense(base: Any, hidden: Tensor, pack: Mapping[str, Any], reduction: str) -
 
 
 def packed_training(
-    training: Training, optimizations: Optimizations, limit: int, group: ProcessGroup, split: str = ""
+    training: Training,
+    optimizations: Optimizations,
+    limit: int,
+    group: ProcessGroup,
+    capture: Capture,
+    split: str = "",
 ) -> AbstractContextManager[None]:
-    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. split: on which kind of device
-    the base is split over the ranks; empty where it is not."""
+    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. capture: told where layers can't
+    be captured. split: on which kind of device the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[training.objective]
     own = workflow.own("load_model")
     load_model = split_when_loaded(own, group, split) if split else own
@@ -119,7 +129,7 @@ def packed_training(
     return workflow.replaced(
         {
             workflow.collator: lambda **_: partial(one_step, collator) if training.batch_tokens else collator,
-            workflow.trainer: partial(TRAINERS[training.objective], training, optimizations, group),
+            workflow.trainer: partial(TRAINERS[training.objective], training, optimizations, group, capture),
             "load_model": load,
         }
     )

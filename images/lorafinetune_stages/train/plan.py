@@ -1,4 +1,4 @@
-"""How a training is to run on this machine: decided before it starts, and kept in its lineage."""
+"""How a training is to run on this machine: decided before it starts, and kept in its lineage as it ran."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ class TrainingPlan:
 
     def refit(self, fit: Fit) -> "TrainingPlan":
         """The same with another cut. Layers that are computed twice are not captured as graphs."""
-        optimizations = self.optimizations
-        if optimizations and fit.gradient_checkpointing:
-            optimizations = replace(optimizations, graphed=False)
-        return replace(self, fit=fit, optimizations=optimizations)
+        plan = replace(self, fit=fit)
+        return plan.without_graphs() if fit.gradient_checkpointing else plan
+
+    def without_graphs(self) -> "TrainingPlan":
+        optimizations = self.optimizations and replace(self.optimizations, graphed=False)
+        return replace(self, optimizations=optimizations)
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -158,10 +158,11 @@ class Attempt:
         self, portable: dict[str, Any], resumed: FetchedCheckpoint | None
     ) -> "tuple[TrainingPlan, Watch]":
         """Where the GPU's memory does not do, once more with less of a step in one pass. Of several ranks
-        the others wait for one that failed, so it ends, and all begin anew."""
+        the others wait for one that failed, so it ends, and all begin anew. Returns the plan as it was
+        carried out."""
         plan = self.plan or self._plan()
         try:
-            return plan, self._train(portable, plan, resumed)
+            return self._train(portable, plan, resumed)
         except StageError as problem:
             less = smaller(plan.fit) if problem.reason is Reason.CUDA_OUT_OF_MEMORY else None
             if less is None or self.group.size > 1:
@@ -169,7 +170,7 @@ class Attempt:
             log.warning("%s; once more with less in one pass: %s", problem.message, less)
         plan = plan.refit(less)
         self.launch.free_memory()  # here, where the problem's frames no longer hold it
-        return plan, self._train(portable, plan, self._newest())
+        return self._train(portable, plan, self._newest())
 
     def _plan(self) -> TrainingPlan:
         free = int(self.group.least(device.free_bytes(self.arguments.gpus)))
@@ -187,7 +188,7 @@ class Attempt:
 
     def _train(
         self, portable: dict[str, Any], plan: TrainingPlan, resumed: FetchedCheckpoint | None
-    ) -> "Watch":
+    ) -> "tuple[TrainingPlan, Watch]":
         arguments, inputs = self.arguments, self.inputs
         watch: Watch = self.launch.Watch(
             arguments,
@@ -213,8 +214,8 @@ class Attempt:
         )
         self.context.progress.begin("loading the model", None, "steps")
         with readable(inputs), self.uploads.awaited():
-            self.launch.train(local, arguments.training, plan, watch, self.stop, self.group)
-        return watch
+            carried_out = self.launch.train(local, arguments.training, plan, watch, self.stop, self.group)
+        return carried_out, watch
 
     @cached_property
     def fence(self) -> Fence:

@@ -257,7 +257,8 @@ class LoRAFineTuneStatus(Model):
     resumes: Resumes = 0
     """How often the training went on from a checkpoint."""
     artifacts: Artifacts | None = None
-    """The outputs."""
+    """The outputs. Those of the spec before an edit stay until training, or export, begins anew, also where
+    the edit is refused or fails before: `Ready` is False then."""
     config_map: ConfigMapStatus | None = None
     """What became of `export.configMap`."""
     gpu_seconds: GpuSeconds | None = None
