@@ -1,9 +1,10 @@
 """From raw rows to the tokenised dataset, against LLaMA-Factory's own way: `python -m bench.prepare`.
 
 Every measurement is a process of its own, in which everything is imported and the tokenizer loaded before the
-clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes, saves, and packs. Both use
-the real SmolLM2 tokenizer, the same size of a pack, and as many processes. Ours are kept to as many processors,
-too. LLaMA-Factory packs as it encodes, and ours when the rows are saved: what is packed is their numbers.
+clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes, saves, and packs. Both
+use the real SmolLM2 tokenizer, the same size of a pack, and as many processes. Ours are kept to as many
+processors, too. LLaMA-Factory packs as it encodes, and ours when the rows are saved: what is packed is their
+numbers.
 
 With `--megabytes 5120` for the memory of a large input: that takes 20 GB of disk and half an hour. What else
 the machine does can slow one measurement and not the next: with `--times 3` each of the others is the middle
