@@ -7,7 +7,7 @@ import pytest
 
 from lorafinetune.api import codec, structural
 from lorafinetune.api.codec import InvalidResourceError
-from lorafinetune.shell.reading import read
+from lorafinetune.shell.reader import read
 from unit.shell_objects import stored
 
 TOO_LONG = "x" * 41

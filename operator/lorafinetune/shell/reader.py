@@ -9,7 +9,7 @@ from typing import Any
 from lorafinetune.api.codec import decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 
 def read(stored: Object) -> LoRAFineTune:

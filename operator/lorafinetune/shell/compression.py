@@ -7,12 +7,12 @@ import json
 import zlib
 from typing import Any, Final
 
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 LEVEL: Final = 1
 
 
-class Packing:
+class Compressor:
     """Packs the objects of one kind. The first one is what the others are compared with."""
 
     def __init__(self) -> None:

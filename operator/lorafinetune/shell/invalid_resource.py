@@ -14,7 +14,7 @@ from lorafinetune.api.resource import Metadata
 from lorafinetune.api.status import Condition, Failure, LoRAFineTuneStatus
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 MOST_NAMED: Final = 5
 HINT: Final = (

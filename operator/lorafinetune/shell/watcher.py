@@ -13,7 +13,7 @@ import kopf
 
 from lorafinetune.shell.client import PAGE, WATCH_SECONDS
 from lorafinetune.shell.paths import INDEXED, VERSIONS
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 OnEvent = Callable[[str, str | None, Object], None]
 """Is called with the plural of a kind, the type of the event (None: of a list), and the object."""

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from lorafinetune.shell import refreshing
+from lorafinetune.shell import pod_refresher
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Index
-from lorafinetune.shell.refreshing import PodRefresher
+from lorafinetune.shell.pod_refresher import PodRefresher
 from unit.shell_objects import job, pod
 
 
@@ -50,7 +50,7 @@ def test_another_job_of_the_name_is_read_anew() -> None:
 
 
 def test_no_more_is_remembered_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refreshing, "REMEMBERED", 1)
+    monkeypatch.setattr(pod_refresher, "REMEMBERED", 1)
     index = Index()
     for name in ("one", "two"):
         index.jobs.put(job(name))

@@ -18,9 +18,9 @@ from lorafinetune.core.observed import STAGE_LABEL, TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.paths import path
+from lorafinetune.shell.projections import Object, controller
+from lorafinetune.shell.projections import job as trimmed_job
 from lorafinetune.shell.refusals import RefusedJobs
-from lorafinetune.shell.trimming import Object, controller
-from lorafinetune.shell.trimming import job as trimmed_job
 
 log = logging.getLogger(__name__)
 

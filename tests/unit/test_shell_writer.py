@@ -11,7 +11,7 @@ from lorafinetune.core.observed import TEMPLATE_ANNOTATION
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.refusals import RefusedJobs
-from lorafinetune.shell.writing import Writer
+from lorafinetune.shell.writer import Writer
 from unit.shell_objects import job
 from unit.test_jobs import make
 from unit.test_shell_queue import Clock
