@@ -39,7 +39,7 @@ MODULES: Final = {
     ),
     "prepare": ("lorafinetune_stages.prepare.making",),
     "train": ("lorafinetune_stages.train.launch",),
-    "export": ("lorafinetune_stages.export", "lorafinetune_stages.export.merging"),
+    "export": ("lorafinetune_stages.export", "lorafinetune_stages.export.weight_merge"),
 }
 """What each stage imports beside the store."""
 STORE: Final = ("faults.programs", "lorafinetune_stages.store.s3")

@@ -31,7 +31,7 @@ TABLE: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "lorafinetune_stages.prepare.making",
             "lorafinetune_stages.train.launch",
             "lorafinetune_stages.export.stage",
-            "lorafinetune_stages.export.merging",
+            "lorafinetune_stages.export.weight_merge",
             "llamafactory.data",
             "llamafactory.train.tuner",
         ),

@@ -7,7 +7,7 @@ from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
-from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.imports import uncollected
 from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus

@@ -50,7 +50,7 @@ def _in_fp32(left: Tensor, right: Tensor) -> Tensor:
     return left.float() @ right.float()
 
 
-class Adapted(lora.Linear):  # type: ignore[misc]  # peft is not typed
+class FusedLora(lora.Linear):  # type: ignore[misc]  # peft is not typed
     """PEFT's layer, with another way to compute the same. A module of PEFT becomes one by its class alone, so
     that its weights have the names that PEFT saves and loads."""
 
@@ -71,7 +71,7 @@ def adapt_layers(model: Any) -> None:
     linear = [module for module in model.modules() if type(module) is lora.Linear]
     plain = [module for module in linear if _is_plain(module)]
     for module in plain:
-        module.__class__ = Adapted
+        module.__class__ = FusedLora
     if others := len(linear) - len(plain):
         log.warning(
             "%d adapters compute as PEFT has it, which is slower: with dropout, a bias or a variant, an "

@@ -14,7 +14,7 @@ from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.ending import abandon
+from lorafinetune_stages.termination import abandon
 
 FACTOR: Final = 20
 """How many times as long as the median of the steps before it a step may take."""
@@ -26,7 +26,7 @@ MOST: Final = 100
 PERIOD_SECONDS: Final = 1.0
 
 
-class Stall:
+class Watchdog:
     """Watches the steps while it is entered. end: is given the failure, on a thread of its own."""
 
     def __init__(self, end: Callable[[StageError], object] = abandon) -> None:
@@ -37,7 +37,7 @@ class Stall:
         self._left = Event()
         self._thread = Thread(target=self._run, name="stall", daemon=True)
 
-    def __enter__(self) -> "Stall":
+    def __enter__(self) -> "Watchdog":
         self._thread.start()
         return self
 

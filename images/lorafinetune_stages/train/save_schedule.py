@@ -7,7 +7,7 @@ from typing import Final
 MINUTES: Final = "m"
 
 
-class Saving:
+class SaveSchedule:
     """every: as `training.checkpoint.every` has it."""
 
     def __init__(self, every: int | str, clock: Callable[[], float] = time.monotonic) -> None:

@@ -9,9 +9,9 @@ import pytest
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.train.bests import FILES, Bests
+from lorafinetune_stages.train.best_adapter import FILES, BestAdapter
 from lorafinetune_stages.train.fence import Fence
-from lorafinetune_stages.train.saved import StateWriter
+from lorafinetune_stages.train.state_store import StateWriter
 from lorafinetune_stages.train.uploads import Uploads
 
 MODEL = ModelStatus(source="hf://owner/model", revision="c0ffee", digest="d" * 64, bytes=1)
@@ -28,7 +28,7 @@ def saved(store: DirectoryStore, fence: Fence, kind: str) -> StateWriter:
     return StateWriter(store, f"t/{kind}", kind, "a" * 64, MODEL, FILES.__contains__, fence)
 
 
-def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[Bests, StateWriter]:
+def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[BestAdapter, StateWriter]:
     """With so many in the store."""
     store = DirectoryStore(root / "store", "s3://bucket/runs")
     fence = Fence(store, "t")
@@ -37,7 +37,7 @@ def made(root: Path, bests: Sequence[int], checkpoints: Sequence[int]) -> tuple[
         for step in steps:
             write(root / f"{states.kind}-{step}")
             states.send(root / f"{states.kind}-{step}", step, {})
-    return Bests(kept, resumable, root / "local", Uploads()), kept
+    return BestAdapter(kept, resumable, root / "local", Uploads()), kept
 
 
 def steps(stored: StateWriter) -> list[int]:

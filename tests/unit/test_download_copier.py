@@ -9,7 +9,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.download.copying import WORKERS, Copier
+from lorafinetune_stages.download.copier import WORKERS, Copier
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store import ignore_progress

@@ -14,8 +14,6 @@ from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import INDEX, base_lineage, json_object, require
 from lorafinetune_stages.export.card import merged_card
-from lorafinetune_stages.export.choosing import choose
-from lorafinetune_stages.export.copying import copy_file
 from lorafinetune_stages.export.layout import (
     SUFFIX,
     Shard,
@@ -24,7 +22,9 @@ from lorafinetune_stages.export.layout import (
     read_tensors,
     shard_size,
 )
-from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.export.selection import choose
+from lorafinetune_stages.export.store_copy import copy_file
+from lorafinetune_stages.imports import uncollected
 from lorafinetune_stages.licences import README
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.directory import DirectoryStore
@@ -32,8 +32,8 @@ from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_ma
 from lorafinetune_stages.store.transfer import download_tree
 
 if TYPE_CHECKING:
-    from lorafinetune_stages.export.merging import Merge
-    from lorafinetune_stages.export.weights import Base
+    from lorafinetune_stages.export.streamed_merge import Base
+    from lorafinetune_stages.export.weight_merge import Merge
 
 log = logging.getLogger("lorafinetune")
 
@@ -42,7 +42,7 @@ WARNINGS: Final = "warnings"
 MAX_WARNING: Final = 300
 
 
-class Making:
+class ModelMerger:
     """One merge. trained: manifest of the training whose adapter is merged."""
 
     def __init__(self, arguments: ExportArguments, context: Context, trained: Manifest, key: str) -> None:
@@ -95,28 +95,28 @@ class Making:
     def _source(self) -> tuple["Base", Mapping[str, "Merge"]]:
         """The weights that the result is made of, and how some of them are merged on the way."""
         with uncollected():
-            merging = import_module("lorafinetune_stages.export.merging")
+            weight_merge = import_module("lorafinetune_stages.export.weight_merge")
         names = [file.path for file in self.base.files]
         tensors = read_tensors(self.store, self.base_place, names, self._json(INDEX))
         base = self._weights.Base(self.store, self.base_place, self.base.files, tensors)
         directory = self.chosen.fetch(self.store, self.context.workdir)
         try:
-            return base, merging.Adapter(directory).merges(tensors)
-        except merging.NotStreamableError as problem:
+            return base, weight_merge.Adapter(directory).merges(tensors)
+        except weight_merge.NotStreamableError as problem:
             self._warn(f"{problem}: LLaMA-Factory merges it, with the whole model in memory")
             return self._merged_whole(directory), {}
 
     def _merged_whole(self, adapter: Path) -> "Base":
         with uncollected():
-            whole = import_module("lorafinetune_stages.export.whole")
+            in_memory_merge = import_module("lorafinetune_stages.export.in_memory_merge")
         scratch = DirectoryStore(self.context.workdir)
         base, output = scratch.root / "base", scratch.root / "whole"
         self.context.progress.begin("downloading the model", self.base.bytes, "bytes")
         download_tree(self.store, self.base_place, self.base, base, self.context.progress.advance)
         self.context.progress.begin("merging the whole model", None, "bytes")
-        whole.merge_whole(base, adapter, self.trained.lineage["config"]["template"], output)
+        in_memory_merge.merge_whole(base, adapter, self.trained.lineage["config"]["template"], output)
         shutil.rmtree(base)
-        files = whole.manifest_files(output)
+        files = in_memory_merge.manifest_files(output)
         index = scratch.read(f"{output.name}/{INDEX}")
         found = None if index is None else json_object(INDEX, index)
         tensors = read_tensors(scratch, output.name, [file.path for file in files], found)
@@ -129,7 +129,7 @@ class Making:
 
     @property
     def _weights(self) -> Any:
-        return import_module("lorafinetune_stages.export.weights")
+        return import_module("lorafinetune_stages.export.streamed_merge")
 
     def _copies(self) -> list[ManifestFile]:
         """Everything of the base but weights and card, byte for byte: tokenizer, template, licence."""

@@ -20,8 +20,8 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import ExportArguments
 from lorafinetune.contract.keys import digest
 from lorafinetune.contract.times import rfc3339
-from lorafinetune_stages.export.copying import copy_to_store
 from lorafinetune_stages.export.layout import is_weights
+from lorafinetune_stages.export.store_copy import copy_to_store
 from lorafinetune_stages.hubs import Change, Pause, RemoteFile, Snapshot, Target, TransientError
 from lorafinetune_stages.hubs.content import Content, blob_id
 from lorafinetune_stages.hubs.factory import open_target
@@ -54,9 +54,9 @@ def publish(
     pause: replaces waiting between attempts. Raises StageError.
     """
     check_names(context.store, where, manifest, arguments.export.publish)
-    edition = _Edition(context, manifest, where, pause)
+    publisher = _Publisher(context, manifest, where, pause)
     return tuple(
-        edition.recorded(edition.publish(wanted, origin))
+        publisher.recorded(publisher.publish(wanted, origin))
         for wanted, origin in origins(arguments, arguments.export.publish)
     )
 
@@ -67,7 +67,7 @@ def tellable(published: tuple[Published, ...]) -> tuple[Published, ...]:
     return tuple(one for one, size in zip(published, sizes, strict=True) if size <= MAX_TOLD_BYTES)
 
 
-class _Edition:
+class _Publisher:
     """One export, that is published."""
 
     def __init__(self, context: Context, manifest: Manifest, where: str, pause: Pause | None) -> None:

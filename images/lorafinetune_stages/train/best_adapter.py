@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
-from lorafinetune_stages.train.saved import StateWriter
+from lorafinetune_stages.train.state_store import StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -26,7 +26,7 @@ LOSSES: Final = "losses"
 """What is noted beside them."""
 
 
-class Bests:
+class BestAdapter:
     """saved: where they are kept in the store. checkpoints: of the same training, sent by the same thread.
     root: a directory of our own on the disk."""
 

@@ -13,7 +13,7 @@ from llamafactory.train.tuner import export_model
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lorafinetune_stages.export.merging import BASE_LAYER, PREFIX, unmergeable
+from lorafinetune_stages.export.weight_merge import BASE_LAYER, PREFIX, unmergeable
 from lorafinetune_stages.store.manifest import ManifestFile
 
 DTYPES: Final = ("bfloat16", "float16", "float32")

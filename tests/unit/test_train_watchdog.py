@@ -4,19 +4,19 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.stall import Stall
+from lorafinetune_stages.train.watchdog import Watchdog
 
 
 def took(*steps: float, then: float) -> list[StageError]:
     """What is said of a training whose steps took so many seconds, and whose next one goes on for `then`."""
     said: list[StageError] = []
-    stall = Stall(said.append)
+    watchdog = Watchdog(said.append)
     for number, seconds in enumerate((*steps, then), 1):
-        stall.step_begins(number)
+        watchdog.step_begins(number)
         for _ in range(round(seconds)):
-            stall.tick(1)
+            watchdog.tick(1)
         if number <= len(steps):
-            stall.step_ends()
+            watchdog.step_ends()
     return said
 
 
@@ -47,15 +47,15 @@ def test_a_step_is_given_up_after(steps: tuple[float, ...], then: float, message
 
 def test_what_lies_between_two_steps_is_nobodys_time() -> None:
     said: list[StageError] = []
-    stall = Stall(said.append)
+    watchdog = Watchdog(said.append)
     for number in range(4):
-        stall.step_begins(number)
-        stall.step_ends()
-        stall.tick(5000)
+        watchdog.step_begins(number)
+        watchdog.step_ends()
+        watchdog.tick(5000)
     assert said == []
 
 
 def test_nobody_is_left_that_watches() -> None:
-    with Stall() as stall:
-        assert stall._thread.is_alive()
-    assert not stall._thread.is_alive()
+    with Watchdog() as watchdog:
+        assert watchdog._thread.is_alive()
+    assert not watchdog._thread.is_alive()

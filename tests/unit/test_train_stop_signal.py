@@ -7,19 +7,19 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.stopping import SIGNALS, Stop
+from lorafinetune_stages.train.stop_signal import SIGNALS, StopSignal
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_before_the_first_step_it_is_obeyed_at_once(number: signal.Signals) -> None:
-    with Stop(), pytest.raises(StageError) as stopped:
+    with StopSignal(), pytest.raises(StageError) as stopped:
         os.kill(os.getpid(), number)
     assert stopped.value.reason is Reason.PREEMPTED
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_from_then_on_it_is_noted(number: signal.Signals) -> None:
-    with Stop() as stop:
+    with StopSignal() as stop:
         stop.defer()
         assert not stop.requested
         os.kill(os.getpid(), number)
@@ -27,7 +27,7 @@ def test_from_then_on_it_is_noted(number: signal.Signals) -> None:
 
 
 def test_a_request_that_a_library_swallowed_is_obeyed_at_the_first_step() -> None:
-    with Stop() as stop:
+    with StopSignal() as stop:
         with pytest.raises(StageError):
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(StageError, match="before its first step"):
@@ -36,6 +36,6 @@ def test_a_request_that_a_library_swallowed_is_obeyed_at_the_first_step() -> Non
 
 def test_afterwards_the_signals_are_as_before() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
-    with Stop():
+    with StopSignal():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before

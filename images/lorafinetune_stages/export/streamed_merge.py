@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 import torch
 
 from lorafinetune_stages.export.layout import Shard, Tensor
-from lorafinetune_stages.export.merging import Merge
+from lorafinetune_stages.export.weight_merge import Merge
 from lorafinetune_stages.store import Advance, Chunk, Store, Stored
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import MANIFEST, ManifestFile

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lorafinetune_stages.importing import sharing, uncollected
+from lorafinetune_stages.imports import sharing, uncollected
 
 
 @pytest.fixture(autouse=True)

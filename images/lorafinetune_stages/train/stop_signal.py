@@ -15,7 +15,7 @@ from lorafinetune.contract.outcome import StageError
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stop:
+class StopSignal:
     """Takes over the signals while it is entered. To be entered on the main thread."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Stop:
         self._deferred = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> "StopSignal":
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 

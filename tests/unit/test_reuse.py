@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.reuse import find_whole
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.errors import DamagedError

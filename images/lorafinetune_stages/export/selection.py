@@ -16,7 +16,7 @@ from lorafinetune_stages.train.states import State, states_at
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedAdapter:
     """An adapter. place: where its files lie. manifest: of these alone, by their paths there. folder: the one
     in which they are. result: the training's result, with what is said there of the adapter. step: of the
     checkpoint, if it is of one."""
@@ -34,7 +34,7 @@ class Chosen:
         return root / self.folder
 
 
-def choose(store: Store, trained: Manifest, step: int | None) -> Chosen:
+def choose(store: Store, trained: Manifest, step: int | None) -> SelectedAdapter:
     """trained: manifest of the training. step: of the checkpoint that is wanted; None: the result.
 
     Raises StageError(ConfigInvalid) where there is no whole checkpoint of that step, with those that are.
@@ -42,7 +42,7 @@ def choose(store: Store, trained: Manifest, step: int | None) -> Chosen:
     where, result = place("trainings", trained.key), TrainResult.decode(trained.result or {})
     if step is None:
         own = tuple(file for file in trained.files if file.path.startswith(f"{ADAPTER}/"))
-        return Chosen(where, trained.model_copy(update={"files": own}), ADAPTER, result)
+        return SelectedAdapter(where, trained.model_copy(update={"files": own}), ADAPTER, result)
     found = next(_checkpoints(store, trained, step), None)
     if found is None:
         steps = sorted({state.step for state, _ in _checkpoints(store, trained)})
@@ -57,7 +57,7 @@ def choose(store: Store, trained: Manifest, step: int | None) -> Chosen:
     own = tuple(file for file in manifest.files if file.path in (CONFIG, WEIGHTS))
     at = _at(trained, state)
     told = _of_step(result, own, f"{store.uri}/{at}", step)
-    return Chosen(at, manifest.model_copy(update={"files": own}), "", told, step)
+    return SelectedAdapter(at, manifest.model_copy(update={"files": own}), "", told, step)
 
 
 def _of_step(result: TrainResult, files: tuple[ManifestFile, ...], uri: str, step: int) -> TrainResult:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorafinetune_stages.train.saving import Saving
+from lorafinetune_stages.train.save_schedule import SaveSchedule
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
     ],
 )
 def test_after_a_step_it_is_saved(every: int | str, step: int, epoch: float, is_due: bool) -> None:
-    assert Saving(every).is_due_after(step, epoch) == is_due
+    assert SaveSchedule(every).is_due_after(step, epoch) == is_due
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_after_a_step_it_is_saved(every: int | str, step: int, epoch: float, is_
 )
 def test_by_the_clock_it_is_saved(every: int | str, seconds: float, is_due: bool) -> None:
     clock = Clock()
-    saving = Saving(every, clock)
+    schedule = SaveSchedule(every, clock)
     clock.now += seconds
-    assert saving.is_due_by_now == is_due
+    assert schedule.is_due_by_now == is_due
 
 
 def test_the_clock_begins_anew_with_each_save() -> None:
     clock = Clock()
-    saving = Saving("1m", clock)
+    schedule = SaveSchedule("1m", clock)
     clock.now += 60
-    saving.note()
-    assert not saving.is_due_by_now
+    schedule.note()
+    assert not schedule.is_due_by_now

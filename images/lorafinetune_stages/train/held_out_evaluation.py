@@ -15,20 +15,20 @@ from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.keys import resolved_dpo
 from lorafinetune.contract.rowlosses import Compared, RowLosses
 from lorafinetune_stages.progress import Reporter
-from lorafinetune_stages.train.answering import answers
 from lorafinetune_stages.train.base_loss import BaseLoss
 from lorafinetune_stages.train.evaluation import evaluate_base, evaluate_held_out, shipped_base
-from lorafinetune_stages.train.gathered import WIRE_FORMAT
+from lorafinetune_stages.train.generation import answers
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
+from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=WIRE_FORMAT)
 
 
-class Measuring:
+class HeldOutEvaluation:
     """Evaluates on the rows in a directory, if that is there. base_loss: on the rank that leads."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Measuring:
         plan: TrainingPlan,
         base_loss: BaseLoss | None,
         meter: Meter,
-        stop: Stop,
+        stop: StopSignal,
         progress: Reporter,
         group: ProcessGroup,
     ) -> None:
