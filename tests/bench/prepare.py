@@ -218,8 +218,8 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
-    from lorafinetune_stages.prepare.building import Builder
-    from lorafinetune_stages.prepare.tokenising import Tokeniser
+    from lorafinetune_stages.prepare.conversation_builder import ConversationBuilder
+    from lorafinetune_stages.prepare.tokeniser import Tokeniser
     from lorafinetune_stages.train.token_steps import TokenSteps
 
     model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
@@ -229,7 +229,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
     def prepare() -> None:
         with corpus_of(task) as (corpus, findings):
             tokeniser = Tokeniser(template, tokenizer, None, data_args)
-            builder = Builder(corpus, findings, task.folder, ignore_progress, tokeniser)
+            builder = ConversationBuilder(corpus, findings, task.folder, ignore_progress, tokeniser)
             summary = builder.write_split("train", range(len(corpus)))
             builder.save(["train"], task.folder / "dataset", "0" * 16)
             TokenSteps.of(load_from_disk(str(task.folder / "dataset"))["train"], CUTOFF, seed=0)
@@ -241,7 +241,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
 
 def reading(task: Task, model: Path) -> Callable[[], None]:
     """Reading, checking and merging alone."""
-    importlib.import_module("lorafinetune_stages.prepare.quick")  # the corpus does it where it reads lines
+    importlib.import_module("lorafinetune_stages.prepare.fast_path")  # as the corpus where it reads lines
 
     def read() -> None:
         with corpus_of(task):

@@ -49,7 +49,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     "prepare": (PROGRAM, "lorafinetune_stages.prepare"),
     "prepare, to make": (
         PROGRAM,
-        "lorafinetune_stages.prepare.making",
+        "lorafinetune_stages.prepare.dataset_builder",
         "lorafinetune_stages.prepare.preflight",
     ),
     "train": (PROGRAM, "lorafinetune_stages.train"),

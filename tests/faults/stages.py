@@ -37,7 +37,7 @@ MODULES: Final = {
         "lorafinetune_stages.download",
         "lorafinetune_stages.hubs.huggingface",
     ),
-    "prepare": ("lorafinetune_stages.prepare.making",),
+    "prepare": ("lorafinetune_stages.prepare.dataset_builder",),
     "train": ("lorafinetune_stages.train.launch",),
     "export": ("lorafinetune_stages.export", "lorafinetune_stages.export.weight_merge"),
 }

@@ -11,13 +11,13 @@ from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.bounded import bounded
+from lorafinetune_stages.prepare.chat_template import own_text
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
-from lorafinetune_stages.prepare.differing import Difference, mismatch
 from lorafinetune_stages.prepare.examples import Example
-from lorafinetune_stages.prepare.owntext import own_text
 from lorafinetune_stages.prepare.preflight import Toolkit
-from lorafinetune_stages.prepare.tokenising import Tokeniser
+from lorafinetune_stages.prepare.sandbox import bounded
+from lorafinetune_stages.prepare.template_difference import Difference, mismatch
+from lorafinetune_stages.prepare.tokeniser import Tokeniser
 
 SYSTEM: Final = "Answer in one word."
 ONE_TURN: Final = (Turn("user", "What is the capital of France?"), Turn("assistant", "Paris."))

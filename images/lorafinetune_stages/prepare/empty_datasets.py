@@ -10,7 +10,7 @@ from lorafinetune_stages.prepare.report import SplitSummary
 
 
 @dataclass(frozen=True)
-class Use:
+class RowUsage:
     """Rows of every dataset: `there` after duplicates were left out, of these `chosen`, of these `used`."""
 
     there: Sequence[int]

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Place
+from lorafinetune_stages.prepare.json_decoder import Decoder
 from lorafinetune_stages.store import Advance
 
 MAX_ROW_BYTES: Final = 16 * 2**20
@@ -21,7 +21,7 @@ UNFINISHED: Final = 16
 """An error this near to the end of the window may be a value that is cut there."""
 
 
-class Window:
+class JsonWindow:
     """start: the byte at which `file` stands. Raises StageError(DatasetInvalid) with the place."""
 
     def __init__(self, file: BinaryIO, name: str, start: int, advance: Advance) -> None:

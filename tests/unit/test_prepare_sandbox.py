@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lorafinetune_stages.prepare import bounded as module
-from lorafinetune_stages.prepare.bounded import MAX_ANSWER_BYTES, Texts, bounded
+from lorafinetune_stages.prepare import sandbox as module
+from lorafinetune_stages.prepare.sandbox import MAX_ANSWER_BYTES, Texts, bounded
 
 
 def endless() -> Texts:

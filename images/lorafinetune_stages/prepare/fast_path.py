@@ -18,9 +18,9 @@ import orjson
 from lorafinetune_stages.prepare.conversation import Packed
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.fingerprints import Marks
+from lorafinetune_stages.prepare.json_window import MAX_ROW_BYTES
 from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, lines_of, skip_line
 from lorafinetune_stages.prepare.plain import NOT_PLAIN, Pack
-from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import ignore_progress
 
 QUOTE: Final = ord('"')
@@ -33,7 +33,7 @@ Part = Lines | tuple[Stretch, Marks]
 """Lines that are not taken, or where rows are that were, and what is known of them."""
 
 
-class Quick:
+class FastPath:
     """system: takes the place of the rows' own. may_refuse: whether JSON of texts may hold what no text may
     have. name: the file's, in messages."""
 

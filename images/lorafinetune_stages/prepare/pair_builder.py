@@ -15,12 +15,12 @@ from llamafactory.data.processor import PairwiseDatasetProcessor
 from llamafactory.data.processor.processor_utils import infer_seqlen
 
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
-from lorafinetune_stages.prepare.cutting import check_kept
 from lorafinetune_stages.prepare.reference import MEDIA
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, writer
-from lorafinetune_stages.prepare.tokenising import Encoded, segments
-from lorafinetune_stages.prepare.writing import can_write, check_tools
+from lorafinetune_stages.prepare.tokeniser import Encoded, segments
+from lorafinetune_stages.prepare.tool_support import can_write, check_tools
+from lorafinetune_stages.prepare.truncation import check_kept
 
 BATCH_ROWS: Final = 64
 SIDES: Final = ("chosen", "rejected")
@@ -40,7 +40,7 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
-class Whole:
+class PairLengths:
     """Tokens of a pair before anything is cut off."""
 
     prompt: int
@@ -73,14 +73,14 @@ class PairTokeniser:
             template=noting, tokenizer=tokenizer, processor=processor, data_args=data_args
         )
 
-    def encode(self, pairs: Sequence[Conversation]) -> tuple[Columns, list[Whole]]:
+    def encode(self, pairs: Sequence[Conversation]) -> tuple[Columns, list[PairLengths]]:
         """The columns that LLaMA-Factory makes, and how long every pair was."""
         self._lengths.clear()
         columns = self._processor.preprocess_dataset(_aligned(pairs))
         sides = zip(self._lengths[::2], self._lengths[1::2], strict=True)
-        return columns, [Whole(prompt, chosen, rejected) for (prompt, chosen), (_, rejected) in sides]
+        return columns, [PairLengths(prompt, chosen, rejected) for (prompt, chosen), (_, rejected) in sides]
 
-    def check(self, whole: Whole) -> None:
+    def check(self, whole: PairLengths) -> None:
         """Raises RowError for a pair that is cut: of an answer without its end nothing is preferred."""
         kept = infer_seqlen(whole.prompt, whole.answer, self._cutoff)
         check_kept((whole.prompt, whole.answer), kept, whole.row, self._cutoff)
@@ -132,7 +132,7 @@ class PairBuilder(Splits):
             if self.accepts(number, place, check_tools, self.tokeniser.template, pair):
                 yield number, place, pair
 
-    def _count(self, summary: SplitSummary, number: int, pair: Conversation, whole: Whole) -> None:
+    def _count(self, summary: SplitSummary, number: int, pair: Conversation, whole: PairLengths) -> None:
         """A good pair is never cut."""
         answers = whole.chosen + whole.rejected
         summary.rows_by_dataset[self.corpus.dataset_of(number)] += 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lorafinetune.api.datasets import Clean, Columns, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import lines, quick, reading, rowfile, workers
+from lorafinetune_stages.prepare import fast_path, lines, row_reader, rowfile, workers
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.merger import Merger
@@ -236,8 +236,8 @@ def test_rows_are_the_same_however_many_processes_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, fields: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(workers, "processors", lambda: processes)
-    monkeypatch.setattr(reading, "FEW_STRETCHES", 1)
-    monkeypatch.setattr(quick, "STRETCH_BYTES", 300)
+    monkeypatch.setattr(row_reader, "FEW_STRETCHES", 1)
+    monkeypatch.setattr(fast_path, "STRETCH_BYTES", 300)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
     monkeypatch.setattr(rowfile, "BLOCK_BYTES", 100)
     good = (ALPACA | {"instruction": f"q{number}"} for number in range(100))

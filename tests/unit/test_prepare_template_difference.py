@@ -7,7 +7,7 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
-from lorafinetune_stages.prepare.differing import Difference, find_difference, mismatch
+from lorafinetune_stages.prepare.template_difference import Difference, find_difference, mismatch
 
 SAME = "x" * 1000
 FAR = Difference(model=f"{SAME}[INST] q", template=f"{SAME}[INST]q", row="datasets[0]: a:7")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorafinetune_stages.prepare import workers
-from lorafinetune_stages.prepare.pieces import PieceEncoder
-from lorafinetune_stages.prepare.spelling import Piece
+from lorafinetune_stages.prepare.piece_encoder import PieceEncoder
+from lorafinetune_stages.prepare.rendering import Piece
 from unit.test_bytepairs import MADE, exactly
 
 GLM4 = MADE["as Llama 3 and GLM-4"]

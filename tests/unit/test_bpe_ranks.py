@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiktoken import Encoding
 from tokenizers import Tokenizer, models
 
-from lorafinetune_stages.prepare.merging import Pair, Ranked, rank_results
+from lorafinetune_stages.prepare.bpe_ranks import Pair, Ranked, rank_results
 from searching import examples
 
 LETTERS = "abc"

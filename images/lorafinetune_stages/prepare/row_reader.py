@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.csv_rows import csv_rows
-from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Place, Row
 from lorafinetune_stages.prepare.fingerprints import Marks
+from lorafinetune_stages.prepare.json_decoder import Decoder
+from lorafinetune_stages.prepare.json_window import JsonWindow
 from lorafinetune_stages.prepare.lines import Lines, Stretch, line_blocks, parsed_rows
 from lorafinetune_stages.prepare.rowfile import Load
 from lorafinetune_stages.prepare.tables import TableColumns
-from lorafinetune_stages.prepare.window import Window
 from lorafinetune_stages.prepare.workers import in_order
 from lorafinetune_stages.store import Advance
 
 if TYPE_CHECKING:
-    from lorafinetune_stages.prepare.quick import Quick
+    from lorafinetune_stages.prepare.fast_path import FastPath
 
 BOM: Final = b"\xef\xbb\xbf"
 PARQUET: Final = b"PAR1"
@@ -49,7 +49,7 @@ FOREIGN: Final = {
 CHUNK_BYTES: Final = 2**20
 
 
-class Taken(NamedTuple):
+class GoodRows(NamedTuple):
     """Good rows that need not be looked at one by one. load: reads them again."""
 
     stretch: Stretch
@@ -63,12 +63,12 @@ def read_rows(path: Path, name: str, advance: Advance, columns: TableColumns) ->
     The content says what a file is; only CSV is known by its name. Raises StageError(DatasetInvalid).
     """
     rows = read_quickly(path, name, advance, columns, None)
-    return (row for row in rows if not isinstance(row, Taken))
+    return (row for row in rows if not isinstance(row, GoodRows))
 
 
 def read_quickly(
-    path: Path, name: str, advance: Advance, columns: TableColumns, quick: "Quick | None"
-) -> Iterator[Row | Taken]:
+    path: Path, name: str, advance: Advance, columns: TableColumns, fast_path: "FastPath | None"
+) -> Iterator[Row | GoodRows]:
     """As above, with good rows that are taken on the way."""
     with path.open("rb") as file:
         head = file.read(CHUNK_BYTES)
@@ -86,7 +86,7 @@ def read_quickly(
         elif first == b"[":
             yield from _list_rows(file, name, start, advance)
         else:
-            yield from _line_rows(file, name, start, advance, quick)
+            yield from _line_rows(file, name, start, advance, fast_path)
 
 
 def _first_character(head: bytes, start: int, name: str) -> bytes:
@@ -109,7 +109,7 @@ def _unreadable(name: str, what: str) -> StageError:
 
 
 def _list_rows(file: BinaryIO, name: str, start: int, advance: Advance) -> Iterator[Row]:
-    window = Window(file, name, start, advance)
+    window = JsonWindow(file, name, start, advance)
     window.take("[")
     if window.peek() != "]":
         for index in _indexes():
@@ -131,18 +131,18 @@ def _indexes() -> Iterator[int]:
 
 
 def _line_rows(
-    file: BinaryIO, name: str, start: int, advance: Advance, quick: "Quick | None"
-) -> Iterator[Row | Taken]:
+    file: BinaryIO, name: str, start: int, advance: Advance, fast_path: "FastPath | None"
+) -> Iterator[Row | GoodRows]:
     decoder = Decoder()
-    if quick is None:
+    if fast_path is None:
         whole = Stretch(1, start, os.fstat(file.fileno()).st_size - start)
         for block in line_blocks(file, whole, advance):
             yield from parsed_rows(block, name, decoder)
         return
-    for size, parts in in_order(quick.take, quick.stretches(file, start), FEW_STRETCHES):
+    for size, parts in in_order(fast_path.take, fast_path.stretches(file, start), FEW_STRETCHES):
         for part in parts:
             if isinstance(part, Lines):
                 yield from parsed_rows(part, name, decoder)
             else:
-                yield Taken(*part, partial(quick.load, part[0]))
+                yield GoodRows(*part, partial(fast_path.load, part[0]))
         advance(size)

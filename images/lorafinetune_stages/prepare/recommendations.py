@@ -22,7 +22,7 @@ SettingsOf = Callable[[Training], MemorySettings]
 
 
 @dataclass(frozen=True)
-class Remedies:
+class Recommendations:
     """longest: tokens of the longest rows to train on, from the longest on. rows: all of them. share: rows of
     a step on one device. available: bytes that a training may take."""
 

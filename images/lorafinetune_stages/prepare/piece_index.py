@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lorafinetune_stages.prepare.spelling import Piece
+from lorafinetune_stages.prepare.rendering import Piece
 
-Spelled = Sequence[tuple[Sequence[Piece], Sequence[Piece]]]
+RenderedTurns = Sequence[tuple[Sequence[Piece], Sequence[Piece]]]
 """Prompt and answer of every turn."""
 Turns = Sequence[tuple[Sequence[int], Sequence[int]]]
 """The same, with the numbers of the pieces."""
@@ -16,7 +16,7 @@ Parts = Sequence[tuple[int, int]]
 """How many pieces they have."""
 
 
-class Slots(NamedTuple):
+class PieceIndex(NamedTuple):
     """numbers: of the pieces of all rows, one row after another. parts: of every row."""
 
     pieces: Sequence[Piece]
@@ -24,7 +24,7 @@ class Slots(NamedTuple):
     parts: Sequence[Parts]
 
     @classmethod
-    def of(cls, rows: Sequence[Spelled]) -> "Slots":
+    def of(cls, rows: Sequence[RenderedTurns]) -> "PieceIndex":
         """Equal pieces have one number."""
         found: dict[Piece, int] = {}
         every = [

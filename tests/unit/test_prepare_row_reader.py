@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from lorafinetune.api.datasets import Dataset
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import lines, window
-from lorafinetune_stages.prepare.decoding import Decoder
+from lorafinetune_stages.prepare import json_window, lines
 from lorafinetune_stages.prepare.findings import RowError
 from lorafinetune_stages.prepare.formats import table_columns
-from lorafinetune_stages.prepare.reading import read_rows
+from lorafinetune_stages.prepare.json_decoder import Decoder
+from lorafinetune_stages.prepare.row_reader import read_rows
 from lorafinetune_stages.store import ignore_progress
 
 COLUMNS = table_columns(Dataset(source="s3://raw/a"))
@@ -184,9 +184,9 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, what: st
 @pytest.fixture
 def small_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MAX_ROW_BYTES", 64)
-    monkeypatch.setattr(window, "MAX_ROW_BYTES", 64)
+    monkeypatch.setattr(json_window, "MAX_ROW_BYTES", 64)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 16)
-    monkeypatch.setattr(window, "CHUNK_BYTES", 16)
+    monkeypatch.setattr(json_window, "CHUNK_BYTES", 16)
 
 
 @pytest.mark.usefixtures("small_rows")
@@ -232,7 +232,7 @@ def test_a_list_is_read_whole_however_it_is_cut_into_chunks(
     text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
     path.write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window, "CHUNK_BYTES", chunk)
+        patch.setattr(json_window, "CHUNK_BYTES", chunk)
         found = list(read_rows(path, "list.json", ignore_progress, COLUMNS))
     assert [row for _, row in found] == rows
     assert [place.index for place, _ in found] == list(range(len(rows)))

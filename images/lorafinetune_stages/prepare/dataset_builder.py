@@ -15,10 +15,10 @@ from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.names import source_name
 from lorafinetune_stages.prepare.corpus import Corpus
+from lorafinetune_stages.prepare.empty_datasets import RowUsage, nothing_left
 from lorafinetune_stages.prepare.examples import find_examples
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
-from lorafinetune_stages.prepare.fitting import TemplateFit, default_prompt
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS, contradiction
 from lorafinetune_stages.prepare.inputs import PrepareInputs
 from lorafinetune_stages.prepare.objectives import fit_builder
@@ -35,7 +35,7 @@ from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.report import Pieces, Report, SplitSummary
 from lorafinetune_stages.prepare.selection import Rows
 from lorafinetune_stages.prepare.splits import Splits
-from lorafinetune_stages.prepare.verdicts import Use, nothing_left
+from lorafinetune_stages.prepare.template_comparison import TemplateFit, default_prompt
 from lorafinetune_stages.runtime import Context
 
 log = logging.getLogger("lorafinetune")
@@ -44,7 +44,7 @@ FINGERPRINT_LENGTH: Final = 16
 
 
 @dataclass(frozen=True)
-class Maker:
+class DatasetBuilder:
     """Makes the prepared dataset out of rows that were read."""
 
     arguments: PrepareArguments
@@ -188,8 +188,8 @@ class Maker:
         repeated = self._repeated if training.deduplicate else [0] * len(counts)
         there = [count - left_out for count, left_out in zip(counts, repeated, strict=True)]
         used = train.rows_by_dataset + held_out.rows_by_dataset
-        use = Use(there, self._chosen, [used[index] for index in range(len(counts))])
-        yield from use.told_unused(training)
+        usage = RowUsage(there, self._chosen, [used[index] for index in range(len(counts))])
+        yield from usage.told_unused(training)
         if self.findings.bad:
             first = self.findings.places[0]
             yield f"{self.findings.bad} of {sum(self.findings.rows)} rows were left out as bad, first {first}"

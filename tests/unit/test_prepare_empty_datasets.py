@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.training import Training
+from lorafinetune_stages.prepare.empty_datasets import RowUsage, nothing_left
 from lorafinetune_stages.prepare.report import SplitSummary
-from lorafinetune_stages.prepare.verdicts import Use, nothing_left
 
 HEAD = "see training.maxSamples and training.sampling"
 SHARE = "too small a share for one row: see weight and training.maxSamples"
@@ -47,7 +47,7 @@ def test_datasets_that_contribute_nothing_are_told(
     training: dict[str, Any],
     expected: list[str],
 ) -> None:
-    found = Use(there, chosen, used).told_unused(Training(epochs="1", **training))
+    found = RowUsage(there, chosen, used).told_unused(Training(epochs="1", **training))
     assert [*found] == [f"no row is used of {text}" for text in expected]
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from llamafactory.extras.constants import IGNORE_INDEX
 
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, Turn
-from lorafinetune_stages.prepare.cutting import check_kept
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.labelling import LabelledRows, Rules, arrange
-from lorafinetune_stages.prepare.pieces import PieceEncoder
+from lorafinetune_stages.prepare.labels import LabelledRows, Rules, arrange
+from lorafinetune_stages.prepare.piece_encoder import PieceEncoder
+from lorafinetune_stages.prepare.piece_index import PieceIndex
 from lorafinetune_stages.prepare.reference import Reference
-from lorafinetune_stages.prepare.shapes import ShapeSpeller, is_plain
-from lorafinetune_stages.prepare.slots import Slots
-from lorafinetune_stages.prepare.spelling import Speller
+from lorafinetune_stages.prepare.rendering import Renderer
+from lorafinetune_stages.prepare.shapes import ShapeRenderer, is_plain
+from lorafinetune_stages.prepare.truncation import check_kept
 
 log = logging.getLogger("lorafinetune")
 
@@ -101,20 +101,20 @@ class Tokeniser:
 
 @dataclass(frozen=True)
 class _Fast:
-    """reference: encodes the batches in which something can't be spelled."""
+    """reference: encodes the batches in which something can't be rendered."""
 
-    spell: Callable[[Batch], Slots]
+    render: Callable[[Batch], PieceIndex]
     encoder: PieceEncoder
     rules: Rules
     reference: Reference
 
     def encode(self, batch: Batch) -> LabelledRows:
         try:
-            slots = self.spell(batch)
+            index = self.render(batch)
         except (TypeError, AttributeError) as problem:
             log.warning("%d rows are encoded by LLaMA-Factory itself: %s", len(batch), problem)
             return self.reference.encode(_unpacked(batch))
-        return arrange(slots, self.encoder.recall(slots.pieces), self.rules)
+        return arrange(index, self.encoder.recall(index.pieces), self.rules)
 
 
 def _packed(conversations: Sequence[Conversation]) -> Batch:
@@ -142,10 +142,10 @@ def _find_fast(
 ) -> _Fast | None:
     """None where the template does what can't be followed, or the tokenizer is not a fast one."""
     try:
-        speller = Speller(template, tokenizer, processor, data_args)
+        renderer = Renderer(template, tokenizer, processor, data_args)
         for probe in PROBES:
-            speller.spell(probe)
-        if speller.writes_ahead():
+            renderer.render(probe)
+        if renderer.writes_ahead():
             return None
         encoder = PieceEncoder(tokenizer)
     except Exception as problem:  # a template may do anything, and is then used as LLaMA-Factory does
@@ -158,11 +158,11 @@ def _find_fast(
         closing=tokenizer.eos_token_id if template.efficient_eos else None,
     )
 
-    def one_by_one(batch: Batch) -> Slots:
-        return Slots.of([speller.spell(conversation) for conversation in _unpacked(batch)])
+    def one_by_one(batch: Batch) -> PieceIndex:
+        return PieceIndex.of([renderer.render(conversation) for conversation in _unpacked(batch)])
 
-    spell = ShapeSpeller(speller.spell, encoder.added) if is_plain(template) else one_by_one
-    return _Fast(spell, encoder, rules, reference)
+    render = ShapeRenderer(renderer.render, encoder.added) if is_plain(template) else one_by_one
+    return _Fast(render, encoder, rules, reference)
 
 
 def _split(column: Any, rows: LabelledRows) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.keys import resolved_batch_size
 from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape, StepCut
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.remedies import Remedies, SettingsOf
+from lorafinetune_stages.prepare.recommendations import Recommendations, SettingsOf
 
 MOST_SECONDS: Final = 2**53
 
@@ -108,11 +108,11 @@ class Feasibility:
             f"resources.train.gpu.memory: the training needs {_gib(peak.total)} at its longest {row} of "
             f"{least.tokens} tokens ({said}), with one row at a time and activations computed twice; "
             f"of {self.arguments.gpu.memory} it can use {_gib(available)}",
-            f"Set {', or '.join(self._remedies(available).suggestions())}.",
+            f"Set {', or '.join(self._recommendations(available).suggestions())}.",
         )
 
-    def _remedies(self, available: int) -> Remedies:
-        return Remedies(
+    def _recommendations(self, available: int) -> Recommendations:
+        return Recommendations(
             self.arguments.training,
             self.arguments.datasets,
             self.shape,

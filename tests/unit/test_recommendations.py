@@ -14,7 +14,7 @@ from lorafinetune.api.datasets import Dataset
 from lorafinetune.api.training import Training
 from lorafinetune.contract.keys import resolved_packing
 from lorafinetune.contract.memory import GIB, MemorySettings, ModelShape, choose, smallest, step_rows, usable
-from lorafinetune_stages.prepare.remedies import Remedies
+from lorafinetune_stages.prepare.recommendations import Recommendations
 
 ROWS: Final = 900
 
@@ -26,11 +26,15 @@ def settings_of(training: Training) -> MemorySettings:
     return MemorySettings.of(training, packed=packed, compiled=compiled)
 
 
-def remedies(card: int, longest: Sequence[int], rule: str = "fail", **training: Any) -> Remedies:
+def recommendations(
+    card: int, longest: Sequence[int], rule: str = "fail", **training: Any
+) -> Recommendations:
     given = Training.decode({"epochs": "1", **training})
     dataset = Dataset.decode({"source": "s3://raw/a", "onBadRow": rule})
     shape, available = ranked(given.lora.rank), usable(card * GIB)
-    return Remedies(given, [dataset], shape, settings_of, longest, ROWS, step_rows(given, longest), available)
+    return Recommendations(
+        given, [dataset], shape, settings_of, longest, ROWS, step_rows(given, longest), available
+    )
 
 
 def ranked(rank: int) -> ModelShape:
@@ -38,9 +42,9 @@ def ranked(rank: int) -> ModelShape:
     return replace(GLM_9B, adapter=GLM_9B.adapter * rank // 8, middles=GLM_9B.middles * rank // 8)
 
 
-TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
+TOLD: Final[Mapping[str, tuple[Recommendations, list[str]]]] = {
     "a shorter cutoff, and how many rows it spoils": (
-        remedies(24, (8192, 8000, 100)),
+        recommendations(24, (8192, 8000, 100)),
         [
             "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since 2 of 900 rows are longer",
@@ -48,7 +52,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
         ],
     ),
     "more rows than are known by their length": (
-        remedies(24, (8192,) * 64),
+        recommendations(24, (8192,) * 64),
         [
             "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981` with `onBadRow: skip`, since at least 64 of 900 rows are "
@@ -57,7 +61,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
         ],
     ),
     "bad rows are skipped already": (
-        remedies(24, (8192,), "skip"),
+        recommendations(24, (8192,), "skip"),
         [
             "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981`",
@@ -65,7 +69,7 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
         ],
     ),
     "texts are cut into shorter rows, and none is spoilt": (
-        remedies(24, (8192,), objective="pt"),
+        recommendations(24, (8192,), objective="pt"),
         [
             "`spec.training.quantization: nf4`",
             "`spec.training.cutoffLength: 5981`",
@@ -73,24 +77,24 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
         ],
     ),
     "a base in 4 bits": (
-        remedies(16, (2048,)),
+        recommendations(16, (2048,)),
         [
             "`spec.training.quantization: nf4`",
             "`spec.resources.train.gpu.memory: 22Gi` for a card of that size",
         ],
     ),
     "nothing but a larger card": (
-        remedies(4, (2048,), lora={"variant": "rslora"}),
+        recommendations(4, (2048,), lora={"variant": "rslora"}),
         ["`spec.resources.train.gpu.memory: 22Gi` for a card of that size"],
     ),
     "adapters that change the weights themselves, which are not quantised then": (
-        remedies(16, (2048,), lora={"variant": "dora"}),
+        recommendations(16, (2048,), lora={"variant": "dora"}),
         [
             "`spec.resources.train.gpu.memory: 22Gi` for a card of that size",
         ],
     ),
     "packing": (
-        remedies(24, (2048,), "skip", packing="none"),
+        recommendations(24, (2048,), "skip", packing="none"),
         [
             "`spec.training.packing: auto`",
             "`spec.training.quantization: nf4`",
@@ -99,14 +103,14 @@ TOLD: Final[Mapping[str, tuple[Remedies, list[str]]]] = {
         ],
     ),
     "another precision": (
-        remedies(24, (2048,), precision="fp32"),
+        recommendations(24, (2048,), precision="fp32"),
         [
             "`spec.training.precision: bf16`",
             "`spec.resources.train.gpu.memory: 41Gi` for a card of that size",
         ],
     ),
     "a lower rank": (
-        remedies(24, (128,), lora={"rank": 512}),
+        recommendations(24, (128,), lora={"rank": 512}),
         [
             "`spec.training.lora.rank: 80`",
             "`spec.resources.train.gpu.memory: 47Gi` for a card of that size",
@@ -146,7 +150,7 @@ CHANGE: Final = re.compile(r"`(\S+): \"?([^`\"]+)\"?`")
 def test_with_each_of_them_alone_the_training_fits(
     card: int, longest: list[int], training: dict[str, Any]
 ) -> None:
-    found = remedies(card, longest, "skip", **training)
+    found = recommendations(card, longest, "skip", **training)
     least = smallest(found.shape, found.settings_of(found.training), longest, found.share)
     if least.estimate.total <= found.available:
         return
@@ -156,7 +160,7 @@ def test_with_each_of_them_alone_the_training_fits(
         assert fits(found, *change.groups()), suggestion
 
 
-def fits(found: Remedies, path: str, value: str) -> bool:
+def fits(found: Recommendations, path: str, value: str) -> bool:
     changed, available = found.training.encode(), found.available
     if path == CARD:
         available = usable(int(value.removesuffix("Gi")) * GIB)
@@ -174,13 +178,13 @@ def fits(found: Remedies, path: str, value: str) -> bool:
 
 
 def test_a_base_that_is_quantised_already_is_not_quantised_again() -> None:
-    found = remedies(24, (8192,))
+    found = recommendations(24, (8192,))
     told = replace(found, shape=replace(found.shape, quantised=0)).suggestions()
     assert not any("quantization" in change for change in told)
 
 
 def test_a_smaller_card_would_not_do() -> None:
-    found = remedies(1, (2048,))
+    found = recommendations(1, (2048,))
     *_, last = found.suggestions()
     size = int(last.partition(": ")[2].partition("Gi")[0])
     least = smallest(found.shape, settings_of(found.training), found.longest, found.share).estimate.total

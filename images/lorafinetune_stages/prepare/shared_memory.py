@@ -18,7 +18,7 @@ ALIGNED_BYTES: Final = 64
 Message = tuple[bytes, Sequence[int]]
 
 
-class Shelf:
+class SharedBuffer:
     """Has room for one result at a time. It is made before the other process, which is a copy of this one.
 
     What was taken shares its memory: it is good until the next result is put there.

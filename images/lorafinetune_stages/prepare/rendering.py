@@ -14,7 +14,7 @@ Piece = str | int
 MEDIA: Final[list[Any]] = []
 
 
-class Spelling:
+class Rendering:
     """Pieces in their order. It can be joined with another, or with a list of tokens."""
 
     __slots__ = ("pieces",)
@@ -25,14 +25,14 @@ class Spelling:
     def __init__(self, pieces: tuple[Piece, ...]) -> None:
         self.pieces = pieces
 
-    def __add__(self, other: "Spelling | list[int]") -> "Spelling":
-        return Spelling((*self.pieces, *_pieces(other)))
+    def __add__(self, other: "Rendering | list[int]") -> "Rendering":
+        return Rendering((*self.pieces, *_pieces(other)))
 
-    def __radd__(self, other: list[int]) -> "Spelling":
-        return Spelling((*other, *self.pieces))
+    def __radd__(self, other: list[int]) -> "Rendering":
+        return Rendering((*other, *self.pieces))
 
 
-class Speller:
+class Renderer:
     """template: LLaMA-Factory's; it is used as it is. Anything that it asks of a tokenizer beyond what
     is answered here raises AttributeError or TypeError."""
 
@@ -43,7 +43,7 @@ class Speller:
         self._discard_thoughts = data_args.mask_history and not template.preserve_thinking
         self._noting = _NotingTokenizer(tokenizer)
 
-    def spell(self, conversation: Conversation) -> Sequence[tuple[Sequence[Piece], Sequence[Piece]]]:
+    def render(self, conversation: Conversation) -> Sequence[tuple[Sequence[Piece], Sequence[Piece]]]:
         """Prompt and answer of every turn. Raises TypeError or AttributeError where it can't be told."""
         messages = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
         plugin = self._template.mm_plugin
@@ -72,14 +72,14 @@ class _NotingTokenizer:
             raise TypeError(f"the tokenizer has no token {token!r}")
         return found
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> Spelling:
+    def encode(self, text: str, *, add_special_tokens: bool) -> Rendering:
         if add_special_tokens:
             raise TypeError("only texts without special tokens are kept")
-        return Spelling((text,))
+        return Rendering((text,))
 
 
-def _pieces(part: Spelling | list[int]) -> Sequence[Piece]:
-    if isinstance(part, Spelling):
+def _pieces(part: Rendering | list[int]) -> Sequence[Piece]:
+    if isinstance(part, Rendering):
         return part.pieces
     if isinstance(part, list):
         return part

@@ -8,9 +8,9 @@ import numpy as np
 from llamafactory.data.processor.processor_utils import infer_seqlen
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from lorafinetune_stages.prepare.cutting import Turn
-from lorafinetune_stages.prepare.pieces import Arena
-from lorafinetune_stages.prepare.slots import Slots, Turns
+from lorafinetune_stages.prepare.piece_encoder import Arena
+from lorafinetune_stages.prepare.piece_index import PieceIndex, Turns
+from lorafinetune_stages.prepare.truncation import Turn
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class _Runs:
         self.total += size
 
 
-def arrange(slots: Slots, arena: Arena, rules: Rules) -> LabelledRows:
+def arrange(index: PieceIndex, arena: Arena, rules: Rules) -> LabelledRows:
     """Every row of its pieces, cut at the cutoff."""
-    sides, turns = slots.sides, np.fromiter(map(len, slots.parts), np.int64)
-    sizes = arena.sizes[slots.numbers]
+    sides, turns = index.sides, np.fromiter(map(len, index.parts), np.int64)
+    sizes = arena.sizes[index.numbers]
     by_side = _sums(sizes, sides)
     whole = _sums(by_side, 2 * turns)
     if rules.closing is not None or rules.last_answer_alone or whole.max(initial=0) > rules.cutoff:
-        return _arrange_each([*slots.turns()], arena, rules)
+        return _arrange_each([*index.turns()], arena, rules)
     learned = np.repeat(np.tile([rules.prompts_too, True], turns.sum()), sides)
-    tokens, labels = _gather(arena.starts[slots.numbers], sizes, learned, arena, None)
+    tokens, labels = _gather(arena.starts[index.numbers], sizes, learned, arena, None)
     answers = _sums(by_side[1::2], turns)
     return LabelledRows(tokens, labels, np.cumsum(whole), whole.tolist(), answers.tolist(), {})
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from lorafinetune_stages.prepare.bytepairs import BytePairs, find_byte_pairs
-from lorafinetune_stages.prepare.spelling import Piece
+from lorafinetune_stages.prepare.rendering import Piece
 from lorafinetune_stages.prepare.workers import spare_processors
 
 log = logging.getLogger("lorafinetune")

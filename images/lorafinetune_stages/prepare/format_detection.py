@@ -7,6 +7,7 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
+from lorafinetune_stages.prepare.column_names import check_used, joined, printable_name, told_fields
 from lorafinetune_stages.prepare.findings import Place
 from lorafinetune_stages.prepare.formats import (
     FORMATS,
@@ -19,7 +20,6 @@ from lorafinetune_stages.prepare.formats import (
     tells,
     turn_keys,
 )
-from lorafinetune_stages.prepare.naming import check_used, joined, printable_name, told_fields
 
 Row = Mapping[str, Any]
 

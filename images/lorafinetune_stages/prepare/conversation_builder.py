@@ -16,14 +16,14 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from lorafinetune_stages.prepare.batches import batches
 from lorafinetune_stages.prepare.conversation import Conversation, Packed, uses_tools
-from lorafinetune_stages.prepare.cutting import lost_answer_tokens
 from lorafinetune_stages.prepare.findings import RowError
-from lorafinetune_stages.prepare.labelling import LabelledRows
+from lorafinetune_stages.prepare.labels import LabelledRows
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, sequences, writer
-from lorafinetune_stages.prepare.tokenising import Tokeniser, segments
+from lorafinetune_stages.prepare.tokeniser import Tokeniser, segments
+from lorafinetune_stages.prepare.tool_support import can_write, check_tools
+from lorafinetune_stages.prepare.truncation import lost_answer_tokens
 from lorafinetune_stages.prepare.workers import in_order
-from lorafinetune_stages.prepare.writing import can_write, check_tools
 
 PROVEN_ROWS: Final = 8
 FEW_BATCHES: Final = 24
@@ -51,7 +51,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Builder(Splits):
+class ConversationBuilder(Splits):
     """Builds of conversations."""
 
     features: ClassVar[Features] = FEATURES
