@@ -37,7 +37,6 @@ from lorafinetune.contract.arguments import (
     StageArguments,
 )
 from lorafinetune.contract.outcome import ExitCode, Result, StageError, encode_result
-from lorafinetune_stages.ending import fail, message_path
 from lorafinetune_stages.loglines import configure as configure_log
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
@@ -45,6 +44,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.factory import open_store
 from lorafinetune_stages.store.manifest import take_back
+from lorafinetune_stages.termination import fail, message_path
 
 log = logging.getLogger("lorafinetune")
 

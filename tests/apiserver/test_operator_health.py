@@ -14,7 +14,7 @@ from faults.proxy import Proxy
 STALE, DEAD = 3, 8
 HASTE = (
     "lorafinetune.shell.client:WATCH_SECONDS=1",
-    "lorafinetune.shell.watching:WATCH_SECONDS=1",
+    "lorafinetune.shell.watcher:WATCH_SECONDS=1",
     f"lorafinetune.shell.status:STALE_AFTER={STALE}",
     f"lorafinetune.shell.status:DEAD_AFTER={DEAD}",
 )

@@ -25,8 +25,8 @@ QUEUED: dict[str, Any] = {"scheduling": {"queueName": "gpus"}}
 @pytest.fixture
 def hasty_operator(identity: Path, own_namespace: Namespace, tmp_path: Path) -> Iterator[Operator]:
     """An operator of its own namespace that takes a node for lost after seconds."""
-    walk, following, pods = (f"lorafinetune.core.{name}" for name in ("walk", "following", "pods"))
-    haste = (f"{pods}:LOST_AFTER=2", f"{following}:CHECK_AGAIN=1", f"{walk}:STUCK_AFTER=1")
+    walk, transitions, pods = (f"lorafinetune.core.{name}" for name in ("walk", "transitions", "pods"))
+    haste = (f"{pods}:LOST_AFTER=2", f"{transitions}:CHECK_AGAIN=1", f"{walk}:STUCK_AFTER=1")
     made = Operator(identity, tmp_path / "operator.log", own_namespace.name, haste=haste)
     made.start()
     yield made

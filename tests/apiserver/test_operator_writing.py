@@ -13,7 +13,7 @@ from lorafinetune.shell.client import Client
 from lorafinetune.shell.connection import ServerConnection
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.refusals import RefusedJobs
-from lorafinetune.shell.writing import Writer
+from lorafinetune.shell.writer import Writer
 from unit.shell_objects import job
 
 Write = Callable[[Writer, Metadata, str], Awaitable[None]]

@@ -1,10 +1,10 @@
 """From raw rows to the tokenised dataset, against LLaMA-Factory's own way: `python -m bench.prepare`.
 
-Every measurement is a process of its own, in which everything is imported and the tokenizer loaded before
-the clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes, saves, and
-packs. Both use the real SmolLM2 tokenizer, the same size of a pack, and as many processes. Ours are kept
-to as many processors, too. LLaMA-Factory packs as it encodes, and ours when the rows are saved: what is
-packed is their numbers.
+Every measurement is a process of its own, in which everything is imported and the tokenizer loaded before the
+clock starts; ours then reads, checks and merges rows, proves the tokenizer, encodes, saves, and packs. Both
+use the real SmolLM2 tokenizer, the same size of a pack, and as many processes. Ours are kept to as many
+processors, too. LLaMA-Factory packs as it encodes, and ours when the rows are saved: what is packed is their
+numbers.
 
 With `--megabytes 5120` for the memory of a large input: that takes 20 GB of disk and half an hour. What else
 the machine does can slow one measurement and not the next: with `--times 3` each of the others is the middle
@@ -218,8 +218,8 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
-    from lorafinetune_stages.prepare.building import Builder
-    from lorafinetune_stages.prepare.tokenising import Tokeniser
+    from lorafinetune_stages.prepare.conversation_builder import ConversationBuilder
+    from lorafinetune_stages.prepare.tokeniser import Tokeniser
     from lorafinetune_stages.train.token_steps import TokenSteps
 
     model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
@@ -229,7 +229,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
     def prepare() -> None:
         with corpus_of(task) as (corpus, findings):
             tokeniser = Tokeniser(template, tokenizer, None, data_args)
-            builder = Builder(corpus, findings, task.folder, ignore_progress, tokeniser)
+            builder = ConversationBuilder(corpus, findings, task.folder, ignore_progress, tokeniser)
             summary = builder.write_split("train", range(len(corpus)))
             builder.save(["train"], task.folder / "dataset", "0" * 16)
             TokenSteps.of(load_from_disk(str(task.folder / "dataset"))["train"], CUTOFF, seed=0)
@@ -241,7 +241,7 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
 
 def reading(task: Task, model: Path) -> Callable[[], None]:
     """Reading, checking and merging alone."""
-    importlib.import_module("lorafinetune_stages.prepare.quick")  # the corpus does it where it reads lines
+    importlib.import_module("lorafinetune_stages.prepare.fast_path")  # as the corpus where it reads lines
 
     def read() -> None:
         with corpus_of(task):

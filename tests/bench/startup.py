@@ -22,7 +22,7 @@ from contextlib import nullcontext
 from importlib import import_module
 uncollected, *names = sys.argv[1:]
 for name in names:
-    with import_module("lorafinetune_stages.importing").uncollected() if uncollected else nullcontext():
+    with import_module("lorafinetune_stages.imports").uncollected() if uncollected else nullcontext():
         import_module(name)
 print(json.dumps({
     "seconds": time.perf_counter() - began,
@@ -49,13 +49,17 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     "prepare": (PROGRAM, "lorafinetune_stages.prepare"),
     "prepare, to make": (
         PROGRAM,
-        "lorafinetune_stages.prepare.making",
+        "lorafinetune_stages.prepare.dataset_builder",
         "lorafinetune_stages.prepare.preflight",
     ),
     "train": (PROGRAM, "lorafinetune_stages.train"),
     "train, to make": (PROGRAM, "lorafinetune_stages.train.launch"),
     "export": (PROGRAM, "lorafinetune_stages.export"),
-    "export, to make": (PROGRAM, "lorafinetune_stages.export.making", "lorafinetune_stages.export.merging"),
+    "export, to make": (
+        PROGRAM,
+        "lorafinetune_stages.export.model_merger",
+        "lorafinetune_stages.export.weight_merge",
+    ),
     "peer: llamafactory's trainer": ("llamafactory.train.tuner",),
     "command line": ("lorafinetune.cli.main", "lorafinetune.cli.run"),
 }

@@ -15,7 +15,7 @@ from faults.proxy import PATIENCE
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import Observed
 from lorafinetune.core.plan import Input, plan
-from lorafinetune.shell import audit, client, connection, queue, watching
+from lorafinetune.shell import audit, client, connection, queue, watcher
 from lorafinetune.shell.__main__ import main
 
 WATCH_SECONDS: Final = 8
@@ -23,7 +23,7 @@ QUICK: Final[tuple[tuple[Any, str, object], ...]] = (
     (audit, "EVERY", 4.0),
     (audit, "SOON", 0.2),
     (client, "WATCH_SECONDS", WATCH_SECONDS),
-    (watching, "WATCH_SECONDS", WATCH_SECONDS),
+    (watcher, "WATCH_SECONDS", WATCH_SECONDS),
     (connection, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE, sock_connect=PATIENCE)),
     (queue, "LONGEST_RETRY", 2.0),
 )

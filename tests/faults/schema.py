@@ -23,8 +23,8 @@ from faults.points import part
 from faults.world import NAME, World, around, until
 from lorafinetune.api.crd import crd
 from lorafinetune.shell.client import ApiError
+from lorafinetune.shell.invalid_resource import HINT
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.undecodable import HINT
 
 TOGETHER: Final = 16
 """Mutations at a time, with three lives each."""

@@ -37,9 +37,9 @@ MODULES: Final = {
         "lorafinetune_stages.download",
         "lorafinetune_stages.hubs.huggingface",
     ),
-    "prepare": ("lorafinetune_stages.prepare.making",),
+    "prepare": ("lorafinetune_stages.prepare.dataset_builder",),
     "train": ("lorafinetune_stages.train.launch",),
-    "export": ("lorafinetune_stages.export", "lorafinetune_stages.export.merging"),
+    "export": ("lorafinetune_stages.export", "lorafinetune_stages.export.weight_merge"),
 }
 """What each stage imports beside the store."""
 STORE: Final = ("faults.programs", "lorafinetune_stages.store.s3")

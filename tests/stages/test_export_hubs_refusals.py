@@ -18,8 +18,8 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages import download
 from lorafinetune_stages.export import stage
-from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.hubs.targets import check_targets
+from lorafinetune_stages.reuse import find_whole
 from lorafinetune_stages.store.manifest import Manifest
 from stages.download_builders import Bench
 from stages.publish_builders import (

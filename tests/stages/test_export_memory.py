@@ -25,7 +25,7 @@ def forget_peak() -> int:
 def test_a_merge_needs_little_memory_whatever_the_size_of_the_model_and_its_tensors(tmp_path: Path) -> None:
     import llamafactory.train.tuner  # noqa: F401  # its size is nobody's merge
 
-    import lorafinetune_stages.export.weights  # noqa: F401
+    import lorafinetune_stages.export.streamed_merge  # noqa: F401
 
     arguments = fill_store(tmp_path / "store", SHAPE)
     costs = {}

@@ -19,7 +19,7 @@ from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.tracking.telling import in_time
+from lorafinetune_stages.tracking.dispatch import in_time
 from stages.test_export_trackers import LINEAGE, LOG, RUN, arguments
 from unit.report_runs import STORE, data_report, held_out, key_of, put
 

@@ -7,7 +7,7 @@ import pytest
 
 from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
-from lorafinetune_stages.export import copying
+from lorafinetune_stages.export import store_copy
 from lorafinetune_stages.store.manifest import ManifestFile, files_digest
 from stages.train_builders import World, world
 
@@ -106,7 +106,7 @@ def test_it_is_removed_though_the_first_attempt_was_broken_off(
 ) -> None:
     wanted = replaced(trained, target)
     with monkeypatch.context() as crash:
-        crash.setattr(copying, "copy_file", interrupted)
+        crash.setattr(store_copy, "copy_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained.export(EXPORT)
     assert "manifest.json" not in contents(target)

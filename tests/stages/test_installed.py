@@ -28,10 +28,10 @@ TABLE: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "train",
         (
             "lorafinetune_stages.__main__",
-            "lorafinetune_stages.prepare.making",
+            "lorafinetune_stages.prepare.dataset_builder",
             "lorafinetune_stages.train.launch",
             "lorafinetune_stages.export.stage",
-            "lorafinetune_stages.export.merging",
+            "lorafinetune_stages.export.weight_merge",
             "llamafactory.data",
             "llamafactory.train.tuner",
         ),

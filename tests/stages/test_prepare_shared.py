@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune_stages.prepare import quick, workers
+from lorafinetune_stages.prepare import fast_path, workers
 from stages.peer import smollm2
 from stages.prepare_builders import Bench, json_lines
 
@@ -38,9 +38,9 @@ def rows(count: int) -> bytes:
 def test_the_bytes_are_the_same_however_many_processes_share_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorafinetune_stages.prepare.reading.FEW_STRETCHES", 1)
-    monkeypatch.setattr("lorafinetune_stages.prepare.building.FEW_BATCHES", 1)
-    monkeypatch.setattr(quick, "STRETCH_BYTES", 2**13)
+    monkeypatch.setattr("lorafinetune_stages.prepare.row_reader.FEW_STRETCHES", 1)
+    monkeypatch.setattr("lorafinetune_stages.prepare.conversation_builder.FEW_BATCHES", 1)
+    monkeypatch.setattr(fast_path, "STRETCH_BYTES", 2**13)
     monkeypatch.setattr("lorafinetune_stages.prepare.batches.BATCH_ROWS", 64)
     found = []
     for processes in (1, 2, 3):

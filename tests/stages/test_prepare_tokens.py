@@ -101,8 +101,8 @@ def test_dates_in_the_system_prompts_of_the_model_s_own_template_are_a_warning()
     """Not an error, though the template was inferred: of Llama 3 they are known."""
     from llamafactory.hparams import DataArguments
 
-    from lorafinetune_stages.prepare.fitting import fit_template
     from lorafinetune_stages.prepare.preflight import Toolkit
+    from lorafinetune_stages.prepare.template_comparison import fit_template
 
     tokenizer = copy.deepcopy(known("as Llama 3 and GLM-4"))
     tokenizer.chat_template = LLAMA_CHAT
@@ -143,7 +143,7 @@ def both(template: str, kind: str, **arguments: Any) -> Both:
     from llamafactory.data.template import TEMPLATES, get_template_and_fix_tokenizer
     from llamafactory.hparams import DataArguments
 
-    from lorafinetune_stages.prepare.tokenising import Tokeniser
+    from lorafinetune_stages.prepare.tokeniser import Tokeniser
 
     tokenizer = copy.deepcopy(known(kind))
     data_args = DataArguments(template=template, **arguments)
@@ -264,7 +264,7 @@ NEEDED_TOKENS = {"chatglm3", "yuan"}
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("sentence", ODD_TOOLS)
 def test_a_row_is_bad_exactly_where_llama_factory_s_template_raises_on_its_tools(sentence: str) -> None:
-    from lorafinetune_stages.prepare.writing import can_write
+    from lorafinetune_stages.prepare.tool_support import can_write
 
     differing = []
     for name in sorted({*template_names()} - NEEDED_TOKENS):
@@ -389,7 +389,7 @@ def test_a_template_that_looks_into_its_tokens_is_left_to_llama_factory() -> Non
     from llamafactory.data.template import TEMPLATES, Template
     from llamafactory.hparams import DataArguments
 
-    from lorafinetune_stages.prepare.tokenising import Tokeniser
+    from lorafinetune_stages.prepare.tokeniser import Tokeniser
 
     class Shortening(Template):  # type: ignore[misc]  # LLaMA-Factory is not typed
         def encode_multiturn(self, *arguments: Any) -> Any:

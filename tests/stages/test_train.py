@@ -57,16 +57,16 @@ def test_the_digest_of_the_adapter_is_that_of_its_files_alone(trained: tuple[Wor
 def test_the_rows_are_mapped_into_memory_and_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorafinetune_stages.train.callback import Watch
+    from lorafinetune_stages.train.callback import TrainingCallback
 
-    begin = Watch.on_train_begin
+    begin = TrainingCallback.on_train_begin
     mapped: list[str] = []
 
     def look(*given: Any, **named: Any) -> None:
         mapped.extend(line for line in Path("/proc/self/maps").read_text().splitlines() if ".arrow" in line)
         begin(*given, **named)
 
-    monkeypatch.setattr(Watch, "on_train_begin", look)
+    monkeypatch.setattr(TrainingCallback, "on_train_begin", look)
     world(tmp_path).train()
     assert [line for line in mapped if f"{tmp_path}/" in line and "/dataset/train/data-" in line]
 

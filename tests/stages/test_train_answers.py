@@ -154,7 +154,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def ask(pair: Pair, rows: list[Row], room: int = 4096, **given: Any) -> Answers | None:
-    from lorafinetune_stages.train.answering import answers
+    from lorafinetune_stages.train.generation import answers
 
     training = Training.decode(merged(TRAINING, {"cutoffLength": given.pop("cutoff", 32)}))
     plan = TrainingPlan(Fit(1, 1, False, room))
@@ -271,7 +271,7 @@ QUESTIONS: dict[str, tuple[Row, tuple[list[int], list[int]] | None]] = {
 
 @pytest.mark.parametrize("sentence", QUESTIONS)
 def test_question(sentence: str) -> None:
-    from lorafinetune_stages.train.answering import Question, question
+    from lorafinetune_stages.train.generation import Question, question
 
     row, expected = QUESTIONS[sentence]
     assert question(row) == (Question(*expected) if expected else None)

@@ -152,7 +152,7 @@ def test_our_adapter_is_as_near_to_the_exact_one_as_that_of_peft() -> None:
     import torch
     from peft.tuners import lora
 
-    from lorafinetune_stages.train.adapted import Adapted, adapt_layers
+    from lorafinetune_stages.train.fused_lora import FusedLora, adapt_layers
 
     torch.manual_seed(0)
     linear = torch.nn.Linear(96, 160).requires_grad_(False)
@@ -170,7 +170,7 @@ def test_our_adapter_is_as_near_to_the_exact_one_as_that_of_peft() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         theirs = results(inputs.detach().bfloat16().requires_grad_())
         adapt_layers(layer)
-        assert type(layer) is Adapted
+        assert type(layer) is FusedLora
         ours = results(inputs.detach().bfloat16().requires_grad_())
     for got, beside, wanted in zip(ours, theirs, exact, strict=True):
         assert got.dtype is beside.dtype
@@ -184,7 +184,7 @@ def test_an_adapter_that_is_more_than_two_products_is_told(
     import torch
     from peft.tuners import lora
 
-    from lorafinetune_stages.train.adapted import adapt_layers
+    from lorafinetune_stages.train.fused_lora import adapt_layers
 
     layer = lora.Linear(torch.nn.Linear(8, 8), "default", r=4, lora_alpha=12, lora_dropout=dropout)
     adapt_layers(layer)

@@ -33,17 +33,17 @@ WITHOUT_TORCH = (
 HANGS = """
 import sys, threading
 from lorafinetune_stages.__main__ import main
-from lorafinetune_stages.train import callback, stall
+from lorafinetune_stages.train import callback, watchdog
 
-begins = callback.Watch.on_step_begin
+begins = callback.TrainingCallback.on_step_begin
 
 def hang(self, args, state, control, **rest):
     begins(self, args, state, control, **rest)
     if state.global_step == 5:
         threading.Event().wait()
 
-stall.LEAST_SECONDS = 2.0
-callback.Watch.on_step_begin = hang
+watchdog.LEAST_SECONDS = 2.0
+callback.TrainingCallback.on_step_begin = hang
 sys.exit(main(["train"]))
 """
 """Its sixth step waits for ever, as for a GPU that does not answer; patience is short."""

@@ -191,10 +191,10 @@ def test_checkpoints_are_made_by_the_clock_where_minutes_are_asked_for(
 ) -> None:
     """Each look at the clock is 25 seconds later."""
     from lorafinetune_stages.train import callback
-    from lorafinetune_stages.train.saving import Saving
+    from lorafinetune_stages.train.save_schedule import SaveSchedule
 
     clock = itertools.count(0, 25)
-    monkeypatch.setattr(callback, "Saving", partial(Saving, clock=lambda: next(clock)))
+    monkeypatch.setattr(callback, "SaveSchedule", partial(SaveSchedule, clock=lambda: next(clock)))
     made = world(tmp_path, checkpoint={"every": "1m", "keep": "all"})
     made.train()
     assert made.checkpoints() == [3]

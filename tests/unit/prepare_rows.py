@@ -7,8 +7,8 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.api.training import Objective
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
+from lorafinetune_stages.prepare.format_detection import find_reader
 from lorafinetune_stages.prepare.inputs import DatasetFiles
-from lorafinetune_stages.prepare.recognising import find_reader
 from lorafinetune_stages.prepare.texts import Texts
 from stages.prepare_builders import listed_as
 

@@ -13,7 +13,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.humanize import sparkline
 from lorafinetune.cli.runs import decoded, has_ended, situation_of
-from lorafinetune.cli.summary import Surroundings
+from lorafinetune.cli.summary import Environment
 from lorafinetune.cli.view import LiveView
 from lorafinetune.cli.watch import seconds, told_by
 from lorafinetune.contract.outcome import ExitCode
@@ -119,7 +119,7 @@ def test_screen(sentence: str) -> None:
     status, width, later, expected = SCREENS[sentence]
     moments = iter((0.0, 0.0, *[float(later)] * 9))
     console = Console(file=StringIO(), force_terminal=True, width=width, color_system=None)
-    view = LiveView(console, Surroundings(str), clock=lambda: next(moments))
+    view = LiveView(console, Environment(str), clock=lambda: next(moments))
     run = a_run(status)
     view.show(run, told_by(run), ())
     with console.capture() as shown:
@@ -129,7 +129,7 @@ def test_screen(sentence: str) -> None:
 
 def test_a_note_about_the_watching_stands_below_and_goes_again() -> None:
     console = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
-    view = LiveView(console, Surroundings(str))
+    view = LiveView(console, Environment(str))
     view.show(a_run({}), {}, ())
     texts = []
     for note in ("NoAnswer: it is tried again", ""):

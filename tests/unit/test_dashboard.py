@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 import exported
-from lorafinetune.shell.declared import DECLARED
+from lorafinetune.shell.metric_declarations import DECLARED
 from telemetry import OF_A_SCRAPE, dashboard, labels_of, metrics_of, queries, series_of
 
 EXPORTED: Final[Mapping[str, set[str]]] = exported.labels()

@@ -12,7 +12,7 @@ from lorafinetune.api.pods import Gpu
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.api.training import Training
 from lorafinetune.contract.memory import MemorySettings
-from lorafinetune_stages.prepare.feasible import Feasibility
+from lorafinetune_stages.prepare.feasibility import Feasibility
 from stages.prepare_builders import Bench
 
 DIGEST: Final = "0" * 64

@@ -9,8 +9,8 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.findings import Place
+from lorafinetune_stages.prepare.format_detection import find_reader
 from lorafinetune_stages.prepare.formats import recognise
-from lorafinetune_stages.prepare.recognising import find_reader
 from unit.prepare_rows import ALPACA, CALL, OPENAI, SHAREGPT, TOOL, convert, gpt, human, part, say, talk
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lorafinetune.api.datasets import Dataset
 from lorafinetune_stages.prepare.findings import Place, RowError
-from lorafinetune_stages.prepare.recognising import find_reader
+from lorafinetune_stages.prepare.format_detection import find_reader
 from unit.prepare_rows import ALPACA, CALL, OPENAI, SHAREGPT, TEXTS, TOOL, convert, gpt, human, part, say
 
 MULTI_TURN = {"input": "q", "output": "a"}

@@ -16,11 +16,11 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.conversation import Conversation, Turn
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings, Place, RowError
+from lorafinetune_stages.prepare.format_detection import find_reader
 from lorafinetune_stages.prepare.formats import table_columns
 from lorafinetune_stages.prepare.identity import said_names
 from lorafinetune_stages.prepare.merger import Merger
-from lorafinetune_stages.prepare.reading import read_rows
-from lorafinetune_stages.prepare.recognising import find_reader
+from lorafinetune_stages.prepare.row_reader import read_rows
 from lorafinetune_stages.store import ignore_progress
 from stages.prepare_builders import alpaca, json_lines
 from unit.prepare_rows import CALL, TEXTS, convert, fetched, gpt, human, part, say, talk

@@ -13,7 +13,7 @@ from lorafinetune.api.codec import InvalidResourceError
 from lorafinetune.api.problem import Problem
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.core.conditions import ENDS
-from lorafinetune.shell import undecodable
+from lorafinetune.shell import invalid_resource
 from unit.test_plan import SITUATIONS
 from unit.world import World
 
@@ -68,7 +68,7 @@ def test_an_edit_that_nobody_has_looked_at_yet_is_going_on() -> None:
 
 def test_a_resource_that_the_operator_can_t_read_is_going_on_once_somebody_mends_it() -> None:
     run = World().resource.encode()
-    status = undecodable.status_of(run, InvalidResourceError((Problem(("spec",), "is unknown"),)), NOW)
+    status = invalid_resource.status_of(run, InvalidResourceError((Problem(("spec",), "is unknown"),)), NOW)
     assert (argo(run | {"status": status})[0], flux(run | {"status": status})) == GOING_ON
 
 

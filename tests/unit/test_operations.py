@@ -12,7 +12,7 @@ import pytest
 from documents import Typist, fenced, said
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.loglines import JsonFormatter
-from lorafinetune.shell.declared import DECLARED
+from lorafinetune.shell.metric_declarations import DECLARED
 from telemetry import OF_A_SCRAPE, ROOT, labels_of, metrics_of, rules
 
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()

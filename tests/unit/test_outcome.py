@@ -19,7 +19,7 @@ from lorafinetune.contract.outcome import (
     encode_error,
     encode_result,
 )
-from lorafinetune_stages.export.publishing import tellable
+from lorafinetune_stages.export.publisher import tellable
 
 UNREADABLE = {
     "nothing": "",

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lorafinetune_stages.prepare.conversation import Conversation
 from lorafinetune_stages.prepare.corpus import Corpus
-from lorafinetune_stages.prepare.cutting import Turn, check_kept, lost_answer_tokens
 from lorafinetune_stages.prepare.findings import Place, RowError
 from lorafinetune_stages.prepare.fingerprints import Overlap
+from lorafinetune_stages.prepare.truncation import Turn, check_kept, lost_answer_tokens
 from unit.prepare_rows import talk
 
 

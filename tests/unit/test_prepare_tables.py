@@ -12,9 +12,9 @@ from lorafinetune.api.datasets import Columns, Dataset
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare import csv_rows, parquet_rows
 from lorafinetune_stages.prepare.findings import RowError
+from lorafinetune_stages.prepare.format_detection import find_reader
 from lorafinetune_stages.prepare.formats import table_columns
-from lorafinetune_stages.prepare.reading import read_rows
-from lorafinetune_stages.prepare.recognising import find_reader
+from lorafinetune_stages.prepare.row_reader import read_rows
 from lorafinetune_stages.store import ignore_progress
 from unit.prepare_rows import TEXTS, talk
 

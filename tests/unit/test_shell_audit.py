@@ -10,7 +10,7 @@ from lorafinetune.shell import audit
 from lorafinetune.shell.client import Client
 from lorafinetune.shell.index import Key
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 from unit.shell_objects import job
 from unit.test_shell_handlers import TUNE, World
 

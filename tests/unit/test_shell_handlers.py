@@ -16,7 +16,7 @@ from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import INDEXED, Call
 from lorafinetune.shell.progress import LEAST_SECONDS, ProgressMemory
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 from unit.shell_objects import job, pod, stored
 from unit.test_shell_queue import Clock
 

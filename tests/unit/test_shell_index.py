@@ -10,7 +10,7 @@ from lorafinetune.api.status import MOST_STEPS
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.observed import ATTEMPT_ANNOTATION, CHECKPOINT_ANNOTATION, OURS, STAGE_LABEL
 from lorafinetune.core.pods import JOB_LABEL
-from lorafinetune.shell import trimming
+from lorafinetune.shell import projections
 from lorafinetune.shell.index import Index
 from unit.shell_objects import job, pod, stored, warning
 
@@ -79,7 +79,7 @@ def test_of_a_resource_all_is_kept_that_decoding_needs() -> None:
 
 
 def test_of_a_job_and_a_pod_only_what_is_read_is_kept() -> None:
-    kept_job, kept_pod = trimming.job(job()), trimming.pod(pod())
+    kept_job, kept_pod = projections.job(job()), projections.pod(pod())
     assert kept_job is not None
     assert kept_pod is not None
     assert kept_job["spec"] == {"suspend": False}
@@ -97,7 +97,7 @@ def test_of_a_job_and_a_pod_only_what_is_read_is_kept() -> None:
     "given", [warning(kind="Node"), warning(type="Normal"), warning(involvedObject=None)]
 )
 def test_an_event_that_is_no_warning_about_a_job_or_pod_is_not_kept(given: dict[str, Any]) -> None:
-    assert trimming.event(given) is None
+    assert projections.event(given) is None
 
 
 def test_an_older_version_does_not_replace_a_newer() -> None:

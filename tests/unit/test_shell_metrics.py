@@ -20,10 +20,10 @@ from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import rfc3339
 from lorafinetune.core.observed import STAGE_LABEL
 from lorafinetune.shell.client import ApiError
-from lorafinetune.shell.declared import DECLARED, Declaration
 from lorafinetune.shell.gpu_time import GpuTimeCounter
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.liveness import WATCHED, WatchLiveness
+from lorafinetune.shell.metric_declarations import DECLARED, Declaration
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call
 from lorafinetune.shell.progress import ProgressMemory

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.naming import RESERVED, key_fault, shown
+from lorafinetune_stages.store.naming import RESERVED, key_fault, quoted
 
 SEGMENTS = st.one_of(
     st.text(max_size=12),
@@ -38,5 +38,5 @@ def test_a_key_is_refused_or_kept_inside_the_store(key: str) -> None:
 
 @given(KEYS)
 def test_a_key_can_be_shown_to_a_person(key: str) -> None:
-    assert shown(key).isprintable()
-    assert len(shown(key)) < 1100
+    assert quoted(key).isprintable()
+    assert len(quoted(key)) < 1100

@@ -4,8 +4,8 @@ import re
 
 from documents import ROOT
 from lorafinetune_stages.prepare import examples
-from lorafinetune_stages.prepare.bounded import CPU_SECONDS, MORE_BYTES
 from lorafinetune_stages.prepare.identity import EXAMINED_ROWS
+from lorafinetune_stages.prepare.sandbox import CPU_SECONDS, MORE_BYTES
 from lorafinetune_stages.prepare.templates import CLUES
 
 PAGE = (ROOT / "docs/how-to/template.md").read_text()

@@ -17,7 +17,7 @@ from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.train.checkpoints import Checkpoints, is_kept
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
-from lorafinetune_stages.train.saved import StateWriter
+from lorafinetune_stages.train.state_store import StateWriter
 from lorafinetune_stages.train.states import State, states_at
 from lorafinetune_stages.train.uploads import Uploads
 

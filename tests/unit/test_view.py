@@ -11,14 +11,14 @@ from lorafinetune.api.artifacts import Published
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.cli.humanize import describe
-from lorafinetune.cli.summary import Surroundings, places, summary
+from lorafinetune.cli.summary import Environment, places, summary
 from lorafinetune.cli.view import LiveView, PlainView
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
 from lorafinetune.core.results import record
 from unit.world import World
 
-HERE = Surroundings(places(None))
+HERE = Environment(places(None))
 
 DESCRIPTIONS = {
     "many bytes are shown in MB": (
@@ -88,7 +88,7 @@ def test_description(sentence: str) -> None:
 def test_a_finished_run_says_where_everything_is() -> None:
     world = World({"export": {"merged": {}}})
     world.run_to_end()
-    lines = summary(world.resource, Surroundings(places(Path("/store"))), "")
+    lines = summary(world.resource, Environment(places(Path("/store"))), "")
     assert [line.split()[0] for line in lines] == ["adapter", "merged", "loss", "manifest", "data"]
     assert lines[0] == "adapter      /store/bucket/runs/adapter"
 
@@ -101,7 +101,7 @@ def test_a_finished_run_says_where_it_was_published() -> None:
     exported = result("export", published=published)
     status = record(world.status, "export", sha("inputs"), exported, world.now)
     ended = world.resource.model_copy(update={"status": status})
-    lines = summary(ended, Surroundings(places(Path("/store"))), "")
+    lines = summary(ended, Environment(places(Path("/store"))), "")
     assert [line for line in lines if line.startswith("published")] == [
         "published    hf://team/tuned",
         "published    /store/models/tuned",

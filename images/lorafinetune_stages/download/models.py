@@ -12,11 +12,11 @@ from typing import Any, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import INDEX, REMOTE_CODE_TYPES, WHOLE
+from lorafinetune_stages.config_checks import config_fault
 from lorafinetune_stages.download.selection import is_model_file
 from lorafinetune_stages.hubs import RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.store.naming import shown, told
-from lorafinetune_stages.traps import config_fault
+from lorafinetune_stages.store.naming import printable, quoted
 
 CONFIG: Final = "config.json"
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -84,7 +84,7 @@ def _check_native(origin: Origin, config: Mapping[str, Any]) -> None:
     """Refuses what needs code from the repository: it is never run."""
     model_type = config.get("model_type")
     if config.get("auto_map") or str(model_type) in REMOTE_CODE_TYPES:
-        named = f" (model_type {shown(model_type)})" if isinstance(model_type, str) else ""
+        named = f" (model_type {quoted(model_type)})" if isinstance(model_type, str) else ""
         hint = _native_twin(origin) or REMOTE_CODE_TYPES.get(str(model_type), "")
         raise origin.error(Reason.MODEL_UNSUPPORTED, f"needs remote code{named}, which is never run", hint)
     if not isinstance(model_type, str):
@@ -138,4 +138,4 @@ def _object(origin: Origin, file: RemoteFile, read: Read) -> dict[str, Any]:
 
 def _short(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(told, names[:3])) + more
+    return ", ".join(map(printable, names[:3])) + more

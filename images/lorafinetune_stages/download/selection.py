@@ -10,7 +10,7 @@ from lorafinetune_stages.datafiles import METADATA, ROW_SUFFIXES, is_row_file
 from lorafinetune_stages.hubs import MAX_FILES, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.origin import Origin
 from lorafinetune_stages.store.manifest import MANIFEST
-from lorafinetune_stages.store.naming import key_fault, shown
+from lorafinetune_stages.store.naming import key_fault, quoted
 
 log = logging.getLogger("lorafinetune")
 
@@ -74,7 +74,7 @@ def check_names(origin: Origin, snapshot: Snapshot) -> None:
     for file in snapshot.files:
         if fault := _fault(file, seen, folders):
             raise origin.error(
-                origin.unusable, f"lists the file {shown(file.path)}, which is refused: {fault}"
+                origin.unusable, f"lists the file {quoted(file.path)}, which is refused: {fault}"
             )
         seen.add(file.path)
 

@@ -16,7 +16,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.download.selection import fitting, is_data_file
 from lorafinetune_stages.hubs import Snapshot
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.store.naming import told
+from lorafinetune_stages.store.naming import printable
 
 SPLITS: Final = {
     "train": "train",
@@ -51,9 +51,9 @@ def check_splits(origin: Origin, snapshot: Snapshot) -> None:
 
 def _several(origin: Origin, count: int, named: dict[str, str]) -> StageError:
     """named: the files of each split that is told; those of the first one are the example."""
-    listed = ", ".join(f"{told(split)} ({told(files)})" for split, files in named.items())
+    listed = ", ".join(f"{printable(split)} ({printable(files)})" for split, files in named.items())
     more = f" and {count - len(named)} more" if count > len(named) else ""
-    meant = told(next(iter(named.values())))
+    meant = printable(next(iter(named.values())))
     return origin.error(
         origin.unusable,
         f"has files of {count} splits, and all would be trained on: {listed}{more}",

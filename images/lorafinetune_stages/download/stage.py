@@ -12,7 +12,7 @@ from lorafinetune.contract.arguments import DownloadArguments, place
 from lorafinetune.contract.keys import source_key
 from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import DownloadResult
-from lorafinetune_stages.download.copying import Copier
+from lorafinetune_stages.download.copier import Copier
 from lorafinetune_stages.download.models import select_model
 from lorafinetune_stages.download.selection import (
     check_names,

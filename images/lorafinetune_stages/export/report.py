@@ -30,7 +30,7 @@ from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import render
 from lorafinetune.report.sources import Run, Sources
 from lorafinetune_stages.prepare.output import Prepared
-from lorafinetune_stages.reporting import gather
+from lorafinetune_stages.report_sources import gather
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import Manifest, read_manifest
 

@@ -11,16 +11,16 @@ from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import ExportArguments, place
 from lorafinetune.contract.outcome import ExportResult, fits
 from lorafinetune_stages.base import forbid_hubs, require
-from lorafinetune_stages.export.making import MAX_WARNING, WARNINGS, Making
-from lorafinetune_stages.export.publishing import publish, tellable
+from lorafinetune_stages.export.model_merger import MAX_WARNING, WARNINGS, ModelMerger
+from lorafinetune_stages.export.publisher import publish, tellable
 from lorafinetune_stages.export.report import find_sources, folder, keep_report
-from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.hubs import Pause
 from lorafinetune_stages.hubs.targets import check_targets
+from lorafinetune_stages.reuse import find_whole
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store.manifest import Manifest
+from lorafinetune_stages.tracking.dispatch import tell
 from lorafinetune_stages.tracking.record import record
-from lorafinetune_stages.tracking.telling import tell
 
 log = logging.getLogger("lorafinetune")
 
@@ -45,7 +45,7 @@ def run(arguments: ExportArguments, context: Context, pause: Pause | None = None
     found = find_whole(context, where, "the merged model")
     if found is None:
         check_targets(arguments, arguments.export.publish, pause or time.sleep)
-    manifest = found or Making(arguments, context, trained, key).run(arguments.export.merged)
+    manifest = found or ModelMerger(arguments, context, trained, key).run(arguments.export.merged)
     result = ExportResult(
         key=key,
         merged=Artifact(uri=f"{context.store.uri}/{where}", digest=manifest.digest, bytes=manifest.bytes),

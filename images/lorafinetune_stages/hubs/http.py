@@ -23,7 +23,7 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.hubs import RemoteFile, TransientError
 from lorafinetune_stages.hubs.guard import RedirectGuard
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.pinned import pinned
+from lorafinetune_stages.hubs.pinned_transport import pinned
 
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
 USER_AGENT: Final = "lorafinetune"

@@ -20,7 +20,7 @@ from lorafinetune_stages.hubs import Pause, RemoteFile, Snapshot
 from lorafinetune_stages.hubs.guard import HttpsGuard
 from lorafinetune_stages.hubs.http import Http, tls
 from lorafinetune_stages.hubs.origin import Origin
-from lorafinetune_stages.hubs.pinned import PinnedTransport, within
+from lorafinetune_stages.hubs.pinned_transport import PinnedTransport, within
 from lorafinetune_stages.hubs.retry import resumed, retry
 
 MAX_LENGTH_DIGITS: Final = 15

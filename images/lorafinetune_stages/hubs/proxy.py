@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.addresses import addresses
-from lorafinetune_stages.hubs.pinned import Check
+from lorafinetune_stages.hubs.pinned_transport import Check
 
 MAX_LINE: Final = 2**16
 MAX_HEADERS: Final = 100

@@ -10,9 +10,9 @@ from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.keys import model_place
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.base import REMOTE_CODE_TYPES, json_object
+from lorafinetune_stages.config_checks import config_fault, tokenizer_fault
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, find_output
-from lorafinetune_stages.traps import config_fault, tokenizer_fault
 
 WEIGHTS_SUFFIX: Final = ".safetensors"
 MAX_CONFIG_BYTES: Final = 4 * 2**20

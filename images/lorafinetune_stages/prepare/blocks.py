@@ -14,11 +14,11 @@ import pyarrow as pa
 from datasets import Features
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from lorafinetune_stages.prepare.building import FEATURES, PROVEN_ROWS
-from lorafinetune_stages.prepare.pieces import PieceEncoder
+from lorafinetune_stages.prepare.conversation_builder import FEATURES, PROVEN_ROWS
+from lorafinetune_stages.prepare.piece_encoder import PieceEncoder
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.prepare.splits import Splits, sequences, writer
-from lorafinetune_stages.prepare.tokenising import Encoded, segments
+from lorafinetune_stages.prepare.tokeniser import Encoded, segments
 
 log = logging.getLogger("lorafinetune")
 

@@ -1,8 +1,8 @@
 """Texts into tokens by tiktoken, where it is shown that the model's own tokenizer makes the same of them.
 
-Three things are shown: the merges (see merging.py), that added tokens are found in the same places, and that
-a text is first split by one of the patterns for which a test tries every character that this Python knows.
-Everything else is left to the tokenizer itself.
+Three things are shown: the merges (see bpe_ranks.py), that added tokens are found in the same places, and
+that a text is first split by one of the patterns for which a test tries every character that this Python
+knows. Everything else is left to the tokenizer itself.
 """
 
 import re
@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from tiktoken import Encoding
 
-from lorafinetune_stages.prepare.merging import Ranked, rank_results
+from lorafinetune_stages.prepare.bpe_ranks import Ranked, rank_results
 
 SEPARATOR: Final = "\ufffe"
 """Between texts that are encoded in one go. A noncharacter: no text that is encoded here has it."""

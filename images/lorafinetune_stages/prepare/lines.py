@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
-from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
-from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
+from lorafinetune_stages.prepare.json_decoder import Decoder
+from lorafinetune_stages.prepare.json_window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
 
 BLOCK_BYTES: Final = 2**16

@@ -12,19 +12,19 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.cleaning import Cleaner
-from lorafinetune_stages.prepare.converting import Converter
+from lorafinetune_stages.prepare.column_names import check_there
+from lorafinetune_stages.prepare.converter import Converter
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings, Place, Row, RowError
+from lorafinetune_stages.prepare.format_detection import find_reader
 from lorafinetune_stages.prepare.formats import FORMATS, Reader, table_columns, tells
 from lorafinetune_stages.prepare.inputs import DatasetFiles
-from lorafinetune_stages.prepare.naming import check_there
-from lorafinetune_stages.prepare.reading import Taken, read_quickly, read_rows
-from lorafinetune_stages.prepare.recognising import find_reader
+from lorafinetune_stages.prepare.row_reader import GoodRows, read_quickly, read_rows
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import Advance, ignore_progress
 
 if TYPE_CHECKING:
-    from lorafinetune_stages.prepare.quick import Quick
+    from lorafinetune_stages.prepare.fast_path import FastPath
 
 log = logging.getLogger("lorafinetune")
 
@@ -79,9 +79,9 @@ class Merger:
         first = _first_objects(read_rows(path, name, ignore_progress, columns), dataset, self.objective)
         reader = self._find_reader(index, source, name, first, cleaner) if first else ANY_READER
         converter = self._converter(reader, cleaner)
-        quick = self._quick(reader, cleaner, dataset, path, name)
-        for found in read_quickly(path, name, self.advance, columns, quick):
-            if isinstance(found, Taken):
+        fast_path = self._fast_path(reader, cleaner, dataset, path, name)
+        for found in read_quickly(path, name, self.advance, columns, fast_path):
+            if isinstance(found, GoodRows):
                 self._take(index, found, dataset.max_samples)
             else:
                 self._take_one(index, *found, converter)
@@ -117,18 +117,18 @@ class Merger:
     def _converter(self, reader: Reader, cleaner: Cleaner) -> Converter:
         return Converter(reader, cleaner, self.texts, self.objective)
 
-    def _quick(
+    def _fast_path(
         self, reader: Reader, cleaner: Cleaner, dataset: Dataset, path: Path, name: str
-    ) -> "Quick | None":
+    ) -> "FastPath | None":
         """The short way into the corpus, where the rows need nothing that it does not do."""
         pack = None if cleaner.changes else reader.packer()
         if pack is None:
             return None
-        from lorafinetune_stages.prepare.quick import Quick  # with numpy, which most files need not
+        from lorafinetune_stages.prepare.fast_path import FastPath  # with numpy, which most files need not
 
-        return Quick(pack, dataset.system, self.texts.may_refuse, path, name)
+        return FastPath(pack, dataset.system, self.texts.may_refuse, path, name)
 
-    def _take(self, index: int, taken: Taken, limit: int | None) -> None:
+    def _take(self, index: int, taken: GoodRows, limit: int | None) -> None:
         """Good rows, up to the limit."""
         count = len(taken.marks.rows)
         room = count if limit is None else min(count, limit - self.corpus.counts[index])

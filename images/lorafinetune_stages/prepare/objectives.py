@@ -10,14 +10,14 @@ from llamafactory.data.template import get_template_and_fix_tokenizer
 
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune_stages.prepare.blocks import BlockBuilder, TextTokeniser
-from lorafinetune_stages.prepare.building import Builder
+from lorafinetune_stages.prepare.conversation_builder import ConversationBuilder
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.examples import Example
 from lorafinetune_stages.prepare.findings import Findings
-from lorafinetune_stages.prepare.fitting import TemplateFit, fit_template
-from lorafinetune_stages.prepare.pairing import PairBuilder, PairTokeniser
+from lorafinetune_stages.prepare.pair_builder import PairBuilder, PairTokeniser
 from lorafinetune_stages.prepare.preflight import Toolkit
 from lorafinetune_stages.prepare.splits import Splits
+from lorafinetune_stages.prepare.template_comparison import TemplateFit, fit_template
 from lorafinetune_stages.store import Advance
 
 
@@ -42,6 +42,6 @@ def fit_builder(
         return BlockBuilder(*common, TextTokeniser(toolkit.tokenizer, toolkit.data_args)), TemplateFit()
     tokeniser, fit = fit_template(template, arguments.template is None, toolkit, examples)
     if arguments.training.objective == "sft":
-        return Builder(*common, tokeniser), fit
+        return ConversationBuilder(*common, tokeniser), fit
     pairs = PairTokeniser(tokeniser.template, toolkit.tokenizer, toolkit.processor, toolkit.data_args)
     return PairBuilder(*common, pairs), fit

@@ -17,8 +17,8 @@ from lorafinetune.contract.arguments import PrepareArguments, place
 from lorafinetune.contract.memory import KEPT_LENGTHS
 from lorafinetune.contract.names import source_name
 from lorafinetune.contract.outcome import PrepareResult, StageError, TrainResult
-from lorafinetune_stages.found import find_whole
 from lorafinetune_stages.prepare.inputs import PrepareInputs, shaping_fields, train_key
+from lorafinetune_stages.reuse import find_whole
 from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, commit_manifest, files_digest, find_output

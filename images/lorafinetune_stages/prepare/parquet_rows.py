@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, printable_start
+from lorafinetune_stages.prepare.json_window import MAX_ROW_BYTES
 from lorafinetune_stages.prepare.tables import TableColumns, check_header
-from lorafinetune_stages.prepare.window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
 
 BATCH_ROWS: Final = 64

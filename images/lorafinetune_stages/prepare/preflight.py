@@ -23,7 +23,7 @@ from lorafinetune.contract.keys import resolved_packing
 from lorafinetune.contract.memory import MemorySettings, ModelShape
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.inputs import PrepareInputs
-from lorafinetune_stages.prepare.remedies import SettingsOf
+from lorafinetune_stages.prepare.recommendations import SettingsOf
 from lorafinetune_stages.prepare.weights import check_weights, read_shapes
 from lorafinetune_stages.shape import ALL_LINEAR, adaptable, build, fixed, measure
 from lorafinetune_stages.store import Advance, Store

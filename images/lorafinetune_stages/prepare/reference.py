@@ -12,8 +12,8 @@ import numpy as np
 from llamafactory.data.processor import SupervisedDatasetProcessor
 
 from lorafinetune_stages.prepare.conversation import Conversation
-from lorafinetune_stages.prepare.cutting import Turn
-from lorafinetune_stages.prepare.labelling import LabelledRows, TruncatedTurns, keep
+from lorafinetune_stages.prepare.labels import LabelledRows, TruncatedTurns, keep
+from lorafinetune_stages.prepare.truncation import Turn
 
 MEDIA: Final = ("_images", "_videos", "_audios")
 

@@ -1,4 +1,4 @@
-"""Conversations of one shape are spelled alike: the template is asked once, and then only texts are put in.
+"""Conversations of one shape are rendered alike: the template is asked once, and then only texts are put in.
 
 That holds for a template that does nothing with a text but put it between others, which is known of the
 classes of LLaMA-Factory that are named here.
@@ -17,8 +17,8 @@ from llamafactory.data.mm_plugin import BasePlugin
 from llamafactory.data.template import Template
 
 from lorafinetune_stages.prepare.conversation import ROLES, Conversation, Packed, Turn
-from lorafinetune_stages.prepare.slots import Parts, Slots, Spelled
-from lorafinetune_stages.prepare.spelling import Piece
+from lorafinetune_stages.prepare.piece_index import Parts, PieceIndex, RenderedTurns
+from lorafinetune_stages.prepare.rendering import Piece
 
 PLAIN_ROLES: Final = {"u", "a", "o"}
 PLACEHOLDER: Final = "{{"
@@ -39,8 +39,8 @@ class Shape:
     parts: Parts
 
 
-class ShapeSpeller:
-    """spell: asks the template. added: finds the tokens at which the tokenizer splits any text, where they
+class ShapeRenderer:
+    """render: asks the template. added: finds the tokens at which the tokenizer splits any text, where they
     are known: what is beyond them is the same for every text.
 
     MAX_SHAPES bounds the memory.
@@ -48,13 +48,15 @@ class ShapeSpeller:
 
     MAX_SHAPES: Final = 1024
 
-    def __init__(self, spell: Callable[[Conversation], Spelled], added: re.Pattern[str] | None) -> None:
-        self._spell = spell
+    def __init__(
+        self, render: Callable[[Conversation], RenderedTurns], added: re.Pattern[str] | None
+    ) -> None:
+        self._render = render
         self._added = added
         self._shapes: dict[tuple[bool, str], Shape] = {}
         self._always: dict[Piece, int] = {}
 
-    def __call__(self, rows: Sequence[Packed]) -> Slots:
+    def __call__(self, rows: Sequence[Packed]) -> PieceIndex:
         """The pieces of all rows. One that is always the same, and a system prompt, is there but once."""
         systems: dict[Piece, int] = {}
         order: list[int] = []
@@ -65,7 +67,7 @@ class ShapeSpeller:
             system, tools, roles = row[1:4]
             shape = self._shapes.get((system != "", roles)) or self._learn(system != "", roles)
             if shape is None or tools or (some_odd and PLACEHOLDER in "\n".join(row)):
-                shape, pieces = _only_texts(self._spell(Conversation.unpack(row)[1]))
+                shape, pieces = _only_texts(self._render(Conversation.unpack(row)[1]))
                 texts += pieces
             else:
                 texts += map(mod, shape.formats, row[4:])
@@ -76,18 +78,18 @@ class ShapeSpeller:
         first = len(self._always)
         numbers[numbers == SYSTEM] = np.array(order, np.int64) + first
         numbers[numbers == TEXT] = np.arange(len(texts)) + first + len(systems)
-        return Slots([*self._always, *systems, *texts], numbers, [shape.parts for shape in shapes])
+        return PieceIndex([*self._always, *systems, *texts], numbers, [shape.parts for shape in shapes])
 
     def _learn(self, has_system: bool, roles: str) -> Shape | None:
         """None where somebody's words are not taken as they are, or not each by itself and in their order."""
         if not PLAIN_ROLES.issuperset(roles) or len(self._shapes) >= self.MAX_SHAPES:
             return None
         turns = [Turn(ROLES[role], f"\ufffe{at}\ufffe") for at, role in enumerate(roles, 1)]
-        spelled = self._spell(Conversation(tuple(turns), "\ufffe0\ufffe" if has_system else ""))
+        rendered = self._render(Conversation(tuple(turns), "\ufffe0\ufffe" if has_system else ""))
         formats = {} if has_system else {0: ""}
         sides = [
             [number for piece in side for number in self._apart(piece, formats)]
-            for turn in spelled
+            for turn in rendered
             for side in turn
         ]
         if [*formats] != [*range(len(roles) + 1)]:
@@ -121,11 +123,11 @@ class ShapeSpeller:
         return before[:start], before[start:], after[:end], after[end:]
 
 
-def _only_texts(spelled: Spelled) -> tuple[Shape, Sequence[Piece]]:
-    """Of a row that has no shape, which is spelled by itself."""
-    sides = [*chain.from_iterable(spelled)]
+def _only_texts(rendered: RenderedTurns) -> tuple[Shape, Sequence[Piece]]:
+    """Of a row that has no shape, which is rendered by itself."""
+    sides = [*chain.from_iterable(rendered)]
     pieces = [*chain.from_iterable(sides)]
-    parts = [(len(asked), len(said)) for asked, said in spelled]
+    parts = [(len(asked), len(said)) for asked, said in rendered]
     return Shape("", (), np.full(len(pieces), TEXT), parts), pieces
 
 

@@ -7,12 +7,11 @@ from lorafinetune.api.status import Estimate
 from lorafinetune.api.training import Objective
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.outcome import PrepareResult, StageError
-from lorafinetune_stages.importing import uncollected
+from lorafinetune_stages.imports import uncollected
 from lorafinetune_stages.licences import check_names
 from lorafinetune_stages.prepare.basemodel import special_tokens
 from lorafinetune_stages.prepare.corpus import Corpus
-from lorafinetune_stages.prepare.differing import find_difference, mismatch, unseen_mismatch
-from lorafinetune_stages.prepare.feasible import Feasibility
+from lorafinetune_stages.prepare.feasibility import Feasibility
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train_key
 from lorafinetune_stages.prepare.merger import Merger
@@ -34,6 +33,7 @@ from lorafinetune_stages.prepare.proofs import (
     proof_key,
 )
 from lorafinetune_stages.prepare.selection import choose
+from lorafinetune_stages.prepare.template_difference import find_difference, mismatch, unseen_mismatch
 from lorafinetune_stages.prepare.templates import known_templates
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.runtime import Context
@@ -88,13 +88,13 @@ def _prepare(
         # torch, transformers and LLaMA-Factory take long to import, and bad data needs none of them
         context.progress.begin(PROOF, PROOF_PARTS, "steps")
         with uncollected():
-            from lorafinetune_stages.prepare.making import Maker
+            from lorafinetune_stages.prepare.dataset_builder import DatasetBuilder
             from lorafinetune_stages.prepare.preflight import prove
 
         context.progress.advance(1)
         proof = prove(arguments, inputs, context.store, files / MODEL, context.progress.advance)
-        maker = Maker(arguments, inputs, corpus, findings, rows, context)
-        return maker.make(proof.toolkit), proof
+        builder = DatasetBuilder(arguments, inputs, corpus, findings, rows, context)
+        return builder.make(proof.toolkit), proof
 
 
 def _estimate(

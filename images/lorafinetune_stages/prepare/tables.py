@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError, printable_start
+from lorafinetune_stages.prepare.json_decoder import Decoder
 
 MESSAGES: Final = re.compile(r"""\s*\[\s*\{.*["'](role|from)["']\s*:""", re.DOTALL)
 """A list of messages, be it broken: as Python writes it, for instance."""

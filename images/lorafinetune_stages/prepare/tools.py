@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lorafinetune_stages.prepare.decoding import Decoder
 from lorafinetune_stages.prepare.findings import Kind, RowError
+from lorafinetune_stages.prepare.json_decoder import Decoder
 from lorafinetune_stages.prepare.texts import Texts, type_name
 
 

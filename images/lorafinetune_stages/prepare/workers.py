@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.shelf import Shelf
+from lorafinetune_stages.prepare.shared_memory import SharedBuffer
 
 AHEAD: Final = 2
 """Tasks that a process has at once."""
@@ -104,9 +104,9 @@ class _Member:
     def __init__(self, work: Callable[[Any], Any], others: Sequence["_Member"]) -> None:
         self.pending = 0
         self._line, there = FORK.Pipe()
-        self._shelves = cycle([Shelf() for _ in range(AHEAD)])
+        self._buffers = cycle([SharedBuffer() for _ in range(AHEAD)])
         ours = [self._line, *(other._line for other in others)]
-        arguments = work, there, self._shelves, ours
+        arguments = work, there, self._buffers, ours
         self._process = FORK.Process(target=_serve, args=arguments, daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # threads: the copy has none, and needs none
@@ -131,7 +131,7 @@ class _Member:
         except (EOFError, OSError):
             self._explain()
         self.pending -= 1
-        return _Done(*next(self._shelves).take(message)).result()
+        return _Done(*next(self._buffers).take(message)).result()
 
     def kill(self) -> None:
         self._line.close()
@@ -165,7 +165,10 @@ class _Team(list[_Member]):
 
 
 def _serve(
-    work: Callable[[Any], Any], tasks: Connection, shelves: Iterator[Shelf], others: Iterable[Connection]
+    work: Callable[[Any], Any],
+    tasks: Connection,
+    buffers: Iterator[SharedBuffer],
+    others: Iterable[Connection],
 ) -> None:
     """In the copy."""
     for other in others:
@@ -175,7 +178,7 @@ def _serve(
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each has one processor
     with suppress(EOFError, OSError):
         while True:
-            tasks.send(next(shelves).put(_tried(work, tasks.recv())))
+            tasks.send(next(buffers).put(_tried(work, tasks.recv())))
 
 
 def _tried(work: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:

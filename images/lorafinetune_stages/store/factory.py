@@ -9,7 +9,7 @@ from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.naming import key_fault, shown
+from lorafinetune_stages.store.naming import key_fault, quoted
 
 
 def open_store(uri: str, connection: Connection | None) -> Store:
@@ -22,7 +22,7 @@ def open_store(uri: str, connection: Connection | None) -> Store:
     if scheme == "file" and path:
         return DirectoryStore(Path(path), uri)
     if scheme != "s3":
-        raise StageError(Reason.CONFIG_INVALID, f"{shown(uri)} is no URI of a store: s3://BUCKET/PREFIX is")
+        raise StageError(Reason.CONFIG_INVALID, f"{quoted(uri)} is no URI of a store: s3://BUCKET/PREFIX is")
     bucket, prefix = _split(uri, path)
     if directory := os.environ.get(STORE_DIRECTORY_VARIABLE):
         stand_in = Path(directory) / bucket
@@ -35,5 +35,5 @@ def open_store(uri: str, connection: Connection | None) -> Store:
 def _split(uri: str, path: str) -> tuple[str, str]:
     bucket, _, prefix = path.rstrip("/").partition("/")
     if fault := key_fault(bucket) or (key_fault(prefix) if prefix else ""):
-        raise StageError(Reason.CONFIG_INVALID, f"{shown(uri)} can't be used: {fault}")
+        raise StageError(Reason.CONFIG_INVALID, f"{quoted(uri)} can't be used: {fault}")
     return bucket, prefix

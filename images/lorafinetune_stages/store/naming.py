@@ -21,7 +21,7 @@ MAX_SEGMENT_BYTES: Final = 255
 def check_key(key: str, uri: str) -> str:
     """The key itself. Raises StageError(ConfigInvalid) where it can't be one; uri: of the store."""
     if fault := key_fault(key):
-        raise StageError(Reason.CONFIG_INVALID, f"{uri}: {shown(key)} can't be the name of a file: {fault}")
+        raise StageError(Reason.CONFIG_INVALID, f"{uri}: {quoted(key)} can't be the name of a file: {fault}")
     return key
 
 
@@ -42,14 +42,14 @@ def is_reserved(key: str) -> bool:
     return RESERVED in key.split("/")
 
 
-def shown(key: str) -> str:
+def quoted(key: str) -> str:
     """A key as it may stand in a message: short, and without control characters."""
     return ascii(key if len(key) <= 100 else key[:100] + "…") if not key.isprintable() else f"'{key[:100]}'"
 
 
-def told(key: str) -> str:
+def printable(key: str) -> str:
     """The same without quotes, where it needs none."""
-    return key if key.isprintable() and len(key) <= 100 else shown(key)
+    return key if key.isprintable() and len(key) <= 100 else quoted(key)
 
 
 def _segment_fault(segment: str) -> str:

@@ -12,11 +12,11 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.ending import abandon
 from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.termination import abandon
 from lorafinetune_stages.train.base_loss import BaseLoss
-from lorafinetune_stages.train.bests import Bests
+from lorafinetune_stages.train.best_adapter import BestAdapter
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
     Checkpoints,
@@ -26,23 +26,23 @@ from lorafinetune_stages.train.checkpoints import (
 from lorafinetune_stages.train.divergence import Divergence, check_finite
 from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
 from lorafinetune_stages.train.evaluation import is_quantised
-from lorafinetune_stages.train.gathered import WIRE_FORMAT
+from lorafinetune_stages.train.held_out_evaluation import HeldOutEvaluation
 from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
-from lorafinetune_stages.train.measuring import Measuring
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ProcessGroup
-from lorafinetune_stages.train.saving import Saving
-from lorafinetune_stages.train.stall import Stall
+from lorafinetune_stages.train.save_schedule import SaveSchedule
 from lorafinetune_stages.train.states import State
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
 from lorafinetune_stages.train.targets import check_targets
+from lorafinetune_stages.train.watchdog import Watchdog
+from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 RANDOM_STATE: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=WIRE_FORMAT)
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """One training, watched from its first step to its last.
 
     The trainer calls, in this order: a step's begin, its end, its log, and its save where one is asked
@@ -58,7 +58,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         base_loss: BaseLoss | None,
         resumed: FetchedCheckpoint | None,
         meter: Meter,
-        stop: Stop,
+        stop: StopSignal,
         progress: Reporter,
         group: ProcessGroup,
     ) -> None:
@@ -66,8 +66,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.steps = 0
         """Optimizer steps that are done."""
         self.stopped_early = False
-        self.stall = Stall(self._abandon)
-        self._saving = Saving(arguments.training.checkpoint.every)
+        self.watchdog = Watchdog(self._abandon)
+        self._save_schedule = SaveSchedule(arguments.training.checkpoint.every)
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
         self._plan = plan
@@ -77,7 +77,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._stop = stop
         self._progress = progress
         self._group = group
-        self.measuring = Measuring(
+        self.held_out_evaluation = HeldOutEvaluation(
             self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, group
         )
 
@@ -93,7 +93,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self._join(model)
         self.history = History(state.log_history, self._every, self._training.checkpoint.select)
         self._divergence = Divergence(state.log_history)
-        self._saving.note()
+        self._save_schedule.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
             self._tell_saved(self._resumed.state)
@@ -103,13 +103,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_begins(state.num_input_tokens_seen)
         if self._group.is_main:  # which stalls with any of them, and does not wait for one that saves
-            self.stall.step_begins(state.global_step + 1)
+            self.watchdog.step_begins(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.steps = state.global_step
         if self._checkpoints:
             self._checkpoints.uploads.check()
-        due = self._saving.is_due_after(state.global_step, state.epoch)
+        due = self._save_schedule.is_due_after(state.global_step, state.epoch)
         control.should_save = due and state.global_step < state.max_steps
 
     def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -118,7 +118,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             return
         # A device has ended the step where its loss is known.
         self._meter.step_ends(state.num_input_tokens_seen)
-        self.stall.step_ends()
+        self.watchdog.step_ends()
         self._divergence.check(row["loss"], state)
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])
@@ -129,7 +129,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
-        self._saving.note()
+        self._save_schedule.note()
         notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
         notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
@@ -171,7 +171,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _is_time(self, state: Any) -> bool:
         """By one clock, where there are several."""
         leaves_it = self._is_last(state) or self._divergence.is_suspected
-        return self._group.is_main and self._saving.is_due_by_now and not leaves_it
+        return self._group.is_main and self._save_schedule.is_due_by_now and not leaves_it
 
     def _is_last(self, state: Any) -> bool:
         return self.stopped_early or state.global_step >= state.max_steps
@@ -179,15 +179,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _evaluate_base(self, model: Any, state: Any) -> None:
         """Puts what the base makes of the held-out rows before all other rows of the log. There is nothing to
         save yet, so a request to stop ends it."""
-        if not self.measuring.evaluation or any(is_of_base(row) for row in state.log_history):
+        if not self.held_out_evaluation.evaluation or any(is_of_base(row) for row in state.log_history):
             return
-        if measured := self.measuring.base(model):
+        if measured := self.held_out_evaluation.base(model):
             check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
             state.log_history.insert(0, evaluation_row(0, 0.0, measured))
 
     def _evaluate(self, args: Any, model: Any, state: Any) -> None:
         """Evaluates where it is due; one that is cut short is made up for after the resume."""
-        evaluation, step = self.measuring.evaluation, state.global_step
+        evaluation, step = self.held_out_evaluation.evaluation, state.global_step
         if evaluation is None:
             return
         done = self.history.evaluated is not None and self.history.evaluated["step"] == step
@@ -205,18 +205,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
         """What follows from an evaluation. Here ends the training where this one asks for it."""
-        best, bests = self.history.best, self._checkpoints.bests if self._checkpoints else None
-        losses = self.measuring.of_result
-        if bests and losses and best is self.history.evaluated:
-            bests.keep(state.global_step, model.save_pretrained, losses)
+        best, best_adapter = self.history.best, self._checkpoints.best_adapter if self._checkpoints else None
+        losses = self.held_out_evaluation.of_result
+        if best_adapter and losses and best is self.history.evaluated:
+            best_adapter.keep(state.global_step, model.save_pretrained, losses)
         self.stopped_early = self._group.any(self._is_exhausted) and not self._is_last(state)
         if not self._is_last(state):
             return
         if best:
-            self._take_best(model, bests)
+            self._take_best(model, best_adapter)
         if self._compares and is_quantised(self._plan):
             self._evaluate_exported(model, state)
-        self.measuring.ask(model, self._tokenizer)
+        self.held_out_evaluation.ask(model, self._tokenizer)
         if self.stopped_early:
             if self._group.is_main:
                 model.save_pretrained(args.output_dir)
@@ -235,19 +235,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         checkpoint = self._training.checkpoint
         return checkpoint.select == "best" or checkpoint.early_stopping is not None
 
-    def _take_best(self, model: Any, bests: Bests | None) -> None:
-        """Gives the model on all ranks the adapter of the best evaluation. bests: on the rank that leads."""
-        if bests:
-            bests.wait()
-            self.measuring.of_result = bests.losses
-            model.load_adapter(bests.directory, model.active_adapter, is_trainable=True)
+    def _take_best(self, model: Any, best_adapter: BestAdapter | None) -> None:
+        """Gives the model on all ranks the adapter of the best evaluation. best_adapter: on the rank that
+        leads."""
+        if best_adapter:
+            best_adapter.wait()
+            self.held_out_evaluation.of_result = best_adapter.losses
+            model.load_adapter(best_adapter.directory, model.active_adapter, is_trainable=True)
         self._group.broadcast_parameters([each for each in model.parameters() if each.requires_grad])
 
     def _evaluate_exported(self, model: Any, state: Any) -> None:
         """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
         is not in the trainer's own log, which has room for one evaluation of a step."""
         self._progress.begin("evaluating on the unquantised base", None, "steps")
-        if measured := self.measuring.tuned(model, lambda: False, as_shipped=True):
+        if measured := self.held_out_evaluation.tuned(model, lambda: False, as_shipped=True):
             what = "the loss on the held-out rows, on the unquantised base"
             check_finite(measured["eval_loss"], what, state)
             self.history.add_exported(measured["eval_loss"])
@@ -256,7 +257,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
         """Nothing where it is cut short."""
         as_shipped = self._is_last(state) and not self._compares
-        return self.measuring.tuned(model, lambda: self._must_leave(state), as_shipped)
+        return self.held_out_evaluation.tuned(model, lambda: self._must_leave(state), as_shipped)
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.bests import Bests
+from lorafinetune_stages.train.best_adapter import BestAdapter
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
-from lorafinetune_stages.train.saved import StateReader, StateWriter
+from lorafinetune_stages.train.state_store import StateReader, StateWriter
 from lorafinetune_stages.train.states import State
 from lorafinetune_stages.train.uploads import Uploads
 
@@ -79,18 +79,18 @@ class FetchedCheckpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one training, of which the newest `keep` are kept. bests: where its best adapter is
-    kept, too. last: that of this attempt."""
+    """The checkpoints of one training, of which the newest `keep` are kept. best_adapter: where its best
+    adapter is kept, too. last: that of this attempt."""
 
     def __init__(
         self,
         saved: StateWriter,
         keep: int | Literal["all"],
-        bests: Bests | None,
+        best_adapter: BestAdapter | None,
         last: LastCheckpoint,
         uploads: Uploads,
     ) -> None:
-        self.bests = bests
+        self.best_adapter = best_adapter
         self.last = last
         self.uploads = uploads
         self._saved = saved
@@ -146,12 +146,12 @@ class Checkpoints:
         shutil.rmtree(directory)
         if rotates:
             self._rotate(step)
-        if self.bests:
-            self.bests.rotate()
+        if self.best_adapter:
+            self.best_adapter.rotate()
 
     def _restores_best(self, notes: Mapping[str, Any]) -> bool:
         """Whether the best adapter is there of which a checkpoint speaks."""
-        return self.bests is None or self.bests.restore(notes.get("best"))
+        return self.best_adapter is None or self.best_adapter.restore(notes.get("best"))
 
     def _rotate(self, newest: int) -> None:
         """Of each step that of the newest attempt is kept. What has no manifest, or is newer than the one

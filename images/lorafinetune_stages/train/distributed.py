@@ -11,14 +11,14 @@ from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.train.inputs import TrainInputs, fetch
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.nodes import Node, NodeGroup, Outcome
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
 from lorafinetune_stages.train.worker_group import WorkerGroup
 
 log = logging.getLogger(__name__)
 
 
 def train_distributed(
-    node: Node, ranks: int, arguments: TrainArguments, context: Context, inputs: TrainInputs, stop: Stop
+    node: Node, ranks: int, arguments: TrainArguments, context: Context, inputs: TrainInputs, stop: StopSignal
 ) -> TrainResult:
     """Has several ranks train, on one node or several. Where the memory of one does not do, all begin once
     more, with less of a step in one pass."""
@@ -48,7 +48,7 @@ def _first_try(
     arguments: TrainArguments,
     context: Context,
     inputs: TrainInputs,
-    stop: Stop,
+    stop: StopSignal,
     nodes: NodeGroup,
 ) -> Outcome:
     """As _try, once the inputs of all nodes are there."""
@@ -68,7 +68,7 @@ def _first_try(
 
 
 def _try(
-    workers: WorkerGroup, stop: Stop, nodes: NodeGroup, prepare: Callable[[], None] = lambda: None
+    workers: WorkerGroup, stop: StopSignal, nodes: NodeGroup, prepare: Callable[[], None] = lambda: None
 ) -> Outcome:
     """What came of it. prepare: what is to be done while the ranks start."""
     try:

@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 from lorafinetune.contract.rowlosses import RowLosses
 from lorafinetune_stages.train.collator import Collator
 from lorafinetune_stages.train.fp8 import quantise_layers, restore_layers
-from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.nf4 import unquantised
 from lorafinetune_stages.train.packed_trainer import row_nats
 from lorafinetune_stages.train.packing import Row, count_learned, groups
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ProcessGroup
+from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 

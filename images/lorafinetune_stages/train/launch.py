@@ -16,7 +16,7 @@ from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.keys import resolved_packing, resolved_precision
 from lorafinetune.contract.memory import MemorySettings, step_rows
 from lorafinetune_stages.shape import build, measure
-from lorafinetune_stages.train.callback import Watch
+from lorafinetune_stages.train.callback import TrainingCallback
 from lorafinetune_stages.train.early_stopping import Ended
 from lorafinetune_stages.train.failures import explain
 from lorafinetune_stages.train.fit import fit
@@ -30,12 +30,12 @@ from lorafinetune_stages.train.pair_trainer import weighed_alike
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup, connect, disconnect
 from lorafinetune_stages.train.sharding import check_layers
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
 from lorafinetune_stages.train.workflows import connected
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ALONE", "Watch", "connect", "disconnect", "free_memory", "make_plan", "train"]
+__all__ = ["ALONE", "TrainingCallback", "connect", "disconnect", "free_memory", "make_plan", "train"]
 
 
 def make_plan(
@@ -91,8 +91,8 @@ def train(
     config: Mapping[str, Any],
     training: Training,
     plan: TrainingPlan,
-    watch: Watch,
-    stop: Stop,
+    callback: TrainingCallback,
+    stop: StopSignal,
     group: ProcessGroup,
 ) -> TrainingPlan:
     """Trains to the last step, or until it is stopped early; the adapter lies in the configuration's
@@ -103,12 +103,12 @@ def train(
     capture = Capture()
     try:
         others = nullcontext() if plan.nf4 else without_bitsandbytes()
-        with _changes(training, plan, group, capture), connected(), others, watch.stall:
-            run_exp(dict(config), callbacks=[watch])
+        with _changes(training, plan, group, capture), connected(), others, callback.watchdog:
+            run_exp(dict(config), callbacks=[callback])
     except Ended:
-        log.info("stopped early after step %d", watch.steps)
+        log.info("stopped early after step %d", callback.steps)
     except Exception as problem:
-        if watch.steps == 0:
+        if callback.steps == 0:
             stop.check_before_first_step()
         raise explain(problem, plan.fit.bytes) from problem
     return plan.without_graphs() if group.any(not capture.is_possible) else plan

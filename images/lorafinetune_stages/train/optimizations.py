@@ -18,9 +18,9 @@ from torch import nn
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Training
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.adapted import adapt_layers
 from lorafinetune_stages.train.attention import NAME, Attention, register, suits
 from lorafinetune_stages.train.fp8 import quantise_layers
+from lorafinetune_stages.train.fused_lora import adapt_layers
 
 log = logging.getLogger(__name__)
 

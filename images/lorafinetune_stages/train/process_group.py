@@ -22,8 +22,8 @@ from torch import Tensor
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train.gathered import MAX_GATHERED_BYTES
 from lorafinetune_stages.train.rank_spec import TCP, RankSpec
+from lorafinetune_stages.train.wire_format import MAX_GATHERED_BYTES
 
 T = TypeVar("T")
 

@@ -25,20 +25,19 @@ from lorafinetune.contract.arguments import (
 )
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.base import forbid_hubs
-from lorafinetune_stages.ending import explain
-from lorafinetune_stages.importing import sharing, uncollected
+from lorafinetune_stages.imports import sharing, uncollected
 from lorafinetune_stages.prepare.output import find_trained
 from lorafinetune_stages.runtime import Context
+from lorafinetune_stages.termination import explain
 from lorafinetune_stages.train import config, device
 from lorafinetune_stages.train.adapter import write_adapter
 from lorafinetune_stages.train.base_loss import BaseLoss
-from lorafinetune_stages.train.bests import FILES, Bests
+from lorafinetune_stages.train.best_adapter import FILES, BestAdapter
 from lorafinetune_stages.train.card import adapter_card
 from lorafinetune_stages.train.checkpoints import Checkpoints, FetchedCheckpoint, is_kept
 from lorafinetune_stages.train.distributed import train_distributed
 from lorafinetune_stages.train.fence import Fence
 from lorafinetune_stages.train.fit import smaller
-from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.inputs import TrainInputs, fetch, find_inputs, readable
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
 from lorafinetune_stages.train.lineage import lineage
@@ -48,12 +47,13 @@ from lorafinetune_stages.train.output import commit_trained
 from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.plot import draw_loss
 from lorafinetune_stages.train.rank_spec import RankSpec
-from lorafinetune_stages.train.saved import StateReader, StateWriter
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.state_store import StateReader, StateWriter
+from lorafinetune_stages.train.stop_signal import StopSignal
 from lorafinetune_stages.train.uploads import Uploads
+from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 if TYPE_CHECKING:
-    from lorafinetune_stages.train.callback import Watch
+    from lorafinetune_stages.train.callback import TrainingCallback
     from lorafinetune_stages.train.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _run(arguments: TrainArguments, context: Context) -> TrainResult:
         context.progress.silence()
     if found := find_trained(arguments.key, context):
         return found.model_copy(update={"cache_hit": True})
-    with Stop() as stop:
+    with StopSignal() as stop:
         inputs = find_inputs(arguments, context)
         if node.count * ranks > 1:
             return train_distributed(node, ranks, arguments, context, inputs, stop)
@@ -104,7 +104,7 @@ def _train_as_rank(spec: RankSpec, arguments: TrainArguments, context: Context) 
     """Trains as one rank of several."""
     meter = Meter(spec.world_size if arguments.gpus else 0)
     spec.die_with_parent()
-    with Stop() as stop:
+    with StopSignal() as stop:
         inputs = replace(find_inputs(arguments, context), workdir=spec.directory)
         _settle(arguments, spec.rank - spec.first_of_node)
         launch = _launch()
@@ -137,7 +137,7 @@ class Attempt:
     context: Context
     inputs: TrainInputs
     launch: Any
-    stop: Stop
+    stop: StopSignal
     meter: Meter
     group: "ProcessGroup"
     plan: TrainingPlan | None = None
@@ -148,15 +148,15 @@ class Attempt:
         portable = config.portable(self.arguments.config, self.inputs.facts.template)
         resumed = self._newest()
         self.meter.before = _cost_so_far(resumed)
-        plan, watch = self._train_within_memory(portable, resumed)
-        made = self._finish(portable, plan, watch) if self.group.is_main else None
+        plan, callback = self._train_within_memory(portable, resumed)
+        made = self._finish(portable, plan, callback) if self.group.is_main else None
         result = self.group.broadcast(made, RESULT)
         assert result  # noqa: S101 - the leading rank has made it
         return result
 
     def _train_within_memory(
         self, portable: dict[str, Any], resumed: FetchedCheckpoint | None
-    ) -> "tuple[TrainingPlan, Watch]":
+    ) -> "tuple[TrainingPlan, TrainingCallback]":
         """Where the GPU's memory does not do, once more with less of a step in one pass. Of several ranks
         the others wait for one that failed, so it ends, and all begin anew. Returns the plan as it was
         carried out."""
@@ -188,9 +188,9 @@ class Attempt:
 
     def _train(
         self, portable: dict[str, Any], plan: TrainingPlan, resumed: FetchedCheckpoint | None
-    ) -> "tuple[TrainingPlan, Watch]":
+    ) -> "tuple[TrainingPlan, TrainingCallback]":
         arguments, inputs = self.arguments, self.inputs
-        watch: Watch = self.launch.Watch(
+        callback: TrainingCallback = self.launch.TrainingCallback(
             arguments,
             inputs.dataset_directory,
             plan,
@@ -214,8 +214,8 @@ class Attempt:
         )
         self.context.progress.begin("loading the model", None, "steps")
         with readable(inputs), self.uploads.awaited():
-            carried_out = self.launch.train(local, arguments.training, plan, watch, self.stop, self.group)
-        return carried_out, watch
+            carried_out = self.launch.train(local, arguments.training, plan, callback, self.stop, self.group)
+        return carried_out, callback
 
     @cached_property
     def fence(self) -> Fence:
@@ -238,19 +238,19 @@ class Attempt:
         saved = self._saved(CHECKPOINTS, "checkpoint", is_kept)
         last_checkpoint = LastCheckpoint(self.inputs.workdir)
         keep = self.arguments.training.checkpoint.keep
-        return Checkpoints(saved, keep, self.bests, last_checkpoint, self.uploads)
+        return Checkpoints(saved, keep, self.best_adapter, last_checkpoint, self.uploads)
 
     @cached_property
     def uploads(self) -> Uploads:
         return Uploads()
 
     @cached_property
-    def bests(self) -> Bests | None:
+    def best_adapter(self) -> BestAdapter | None:
         if self.arguments.training.checkpoint.select == "last":
             return None
         checkpoints = self._saved(CHECKPOINTS, "checkpoint", is_kept)
         bests = self._saved("best", "best", FILES.__contains__)
-        return Bests(bests, checkpoints, self.context.workdir / "best", self.uploads)
+        return BestAdapter(bests, checkpoints, self.context.workdir / "best", self.uploads)
 
     def _saved(self, folder: str, kind: str, of_it: Callable[[str], bool]) -> StateWriter:
         return StateWriter(**vars(self._kept(folder, kind, of_it)), fence=self.fence)
@@ -259,25 +259,29 @@ class Attempt:
         where = f"{place('trainings', self.arguments.key)}/{folder}"
         return StateReader(self.context.store, where, kind, self.arguments.key, self.arguments.model, of_it)
 
-    def _finish(self, portable: dict[str, Any], plan: TrainingPlan, watch: "Watch") -> TrainResult:
+    def _finish(
+        self, portable: dict[str, Any], plan: TrainingPlan, callback: "TrainingCallback"
+    ) -> TrainResult:
         arguments, kept = self.arguments, self.context.workdir / "kept"
         hardware = device.hardware(self._gpus, self.group.size)
-        facts = lineage(arguments, self.inputs, portable, plan, hardware, watch.resumes, watch.status)
+        facts = lineage(arguments, self.inputs, portable, plan, hardware, callback.resumes, callback.status)
         facts["attempt"] = self.fence.number
         dataset = self.inputs.facts.dataset
-        card = adapter_card(arguments.model, dataset, portable, arguments.training, watch.status)
+        card = adapter_card(arguments.model, dataset, portable, arguments.training, callback.status)
         trained = self.context.workdir / "output"
         write_adapter(trained, kept / ADAPTER, arguments.model, portable, card)
-        (kept / METRICS).write_text(watch.history.to_json_lines())
-        if compared := watch.measuring.compared:
+        (kept / METRICS).write_text(callback.history.to_json_lines())
+        if compared := callback.held_out_evaluation.compared:
             (kept / COMPARED).write_text(json.dumps(compared.encode()))
-        if answers := watch.measuring.answers:
+        if answers := callback.held_out_evaluation.answers:
             (kept / ANSWERS).write_text(json.dumps(answers.encode()))
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
-        draw_loss(watch.history.rows, kept / "loss.png", unit)
+        draw_loss(callback.history.rows, kept / "loss.png", unit)
         self.fence.check()
         cost = self.meter.gpu_seconds()
-        return commit_trained(self.context, arguments.key, kept, facts, watch.status, cost, watch.resumes)
+        return commit_trained(
+            self.context, arguments.key, kept, facts, callback.status, cost, callback.resumes
+        )
 
 
 def _cost_so_far(resumed: FetchedCheckpoint | None) -> GpuSeconds:

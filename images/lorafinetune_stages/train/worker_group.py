@@ -27,7 +27,7 @@ from lorafinetune.contract.outcome import BY_BUS_ERROR, ExitCode, StageError, Tr
 from lorafinetune_stages.train.node_connection import POLL_SECONDS
 from lorafinetune_stages.train.nodes import LAST_WORDS_SECONDS, Node, NodeGroup, first_cause
 from lorafinetune_stages.train.rank_spec import GO, RANK_VARIABLE, TCP, RankSpec
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class WorkerGroup:
         if any(rank.failed for rank in self._ranks):
             raise self._failure()
 
-    def run(self, stop: Stop, nodes: NodeGroup) -> TrainResult:
+    def run(self, stop: StopSignal, nodes: NodeGroup) -> TrainResult:
         """Has the ranks train, and returns what they made. Raises StageError with why they did not."""
         stop.defer()
         for rank in self._ranks:
@@ -124,7 +124,7 @@ class WorkerGroup:
         except BrokenPipeError:
             log.warning("rank %d has ended before it was told to go", rank.number)
 
-    def _wait(self, stop: Stop, nodes: NodeGroup) -> None:
+    def _wait(self, stop: StopSignal, nodes: NodeGroup) -> None:
         """Until all have ended; those that are left where one has failed, here or elsewhere, are ended."""
         signalled, until = False, float("inf")
         while any(rank.code is None for rank in self._ranks) and time.monotonic() < until:

@@ -18,7 +18,7 @@ from lorafinetune.report.language import Language
 from lorafinetune.report.loading import Origin
 from lorafinetune.report.page import BEGINNING, render
 from lorafinetune.report.sources import Run
-from lorafinetune_stages.reporting import gather
+from lorafinetune_stages.report_sources import gather
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from lorafinetune.cli.errors import CommandError, unusable
 from lorafinetune.cli.exit_codes import exit_code
 from lorafinetune.cli.kubeyaml import dump
 from lorafinetune.cli.output import Format, emit, errors, output, printed, watched
-from lorafinetune.cli.summary import Surroundings, places
+from lorafinetune.cli.summary import Environment, places
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.https import ANYWHERE
@@ -43,7 +43,7 @@ def run_resource(resource: LoRAFineTune, store: Path | None, runs: Path, secrets
     standard output to them.
     """
     folder = (runs / resource.metadata.namespace / resource.metadata.name).absolute()
-    view = make_view(Surroundings(places(store)), output if form is Format.TEXT else errors)
+    view = make_view(Environment(places(store)), output if form is Format.TEXT else errors)
     try:
         with watched(UNREAD), run_lock(folder / LOCK_FILE, lambda: view.note(ORPHAN)) as lock, view:
             executor = Executor(folder, Secrets(secrets), _environment(resource, store), (lock,))

@@ -11,7 +11,7 @@ from lorafinetune.core.steps import stage_status
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What differs between a run here and one on a cluster.
 
     place: makes of a URI what a person looks for. stopped: says how a stopped run goes on.
@@ -21,7 +21,7 @@ class Surroundings:
     stopped: str = "stopped{at}; the same command goes on from there"
 
 
-def summary(resource: LoRAFineTune, around: Surroundings, log: str) -> list[str]:
+def summary(resource: LoRAFineTune, environment: Environment, log: str) -> list[str]:
     """What is said at the end. log: where the failed stage's is, or empty."""
     status = resource.status or LoRAFineTuneStatus()
     if failure := status.failure:
@@ -31,8 +31,8 @@ def summary(resource: LoRAFineTune, around: Surroundings, log: str) -> list[str]
         ]
         return [*lines, *([f"log: {log}"] if log else [])]
     if status.stage != "Complete":
-        return [around.stopped.format(at=_reached(status))]
-    return [f"{name:<13}{around.place(uri)}" for name, uri in _outputs(resource, status)]
+        return [environment.stopped.format(at=_reached(status))]
+    return [f"{name:<13}{environment.place(uri)}" for name, uri in _outputs(resource, status)]
 
 
 def _reached(status: LoRAFineTuneStatus) -> str:

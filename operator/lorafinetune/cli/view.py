@@ -16,7 +16,7 @@ from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
 from lorafinetune.cli.humanize import describe, sparkline
 from lorafinetune.cli.output import output
-from lorafinetune.cli.summary import Surroundings, summary
+from lorafinetune.cli.summary import Environment, summary
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import duration
@@ -39,7 +39,7 @@ MARKS: Final = {
     "Failed": "✗",
 }
 
-Told = Mapping[str, Progress]
+ProgressByJob = Mapping[str, Progress]
 """What running Jobs say of themselves, by their names."""
 
 
@@ -50,24 +50,24 @@ class View(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None: ...
+    def show(self, resource: LoRAFineTune, progress: ProgressByJob, events: tuple[Event, ...]) -> None: ...
     def note(self, text: str) -> None: ...
     def conclude(self, resource: LoRAFineTune, log: str) -> None: ...
 
 
-def make_view(around: Surroundings, console: Console = output) -> View:
+def make_view(environment: Environment, console: Console = output) -> View:
     """Bars where there is a terminal, lines where there is none."""
-    return LiveView(console, around) if console.is_terminal else PlainView(console, around)
+    return LiveView(console, environment) if console.is_terminal else PlainView(console, environment)
 
 
 class PlainView:
     """One line for every event, and one every ten seconds while a stage is running."""
 
     def __init__(
-        self, console: Console, around: Surroundings, clock: Callable[[], float] = time.monotonic
+        self, console: Console, environment: Environment, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console
-        self._around = around
+        self._environment = environment
         self._clock = clock
         self._last = clock()
         self._said = ""
@@ -80,7 +80,7 @@ class PlainView:
     ) -> None:
         return None
 
-    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None:
+    def show(self, resource: LoRAFineTune, progress: ProgressByJob, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
             self._line(event.message if event.type == "Normal" else f"{event.reason}: {event.message}")
         if events or self._clock() - self._last >= PLAIN_EVERY_SECONDS:
@@ -97,7 +97,7 @@ class PlainView:
             self._line(text)
 
     def conclude(self, resource: LoRAFineTune, log: str) -> None:
-        for line in summary(resource, self._around, log):
+        for line in summary(resource, self._environment, log):
             self._line(line)
 
     def _line(self, text: str) -> None:
@@ -108,11 +108,11 @@ class LiveView(PlainView):
     """The four stages with bars, redrawn in place every second; events scroll above them."""
 
     def __init__(
-        self, console: Console, around: Surroundings, clock: Callable[[], float] = time.monotonic
+        self, console: Console, environment: Environment, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(console, around, clock)
+        super().__init__(console, environment, clock)
         self._note = ""
-        self._seen: tuple[LoRAFineTune, Told, float] | None = None
+        self._seen: tuple[LoRAFineTune, ProgressByJob, float] | None = None
         self._live = Live(console=console, refresh_per_second=1, transient=True, get_renderable=self.drawn)
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class LiveView(PlainView):
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, resource: LoRAFineTune, progress: Told, events: tuple[Event, ...]) -> None:
+    def show(self, resource: LoRAFineTune, progress: ProgressByJob, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
             if event.type == "Warning":
                 self._console.print(Text(safe(f"{event.reason}: {event.message}"), style="yellow"))
@@ -160,12 +160,12 @@ def _news(resource: LoRAFineTune, events: tuple[Event, ...]) -> list[Event]:
     return [event for event in events if not (ended and event is events[-1])]
 
 
-def _running(resource: LoRAFineTune, progress: Told) -> list[tuple[StageStatus, Progress]]:
+def _running(resource: LoRAFineTune, progress: ProgressByJob) -> list[tuple[StageStatus, Progress]]:
     stages = resource.status.stages if resource.status else ()
     return [(s, progress[s.job]) for s in stages if s.state == "Running" and s.job and s.job in progress]
 
 
-def _table(resource: LoRAFineTune, progress: Told, old: int, width: int) -> Table:
+def _table(resource: LoRAFineTune, progress: ProgressByJob, old: int, width: int) -> Table:
     """The stages. old: seconds since the progress was told."""
     status = resource.status or LoRAFineTuneStatus()
     table = Table.grid(padding=(0, 1))

@@ -15,7 +15,7 @@ from lorafinetune.cli.exit_codes import exit_code
 from lorafinetune.cli.follow import Deleted, follow
 from lorafinetune.cli.output import errors, watched
 from lorafinetune.cli.runs import decoded, has_ended, situation_of, status_of
-from lorafinetune.cli.summary import Surroundings
+from lorafinetune.cli.summary import Environment
 from lorafinetune.cli.view import View, make_view
 from lorafinetune.contract.outcome import ExitCode, Progress
 from lorafinetune.core.events import events_between
@@ -28,7 +28,7 @@ def watch_run(cluster: Cluster, name: str) -> int:
     """Shows a run until it ends; returns its exit code. Raises CommandError."""
     which = f"{name} -n {cluster.namespace}"
     stopped = f"suspended{{at}}; `lorafinetune resume {which}` goes on from there"
-    view = make_view(Surroundings(lambda uri: uri, stopped))
+    view = make_view(Environment(lambda uri: uri, stopped))
     try:
         with watched(f"nobody reads what is shown; `lorafinetune watch {which}` shows it again"):
             return _shown(cluster, name, view, f"lorafinetune logs {which}")

@@ -16,10 +16,10 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between, floating_revision
-from lorafinetune.core.following import follow
 from lorafinetune.core.gate import judge
 from lorafinetune.core.results import without_outputs
 from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
+from lorafinetune.core.transitions import follow
 from lorafinetune.core.walk import Input, Walk
 
 

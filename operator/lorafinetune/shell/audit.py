@@ -16,7 +16,7 @@ from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index, Table, key_of
 from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import INDEXED, path
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 log = logging.getLogger(__name__)
 

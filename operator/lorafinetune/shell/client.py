@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.trimming import Object
+from lorafinetune.shell.projections import Object
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

@@ -13,8 +13,8 @@ from lorafinetune.contract.times import moment
 from lorafinetune.core.observed import NAME_LABEL, STAGE_LABEL
 from lorafinetune.core.pods import controller_of, has_ended, terminated
 from lorafinetune.shell.index import Index, key_of
-from lorafinetune.shell.trimming import Object
-from lorafinetune.shell.trimming import pod as trimmed_pod
+from lorafinetune.shell.projections import Object
+from lorafinetune.shell.projections import pod as trimmed_pod
 
 REMEMBERED: Final = 10_000
 

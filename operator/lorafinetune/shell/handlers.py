@@ -11,7 +11,7 @@ from lorafinetune.core.pods import has_ended, job_of
 from lorafinetune.shell.index import Index, Key, key_of
 from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.trimming import Object, controller
+from lorafinetune.shell.projections import Object, controller
 
 MOST_FINAL_PODS: Final = 256
 """Pods of one Job of which the last words are kept: four times as many as a training may have nodes. A Job

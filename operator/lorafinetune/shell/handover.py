@@ -16,8 +16,8 @@ from lorafinetune.core.handover import config_map, config_map_name
 from lorafinetune.core.plan import Plan, is_finished
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.paths import path
-from lorafinetune.shell.trimming import Object, controller
-from lorafinetune.shell.writing import CONFLICT, NOT_FOUND, REFUSALS, about
+from lorafinetune.shell.projections import Object, controller
+from lorafinetune.shell.writer import CONFLICT, NOT_FOUND, REFUSALS, about
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from lorafinetune.api import PLURAL
 from lorafinetune.core.pods import controller_of, job_of
-from lorafinetune.shell import trimming
-from lorafinetune.shell.packing import Packing
+from lorafinetune.shell import projections
+from lorafinetune.shell.compression import Compressor
+from lorafinetune.shell.projections import Object, Trim
 from lorafinetune.shell.states import state_of
-from lorafinetune.shell.trimming import Object, Trim
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -48,7 +48,7 @@ class Table:
         self._trim = trim
         self._group = group
         self._state = state
-        self._packing = Packing()
+        self._compressor = Compressor()
         self._entries: dict[Key, _Entry] = {}
         self._groups: dict[Key, tuple[Key, ...]] = {}
         self._by_uid: dict[str, Key] = {}
@@ -72,7 +72,7 @@ class Table:
             self._foreign.add(uid)
             return self._remove(key)
         group = (key[0], intern(self._group(trimmed)))
-        entry = _Entry(uid, version, group, self._state(trimmed), self._packing.pack(trimmed))
+        entry = _Entry(uid, version, group, self._state(trimmed), self._compressor.pack(trimmed))
         self._remove(key)
         self._add(key, entry)
         return existing is None or (existing.uid, existing.body) != (entry.uid, entry.body)
@@ -91,7 +91,7 @@ class Table:
         entry = self._entries.get((namespace, name))
         if entry is None:
             return None
-        trimmed = self._packing.unpack(entry.body)
+        trimmed = self._compressor.unpack(entry.body)
         trimmed["metadata"]["resourceVersion"] = str(entry.version)
         return trimmed
 
@@ -144,12 +144,14 @@ class Index:
 
     def __init__(self) -> None:
         self.resources = Table(
-            trimming.resource,
+            projections.resource,
             lambda resource: str(resource["metadata"]["name"]),
             lambda resource: state_of(resource.get("status") or {}),
         )
-        self.jobs = Table(trimming.job, lambda job: str((trimming.controller(job) or {}).get("uid", "")))
-        self.pods = Table(trimming.pod, job_of)
+        self.jobs = Table(
+            projections.job, lambda job: str((projections.controller(job) or {}).get("uid", ""))
+        )
+        self.pods = Table(projections.pod, job_of)
 
     @property
     def tables(self) -> Mapping[str, Table]:

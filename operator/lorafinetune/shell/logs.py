@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 from lorafinetune.contract.loglines import Form, JsonFormatter, time_of
-from lorafinetune.shell.writing import ABOUT
+from lorafinetune.shell.writer import ABOUT
 
 QUIET: Final = {"kopf": logging.WARNING, "aiohttp.access": logging.WARNING}
 """Loggers that say more than anybody reads."""

@@ -12,7 +12,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import GpuSeconds, LoRAFineTuneStatus, StageStatus
 from lorafinetune.contract.times import moment
 from lorafinetune.core.steps import stage_status
-from lorafinetune.shell import declared
+from lorafinetune.shell import metric_declarations
 from lorafinetune.shell.index import Index
 from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.paths import Call
@@ -30,14 +30,14 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.latency = declared.LATENCY.histogram(registry)
-        self.errors = declared.ERRORS.counter(registry)
-        self.calls = declared.CALLS.counter(registry)
-        self.ended = declared.ENDED.counter(registry)
-        self.stages = declared.STAGES.histogram(registry)
-        self.queued = declared.QUEUED.histogram(registry)
-        self.gpu_seconds = declared.GPU_SECONDS.counter(registry)
-        self.refusals = declared.REFUSED.counter(registry)
+        self.latency = metric_declarations.LATENCY.histogram(registry)
+        self.errors = metric_declarations.ERRORS.counter(registry)
+        self.calls = metric_declarations.CALLS.counter(registry)
+        self.ended = metric_declarations.ENDED.counter(registry)
+        self.stages = metric_declarations.STAGES.histogram(registry)
+        self.queued = metric_declarations.QUEUED.histogram(registry)
+        self.gpu_seconds = metric_declarations.GPU_SECONDS.counter(registry)
+        self.refusals = metric_declarations.REFUSED.counter(registry)
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -107,14 +107,16 @@ class Runs(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge(declared.RUNS, self._index.resources.tally().items())
-        yield _gauge(declared.QUEUE_DEPTH, [((), self._depth())])
-        yield _gauge(declared.PROGRESS_AGE, self._progress.ages().items())
-        yield _gauge(declared.TOKENS, self._progress.tokens_per_second().items())
-        yield _gauge(declared.WATCH_AGE, self._liveness.longest().items())
+        yield _gauge(metric_declarations.RUNS, self._index.resources.tally().items())
+        yield _gauge(metric_declarations.QUEUE_DEPTH, [((), self._depth())])
+        yield _gauge(metric_declarations.PROGRESS_AGE, self._progress.ages().items())
+        yield _gauge(metric_declarations.TOKENS, self._progress.tokens_per_second().items())
+        yield _gauge(metric_declarations.WATCH_AGE, self._liveness.longest().items())
 
 
-def _gauge(declaration: declared.Declaration, values: Iterable[tuple[Sequence[str], float]]) -> Metric:
+def _gauge(
+    declaration: metric_declarations.Declaration, values: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
     """values: each with its labels, in the order in which they are declared."""
     made = declaration.gauge()
     for labels, value in values:

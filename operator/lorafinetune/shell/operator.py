@@ -13,7 +13,7 @@ import aiohttp
 from lorafinetune.api import codec
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.pods import has_ended
-from lorafinetune.shell import receiver, status, watching
+from lorafinetune.shell import receiver, status, watcher
 from lorafinetune.shell.audit import Auditor, until_complete
 from lorafinetune.shell.authority import Authority
 from lorafinetune.shell.client import Client
@@ -26,17 +26,17 @@ from lorafinetune.shell.interest import Interest
 from lorafinetune.shell.liveness import WatchLiveness
 from lorafinetune.shell.metrics import Metrics, Runs
 from lorafinetune.shell.paths import Call
+from lorafinetune.shell.pod_refresher import PodRefresher
 from lorafinetune.shell.progress import ProgressMemory
+from lorafinetune.shell.projections import Object
 from lorafinetune.shell.queue import WorkQueue
 from lorafinetune.shell.queue_time import QueueTimeCounter
 from lorafinetune.shell.reconciler import Observations, Reconciler
-from lorafinetune.shell.refreshing import PodRefresher
 from lorafinetune.shell.refusals import RefusedJobs
 from lorafinetune.shell.settings import ProgressSettings, ShellSettings
-from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings, listen
 from lorafinetune.shell.workers import work
-from lorafinetune.shell.writing import Writer
+from lorafinetune.shell.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Operator:
 
     async def _watch(self, stack: AsyncExitStack) -> None:
         """kopf logs in anew when it is refused; every session is closed with the stack."""
-        await watching.watch(
+        await watcher.watch(
             self._handle,
             lambda: self._watching_session(stack),
             self._connection.server,

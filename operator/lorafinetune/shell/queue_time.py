@@ -9,8 +9,8 @@ from typing import Final
 
 from lorafinetune.contract.times import moment
 from lorafinetune.core.observed import STAGE_LABEL
-from lorafinetune.shell.trimming import Object
-from lorafinetune.shell.trimming import job as trimmed_job
+from lorafinetune.shell.projections import Object
+from lorafinetune.shell.projections import job as trimmed_job
 
 REMEMBERED: Final = 10_000
 

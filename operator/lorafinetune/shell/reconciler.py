@@ -14,18 +14,18 @@ from lorafinetune.core.jobs import Settings
 from lorafinetune.core.observed import observe
 from lorafinetune.core.plan import Input, Plan, is_finished, plan
 from lorafinetune.core.steps import watched_jobs
-from lorafinetune.shell import undecodable
+from lorafinetune.shell import invalid_resource
 from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.handover import Handover
 from lorafinetune.shell.index import Index, Key
 from lorafinetune.shell.interest import Interest
+from lorafinetune.shell.pod_refresher import PodRefresher
 from lorafinetune.shell.progress import ProgressMemory
-from lorafinetune.shell.reading import read
-from lorafinetune.shell.refreshing import PodRefresher
+from lorafinetune.shell.projections import Object
+from lorafinetune.shell.reader import read
 from lorafinetune.shell.refusals import RefusedJobs
-from lorafinetune.shell.trimming import Object
 from lorafinetune.shell.warnings import Warnings
-from lorafinetune.shell.writing import CONFLICT, Writer, about
+from lorafinetune.shell.writer import CONFLICT, Writer, about
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,9 @@ class Reconciler:
 
     async def _refuse(self, stored: Object, error: InvalidResourceError) -> None:
         of = Metadata.decode(stored["metadata"])
-        status = undecodable.status_of(stored, error, self.observations.now())
+        status = invalid_resource.status_of(stored, error, self.observations.now())
         if status == stored.get("status"):
             return
         await self.writer.write_status(of, status)
         log.warning("can't be read: %s", status["failure"]["message"], extra=about(of))
-        await self.writer.tell(of, undecodable.event_of(status), self.observations.now())
+        await self.writer.tell(of, invalid_resource.event_of(status), self.observations.now())

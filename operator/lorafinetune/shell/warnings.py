@@ -13,7 +13,7 @@ from lorafinetune.core.pods import job_of
 from lorafinetune.core.queueing import WORKLOAD, job_of_workload
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.index import Index, Key
-from lorafinetune.shell.trimming import Object, event
+from lorafinetune.shell.projections import Object, event
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from lorafinetune.shell.client import ApiError
 from lorafinetune.shell.index import Key
 from lorafinetune.shell.metrics import Metrics
 from lorafinetune.shell.queue import QueueItem, WorkQueue
-from lorafinetune.shell.writing import ABOUT, CONFLICT, NOT_FOUND
+from lorafinetune.shell.writer import ABOUT, CONFLICT, NOT_FOUND
 
 log = logging.getLogger(__name__)
 

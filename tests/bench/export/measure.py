@@ -114,7 +114,7 @@ def flush(path: Path) -> None:
 
 IMPORTS: Final = {
     COPY: (),
-    OURS: ("lorafinetune_stages.export.weights",),
+    OURS: ("lorafinetune_stages.export.streamed_merge",),
     PEER: ("llamafactory.train.tuner",),
 }
 MEASUREMENTS: Final[dict[str, Callable[[Task], None]]] = {COPY: copy, OURS: export, PEER: peer_export}

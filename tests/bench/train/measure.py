@@ -20,7 +20,7 @@ from lorafinetune_stages.train import device
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.rank_spec import RankSpec
 from lorafinetune_stages.train.stage import Attempt
-from lorafinetune_stages.train.stopping import Stop
+from lorafinetune_stages.train.stop_signal import StopSignal
 from stages.train_builders import stand_in
 
 NOMINAL_FLOPS: Final = 989e12
@@ -78,7 +78,7 @@ def train(case: Case, site: Site, reporter: Callable[[Path], Reporter], rank: in
     fields = {**USUAL, "maxSteps": case.steps, "batchSize": case.batch_size, **case.training}
     fields["checkpoint"] = {"every": case.warm_up, "keep": 1}
     arguments = site.arguments(case.name, fields, case.extra, case.ranks)
-    with tempfile.TemporaryDirectory(dir=site.root) as folder, Stop() as stop:
+    with tempfile.TemporaryDirectory(dir=site.root) as folder, StopSignal() as stop:
         scratch = Path(folder)
         context = Context(stand_in(site.root), scratch, reporter(scratch / "progress.json"))
         device.claim(arguments)

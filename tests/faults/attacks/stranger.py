@@ -7,8 +7,8 @@ from pydantic import TypeAdapter
 
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train import process_group
-from lorafinetune_stages.train.gathered import WIRE_FORMAT
 from lorafinetune_stages.train.rank_spec import RankSpec
+from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 NUMBERS: Final[TypeAdapter[list[float] | None]] = TypeAdapter(list[float] | None, config=WIRE_FORMAT)
 RANDOM: Final[TypeAdapter[bytes]] = TypeAdapter(bytes, config=WIRE_FORMAT)

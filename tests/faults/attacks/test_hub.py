@@ -16,11 +16,11 @@ from hubs.blunt import BluntServer
 from hubs.repository import Repository, model
 from hubs.server import Answer, Fault, Request, sending
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
-from lorafinetune_stages.ending import without_credentials
 from lorafinetune_stages.hubs import MAX_FILES
 from lorafinetune_stages.hubs.http import MAX_ANSWER_BYTES
 from lorafinetune_stages.hubs.modelscope import PAGE_SIZE
 from lorafinetune_stages.hubs.retry import ATTEMPTS as TRIES
+from lorafinetune_stages.termination import without_credentials
 from stages.download_builders import hub
 from stages.download_site import WEIGHTS, Site, connected
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from faults.attacks.stranger import Words, rank
-from lorafinetune_stages.train.gathered import MAX_GATHERED_BYTES
+from lorafinetune_stages.train.wire_format import MAX_GATHERED_BYTES
 
 BOUND_SECONDS: Final = 200
 

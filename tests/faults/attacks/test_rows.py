@@ -12,7 +12,7 @@ from rich.console import Console
 from faults.attacks.attempt import Attempt
 from faults.attacks.written import Written, attempts
 from lorafinetune.api.reasons import Reason
-from lorafinetune.cli.summary import Surroundings
+from lorafinetune.cli.summary import Environment
 from lorafinetune.cli.view import PlainView
 from lorafinetune.contract.outcome import StageError, decode_message, encode_error
 from lorafinetune.core.logtail import log_tail
@@ -29,7 +29,7 @@ def shown(outcome: StageError) -> str:
     world.end(read)
     world.settle()
     terminal = StringIO()
-    PlainView(Console(file=terminal, width=10_000), Surroundings(str), lambda: 0.0).show(
+    PlainView(Console(file=terminal, width=10_000), Environment(str), lambda: 0.0).show(
         world.resource, {}, tuple(world.events)
     )
     status = json.dumps(world.status.encode(), ensure_ascii=False)

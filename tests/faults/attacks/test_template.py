@@ -8,7 +8,7 @@ import pytest
 
 from faults.attacks.written import Written, attempts
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare import bounded
+from lorafinetune_stages.prepare import sandbox
 from stages.peer import smollm2
 from stages.prepare_builders import EMOLLM, Bench
 
@@ -44,7 +44,7 @@ ATTEMPTS: Final = attempts("templates", Template, lambda file: template(file.tem
 
 @pytest.mark.parametrize("sentence", ATTEMPTS)
 def test_does_not_run(sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "CPU_SECONDS", 2)
+    monkeypatch.setattr(sandbox, "CPU_SECONDS", 2)
     attempt = ATTEMPTS[sentence]
     assert attempt.refusal in attempt.try_(tmp_path)
     assert not (tmp_path / "mark").exists()

@@ -16,7 +16,7 @@ from lorafinetune_stages.prepare import run
 from stages.prepare_builders import TINY_MODEL, Bench
 
 MODULES: Final = (__name__, run.__module__)
-LATE_MODULES: Final = (*MODULES, "lorafinetune_stages.prepare.making")
+LATE_MODULES: Final = (*MODULES, "lorafinetune_stages.prepare.dataset_builder")
 """With what rows need that are found bad as their tokens are made."""
 SLOW: Final = ("torch", "transformers", "llamafactory", "datasets")
 
