@@ -170,9 +170,9 @@ CASES: dict[str, tuple[Change, Refusal]] = {
     "an unknown template": (
         spec(model={"source": "s3://samples/tiny", "template": "smolm2"}),
         Refusal(
-            r"^prepare failed: TemplateMismatch: .*did you mean smollm2",
-            r"model\.template: .*smolm2",
-            r"^hint: Set `spec\.model\.template` to one of LLaMA-Factory's templates",
+            r"^tune\.yaml:\d+: TemplateMismatch: .*did you mean smollm2 or smollm or olmo\? Set ",
+            r"spec\.model\.template: .*smolm2",
+            r"Set `spec\.model\.template` to one of LLaMA-Factory's templates",
         ),
     ),
     "a template that does not fit the model": (

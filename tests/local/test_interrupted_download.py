@@ -54,7 +54,7 @@ def test_a_hub_that_keeps_breaking_off_is_named_and_the_next_run_gets_it_all(tun
     tuning.edit(
         {
             "connections": [{"name": "hub", "endpoint": hub.url}],
-            "model": {"source": "hf://owner/tiny", "connection": "hub", "template": "no-such-template"},
+            "model": {"source": "hf://owner/tiny", "connection": "hub", "template": "glm4"},
         }
     )
     ended, out = tuning.finish()

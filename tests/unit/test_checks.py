@@ -140,3 +140,12 @@ def test_a_host_that_is_taken_off_the_list_ends_nothing_that_has_its_data() -> N
     world.settings = replace(world.settings, https=ANYWHERE)
     world.run_to_end()
     assert first_violation(world.resource, Settings()) is None
+
+
+def test_a_template_of_a_name_that_is_written_wrong_is_no_template_of_the_model() -> None:
+    violation = first_violation(resource({"model": {"source": "hf://a/b", "template": "glm-4"}}), Settings())
+    assert violation is not None
+    assert (violation.reason, violation.message) == (
+        "TemplateMismatch",
+        "spec.model.template: LLaMA-Factory has no template 'glm-4': did you mean glm4 or glm4v or glm4_7?",
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.chat_templates import CHAT_TEMPLATES
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.templates import CLUES, known_templates, resolve_template
 
@@ -80,6 +81,10 @@ def test_a_declared_template_is_taken_as_it_is() -> None:
 
 def test_every_template_that_can_be_inferred_exists() -> None:
     assert {clue.template for clue in CLUES} <= set(known_templates())
+
+
+def test_the_names_that_need_no_source_are_those_of_the_source() -> None:
+    assert known_templates().keys() == CHAT_TEMPLATES
 
 
 def test_stop_words_and_placeholders_are_markers() -> None:

@@ -5,7 +5,6 @@ says, never from the model's name; whether it really fits is proven later by ren
 """
 
 import ast
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract.chat_templates import UNKNOWN_HINT, unknown_template
 from lorafinetune.contract.outcome import StageError
 
 TURNS: Final = ("format_user", "format_assistant")
@@ -73,9 +73,9 @@ def resolve_template(declared: str | None, config: Mapping[str, Any], chat_templ
     """
     if declared is None:
         return infer_template(config, chat_template)
-    if declared in known_templates():
-        return declared
-    raise _unknown(declared)
+    if problem := unknown_template(declared):
+        raise StageError(Reason.TEMPLATE_MISMATCH, f"model.template: {problem}", UNKNOWN_HINT)
+    return declared
 
 
 def infer_template(config: Mapping[str, Any], chat_template: str) -> str:
@@ -125,14 +125,4 @@ def _fits(clue: Clue, model_type: Any, chat_template: str) -> bool:
         (not clue.model_types or model_type in clue.model_types)
         and all(text in chat_template for text in clue.contains)
         and not any(text in chat_template for text in clue.lacks)
-    )
-
-
-def _unknown(declared: str) -> StageError:
-    close = difflib.get_close_matches(declared, known_templates(), n=3, cutoff=0.5)
-    meant = f": did you mean {' or '.join(close)}?" if close else ""
-    return StageError(
-        Reason.TEMPLATE_MISMATCH,
-        f"model.template: LLaMA-Factory has no template {declared!r}{meant}",
-        "Set `spec.model.template` to one of LLaMA-Factory's templates, or leave it out to have it inferred.",
     )

@@ -35,7 +35,7 @@ HINTS: Final = {Reason.ARTIFACT_CORRUPT: MADE_AGAIN, Reason.STORAGE_DENIED: OPEN
 
 def refused(error: StageError) -> CommandError:
     """What a store, a file or a Secret is missing, as the end of a command."""
-    told = f"{error.reason}: {error.message}. {HINTS.get(error.reason, error.hint)}"
+    told = with_hint(f"{error.reason}: {error.message}", HINTS.get(error.reason, error.hint))
     needs_a_person = error.reason.facts.retry.needs_a_person or error.reason is Reason.ARTIFACT_CORRUPT
     return CommandError(told, ExitCode.BAD_INPUT if needs_a_person else ExitCode.TEMPORARY)
 
@@ -52,4 +52,9 @@ def _where(error: OSError) -> str:
 
 def sentence(error: StageError) -> str:
     """A failure in one line: `ConfigInvalid: spec.model: … . Edit …`."""
-    return f"{error.reason}: {error.message}. {error.hint}"
+    return with_hint(f"{error.reason}: {error.message}", error.hint)
+
+
+def with_hint(message: str, hint: str) -> str:
+    """Both as sentences."""
+    return f"{message}{'' if message.endswith('?') else '.'} {hint}"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lorafinetune.api.problem import Problem
 from lorafinetune.api.reasons import Reason
+from lorafinetune.cli.errors import with_hint
 from lorafinetune.contract.outcome import StageError
 
 FIELD_ENDS: Final = ": "
@@ -51,7 +52,7 @@ class Fault:
     def _advice(self) -> str:
         if not self.hint:
             return self.message
-        return f"{self.message} ({self.hint})" if self.is_aside else f"{self.message}. {self.hint}"
+        return f"{self.message} ({self.hint})" if self.is_aside else with_hint(self.message, self.hint)
 
 
 def of_problem(file: Path, line: int, problem: Problem) -> Fault:

@@ -11,6 +11,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
+from lorafinetune.contract.chat_templates import UNKNOWN_HINT, unknown_template
 from lorafinetune.contract.extra_args import packing_safe, problem, suits
 from lorafinetune.contract.https import HTTPS, NOT_ALLOWED, host_of, how_to_allow
 from lorafinetune.contract.outcome import StageError
@@ -43,6 +44,14 @@ def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> Stage
             host = host_of(uri)
             return _invalid(f"{field}: {uri} can't be fetched: {host} {NOT_ALLOWED}", how_to_allow(host))
     return None
+
+
+def template_is_known(resource: LoRAFineTune, _: Settings) -> StageError | None:
+    """A name that is written wrong; whether a right one fits the model, its files tell."""
+    name = resource.spec.model.template
+    if name is None or (problem := unknown_template(name)) is None:
+        return None
+    return StageError(Reason.TEMPLATE_MISMATCH, f"spec.model.template: {problem}", UNKNOWN_HINT)
 
 
 def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageError | None:
@@ -89,6 +98,7 @@ def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
 CHECKS: Final[tuple[Check, ...]] = (
     sources_are_reachable,
     https_hosts_are_allowed,
+    template_is_known,
     extra_arguments_are_allowed,
     extra_arguments_suit_the_objective,
     extra_arguments_suit_the_packing,
