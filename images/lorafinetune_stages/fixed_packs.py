@@ -1,13 +1,16 @@
 """Whole conversations in packs of at most so many tokens, filled over the whole set: bin packing.
 
 Prepare counts the packs for its estimate, and train makes its steps from them, both by this one function.
+Millions of rows may have a pack each, so there is an object for no row and for no pack.
 """
 
+from array import array
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -34,13 +37,6 @@ class FixedPacks:
     rows: Numbers
     bounds: Numbers
 
-    @classmethod
-    def of(cls, packs: Sequence[Sequence[int]]) -> "FixedPacks":
-        sizes = np.fromiter(map(len, packs), np.int64, len(packs))
-        bounds = np.append(0, np.cumsum(sizes))
-        rows = np.fromiter(chain.from_iterable(packs), np.int64, int(bounds[-1]))
-        return cls(rows, bounds)
-
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
@@ -61,15 +57,16 @@ def fill(lengths: Numbers, size: int, seed: int, advance: Advance = ignore_progr
     if leaves_room(int(lengths.sum()), len(packs), size):
         decreasing = order[np.argsort(-lengths[order], kind="stable")]
         packs = min(packs, _best_fit(lengths, decreasing, size), key=len)
-    return FixedPacks.of(packs)
+    return packs
 
 
-def _in_turn(lengths: Numbers, order: Numbers, size: int, advance: Advance) -> list[list[int]]:
+def _in_turn(lengths: Numbers, order: Numbers, size: int, advance: Advance) -> FixedPacks:
     """The rows in this order, but for the last ones of each pack: those of the next that fill it best."""
-    of = lengths.tolist()
-    waiting = deque(order.tolist())
-    kept = CHOSEN * int(lengths.mean()) if of else 0
-    packs = []
+    of, later = lengths.data, iter(order.data)
+    most = size + WINDOW  # that one pack can ask for: no row is empty
+    waiting = deque(islice(later, most))
+    kept = CHOSEN * int(lengths.mean()) if waiting else 0
+    rows, bounds = array("q"), array("q", [0])
     while waiting:
         pack = [waiting.popleft()]
         room = size - of[pack[0]]
@@ -81,9 +78,12 @@ def _in_turn(lengths: Numbers, order: Numbers, size: int, advance: Advance) -> l
         chosen = _fullest([-(-of[row] // unit) for row in window], room // unit)
         pack += [window[place] for place in sorted(chosen)]
         waiting.extendleft(row for place, row in reversed([*enumerate(window)]) if place not in chosen)
-        packs.append(pack)
+        rows.extend(pack)
+        bounds.append(len(rows))
         advance(len(pack))
-    return packs
+        if len(waiting) < most:
+            waiting.extend(islice(later, most))
+    return FixedPacks(np.array(rows), np.array(bounds))
 
 
 def _fullest(lengths: Sequence[int], room: int) -> set[int]:
@@ -106,24 +106,26 @@ def _fullest(lengths: Sequence[int], room: int) -> set[int]:
     return chosen
 
 
-def _best_fit(lengths: Numbers, order: Numbers, size: int) -> list[list[int]]:
+def _best_fit(lengths: Numbers, order: Numbers, size: int) -> FixedPacks:
     """Each row, in this order, into the fullest pack that has room for it."""
-    packs: list[list[int]] = []
+    found = array("q")  # the pack of each row
+    packs = 0
     rooms: list[int] = []  # that packs have, each number once
-    having: defaultdict[int, list[list[int]]] = defaultdict(list)  # packs by their room
-    for row, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+    having: defaultdict[int, array[int]] = defaultdict(partial(array, "q"))  # packs by their room
+    for length in lengths[order].data:
         at = bisect_left(rooms, length)
         if at == len(rooms):
-            pack, room = list[int](), size
-            packs.append(pack)
+            pack, room, packs = packs, size, packs + 1
         else:
             room = rooms[at]
             pack = having[room].pop()
             if not having[room]:
                 del rooms[at], having[room]
-        pack.append(row)
+        found.append(pack)
         if left := room - length:
             if left not in having:
                 insort(rooms, left)
             having[left].append(pack)
-    return packs
+    of_rows = np.array(found)
+    bounds = np.append(0, np.cumsum(np.bincount(of_rows, minlength=packs)))
+    return FixedPacks(order[np.argsort(of_rows, kind="stable")], bounds)
