@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -114,7 +114,7 @@ def watched(hands: Hands) -> Iterator[set[str]]:
     def watch() -> None:
         while not over.wait(0.3):
             with suppress(OSError):
-                crowds.update(crowded(_running(hands.pods())))
+                crowds.update(crowded(running(hands.pods())))
 
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch)
@@ -125,8 +125,9 @@ def watched(hands: Hands) -> Iterator[set[str]]:
         watching.result()
 
 
-def _running(pods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for pod in pods:
+def running(pods: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The stage of each pod that runs."""
+    for pod in filter(_is_owned, pods):
         if any("running" in c["state"] for c in pod["status"].get("containerStatuses", ())):
             yield pod["metadata"]["labels"][STAGE_LABEL]
 
@@ -188,8 +189,12 @@ def left(hands: Hands) -> tuple[str, ...]:
     return ()
 
 
-def _things(hands: Hands) -> tuple[str, ...]:
+def _is_owned(pod: Mapping[str, Any]) -> bool:
     """A pod that was orphaned on purpose belongs to whoever did it."""
+    return bool(pod["metadata"].get("ownerReferences"))
+
+
+def _things(hands: Hands) -> tuple[str, ...]:
     found = json.loads(hands.kubectl("get", "lorafinetunes,jobs,pods", "--output=json"))["items"]
-    mine = [each for each in found if each["kind"] != "Pod" or each["metadata"].get("ownerReferences")]
+    mine = [each for each in found if each["kind"] != "Pod" or _is_owned(each)]
     return tuple(f"{each['kind']} {each['metadata']['name']}" for each in mine)

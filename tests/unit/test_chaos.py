@@ -1,9 +1,12 @@
 """Chaos, but for what it does: what a seed draws, and which end is wrong."""
 
+from typing import Any
+
 import pytest
 
 from chaos.disturbances import DISTURBANCES
 from chaos.judgement import End, Verdict, crowded, judge, tally
+from chaos.lives import running
 from chaos.schedule import (
     AT_FIRST,
     CLUSTER,
@@ -19,6 +22,7 @@ from chaos.schedule import (
 )
 from chaos.ways import dropped
 from lorafinetune.api.reasons import Reason, Retry
+from lorafinetune.core.observed import STAGE_LABEL
 
 TWIN = End(digests={"adapter": "a", "merged": "m"})
 OTHER = End(digests={"adapter": "b", "merged": "m"})
@@ -138,6 +142,13 @@ def test_packets_are_counted_where_the_rule_is_ours() -> None:
       70     4180 DROP       6    --  *      *       0.0.0.0/0            0.0.0.0/0   /* kubernetes */
 """
     assert dropped(listing) == 3
+
+
+def test_a_pod_that_was_orphaned_by_hand_is_none_of_the_runs() -> None:
+    status: dict[str, Any] = {"containerStatuses": [{"state": {"running": {}}}]}
+    owned = {"labels": {STAGE_LABEL: "train"}, "ownerReferences": [{"kind": "Job"}]}
+    orphan = {"labels": {STAGE_LABEL: "train"}}
+    assert list(running({"metadata": each, "status": status} for each in (owned, orphan))) == ["train"]
 
 
 def test_a_stage_is_crowded_where_two_of_its_pods_run() -> None:
