@@ -1,8 +1,8 @@
 """The layers of a pass as two CUDA graphs, one forward and one backward.
 
 With 8-bit products a card finishes the kernels of a usual step faster than Python launches them, some five
-thousand. A graph is launched by one call. It is of one length, and made when the first pass of that length
-comes. The first pass of all compiles what is launched, and runs without.
+thousand. A graph is launched by one call. It is of one length, and made when the second pass of that length
+comes. The first one runs without, and compiles what is launched: nothing compiles while it is captured.
 """
 
 import logging
@@ -34,9 +34,15 @@ def run_layers(base: Any, pack: Mapping[str, Any]) -> Tensor:
 
 @dataclass
 class Capture:
-    """Whether layers can be captured, as far as that was tried: for whoever writes the lineage."""
+    """What became of it: for whoever writes the lineage. is_done: of any length. is_possible: False once it
+    has failed, after which no layer is launched as a graph."""
 
+    is_done: bool = False
     is_possible: bool = True
+
+    @property
+    def is_used(self) -> bool:
+        return self.is_done and self.is_possible
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class _Replayed(torch.autograd.Function):
 
 class GraphedLayers:
     """As run_layers, differentiable by the trained parameters alone. Their gradients lie in one place for the
-    whole training, to which graphs and ordinary passes add alike. capture: told where it is not possible."""
+    whole training, to which graphs and ordinary passes add alike. capture: told what became of it."""
 
     def __init__(self, base: Any, trained: Sequence[Tensor], capture: Capture) -> None:
         self._base, self._trained, self._capture = base, list(trained), capture
@@ -75,14 +81,13 @@ class GraphedLayers:
         self._anchor = torch.zeros((), requires_grad=True)
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
-        self._is_warm = False
+        self._compiled: set[Key] = set()
 
     def __call__(self, pack: Mapping[str, Any]) -> Tensor:
         inputs = fixed(pack)
         with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), cache_enabled=False):
-            graph = self._find(inputs) if self._is_warm and self._capture.is_possible else None
+            graph = self._find(inputs) if self._capture.is_possible else None
             if graph is None:
-                self._is_warm = True
                 return run_layers(self._base, inputs)
         for name, place in graph.inputs.items():
             place.copy_(inputs[name])
@@ -90,8 +95,11 @@ class GraphedLayers:
         return hidden
 
     def _find(self, inputs: Mapping[str, Any]) -> _Graph | None:
-        """None where layers can't be captured."""
+        """None where there is none of the first pass of a length, and where layers can't be captured."""
         key = (inputs["input_ids"].shape[1], len(inputs["cu_seq_lens_q"]))
+        if key not in self._compiled:
+            self._compiled.add(key)
+            return None
         graph = self._graphs.get(key) or self._try(inputs)
         if graph:
             self._graphs[key] = graph
@@ -108,6 +116,8 @@ class GraphedLayers:
             raise
         except RuntimeError as problem:
             torch.cuda.set_stream(stream)
+            _free_generator()
+            self._graphs.clear()
             self._capture.is_possible = False
             log.warning("layers are not launched as graphs: they can't be captured: %s", problem)
             return None
@@ -127,7 +137,15 @@ class GraphedLayers:
         with torch.cuda.graph(backward, pool=self._pool, capture_error_mode="thread_local"):
             found = torch.autograd.grad(hidden, self._trained, outer)
             torch._foreach_add_(self._gradients, found)
+        self._capture.is_done = True
         return _Graph(kept, hidden.detach(), outer, forward, backward)
+
+
+def _free_generator() -> None:
+    """A capture that fails leaves the card's generator as if it still were captured: it refuses to draw for
+    anything else. A copy of its state goes on at the same place."""
+    for generator in torch.cuda.default_generators:
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def fixed(pack: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def train(
         if callback.steps == 0:
             stop.check_before_first_step()
         raise explain(problem, plan.fit.bytes) from problem
-    return plan.without_graphs() if group.any(not capture.is_possible) else plan
+    return plan.without_graphs() if group.any(not capture.is_used) else plan
 
 
 def _changes(

@@ -114,8 +114,8 @@ def packed_training(
     capture: Capture,
     split: str = "",
 ) -> AbstractContextManager[None]:
-    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. capture: told where layers can't
-    be captured. split: on which kind of device the base is split over the ranks; empty where it is not."""
+    """While this is entered, LLaMA-Factory packs. limit: tokens in one pass. capture: told what became
+    of it. split: on which kind of device the base is split over the ranks; empty where it is not."""
     workflow = WORKFLOWS[training.objective]
     own = workflow.own("load_model")
     load_model = split_when_loaded(own, group, split) if split else own
