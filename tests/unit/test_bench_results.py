@@ -105,6 +105,26 @@ def test_a_card_is_held_no_longer_than_it_should_be() -> None:
     assert rows["beside both"]["seconds"] < 60
 
 
+SPEEDS: Final = {
+    "auto": 11_500,
+    "auto, 22 conversations a step": 12_500,
+    "fp8": 15_000,
+    "fp8, 22 conversations a step": 17_000,
+}
+"""Useful tokens a second that a training of the shape of GLM-4-9B must reach on one card of 80 GB."""
+
+
+def test_a_card_trains_as_fast_as_it_must() -> None:
+    rows = {row["settings"]: row for row in kept()["train"]["rows"]}
+    assert {name for name, speed in SPEEDS.items() if rows[name]["tokens/s"] < speed} == set()
+    assert all(rows[name]["peak GB"] < 80 for name in SPEEDS)
+
+
+def test_a_pack_has_the_gradients_of_its_conversations() -> None:
+    errors = json.loads(kept()["train"]["errors"])
+    assert {what: error for what, error in errors.items() if error > 0.01 and "fp8" not in what} == {}
+
+
 def test_two_cards_are_nearly_twice_as_fast_as_one() -> None:
     rates = {row["settings"]: row.get("tokens/s", 0) for row in kept()["train_gpus"]["rows"]}
     assert rates["2 GPUs, 44 conversations a step"] >= 1.9 * rates["1 GPU, 22 conversations a step"]
