@@ -9,10 +9,11 @@ from lorafinetune.api.training import Training
 from lorafinetune.contract.memory import MemorySettings
 
 GPU_RATE: Final = 400e12
-"""Floating-point operations that an H100 does in a second of training: measured, as the others, in bf16."""
-FP8_RATE: Final = 520e12
+"""Floating-point operations that an H100 does in a second of training: measured, as the others, in bf16. An
+H200 has little more."""
+FP8_RATE: Final = 580e12
 UNCOMPILED_RATE: Final = 290e12
-NF4_RATE: Final = 265e12
+NF4_RATE: Final = 290e12
 """Weights are put together from 4 bits each time that they are multiplied with."""
 PADDED_RATE: Final = 109e12
 """Of the tokens that count, not of the padding."""
