@@ -23,7 +23,7 @@ OPTIMIZATIONS = Optimizations(
     "varlen", compiled=True, multiple=COMPILED_MULTIPLE, mixed="bfloat16", cast=True, fp8=True, graphed=True
 )
 STEPS = ((5, 900), (12, 300), (5, 900), (12, 300), (3, 2000), (5, 900))
-"""Conversations, and their greatest length: some passes run as ever, some are captured, and some replayed."""
+"""Conversations, and their greatest length: some passes are captured, and some are replayed."""
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,8 @@ def test_gradients_add_up_in_steps_of_two_passes_as_without_graphs(model: Any) -
     capture = Capture()
     graphs = graphed(model, capture)
     check(steps(model, graphs), plain, again)
-    assert (len(graphs._graphs), capture.is_possible) == (2, True)
+    assert (len(graphs._graphs), capture.is_used) == (3, True)
     check(steps(model, graphs), plain, again)
-    assert (len(graphs._graphs), capture.is_possible) == (3, True)
     model.zero_grad()
 
 
@@ -100,6 +99,15 @@ def test_layers_that_cannot_be_captured_run_without_and_it_says_so(
     hook.remove()
     assert "layers are not launched as graphs" in caplog.text
     assert not capture.is_possible
+    gives_memory_back()
+
+
+def gives_memory_back() -> None:
+    """Of what was freed, a larger piece than any that was."""
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    for share in (0.6, 0.7):
+        torch.empty(int(share * free), dtype=torch.uint8, device="cuda")
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["can be captured", "can not"])
@@ -120,7 +128,7 @@ def test_the_lineage_of_a_training_says_whether_its_layers_were_captured(
 
 
 def test_a_graph_that_is_launched_again_drops_others(tmp_path: Path) -> None:
-    """The same pass, with the same weights, four times: without a graph, then captured, and launched."""
+    """The same pass, with the same weights, four times: without a graph, captured, and launched twice."""
     config = LoraConfig(
         r=4, lora_alpha=12, lora_dropout=0.5, target_modules="all-linear", init_lora_weights=False
     )

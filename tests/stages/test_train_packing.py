@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -162,7 +162,16 @@ def test_steps_of_tokens_need_a_model_that_can_be_packed() -> None:
 Prepare = Callable[[Sequence[Row]], dict[str, Any]]
 
 
-@pytest.fixture(scope="module", params=["llama", "glm", "qwen2"])
+FAMILIES: Final = ("glm", "glm4", "llama", "mistral", "qwen2", "qwen3")
+
+
+def test_every_family_is_tried() -> None:
+    from lorafinetune_stages.train.optimizations import MODEL_TYPES
+
+    assert set(FAMILIES) == MODEL_TYPES
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model in fp32 with packed attention."""
     from transformers import AutoConfig, AutoModelForCausalLM

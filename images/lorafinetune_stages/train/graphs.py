@@ -1,13 +1,15 @@
 """The layers of a pass as two CUDA graphs, one forward and one backward.
 
 With 8-bit products a card finishes the kernels of a usual step faster than Python launches them, some five
-thousand. A graph is launched by one call. It is of one length, and made when the second pass of that length
-comes. The first one runs without, and compiles what is launched: nothing compiles while it is captured.
+thousand. A graph is launched by one call. It is of one length, and made when the first pass of that length
+comes. The first pass of all runs without. All graphs share their memory, since a pass is done before another
+begins.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +22,8 @@ DOCUMENTS: Final = 8
 """The number of conversations in a graph is one of it; those that are missing are empty."""
 MOST: Final = 64
 """Graphs at a time. To make one takes about as long as two passes."""
+COMPILED: Final = 2
+"""Layers that are compiled apart: the first has inputs without a gradient, and all others are alike."""
 
 Key = tuple[int, int]
 """Tokens and bounds."""
@@ -81,13 +85,15 @@ class GraphedLayers:
         self._anchor = torch.zeros((), requires_grad=True)
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
-        self._compiled: set[Key] = set()
+        self._shared: tuple[Tensor, Tensor] | None = None
+        self._is_warm = False
 
     def __call__(self, pack: Mapping[str, Any]) -> Tensor:
         inputs = fixed(pack)
         with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), cache_enabled=False):
-            graph = self._find(inputs) if self._capture.is_possible else None
+            graph = self._find(inputs) if self._is_warm and self._capture.is_possible else None
             if graph is None:
+                self._is_warm = True
                 return run_layers(self._base, inputs)
         for name, place in graph.inputs.items():
             place.copy_(inputs[name])
@@ -95,11 +101,8 @@ class GraphedLayers:
         return hidden
 
     def _find(self, inputs: Mapping[str, Any]) -> _Graph | None:
-        """None where there is none of the first pass of a length, and where layers can't be captured."""
+        """None where layers can't be captured."""
         key = (inputs["input_ids"].shape[1], len(inputs["cu_seq_lens_q"]))
-        if key not in self._compiled:
-            self._compiled.add(key)
-            return None
         graph = self._graphs.get(key) or self._try(inputs)
         if graph:
             self._graphs[key] = graph
@@ -116,7 +119,7 @@ class GraphedLayers:
             raise
         except RuntimeError as problem:
             torch.cuda.set_stream(stream)
-            _free_generator()
+            _clean_up(self._pool)
             self._graphs.clear()
             self._capture.is_possible = False
             log.warning("layers are not launched as graphs: they can't be captured: %s", problem)
@@ -128,24 +131,48 @@ class GraphedLayers:
             parameter.grad = gradient
 
     def _capture_passes(self, inputs: Mapping[str, Any]) -> _Graph:
-        """All graphs share their memory: a pass is done before another begins."""
         kept = {name: value.clone() for name, value in inputs.items() if torch.is_tensor(value)}
+        hidden, outer = self._rooms(self._compile(inputs))
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(forward, pool=self._pool, capture_error_mode="thread_local"):
-            hidden = run_layers(self._base, {**inputs, **kept})
-        outer = torch.empty_like(hidden)
+            made = run_layers(self._base, {**inputs, **kept})
+            hidden.copy_(made.detach())
         with torch.cuda.graph(backward, pool=self._pool, capture_error_mode="thread_local"):
-            found = torch.autograd.grad(hidden, self._trained, outer)
+            found = torch.autograd.grad(made, self._trained, outer)
             torch._foreach_add_(self._gradients, found)
         self._capture.is_done = True
-        return _Graph(kept, hidden.detach(), outer, forward, backward)
+        return _Graph(kept, hidden, outer, forward, backward)
+
+    def _compile(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Has the first layers run as ever, since nothing can compile while it is captured, and dropout
+        draws as if they had not. Returns what they make, which has the shape of what all of them make."""
+        model, device = self._base.model, inputs["input_ids"].device
+        layers, model.layers = model.layers, model.layers[:COMPILED]
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                hidden = run_layers(self._base, inputs)
+                torch.autograd.grad(hidden, self._trained, torch.zeros_like(hidden), allow_unused=True)
+        finally:
+            model.layers = layers
+        return hidden.detach()
+
+    def _rooms(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layers make and its gradient: one place for all graphs, as long as the longest."""
+        if self._shared is None or len(self._shared[0]) < len(like):
+            self._shared = torch.empty_like(like), torch.empty_like(like)
+        hidden, outer = self._shared
+        return hidden[: len(like)], outer[: len(like)]
 
 
-def _free_generator() -> None:
-    """A capture that fails leaves the card's generator as if it still were captured: it refuses to draw for
-    anything else. A copy of its state goes on at the same place."""
+def _clean_up(pool: tuple[int, int]) -> None:
+    """What torch 2.11 leaves undone where a capture fails. The card's generator draws for nobody else, as if
+    it still were captured: a copy of its state goes on at the same place. And the allocator gives back no
+    memory, as if that pool still were filled."""
     for generator in torch.cuda.default_generators:
         generator.graphsafe_set_state(generator.clone_state())
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 def fixed(pack: Mapping[str, Any]) -> dict[str, Any]:
