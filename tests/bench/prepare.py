@@ -33,6 +33,7 @@ from lorafinetune.api.datasets import Clean, Dataset
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.merger import Merger
+from lorafinetune_stages.prepare.output import ONLY_SHARD, TRAIN
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from stages.peer import smollm2
@@ -213,14 +214,13 @@ def peer(task: Task, model: Path) -> Callable[[], None]:
 
 
 def ours(task: Task, model: Path) -> Callable[[], None]:
-    from datasets import load_from_disk
     from llamafactory.data import get_template_and_fix_tokenizer
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
     from lorafinetune_stages.prepare.conversation_builder import ConversationBuilder
+    from lorafinetune_stages.prepare.packs import count_packs
     from lorafinetune_stages.prepare.tokeniser import Tokeniser
-    from lorafinetune_stages.train.token_steps import TokenSteps
 
     model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
     tokenizer = load_tokenizer(model_args)["tokenizer"]
@@ -230,9 +230,9 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
         with corpus_of(task) as (corpus, findings):
             tokeniser = Tokeniser(template, tokenizer, None, data_args)
             builder = ConversationBuilder(corpus, findings, task.folder, ignore_progress, tokeniser)
-            summary = builder.write_split("train", range(len(corpus)))
-            builder.save(["train"], task.folder / "dataset", "0" * 16)
-            TokenSteps.of(load_from_disk(str(task.folder / "dataset"))["train"], CUTOFF, seed=0)
+            summary = builder.write_split(TRAIN, range(len(corpus)))
+            builder.save([TRAIN], task.folder / "dataset", "0" * 16)
+            count_packs(task.folder / "dataset" / TRAIN / ONLY_SHARD, CUTOFF, 0, ignore_progress)
             if not tokeniser.is_fast or summary.rows != len(corpus):
                 raise RuntimeError("not every row was encoded the short way")
 
