@@ -33,6 +33,7 @@ from lorafinetune.api.datasets import Clean, Dataset
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.merger import Merger
+from lorafinetune_stages.prepare.output import ONLY_SHARD, TRAIN
 from lorafinetune_stages.prepare.texts import Texts
 from lorafinetune_stages.store import ignore_progress
 from stages.peer import smollm2
@@ -86,12 +87,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Cost:
-    """growth_mb: of the first process, over what it had when the clock started. peak_mb: of the largest."""
+    """growth_mb: of the first process, over what it had when the clock started. peak_mb: of the largest.
+    files_mb: pages of mapped files, most of them libraries', that the first one has at the end; the system
+    takes them back if memory is short."""
 
     seconds: float
     cpu_seconds: float
     growth_mb: float
     peak_mb: float
+    files_mb: float
 
 
 def main() -> None:
@@ -166,6 +170,7 @@ def describe(task: Task, what: str, cost: Cost, peer: Cost | None) -> Row:
         "CPU s": round(cost.cpu_seconds, 1),
         "memory grows by MB": round(cost.growth_mb),
         "peak MB": round(cost.peak_mb),
+        "of files MB": round(cost.files_mb),
     }
 
 
@@ -187,7 +192,7 @@ def perform(task: Task, model: Path) -> Cost:
     seconds, cpu = time.perf_counter() - began, cpu_seconds() - used
     peak = resident_mb("VmHWM")
     others = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return Cost(seconds, cpu, peak - before, max(peak, others))
+    return Cost(seconds, cpu, peak - before, max(peak, others), resident_mb("RssFile"))
 
 
 def peer(task: Task, model: Path) -> Callable[[], None]:
@@ -213,14 +218,13 @@ def peer(task: Task, model: Path) -> Callable[[], None]:
 
 
 def ours(task: Task, model: Path) -> Callable[[], None]:
-    from datasets import load_from_disk
     from llamafactory.data import get_template_and_fix_tokenizer
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
 
     from lorafinetune_stages.prepare.conversation_builder import ConversationBuilder
+    from lorafinetune_stages.prepare.packs import count_packs
     from lorafinetune_stages.prepare.tokeniser import Tokeniser
-    from lorafinetune_stages.train.token_steps import TokenSteps
 
     model_args, data_args, *_ = get_train_args(arguments(task, model) | {"dataset": "rows"})
     tokenizer = load_tokenizer(model_args)["tokenizer"]
@@ -230,9 +234,9 @@ def ours(task: Task, model: Path) -> Callable[[], None]:
         with corpus_of(task) as (corpus, findings):
             tokeniser = Tokeniser(template, tokenizer, None, data_args)
             builder = ConversationBuilder(corpus, findings, task.folder, ignore_progress, tokeniser)
-            summary = builder.write_split("train", range(len(corpus)))
-            builder.save(["train"], task.folder / "dataset", "0" * 16)
-            TokenSteps.of(load_from_disk(str(task.folder / "dataset"))["train"], CUTOFF, seed=0)
+            summary = builder.write_split(TRAIN, range(len(corpus)))
+            builder.save([TRAIN], task.folder / "dataset", "0" * 16)
+            count_packs(task.folder / "dataset" / TRAIN / ONLY_SHARD, CUTOFF, 0, ignore_progress)
             if not tokeniser.is_fast or summary.rows != len(corpus):
                 raise RuntimeError("not every row was encoded the short way")
 
@@ -333,7 +337,7 @@ def write_large(path: Path, megabytes: int) -> Rows:
 
 
 def resident_mb(name: str = "VmRSS") -> float:
-    """VmRSS: what the process holds now. VmHWM: the most that it has held."""
+    """VmRSS: what the process holds now. VmHWM: the most that it has held. RssFile: mapped files alone."""
     found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 

@@ -29,6 +29,8 @@ DATASET: Final = "dataset"
 TRAIN: Final = "train"
 HELD_OUT: Final = "validation"
 """Directories in it, one a split, named as LLaMA-Factory looks for them."""
+ONLY_SHARD: Final = "data-00000-of-00001.arrow"
+"""The file of a split's rows, by datasets' own name."""
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
 MAX_REPORT_BYTES: Final = 8 * 2**20

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,9 @@ from datasets.table import InMemoryTable
 
 from lorafinetune_stages.prepare.corpus import Corpus
 from lorafinetune_stages.prepare.findings import Findings, RowError
+from lorafinetune_stages.prepare.output import ONLY_SHARD
 from lorafinetune_stages.prepare.report import Pieces, SplitSummary
 from lorafinetune_stages.store import Advance
-
-ONLY_SHARD: Final = "data-00000-of-00001.arrow"
-"""By datasets' own name."""
 
 
 @dataclass(frozen=True)

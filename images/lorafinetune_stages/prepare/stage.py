@@ -17,6 +17,7 @@ from lorafinetune_stages.prepare.inputs import PrepareInputs, read_inputs, train
 from lorafinetune_stages.prepare.merger import Merger
 from lorafinetune_stages.prepare.output import (
     DATASET,
+    ONLY_SHARD,
     TRAIN,
     Prepared,
     fetch_rows,
@@ -143,17 +144,15 @@ def _check_weights(inputs: PrepareInputs, context: Context) -> None:
 
 def _count_packs(arguments: PrepareArguments, inputs: PrepareInputs, count: int, context: Context) -> int:
     """How many packs the training will fill with the prepared rows: it is the same function."""
-    from datasets import load_from_disk  # takes long to import, as the next one
-
-    from lorafinetune_stages.train.token_steps import TokenSteps
+    from lorafinetune_stages.prepare.packs import count_packs  # imports pyarrow
 
     rows = context.workdir / "output" / DATASET / TRAIN
     if not rows.is_dir():
         rows = fetch_rows(inputs.key, context) / TRAIN
     training = arguments.training
     context.progress.begin("packing", count, "rows")
-    found, advance = load_from_disk(str(rows)), context.progress.advance
-    return len(TokenSteps.of(found, training.batch_tokens or 0, training.seed, advance))
+    shard, size = rows / ONLY_SHARD, training.batch_tokens or 0
+    return count_packs(shard, size, training.seed, context.progress.advance)
 
 
 def _differs(inputs: PrepareInputs, store: Store) -> StageError:

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from lorafinetune_stages.fixed_packs import FixedPacks, Numbers, fill
-from lorafinetune_stages.store import Advance, ignore_progress
 from lorafinetune_stages.train.packing import Row
 
 READ_ROWS: Final = 100_000
@@ -35,9 +34,9 @@ class TokenSteps:
     packs: FixedPacks
 
     @classmethod
-    def of(cls, rows: Dataset, tokens: int, seed: int, advance: Advance = ignore_progress) -> "TokenSteps":
-        """tokens: of a step, at most. advance: gets the rows that have a step."""
-        return cls(rows, fill(lengths(rows), tokens, seed, advance))
+    def of(cls, rows: Dataset, tokens: int, seed: int) -> "TokenSteps":
+        """tokens: of a step, at most."""
+        return cls(rows, fill(lengths(rows), tokens, seed))
 
     def __len__(self) -> int:
         return len(self.packs)
