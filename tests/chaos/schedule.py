@@ -31,7 +31,7 @@ RUN: Final = (
     "edited and edited back",
     "the scratch of a training full",
 )
-"""What whoever uses or runs the product does to one run, on any cluster."""
+"""What strikes one run alone."""
 CLUSTER: Final = (
     "the kubelet killed",
     "the kubelet silent for a while",
@@ -70,6 +70,11 @@ FOR_NOBODY_BESIDE: Final = ("the node lost for good",)
 EVERYTHING: Final = (*RUN, *CLUSTER)
 AT_FIRST: Final = frozenset({"no way to the hub for a while", "no way back from the hub for a while"})
 """What is needed in the first seconds of a run and never again, and so strikes then."""
+WHEN: Final[Mapping[str, float]] = {
+    **dict.fromkeys(AT_FIRST, 0.0),
+    "the scratch of a training full": 0.2,
+}
+"""What needs something that a run has for a part of its time strikes when it begins to have it."""
 AWAY: Final = frozenset({"StorageUnavailable"})
 EXPLAINS: Final[Mapping[str, frozenset[str]]] = {
     "no DNS for a while": AWAY,
@@ -122,7 +127,7 @@ def draw(seed: int, runs: int, names: Sequence[str] = EVERYTHING, most: int = MO
 
 
 def _strike(at: float, what: str) -> Strike:
-    return Strike(0.0 if what in AT_FIRST else at, what)
+    return Strike(WHEN.get(what, at), what)
 
 
 def chosen(text: str) -> int | tuple[str, ...]:

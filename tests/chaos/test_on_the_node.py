@@ -32,6 +32,8 @@ HERE, THERE = "127.0.0.2", "127.0.0.3"
 SERVE: Final = "import socket, time; s = socket.create_server(('', {port})); time.sleep(600)"
 CONNECT: Final = "import socket; socket.create_connection(('{address}', {port}), 1).close()"
 PORT: Final = 7000
+ID: Final = "0123456789abcdef"
+"""Of a container."""
 Inside = Callable[..., str]
 
 
@@ -189,24 +191,46 @@ def test_a_stage_with_a_wrong_clock_says_that_it_is_the_clock(s3_server: S3Serve
     assert all(line.startswith("CredentialsInvalid The clocks of the node and") for line in lines), told
 
 
-def test_a_node_that_is_lost_takes_its_pods_with_it_and_not_its_other_programs(tmp_path: Path) -> None:
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[tuple[ControlGroup, ControlGroup]]:
+    """Groups like those of a cluster, and of a container of a pod in it; one process runs in each."""
     become_administrator()
-    node = ControlGroup(f"chaos-{secrets.token_hex(4)}")
-    pods = ControlGroup(f"{node.path[1:]}/{PODS}")
-    started = []
-    try:
-        for group in (node, pods):
-            group.create()
-            started.append(Process(group.joined(["sleep", "600"]), tmp_path / "sleep.log", detached=True))
-            started[-1].launch()
-        until(lambda: pods.processes() and len(node.processes()) == 2, 10)
-        node.kill_pods()
-        until(lambda: not pods.processes(), 10)
-        assert len(node.processes()) == 1
-        node.kill_program("sleep")
-        assert not node.processes()
-    finally:
-        for process in started:
-            process.kill()
-        node.kill()
-        node.remove()
+    whole = ControlGroup(f"chaos-{secrets.token_hex(4)}")
+    pods, container = ControlGroup(f"{whole.path[1:]}/{PODS}"), ControlGroup(f"{whole.path[1:]}/{PODS}/{ID}")
+    for group in (whole, pods, container):
+        group.create()
+    commands = [group.joined(["sleep", "600"]) for group in (whole, container)]
+    sleeps = [Process(command, tmp_path / "sleep.log", detached=True) for command in commands]
+    for process in sleeps:
+        process.launch()
+    until(lambda: container.processes() and len(whole.processes()) == 2, 10)
+    yield whole, container
+    for process in sleeps:
+        process.kill()
+    whole.kill()
+    whole.remove()
+
+
+def stopped(group: ControlGroup) -> set[int]:
+    """Those of its processes that stand still."""
+    return {process for process in group.processes() if ") T " in Path(f"/proc/{process}/stat").read_text()}
+
+
+def test_a_container_stands_still_alone_while_the_block_runs(
+    node: tuple[ControlGroup, ControlGroup],
+) -> None:
+    whole, container = node
+    with whole.container_paused(ID):
+        until(lambda: stopped(whole) == container.processes(), 10)
+    until(lambda: not stopped(whole), 10)
+
+
+def test_a_node_that_is_lost_takes_its_pods_with_it_and_not_its_other_programs(
+    node: tuple[ControlGroup, ControlGroup],
+) -> None:
+    whole, container = node
+    whole.kill_pods()
+    until(lambda: not container.processes(), 10)
+    assert len(whole.processes()) == 1
+    whole.kill_program("sleep")
+    assert not whole.processes()

@@ -23,6 +23,8 @@ FILL: Final = """
 import os, sys
 os.posix_fallocate(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR), 0, int(sys.argv[2]))
 """
+BEGUN_WITHIN: Final = 120.0
+"""What comes before a training, on a machine that is busy."""
 MEASURED_WITHIN: Final = 120.0
 """The kubelet looks how much of their disks pods use, and evicts whoever uses too much."""
 
@@ -101,27 +103,29 @@ def delete_account(hands: Hands) -> None:
 
 
 def fill_scratch(hands: Hands) -> None:
-    """That of a training holds more than it may, for which it is evicted. Whoever is told of it gives it
-    twice as much. A training that has ended before the kubelet looked was not disturbed."""
+    """That of a training holds more than it may, for which it is evicted. It stands still until the kubelet
+    has looked, before which a tiny one would end. Whoever is told of it gives it twice as much."""
+    wait_at_most(BEGUN_WITHIN, lambda: _has_begun_to_train(hands.status()))
     pod = _pod(hands, ("Running",), "train")
+    (container,) = pod["status"]["containerStatuses"]
     (size,) = (each["emptyDir"]["sizeLimit"] for each in pod["spec"]["volumes"] if each["name"] == "scratch")
     file, size = f"{SCRATCH}/filler", int(amount(size))
-    try:
-        Tenant.kubectl(hands, "exec", _name(pod), "--", "python", "-c", FILL, file, str(size + 2**20))
-    except CommandError as error:
-        raise Missed from error
-    wait_at_most(MEASURED_WITHIN, lambda: _is_told_of_disk(hands.status()) or _has_trained(hands.status()))
-    if not _is_told_of_disk(hands.status()):
-        raise Missed
+    with hands.node.container_paused(container["containerID"]):
+        try:
+            Tenant.kubectl(hands, "exec", _name(pod), "--", "python", "-c", FILL, file, str(size + 2**20))
+        except CommandError as error:
+            raise Missed from error
+        if not wait_at_most(MEASURED_WITHIN, lambda: _is_told_of_disk(hands.status())):
+            raise Missed
     hands.edit("tune", {"resources": {"train": {"scratch": str(2 * size)}}})
+
+
+def _has_begun_to_train(status: Object) -> bool:
+    return any(each["name"] == "train" and each["state"] != "Pending" for each in status.get("stages", ()))
 
 
 def _is_told_of_disk(status: Object) -> bool:
     return bool(status.get("failure", {}).get("reason") == Reason.DISK_FULL)
-
-
-def _has_trained(status: Object) -> bool:
-    return any((each["name"], each["state"]) == ("train", "Complete") for each in status.get("stages", ()))
 
 
 def _by_hand(labels: dict[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ Membership is inherited and cannot be forged, so what is in the group is ours: i
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,12 +52,14 @@ class ControlGroup:
     @contextmanager
     def paused(self, program: str) -> Iterator[None]:
         """The processes of a program stand still while the block runs."""
-        found = self._running(program)
-        _signal(found, signal.SIGSTOP)
-        try:
+        with _paused(self._running(program)):
             yield
-        finally:
-            _signal(found, signal.SIGCONT)
+
+    @contextmanager
+    def container_paused(self, identity: str) -> Iterator[None]:
+        """What runs in a container of a pod stands still while the block runs, or until it is killed."""
+        with _paused(self._within(identity)):
+            yield
 
     def kill_program(self, program: str) -> None:
         """End the processes of one program without a word; when this returns they are gone."""
@@ -67,9 +69,11 @@ class ControlGroup:
 
     def kill_pods(self) -> None:
         """End all that runs in pods without a word."""
-        _signal(
-            {p for group in self._groups() if PODS in group.parts for p in _processes(group)}, signal.SIGKILL
-        )
+        _signal(self._within(PODS), signal.SIGKILL)
+
+    def _within(self, name: str) -> set[int]:
+        """The processes of all groups of a name, and of those below them."""
+        return {p for group in self._groups() if name in group.parts for p in _processes(group)}
 
     def _running(self, program: str) -> list[int]:
         found = [process for process in self.processes() if program_of(process) == program]
@@ -140,6 +144,15 @@ def program_of(process: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{process}/comm").read_text().strip()
     return ""
+
+
+@contextmanager
+def _paused(processes: Collection[int]) -> Iterator[None]:
+    _signal(processes, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(processes, signal.SIGCONT)
 
 
 def _signal(processes: Iterable[int], number: int) -> None:

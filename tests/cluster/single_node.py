@@ -127,6 +127,12 @@ class SingleNode:
         """End all that runs in it without a word. called: as the status of its pod has it."""
         self._ctr("tasks", "kill", "--all", "--signal=SIGKILL", called.rpartition("/")[2])
 
+    @contextmanager
+    def container_paused(self, called: str) -> Iterator[None]:
+        """All that runs in it stands still while the block runs. called: as the status of its pod has it."""
+        with self.group.container_paused(called.rpartition("/")[2]):
+            yield
+
     def check_ready(self) -> None:
         """Raise OSError unless pods can run: the node is well, and a pod would have its identity."""
         client = self._client()

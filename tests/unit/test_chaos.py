@@ -83,9 +83,16 @@ def test_each_run_has_a_few_strikes_in_order_within_its_time() -> None:
         assert all(0 <= moment <= 1 for moment in moments)
 
 
-def test_what_a_run_needs_at_first_is_struck_at_once() -> None:
+@pytest.mark.parametrize(
+    ("what", "at"),
+    [
+        *(pytest.param(what, 0, id=f"{what}: what a run needs at first") for what in sorted(AT_FIRST)),
+        pytest.param("the scratch of a training full", 0.2, id="that of a training, as it begins"),
+    ],
+)
+def test_what_a_run_has_for_a_part_of_its_time_is_struck_then(what: str, at: float) -> None:
     strikes = [strike for schedule in draw(7, 200) for strike in schedule.strikes]
-    assert {strike.at for strike in strikes if strike.what in AT_FIRST} == {0}
+    assert {strike.at for strike in strikes if strike.what == what} == {at}
 
 
 def test_all_disturbances_come_up_equally_often() -> None:
