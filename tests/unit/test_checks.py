@@ -7,7 +7,7 @@ import pytest
 
 from builders import resource
 from lorafinetune.contract.https import ANYWHERE, HttpsSources
-from lorafinetune.core.checks import first_violation
+from lorafinetune.core.checks import first_violation, violations
 from lorafinetune.core.jobs import Settings
 from unit.world import World
 
@@ -87,6 +87,22 @@ def test_refused(sentence: str) -> None:
     assert violation is not None
     assert (violation.reason, violation.message) == ("ConfigInvalid", message)
     assert violation.hint
+
+
+def test_a_file_is_told_of_all_that_is_wrong() -> None:
+    wrong = resource(
+        {
+            "model": {"source": "file:///m", "template": "glm5"},
+            "training": {"objective": "dpo", "extraArgs": {"adam_beta1": "2", "neftune_noise_alpha": "5"}},
+        }
+    )
+    fields = [violation.message.split(":")[0] for violation in violations(wrong, Settings())]
+    assert fields == [
+        "spec.model.source",
+        "spec.model.template",
+        "spec.training.extraArgs.adam_beta1",
+        "spec.training.extraArgs.neftune_noise_alpha",
+    ]
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from lorafinetune.cli.fault import field_of, of_check
 from lorafinetune.cli.output import Format, emit, output, structured
 from lorafinetune.contract.https import ANYWHERE
 from lorafinetune.contract.outcome import StageError
-from lorafinetune.core.checks import CHECKS
+from lorafinetune.core.checks import violations
 from lorafinetune.core.jobs import Settings
 
 
@@ -39,7 +39,7 @@ def read_valid(file: Path, local: bool) -> ResourceFile:
     """
     given = read(file)
     settings = Settings(local=local, https=ANYWHERE)
-    _raise(file, given, filter(None, (one(given.resource, settings) for one in CHECKS)))
+    _raise(file, given, violations(given.resource, settings))
     return given
 
 

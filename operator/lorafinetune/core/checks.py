@@ -1,15 +1,16 @@
-"""What must hold before any Job is created, in order; the first violated check is reported.
+"""What must hold before any Job is created, in order: a run is told of the first violation, a file of all.
 
 The list is the specification. What the CRD can refuse is refused there and never gets here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.sources import LOCAL
 from lorafinetune.api.status import LoRAFineTuneStatus
+from lorafinetune.api.training import Training
 from lorafinetune.contract.arguments import MAX_ARGUMENTS_BYTES
 from lorafinetune.contract.chat_templates import UNKNOWN_HINT, unknown_template
 from lorafinetune.contract.extra_args import packing_safe, problem, suits
@@ -18,81 +19,80 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.steps import has_result, step
 
-Check = Callable[[LoRAFineTune, Settings], StageError | None]
+Check = Callable[[LoRAFineTune, Settings], Iterator[StageError]]
 
 
 def first_violation(resource: LoRAFineTune, settings: Settings) -> StageError | None:
-    """The first check that the resource does not pass, or None."""
-    return next((error for check in CHECKS if (error := check(resource, settings))), None)
+    """The first thing that is wrong with the resource, or None."""
+    return next(violations(resource, settings), None)
 
 
-def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> StageError | None:
+def violations(resource: LoRAFineTune, settings: Settings) -> Iterator[StageError]:
+    """All that is wrong with the resource."""
+    for check in CHECKS:
+        yield from check(resource, settings)
+
+
+def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> Iterator[StageError]:
     """`file://` names a path of the machine that runs the stages: it means something in local runs only."""
     for field, uri in _places(resource).items():
         if uri.startswith(LOCAL) and not settings.local:
-            return _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
-    return None
+            yield _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
 
 
-def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> StageError | None:
+def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> Iterator[StageError]:
     """What is in the store already stays: who takes a host off the list ends no training by it."""
     status = resource.status or LoRAFineTuneStatus()
     if has_result(status, step("download", resource, status)):
-        return None
+        return
     for field, uri in _places(resource).items():
         if uri.startswith(HTTPS) and not settings.https.allows(host_of(uri)):
             host = host_of(uri)
-            return _invalid(f"{field}: {uri} can't be fetched: {host} {NOT_ALLOWED}", how_to_allow(host))
-    return None
+            yield _invalid(f"{field}: {uri} can't be fetched: {host} {NOT_ALLOWED}", how_to_allow(host))
 
 
-def template_is_known(resource: LoRAFineTune, _: Settings) -> StageError | None:
+def template_is_known(resource: LoRAFineTune, _: Settings) -> Iterator[StageError]:
     """A name that is written wrong; whether a right one fits the model, its files tell."""
     name = resource.spec.model.template
-    if name is None or (problem := unknown_template(name)) is None:
-        return None
-    return StageError(Reason.TEMPLATE_MISMATCH, f"spec.model.template: {problem}", UNKNOWN_HINT)
+    if name is not None and (problem := unknown_template(name)):
+        yield StageError(Reason.TEMPLATE_MISMATCH, f"spec.model.template: {problem}", UNKNOWN_HINT)
 
 
-def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> StageError | None:
+def extra_arguments_are_allowed(resource: LoRAFineTune, _: Settings) -> Iterator[StageError]:
     """Only arguments that can neither run code, nor reach another place, nor contradict a typed field."""
     for name, value in resource.spec.training.extra_args.items():
         if found := problem(name, value):
             what, hint = found
-            return _invalid(f"spec.training.extraArgs.{name}: {what}", hint)
-    return None
+            yield _invalid(f"spec.training.extraArgs.{name}: {what}", hint)
 
 
-def extra_arguments_suit_the_objective(resource: LoRAFineTune, _: Settings) -> StageError | None:
+def extra_arguments_suit_the_objective(resource: LoRAFineTune, _: Settings) -> Iterator[StageError]:
     """An argument that LLaMA-Factory would pass over is not what the person wanted."""
     objective = resource.spec.training.objective
-    for name in resource.spec.training.extra_args:
+    for name in _allowed(resource.spec.training):
         if not suits(name, objective):
-            return _invalid(
+            yield _invalid(
                 f"spec.training.extraArgs.{name}: does not go with training.objective: {objective}",
                 "Remove it, or set another objective.",
             )
-    return None
 
 
-def extra_arguments_suit_the_packing(resource: LoRAFineTune, _: Settings) -> StageError | None:
+def extra_arguments_suit_the_packing(resource: LoRAFineTune, _: Settings) -> Iterator[StageError]:
     """Steps of tokens are packed always: they can't be padded for an argument that needs it."""
     training = resource.spec.training
-    for name in training.extra_args if training.packing == "tokens" else ():
+    for name in _allowed(training) if training.packing == "tokens" else ():
         if not packing_safe([name]):
-            return _invalid(
+            yield _invalid(
                 f"spec.training.extraArgs.{name}: does not go with training.packing: tokens",
                 "Remove it, or set `packing: auto`, with `batchSize` in place of `batchTokens`.",
             )
-    return None
 
 
-def arguments_fit(resource: LoRAFineTune, _: Settings) -> StageError | None:
+def arguments_fit(resource: LoRAFineTune, _: Settings) -> Iterator[StageError]:
     """A longer variable can make exec fail, with no word to the user."""
     size = len(resource.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
     if size > MAX_ARGUMENTS_BYTES * 3 // 4:
-        return _invalid(f"spec: is {size} bytes long; 75 KiB are the limit", "Shorten the system prompts.")
-    return None
+        yield _invalid(f"spec: is {size} bytes long; 75 KiB are the limit", "Shorten the system prompts.")
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -104,6 +104,11 @@ CHECKS: Final[tuple[Check, ...]] = (
     extra_arguments_suit_the_packing,
     arguments_fit,
 )
+
+
+def _allowed(training: Training) -> list[str]:
+    """Names of the extra arguments with which nothing is wrong by themselves."""
+    return [name for name, value in training.extra_args.items() if not problem(name, value)]
 
 
 def _places(resource: LoRAFineTune) -> dict[str, str]:
