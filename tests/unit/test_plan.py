@@ -1042,7 +1042,7 @@ def test_what_prepare_warned_of_stands_in_validated() -> None:
     world.end(warned.model_copy(update={"warnings": ("rows.json: 3 rows are cut", "seed is 0")}))
     world.settle()
     validated = next(c for c in world.status.conditions if c.type == "Validated")
-    said = "rows.json: 3 rows are cut; seed is 0"
+    said = "90 rows to learn from; rows.json: 3 rows are cut; seed is 0"
     assert (validated.status, validated.reason, validated.message) == ("True", "Warnings", said)
 
 
@@ -1073,7 +1073,9 @@ def test_what_the_training_will_take_is_said_before_it_begins(evaluating: int, e
     world.end(prepared.model_copy(update={"estimate": estimate}))
     world.settle()
     validated = next(c for c in world.status.conditions if c.type == "Validated")
-    said = f"90 rows to learn from; about 30 steps{evaluation}, 20.0 GiB of GPU memory, 1.0 GiB of disk"
+    said = (
+        f"90 rows to learn from; about 30 steps in 10m0s{evaluation}, 20.0 GiB of GPU memory, 1.0 GiB of disk"
+    )
     assert (validated.reason, validated.message) == ("Validated", said)
     assert world.status.estimate == estimate
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from lorafinetune.api.status import Condition, Estimate, LoRAFineTuneStatus, StageName
-from lorafinetune.contract.times import rfc3339
+from lorafinetune.contract.times import duration, rfc3339
 from lorafinetune.core.gate import GateResult
 from lorafinetune.core.steps import stage_status
 
@@ -75,9 +75,8 @@ def _validated(situation: Situation, status: LoRAFineTuneStatus) -> Iterator[_As
     """Whether data and configuration were proven good; silent until that is known."""
     if situation.stage in ("train", "export") or situation.kind == "Complete":
         warnings = stage_status(status, "prepare").message
-        yield _Assertion(
-            "Validated", True, "Warnings" if warnings else "Validated", warnings or _outlook(status)
-        )
+        told = "; ".join(filter(None, (_outlook(status), warnings)))
+        yield _Assertion("Validated", True, "Warnings" if warnings else "Validated", told)
     elif situation.kind == "Failed":
         yield _Assertion("Validated", False, situation.reason, situation.message)
 
@@ -95,7 +94,8 @@ def _outlook(status: LoRAFineTuneStatus) -> str:
         return rows
     memory = f", {estimate.gpu_memory / 2**30:.1f} GiB of GPU memory" if estimate.gpu_memory else ""
     disk = f"{estimate.disk / 2**30:.1f} GiB of disk"
-    return f"{rows}; about {estimate.steps} steps{_evaluating(estimate)}{memory}, {disk}"
+    steps = f"about {estimate.steps} steps in {duration(estimate.seconds)}"
+    return f"{rows}; {steps}{_evaluating(estimate)}{memory}, {disk}"
 
 
 def _evaluating(estimate: Estimate) -> str:
