@@ -322,6 +322,12 @@ RULES: dict[str, Case] = {
         "spec.training.trainOnPrompt",
         "trainOnPrompt needs objective: sft",
     ),
+    "prompts are learned of all turns": (
+        {"training": {"trainOnPrompt": True, "learnFrom": "allTurns"}},
+        {"training": {"trainOnPrompt": True, "learnFrom": "lastTurn"}},
+        "spec.training.trainOnPrompt",
+        "trainOnPrompt learns from all turns: it does not go with learnFrom: lastTurn",
+    ),
     "plain texts have no prompts to hold out together": (
         {"training": {"evaluation": {"fraction": "0.1", "groupBy": "prompt"}}},
         {"training": {"objective": "pt", "evaluation": {"fraction": "0.1", "groupBy": "prompt"}}},

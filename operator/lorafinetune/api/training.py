@@ -164,6 +164,11 @@ class Training(Model):
             ".learnFrom",
         ),
         Rule(
+            "self.learnFrom == 'allTurns' || !self.trainOnPrompt",
+            "trainOnPrompt learns from all turns: it does not go with learnFrom: lastTurn",
+            ".trainOnPrompt",
+        ),
+        Rule(
             "self.objective == 'sft' || !self.trainOnPrompt",
             "trainOnPrompt needs objective: sft",
             ".trainOnPrompt",
