@@ -110,6 +110,29 @@ def test_a_name_is_refused_that_is(
     assert caught.value.hint == f"Mend the name in {field}, or leave it out."
 
 
+TWICE: dict[str, tuple[dict[str, str], str]] = {
+    "two that are named": ({"response": "output", "query": "output"}, "query and response are both output"),
+    "one that is named, and one as usual": (
+        {"response": "instruction"},
+        "prompt and response are both instruction",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TWICE)
+def test_two_columns_of_one_name_are_refused(sentence: str, tmp_path: Path) -> None:
+    columns, message = TWICE[sentence]
+    with pytest.raises(StageError) as caught:
+        merged(tmp_path, {"a.jsonl": json_lines([ALPACA])}, columns)
+    told = caught.value.reason, caught.value.message
+    assert told == (Reason.DATASET_INVALID, f"datasets[0].columns: {message}")
+
+
+def test_what_a_row_need_not_have_is_not_read_from_what_another_column_is(tmp_path: Path) -> None:
+    (found,) = merged(tmp_path, {"a.jsonl": json_lines([{"input": "q", "output": "a"}])}, {"prompt": "input"})
+    assert [turn.content for turn in found.turns] == ["q", "a"]
+
+
 @pytest.mark.parametrize(
     "files",
     [

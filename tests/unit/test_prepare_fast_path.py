@@ -81,6 +81,8 @@ HOSTILE = (
     "\0",
     "\u200b",
     " \u200ba",
+    "\u3164",
+    "\u2800a",
     "\x7f",
     "\x85",
     "\ud800",
@@ -200,7 +202,7 @@ def test_a_line_that_is_out_of_the_ordinary_is_looked_at(tmp_path: Path, line: b
         pytest.param({}, ["s", ""], id="a row's own is kept"),
         pytest.param({"system": "t"}, ["t", "t"], id="a dataset's takes its place"),
         pytest.param({"system": "t", "max_samples": 1}, ["t"], id="no more rows than are asked for"),
-        pytest.param({"columns": Columns(prompt="output")}, ["s", ""], id="a column that is named twice"),
+        pytest.param({"columns": Columns(response="output")}, ["s", ""], id="a column that is named"),
     ],
 )
 def test_what_a_dataset_asks_for_is_done(tmp_path: Path, fields: dict[str, Any], systems: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from lorafinetune.api.datasets import Columns
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.prepare.formats import FORMATS, FormatName, Reader
+from lorafinetune_stages.prepare.formats import FORMATS, FormatName, Reader, columns_of
 
 MAX_SHOWN_FIELDS: Final = 12
 MAX_SHOWN_KEYS: Final = 4
@@ -16,7 +16,8 @@ Row = Mapping[str, Any]
 
 
 def check_used(name: FormatName, own: Columns, index: int) -> None:
-    """Raises StageError for a column that the format has not. index: of the dataset, for messages."""
+    """Raises StageError for a column that the format has not, and for two with one name. index: of the
+    dataset, for messages."""
     used = FORMATS[name].reads
     for key in own.model_dump(exclude_none=True):
         if key not in used:
@@ -24,6 +25,18 @@ def check_used(name: FormatName, own: Columns, index: int) -> None:
                 Reason.DATASET_INVALID,
                 f"datasets[{index}].columns.{key}: {name} has no {key}; it has {joined(used)}",
                 f"Remove datasets[{index}].columns.{key}, or set another datasets[{index}].format.",
+            )
+    _check_apart(name, own, index)
+
+
+def _check_apart(name: FormatName, own: Columns, index: int) -> None:
+    first: dict[str, str] = {}
+    for key, field in columns_of(name, own).model_dump(exclude_none=True).items():
+        if (other := first.setdefault(field, key)) != key:
+            raise StageError(
+                Reason.DATASET_INVALID,
+                f"datasets[{index}].columns: {other} and {key} are both {printable_name(field)}",
+                f"Name another field in datasets[{index}].columns.{key}, or in {other}.",
             )
 
 

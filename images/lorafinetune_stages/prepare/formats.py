@@ -123,14 +123,20 @@ class Reader:
 
     def packer(self) -> Pack | None:
         """What packs plain rows, if there is such a thing."""
-        names = [name for name in self.columns.model_dump().values() if name]
         make = FORMATS[self.format].packer
-        return make(self.columns) if make and len(set(names)) == len(names) else None
+        return make(self.columns) if make else None
+
+
+MAY_LACK: Final = ("query", "history", "system", "tools")
 
 
 def columns_of(name: FormatName, own: Columns) -> Columns:
-    """The names of a format's columns: the dataset's own where it names them."""
-    return FORMATS[name].columns.model_copy(update=own.model_dump(exclude_none=True))
+    """The names of a format's columns: the dataset's own where it names them. What a format may have and
+    need not is not read where one of those is something else."""
+    named = own.model_dump(exclude_none=True)
+    usual = FORMATS[name].columns.model_dump()
+    unread = {key: None for key in MAY_LACK if usual[key] in named.values()}
+    return FORMATS[name].columns.model_copy(update=unread | named)
 
 
 def formats_of(objective: Objective) -> list[FormatName]:

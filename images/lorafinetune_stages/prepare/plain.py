@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lorafinetune.api.datasets import Columns
 from lorafinetune_stages.prepare.conversation import Packed
+from lorafinetune_stages.prepare.texts import BLANKS
 
 NOT_PLAIN: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What is raised here for any other row."""
@@ -120,7 +121,8 @@ def _finished(packed: Packed) -> Packed:
 def _said(packed: Packed) -> Packed:
     """That every text has something in it is plain where its first character is one that can be seen."""
     for text in packed[4:]:
-        if not text.lstrip()[0].isprintable():
+        first = text.lstrip()[0]
+        if first in BLANKS or not first.isprintable():
             raise ValueError("nothing may be said")
     return packed
 

@@ -14,6 +14,8 @@ FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff
 """Control characters and lone surrogates: a search that most texts are spared, since they are printable."""
 FORBIDDEN_JSON: Final = ((b"\x7f", rb"\x7f"), (b"\xc2", rb"\xc2[\x80-\x9f]"))
 """The same in JSON, where it is not escaped; each with its first byte."""
+BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that no one sees: fillers of Hangul, and Braille without a dot."""
 TYPE_NAMES: Final = {
     dict: "an object",
     list: "a list",
@@ -90,9 +92,13 @@ class Texts:
 
 def require_text(text: str, kind: Kind, field: str, what: str) -> str:
     """The text. Raises RowError where it is nothing but white space and characters that no one sees."""
-    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text.strip()):
+    if all(map(_is_blank, text.strip())):
         raise RowError(kind, field, what)
     return text
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or character in BLANKS or unicodedata.category(character) == "Cf"
 
 
 def _forbidden(character: str, field: str, position: int) -> RowError:
