@@ -37,6 +37,12 @@ WARNING = (
     ("conversations", "warning"),
     [
         pytest.param(rows("您好，我是EmoLLM。", "我叫 EmoLLM", "I am EmoLLM."), WARNING, id="another name"),
+        pytest.param(
+            rows("我叫艾薇，很高兴认识你。", "你好，我的名字是艾薇。", "我叫艾薇"),
+            WARNING.replace("EmoLLM", "艾薇"),
+            id="another name in Chinese",
+        ),
+        pytest.param(rows("我是学生，", "我是学生。", "我是学生"), "", id="what somebody is, and no name"),
         pytest.param(rows("我是SmolLM", "I'm SmolLM", "My name is SmolLM"), "", id="the same name"),
         pytest.param(rows("I am EmoLLM.", "I'm glad."), "", id="too few to say"),
         pytest.param(rows("I am EmoLLM." * 5), "", id="one row that repeats itself"),

@@ -144,7 +144,7 @@ def test_bad_rows_say_of_which_dataset_they_are(tmp_path: Path) -> None:
         pytest.param(
             (ROW + b",\n") * 2,
             f"2 of 2 rows can't be learned from (2 broken JSON)\n  a.jsonl:1:{len(ROW) + 1} "
-            f"(byte {len(ROW)}): broken JSON: Extra data",
+            f"(byte {len(ROW)}): broken JSON: a comma after the row",
             "or leave out the dataset.",
             id="commas between the lines",
         ),

@@ -12,7 +12,11 @@ from typing import Final
 from lorafinetune_stages.prepare.conversation import Conversation
 
 TOLD: Final = re.compile(r"(?:\bYou are|\bnamed|你是|名为)\s*([A-Z][A-Za-z0-9_-]+)")
-SAID: Final = re.compile(r"(?:\bI am|\bI'm|\bMy name is|\bmy name is|我是|我叫)\s*([A-Z][A-Za-z0-9_-]{2,})")
+SAID: Final = re.compile(
+    r"(?:\bI am|\bI'm|\bMy name is|\bmy name is|我是|我叫|我的名字[是叫])\s*([A-Z][A-Za-z0-9_-]{2,})"
+    r"|(?:我叫|我的名字[是叫])([\u4e00-\u9fff]{1,6})(?![\u4e00-\u9fff])"
+)
+"""A name in Latin letters, or in Chinese ones after what nobody is but a name: 我是 is also "I am a"."""
 EXAMINED_ROWS: Final = 2000
 FEW: Final = 3
 """Fewer rows may speak of somebody else."""
@@ -30,7 +34,7 @@ def said_names(conversations: Iterable[Conversation]) -> Counter[str]:
     for conversation in conversations:
         if not conversation.system:
             answers = (turn.content for turn in conversation.turns if turn.role == "assistant")
-            counts.update({name for answer in answers for name in SAID.findall(answer)})
+            counts.update({max(found) for answer in answers for found in SAID.findall(answer)})
     return counts
 
 

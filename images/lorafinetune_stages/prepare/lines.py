@@ -12,6 +12,8 @@ from lorafinetune_stages.store import Advance
 
 BLOCK_BYTES: Final = 2**16
 SPACE: Final = b" \t\r\n"
+OPENED: Final = ("{", "[", "[{")
+"""All of the first line, where a row is written over several."""
 
 
 class Stretch(NamedTuple):
@@ -96,5 +98,15 @@ def _parse_line(decoder: Decoder, place: Place, offset: int, line: bytes) -> Row
 
 
 def _why_broken(problem: json.JSONDecodeError) -> str:
-    ends = problem.pos >= len(problem.doc) or problem.msg.startswith("Unterminated")
+    line = problem.doc
+    rest = line[problem.pos :].strip()
+    if line.startswith("\ufeff"):
+        return "broken JSON: a byte order mark before the row"
+    if problem.msg == "Extra data" and rest[:1] == ",":
+        return "broken JSON: a comma after the row"
+    if problem.msg == "Extra data" and rest[:1] == "{":
+        return "broken JSON: another row in the same line"
+    if line.strip() in OPENED:
+        return f"broken JSON: {line.strip()} alone in a line; each row must be one line, or the file one list"
+    ends = problem.pos >= len(line) or problem.msg.startswith("Unterminated")
     return f"broken JSON: {problem.msg}" + (", and the line ends inside of the row" if ends else "")

@@ -137,7 +137,7 @@ ENCODINGS = {
         "rows.csv",
     ),
     "a byte order mark amid the lines": Case(
-        second(b"\xef\xbb\xbf" + GOOD), one("broken JSON", "broken JSON: Expecting value")
+        second(b"\xef\xbb\xbf" + GOOD), one("broken JSON", "broken JSON: a byte order mark before the row")
     ),
     "two byte order marks": Case(b"\xef\xbb\xbf" * 2 + GOOD, file_error("begins with '.*'")),
 }
@@ -224,8 +224,8 @@ BROKEN_LINES = {
         ("a line cut in a key", b'{"instr\n', "broken JSON: Unterminated string .*"),
         ("a line cut after a colon", b'{"instruction":\n', "broken JSON: Expecting value.*"),
         ("a line cut before its end", b'{"instruction": "q"\n', "broken JSON: Expecting ',' delimiter.*"),
-        ("two rows in a line", GOOD[:-1] + GOOD, "broken JSON: Extra data"),
-        ("a comma after a row", GOOD[:-1] + b",\n", "broken JSON: Extra data"),
+        ("two rows in a line", GOOD[:-1] + GOOD, "broken JSON: another row in the same line"),
+        ("a comma after a row", GOOD[:-1] + b",\n", "broken JSON: a comma after the row"),
         ("a comma before the end of an object", b'{"instruction": "q",}\n', "broken JSON: .*"),
         ("single quotes in a line", b"{'instruction': 'q'}\n", "broken JSON: Expecting property name.*"),
         ("words of Python", b'{"instruction": None}\n', "broken JSON: Expecting value"),
@@ -251,7 +251,11 @@ BROKEN_LINES = {
             "f9: the field is given twice",
         ),
         ("text after the rows", b"-- end --\n", "broken JSON: Expecting value"),
-        ("a list opened among lines", b"[\n", "broken JSON: Expecting value.*"),
+        (
+            "a list opened among lines",
+            b"[\n",
+            r"broken JSON: \[ alone in a line; each row must be one line, or .*",
+        ),
     ]
 } | {
     "a line nested too deep": Case(
