@@ -111,6 +111,25 @@ def test_dates_in_the_system_prompts_of_the_model_s_own_template_are_a_warning()
     assert fit.default_system.startswith("have no system prompt: llama3 gives them another than")
 
 
+def test_qwen3_s_own_template_is_the_one_that_is_inferred_for_it_with_tools_too() -> None:
+    from llamafactory.hparams import DataArguments
+
+    from lorafinetune_stages.prepare.examples import Example
+    from lorafinetune_stages.prepare.preflight import Toolkit
+    from lorafinetune_stages.prepare.template_comparison import fit_template
+    from lorafinetune_stages.prepare.templates import infer_template
+
+    tokenizer = qwen3()
+    assert infer_template({"model_type": "qwen3"}, tokenizer.chat_template) == "qwen3"
+    toolkit = Toolkit(DataArguments(template="qwen3"), tokenizer, None)
+    calling = Conversation((Turn("user", "W?"), Turn("assistant", "Wet.")), "Be brief.", TOOL)
+    _, fit = fit_template("qwen3", True, toolkit, [Example("row 1", calling)])
+    assert (fit.differs, fit.warnings) == (False, [])
+
+
+TOOL = json.dumps([{"name": "weather", "description": "of a city", "parameters": {"type": "object"}}])
+
+
 @dataclass(frozen=True)
 class Both:
     """Our way, and LLaMA-Factory's, of making tokens for one template."""

@@ -171,12 +171,6 @@ def test_one_core_reads_and_checks_as_fast_as_it_should() -> None:
     assert alone["peak MB"] < 500
 
 
-def test_no_training_took_more_of_a_card_than_was_estimated() -> None:
-    over = [row["estimate over measured %"] for row in kept()["memory"]["rows"]]
-    assert len(over) >= 6
-    assert all(0 <= each <= 15 for each in over)
-
-
 def test_a_copy_of_a_tree_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMIT", "0123abc")
     assert commit() == "0123abc"
