@@ -208,6 +208,37 @@ def test_as_a_plugin_of_kubectl_it_is_called_as_one(
     assert "Usage: kubectl finetune list" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_as_a_plugin_of_kubectl_it_leaves_the_completion_of_kubectl_alone(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown = []
+    for argument in (option, "--help"):
+        monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-finetune", argument])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        shown.append((exited.value.code, *capsys.readouterr()))
+    (code, out, err), (_, helped, _) = shown
+    assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
+    assert "kubectl completes its plugin by itself" in err
+    assert option not in helped
+
+
+def test_bash_completes_a_command_with_the_script_that_it_is_shown(tmp_path: Path) -> None:
+    program = (
+        'eval "$(lorafinetune --show-completion bash)" && complete -p lorafinetune > complete && '
+        "COMP_WORDS=(lorafinetune su) COMP_CWORD=1 && _lorafinetune_completion lorafinetune && "
+        'echo "${COMPREPLY[@]}"'
+    )
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    shown = subprocess.check_output(
+        ["/bin/bash", "--norc", "-c", program], text=True, cwd=tmp_path, env=os.environ | {"PATH": path}
+    )
+    assert shown == "suspend\n"
+    assert " -F _lorafinetune_completion lorafinetune\n" in (tmp_path / "complete").read_text()
+
+
 HELP = {
     "what stands in brackets": ("chat", "(pip install '.[train]')"),
     "lines that were broken in the source as one paragraph": (
