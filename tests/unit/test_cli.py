@@ -24,11 +24,12 @@ import calls
 from builders import document
 from cluster.kubeconfig import kubeconfig
 from commands import Command, commander, completer
+from forked import PIPE_BYTES
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli import document as reading_of_files
 from lorafinetune.cli.cluster import ANSWER_SECONDS
-from lorafinetune.cli.main import app, main
+from lorafinetune.cli.program import app, main
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 
 
@@ -306,6 +307,27 @@ def test_a_reader_that_leaves_and_a_person_who_interrupts_see_no_traceback(
     assert child.stderr.read() == b""
     for pipe in (child.stdout, child.stderr):
         pipe.close()
+
+
+@pytest.mark.parametrize("imported", ["logging", "typer", "pydantic", "lorafinetune.cli.program"])
+@pytest.mark.parametrize(
+    "call",
+    [("lorafinetune", "validate", "-"), ("kubectl_complete-finetune", "watch", "t")],
+    ids=lambda call: call[0],
+)
+def test_a_person_can_interrupt_what_still_starts(call: tuple[str, ...], imported: str) -> None:
+    """Each tells what it imports to a pipe that is soon full, and waits there until it is interrupted."""
+    program = [sys.executable, "-X", "importtime", str(Path(sys.executable).with_name(call[0])), *call[1:]]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        program, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, pipesize=PIPE_BYTES
+    ) as child:
+        assert child.stderr
+        while child.stderr.readline().rpartition(b"|")[2].strip().decode() != imported:
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        told = child.stderr.read()
+        assert (child.wait(30), b"Traceback" in told) == (130, False), told
 
 
 @pytest.mark.parametrize(
