@@ -17,6 +17,7 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.differences import Difference, Run, differences
 from lorafinetune.cli.garbage import Why, judged, outputs
+from lorafinetune.cli.humanize import amount
 from lorafinetune.cli.run import LOCK_FILE, keep
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.keys import source_key
@@ -163,6 +164,26 @@ def test_gc_shows_first_and_deletes_when_told_to(lorafinetune: Command, tmp_path
     assert lorafinetune("gc", "tune.yaml", "--delete")[1].splitlines()[-1].endswith("freed")
     assert places(tmp_path) == set(used_by(ended()))
     assert lorafinetune("gc", "tune.yaml", "-o", "json")[1] == "[]\n"
+
+
+def test_who_interrupts_gc_is_told_what_it_has_freed(
+    lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = DirectoryStore.delete
+    deleted: list[str] = []
+
+    def interrupted_at_the_second_output(store: DirectoryStore, prefix: str) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(prefix)
+        delete(store, prefix)
+
+    told = json.loads(lorafinetune("gc", "tune.yaml", "-o", "json")[1])
+    monkeypatch.setattr(DirectoryStore, "delete", interrupted_at_the_second_output)
+    code, _, err = lorafinetune("gc", "tune.yaml", "--delete")
+    (freed,) = (each["bytes"] for each in told if each["place"] == deleted[1])
+    expected = f"interrupted: {amount(freed)} freed. The same command frees the rest.\n"
+    assert (code, err) == (130, expected)
 
 
 def test_gc_keeps_what_is_younger_than_its_bound(lorafinetune: Command, tmp_path: Path) -> None:
