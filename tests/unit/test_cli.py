@@ -309,6 +309,15 @@ def test_a_reader_that_leaves_and_a_person_who_interrupts_see_no_traceback(
         pipe.close()
 
 
+@pytest.mark.parametrize(
+    "arguments", [("validate", "nothing.yaml"), ("--version",)], ids=lambda them: them[0]
+)
+def test_where_nothing_can_be_written_the_exit_code_still_says_what_it_is(arguments: tuple[str, ...]) -> None:
+    program = [str(Path(sys.executable).with_name("lorafinetune")), *arguments]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(program, stdout=full, stderr=full, check=False).returncode == 64
+
+
 @pytest.mark.parametrize("imported", ["logging", "typer", "pydantic", "lorafinetune.cli.program"])
 @pytest.mark.parametrize(
     "call",

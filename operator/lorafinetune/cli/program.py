@@ -1,7 +1,6 @@
 """The entry point, the commands that need no cluster, and what an error looks like."""
 
 import logging
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -216,7 +215,7 @@ for commands in (cluster_commands.app, store_commands.app):
 
 def main() -> None:
     """The entry point. Whatever goes wrong ends in a sentence and an exit code."""
-    logging.basicConfig(level=os.environ.get("LORAFINETUNE_LOG", "WARNING"))
+    logging.basicConfig()
     try:
         app(prog_name=_name())
     except BrokenPipeError:
@@ -231,7 +230,7 @@ def main() -> None:
 def _end(problem: CommandError) -> Never:
     try:
         errors.print(problem.message, style="red")
-    except BrokenPipeError:
+    except OSError:
         silence(sys.stderr)
     sys.exit(problem.code)
 
