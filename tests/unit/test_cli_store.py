@@ -21,6 +21,7 @@ from lorafinetune.cli.humanize import amount
 from lorafinetune.cli.run import LOCK_FILE, keep
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.outcome import Result
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry, Store
 from lorafinetune_stages.store.directory import DirectoryStore
@@ -234,6 +235,19 @@ def changed(spec: dict[str, Any], lineage: dict[str, Any] | None = None) -> list
     return differences(Run(resource(), {"seed": 42}), Run(resource(spec), lineage or {"seed": 42}))
 
 
+def ended_otherwise(stage: StageName, part: str, **changes: Any) -> list[Difference]:
+    """Of two runs of which one has another part in the result of a stage."""
+    told = result(stage)
+    other = told.model_copy(update={part: getattr(told, part).model_copy(update=changes)})
+    runs = (resource().model_copy(update={"status": recorded(stage, each)}) for each in (told, other))
+    before, after = (Run(run, None) for run in runs)
+    return differences(before, after)
+
+
+def recorded(stage: StageName, told: Result) -> LoRAFineTuneStatus:
+    return record(LoRAFineTuneStatus(), stage, sha("inputs"), told, NOW)
+
+
 CHANGES: dict[str, tuple[list[Difference], list[Difference]]] = {
     "equal runs differ in nothing": (changed({}), []),
     "a field says which stage it shapes": (
@@ -256,6 +270,14 @@ CHANGES: dict[str, tuple[list[Difference], list[Difference]]] = {
     "what the manifest tells is compared too": (
         changed({}, {"seed": 42, "versions": {"torch": "2"}}),
         [Difference("lineage", "versions.torch", None, "2")],
+    ),
+    "another digest of the rows is other data": (
+        ended_otherwise("prepare", "dataset", digest=sha("more")),
+        [Difference("data", "dataset.digest", sha("data"), sha("more"))],
+    ),
+    "another loss on the held-out rows is another result": (
+        ended_otherwise("train", "training", eval_loss="0.9"),
+        [Difference("result", "training.evalLoss", "1.1", "0.9")],
     ),
 }
 
