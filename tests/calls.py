@@ -13,8 +13,8 @@ import yaml
 from typer.main import get_command
 
 from forked import Ended
-from lorafinetune.cli.main import EXIT_CODES, app
 from lorafinetune.cli.output import Format
+from lorafinetune.cli.program import EXIT_CODES, app
 
 COMMANDS: Final[Mapping[str, Any]] = vars(get_command(app))["commands"]
 CODES: Final = {int(code) for code in re.findall(r"\b(\d+) [a-z]", EXIT_CODES)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from lorafinetune.cli import completion
-from lorafinetune.cli.main import main
+from lorafinetune.cli.program import main
 
 Command = Callable[..., tuple[int, str, str]]
 """Arguments → exit code, standard output, standard error."""

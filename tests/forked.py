@@ -30,7 +30,7 @@ QUESTION_ENDS: Final = ": "
 LATE: Final = (
     *("jinja2", "kubernetes.client", "kubernetes.config", "rich.live", "typer.rich_utils"),
     *(f"lorafinetune.cli.{name}" for name in ("apply", "diff", "explain", "fetch", "gc", "init", "report")),
-    *("lorafinetune.cli.main", "lorafinetune.cli.run", "lorafinetune.cli.watch"),
+    *("lorafinetune.cli.program", "lorafinetune.cli.run", "lorafinetune.cli.watch"),
 )
 """What a command imports only where it needs it."""
 TESTS: Final = Path(__file__).parent
@@ -181,7 +181,7 @@ def _become(call: Call) -> None:
     """The command, as the interpreter would have started it."""
     import logging
 
-    from lorafinetune.cli.main import main
+    from lorafinetune.cli.program import main
 
     os.chdir(call.folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -61,7 +61,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         "lorafinetune_stages.export.weight_merge",
     ),
     "peer: llamafactory's trainer": ("llamafactory.train.tuner",),
-    "command line": ("lorafinetune.cli.main", "lorafinetune.cli.run"),
+    "command line": ("lorafinetune.cli.program", "lorafinetune.cli.run"),
 }
 TO_MAKE: Final = ", to make"
 SLOW: Final = ("peer", "train, to make")

@@ -1,6 +1,7 @@
 """The forge's workflows: nothing is wrong with them, what they use is pinned, and `make` does the work."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.build import binary
-from cluster.process import run
+from cluster.process import CommandError, run
 from documents import ROOT
 
 WORKFLOWS: Final = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
@@ -21,8 +22,22 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
 
 
-def test_actionlint_has_nothing_to_complain_of() -> None:
-    run(str(binary("actionlint")), "-shellcheck=", "-pyflakes=", *map(str, WORKFLOWS))
+def actionlint(*workflows: Path) -> None:
+    """Looks at their scripts of shells too."""
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    run(str(binary("actionlint")), f"-shellcheck={shellcheck}", "-pyflakes=", *map(str, workflows))
+
+
+def test_actionlint_and_shellcheck_have_nothing_to_complain_of() -> None:
+    actionlint(*WORKFLOWS)
+
+
+def test_a_fault_of_a_script_is_found(tmp_path: Path) -> None:
+    step = {"run": "rm -r $1"}
+    job = {"runs-on": "ubuntu-latest", "steps": [step]}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"on": "push", "jobs": {"one": job}}))
+    with pytest.raises(CommandError, match="SC2086"):
+        actionlint(tmp_path / "one.yaml")
 
 
 @each_workflow

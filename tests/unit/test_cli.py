@@ -24,11 +24,12 @@ import calls
 from builders import document
 from cluster.kubeconfig import kubeconfig
 from commands import Command, commander, completer
+from forked import PIPE_BYTES
 from lorafinetune.api.crd import crd
 from lorafinetune.api.reasons import Reason
 from lorafinetune.cli import document as reading_of_files
 from lorafinetune.cli.cluster import ANSWER_SECONDS
-from lorafinetune.cli.main import app, main
+from lorafinetune.cli.program import app, main
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS
 
 
@@ -208,6 +209,37 @@ def test_as_a_plugin_of_kubectl_it_is_called_as_one(
     assert "Usage: kubectl finetune list" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_as_a_plugin_of_kubectl_it_leaves_the_completion_of_kubectl_alone(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown = []
+    for argument in (option, "--help"):
+        monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-finetune", argument])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        shown.append((exited.value.code, *capsys.readouterr()))
+    (code, out, err), (_, helped, _) = shown
+    assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
+    assert "kubectl completes its plugin by itself" in err
+    assert option not in helped
+
+
+def test_bash_completes_a_command_with_the_script_that_it_is_shown(tmp_path: Path) -> None:
+    program = (
+        'eval "$(lorafinetune --show-completion bash)" && complete -p lorafinetune > complete && '
+        "COMP_WORDS=(lorafinetune su) COMP_CWORD=1 && _lorafinetune_completion lorafinetune && "
+        'echo "${COMPREPLY[@]}"'
+    )
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    shown = subprocess.check_output(
+        ["/bin/bash", "--norc", "-c", program], text=True, cwd=tmp_path, env=os.environ | {"PATH": path}
+    )
+    assert shown == "suspend\n"
+    assert " -F _lorafinetune_completion lorafinetune\n" in (tmp_path / "complete").read_text()
+
+
 HELP = {
     "what stands in brackets": ("chat", "(pip install '.[train]')"),
     "lines that were broken in the source as one paragraph": (
@@ -275,6 +307,36 @@ def test_a_reader_that_leaves_and_a_person_who_interrupts_see_no_traceback(
     assert child.stderr.read() == b""
     for pipe in (child.stdout, child.stderr):
         pipe.close()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("validate", "nothing.yaml"), ("--version",)], ids=lambda them: them[0]
+)
+def test_where_nothing_can_be_written_the_exit_code_still_says_what_it_is(arguments: tuple[str, ...]) -> None:
+    program = [str(Path(sys.executable).with_name("lorafinetune")), *arguments]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(program, stdout=full, stderr=full, check=False).returncode == 64
+
+
+@pytest.mark.parametrize("imported", ["logging", "typer", "pydantic", "lorafinetune.cli.program"])
+@pytest.mark.parametrize(
+    "call",
+    [("lorafinetune", "validate", "-"), ("kubectl_complete-finetune", "watch", "t")],
+    ids=lambda call: call[0],
+)
+def test_a_person_can_interrupt_what_still_starts(call: tuple[str, ...], imported: str) -> None:
+    """Each tells what it imports to a pipe that is soon full, and waits there until it is interrupted."""
+    program = [sys.executable, "-X", "importtime", str(Path(sys.executable).with_name(call[0])), *call[1:]]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        program, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, pipesize=PIPE_BYTES
+    ) as child:
+        assert child.stderr
+        while child.stderr.readline().rpartition(b"|")[2].strip().decode() != imported:
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        told = child.stderr.read()
+        assert (child.wait(30), b"Traceback" in told) == (130, False), told
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.differences import Difference, Run, differences
 from lorafinetune.cli.garbage import Why, judged, outputs
+from lorafinetune.cli.humanize import amount
 from lorafinetune.cli.run import LOCK_FILE, keep
 from lorafinetune.contract.arguments import RESOURCE_FILE, STORE_DIRECTORY_VARIABLE
 from lorafinetune.contract.keys import source_key
+from lorafinetune.contract.outcome import Result
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry, Store
 from lorafinetune_stages.store.directory import DirectoryStore
@@ -165,6 +167,26 @@ def test_gc_shows_first_and_deletes_when_told_to(lorafinetune: Command, tmp_path
     assert lorafinetune("gc", "tune.yaml", "-o", "json")[1] == "[]\n"
 
 
+def test_who_interrupts_gc_is_told_what_it_has_freed(
+    lorafinetune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = DirectoryStore.delete
+    deleted: list[str] = []
+
+    def interrupted_at_the_second_output(store: DirectoryStore, prefix: str) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(prefix)
+        delete(store, prefix)
+
+    told = json.loads(lorafinetune("gc", "tune.yaml", "-o", "json")[1])
+    monkeypatch.setattr(DirectoryStore, "delete", interrupted_at_the_second_output)
+    code, _, err = lorafinetune("gc", "tune.yaml", "--delete")
+    (freed,) = (each["bytes"] for each in told if each["place"] == deleted[1])
+    expected = f"interrupted: {amount(freed)} freed. The same command frees the rest.\n"
+    assert (code, err) == (130, expected)
+
+
 def test_gc_keeps_what_is_younger_than_its_bound(lorafinetune: Command, tmp_path: Path) -> None:
     before = places(tmp_path)
     assert lorafinetune("gc", "tune.yaml", "--delete", "--older-than", "9d")[0] == 0
@@ -213,6 +235,19 @@ def changed(spec: dict[str, Any], lineage: dict[str, Any] | None = None) -> list
     return differences(Run(resource(), {"seed": 42}), Run(resource(spec), lineage or {"seed": 42}))
 
 
+def ended_otherwise(stage: StageName, part: str, **changes: Any) -> list[Difference]:
+    """Of two runs of which one has another part in the result of a stage."""
+    told = result(stage)
+    other = told.model_copy(update={part: getattr(told, part).model_copy(update=changes)})
+    runs = (resource().model_copy(update={"status": recorded(stage, each)}) for each in (told, other))
+    before, after = (Run(run, None) for run in runs)
+    return differences(before, after)
+
+
+def recorded(stage: StageName, told: Result) -> LoRAFineTuneStatus:
+    return record(LoRAFineTuneStatus(), stage, sha("inputs"), told, NOW)
+
+
 CHANGES: dict[str, tuple[list[Difference], list[Difference]]] = {
     "equal runs differ in nothing": (changed({}), []),
     "a field says which stage it shapes": (
@@ -235,6 +270,14 @@ CHANGES: dict[str, tuple[list[Difference], list[Difference]]] = {
     "what the manifest tells is compared too": (
         changed({}, {"seed": 42, "versions": {"torch": "2"}}),
         [Difference("lineage", "versions.torch", None, "2")],
+    ),
+    "another digest of the rows is other data": (
+        ended_otherwise("prepare", "dataset", digest=sha("more")),
+        [Difference("data", "dataset.digest", sha("data"), sha("more"))],
+    ),
+    "another loss on the held-out rows is another result": (
+        ended_otherwise("train", "training", eval_loss="0.9"),
+        [Difference("result", "training.evalLoss", "1.1", "0.9")],
     ),
 }
 

@@ -82,12 +82,16 @@ def test_it_reads(spelling: str, write: Write) -> None:
     assert (spec.model.source, spec.datasets[1].format) == expected
 
 
+EXPECTED = "a LoRAFineTune is expected. `lorafinetune init` writes one."
 REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
-    "nothing": ("", ["tune.yaml: is empty; a LoRAFineTune is expected"]),
-    "nothing but comments": ("# later\n---\n", ["tune.yaml: is empty; a LoRAFineTune is expected"]),
-    "a list": ("\n- a\n", ["tune.yaml:2: holds a list; a LoRAFineTune is expected"]),
-    "a word": ("hello\n", ['tune.yaml:1: holds "hello"; a LoRAFineTune is expected']),
-    "two documents": (f"{GOOD}---\n{GOOD}", ["tune.yaml:14: holds 2 documents; one is expected"]),
+    "nothing": ("", [f"tune.yaml: is empty; {EXPECTED}"]),
+    "nothing but comments": ("# later\n---\n", [f"tune.yaml: is empty; {EXPECTED}"]),
+    "a list": ("\n- a\n", [f"tune.yaml:2: holds a list; {EXPECTED}"]),
+    "a word": ("hello\n", [f'tune.yaml:1: holds "hello"; {EXPECTED}']),
+    "two documents": (
+        f"{GOOD}---\n{GOOD}",
+        ["tune.yaml:14: holds 2 documents; one is expected. Put each into a file of its own."],
+    ),
     "another kind": (
         "apiVersion: batch/v1\nkind: Job\nspec: {template: {}}\n",
         [
@@ -104,9 +108,9 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "bytes of another encoding": (
         HEAD.encode() + b"spec: caf\xe9\n",
-        ["tune.yaml: is not UTF-8 text (byte 89)"],
+        ["tune.yaml: is not UTF-8 text (byte 89). Save it as UTF-8."],
     ),
-    "UTF-16": (GOOD.encode("utf-16"), ["tune.yaml: is not UTF-8 text (byte 0)"]),
+    "UTF-16": (GOOD.encode("utf-16"), ["tune.yaml: is not UTF-8 text (byte 0). Save it as UTF-8."]),
     "a control character": (f"{HEAD}spec: a\x1bb\n", ["tune.yaml:4:8: the character U+001B is not allowed"]),
     "half a surrogate pair": (
         rf'{HEAD}spec: "\ud800"',

@@ -125,6 +125,22 @@ def digest_of(folder: Path) -> str:
     )
 
 
+def test_who_interrupts_is_told_that_nothing_is_kept(
+    lorafinetune: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    a_store(tmp_path / "store")
+    keep(a_run(), tmp_path / "run.yaml")
+    monkeypatch.setattr(DirectoryStore, "download", interrupted)
+    options = ("--store", tmp_path / "store", "--to", tmp_path / "here")
+    code, out, err = lorafinetune("fetch", tmp_path / "run.yaml", *options)
+    told = f"interrupted: nothing of it is kept in {tmp_path}. The same command fetches all of it.\n"
+    assert (code, out, err) == (130, "", told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.yaml", "store"]
+
+
 def damage(store: Path) -> None:
     next(store.rglob("model.safetensors")).write_bytes(b"WEIGHTS")
 

@@ -11,6 +11,7 @@ from lorafinetune.api import PLURAL
 from lorafinetune.cli.cluster import Cluster, Response
 from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.errors import CommandError
+from lorafinetune.cli.program import app
 
 NO_FILES: Final = ":4"
 """How kubectl is told not to offer the files of the folder."""
@@ -40,8 +41,6 @@ def _impatient(cluster: Cluster) -> Cluster:
 
 def main() -> None:
     """`kubectl_complete-finetune`: kubectl calls it with the words so far, and reads a word a line."""
-    from lorafinetune.cli.main import app
-
     words = ["lorafinetune", *sys.argv[1:]]
     os.environ |= {
         "_LORAFINETUNE_COMPLETE": "complete_bash",

@@ -16,6 +16,7 @@ from lorafinetune.cli.kubeyaml import Document, YamlError, parse
 MAX_BYTES: Final = 1_500_000
 """etcd takes no larger object either."""
 HINT: Final = "Give a YAML file that can be read, or - for standard input."
+INIT: Final = "`lorafinetune init` writes one."
 STANDARD_INPUT: Final = Path("/dev/stdin")
 
 
@@ -75,13 +76,15 @@ def _only_document(path: Path) -> Document:
     except YamlError as problem:
         raise DocumentError([Fault(path, str(problem), "", problem.line, problem.column)]) from None
     if not documents:
-        raise DocumentError([Fault(path, "is empty; a LoRAFineTune is expected")])
+        raise DocumentError([Fault(path, "is empty; a LoRAFineTune is expected", INIT)])
     if len(documents) > 1:
         told = f"holds {len(documents)} documents; one is expected"
-        raise DocumentError([Fault(path, told, line=documents[1].line(()))])
+        raise DocumentError(
+            [Fault(path, told, "Put each into a file of its own.", line=documents[1].line(()))]
+        )
     if not isinstance(documents[0].value, dict):
         told = f"holds {display_value(documents[0].value)}; a LoRAFineTune is expected"
-        raise DocumentError([Fault(path, told, line=documents[0].line(()))])
+        raise DocumentError([Fault(path, told, INIT, line=documents[0].line(()))])
     return documents[0]
 
 
@@ -97,7 +100,9 @@ def _read(path: Path) -> str:
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
-        raise DocumentError([Fault(path, f"is not UTF-8 text (byte {problem.start})")]) from None
+        raise DocumentError(
+            [Fault(path, f"is not UTF-8 text (byte {problem.start})", "Save it as UTF-8.")]
+        ) from None
 
 
 def _error(path: Path, document: Document, more: Iterable[Problem] = ()) -> DocumentError:

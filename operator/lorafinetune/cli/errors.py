@@ -6,9 +6,6 @@ from typing import Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import ExitCode, StageError
 
-INTERRUPTED: Final = 130
-"""As a shell has it, where a person or a reader that left has ended a command."""
-
 
 class CommandError(Exception):
     """message: reason, what happened, and what to do about it."""

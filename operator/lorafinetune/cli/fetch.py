@@ -15,7 +15,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from lorafinetune.api.artifacts import Artifact, Artifacts
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli import INTERRUPTED
 from lorafinetune.cli.choices import FETCHED, OutputKind
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.output import Format, emit, output, structured
 from lorafinetune.cli.runs import has_none
 from lorafinetune.cli.store import StoreLocation, open_store_of, place_of
@@ -55,7 +57,7 @@ class Fetched:
 def fetch(resource: LoRAFineTune, what: OutputKind, to: Path, where: StoreLocation) -> Fetched:
     """Downloads an output into a directory that must not exist; it appears whole or not at all.
 
-    Raises StageError with what a person can mend.
+    Raises StageError with what a person can mend, and CommandError where a person interrupts it.
     """
     if to.exists():
         raise StageError(Reason.CONFIG_INVALID, f"{to} exists already", "Give another directory with --to.")
@@ -67,7 +69,11 @@ def fetch(resource: LoRAFineTune, what: OutputKind, to: Path, where: StoreLocati
     manifest = read_manifest(opened, place)
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{artifact.uri} is not in the store any more")
-    files = bring(opened, place, manifest, to, ADAPTER if what is OutputKind.ADAPTER else "")
+    try:
+        files = bring(opened, place, manifest, to, ADAPTER if what is OutputKind.ADAPTER else "")
+    except KeyboardInterrupt:
+        told = f"interrupted: nothing of it is kept in {to.parent}. The same command fetches all of it."
+        raise CommandError(told, INTERRUPTED) from None
     return Fetched(resource.metadata.namespace, resource.metadata.name, what, artifact.uri, to, files)
 
 

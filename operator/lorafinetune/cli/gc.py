@@ -9,6 +9,7 @@ from typing import Final
 
 from lorafinetune.api import PLURAL
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.cli import INTERRUPTED
 from lorafinetune.cli.connection import Access, connect
 from lorafinetune.cli.document import read_resource
 from lorafinetune.cli.errors import CommandError
@@ -54,7 +55,7 @@ def collect(
         emit(structured([_told(each) for each in found["garbage"]], form))
     else:
         output.print("\n".join(lines(found, bound, clock())))
-    freed = sum(_delete(store, each) for each in found["garbage"]) if delete else 0
+    freed = _delete_all(store, found["garbage"]) if delete else 0
     if found["garbage"] and not form.is_data:
         output.print(f"{amount(freed)} freed" if delete else "nothing is deleted: --delete does that")
 
@@ -91,6 +92,18 @@ def _runs(resource: LoRAFineTune, referrers: Referrers) -> list[LoRAFineTune]:
     uri = resource.spec.storage.uri.rstrip("/")
     found += [resource] if resource.status else []
     return [run for run in found if run.spec.storage.uri.rstrip("/") == uri]
+
+
+def _delete_all(store: Store, garbage: Sequence[Output]) -> int:
+    """How many bytes that has freed."""
+    freed = 0
+    try:
+        for each in garbage:
+            freed += _delete(store, each)
+    except KeyboardInterrupt:
+        told = f"interrupted: {amount(freed)} freed. The same command frees the rest."
+        raise CommandError(told, INTERRUPTED) from None
+    return freed
 
 
 def _delete(store: Store, garbage: Output) -> int:

@@ -12,7 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lorafinetune.api import GROUP, KIND
-from lorafinetune.cli.errors import INTERRUPTED, CommandError
+from lorafinetune.cli import INTERRUPTED
+from lorafinetune.cli.errors import CommandError
 
 
 class _Console(Console):

@@ -8,8 +8,8 @@ import typer
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
-from lorafinetune.cli.main import EXIT_CODES, app
 from lorafinetune.cli.options import HERE, KEPT, THERE
+from lorafinetune.cli.program import EXIT_CODES, app
 
 PROGRAM: Final = "lorafinetune"
 INTRODUCTION: Final = f"""# Command line reference

@@ -9,8 +9,9 @@ from typing import Final
 
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageStatus
+from lorafinetune.cli import INTERRUPTED
 from lorafinetune.cli.cluster import ApiError, Cluster
-from lorafinetune.cli.errors import INTERRUPTED, CommandError
+from lorafinetune.cli.errors import CommandError
 from lorafinetune.cli.exit_codes import exit_code
 from lorafinetune.cli.follow import Deleted, follow
 from lorafinetune.cli.output import errors, watched

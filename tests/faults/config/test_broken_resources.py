@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builders import document
-from lorafinetune.cli.main import main
+from lorafinetune.cli.program import main
 
 BAD_INPUT = 64
 DEADLINE_SECONDS = 60

@@ -1,14 +1,13 @@
 """The entry point, the commands that need no cluster, and what an error looks like."""
 
 import logging
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, Never
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from lorafinetune.api.problem import PYDANTIC_PREFIX
 from lorafinetune.cli import cluster_commands, store_commands
@@ -33,6 +32,7 @@ from lorafinetune.contract.outcome import ExitCode
 
 PROGRAM: Final = "lorafinetune"
 PLUGIN: Final = "kubectl-"
+COMPLETIONS: Final = ("install_completion", "show_completion")
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 64 bad input: the same command fails again; 75 try again later; 85 stopped after a "
     "checkpoint, or suspended; 130 interrupted; 2 wrong usage; 1 a bug."
@@ -40,7 +40,17 @@ EXIT_CODES: Final = (
 
 
 class _Commands(TyperGroup):
-    """Says of a wrong value what is wrong with it, without the word of the library that checks it."""
+    """Says of a wrong value what is wrong with it, without the word of the library that checks it.
+
+    As kubectl's plugin it installs no completion: a shell would take it for kubectl's own.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.info_name != PROGRAM:
+            for each in self.params:
+                if isinstance(each, TyperOption) and each.name in COMPLETIONS:
+                    each.hidden, each.callback = True, _refuse_completion
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -59,6 +69,11 @@ app = typer.Typer(
     help="Fine-tune a language model from one YAML file, here or on Kubernetes.",
     epilog=EXIT_CODES,
 )
+
+
+def _refuse_completion(ctx: Any, _: Any, is_wanted: bool) -> None:
+    if is_wanted:
+        ctx.fail("kubectl completes its plugin by itself, with kubectl_complete-finetune on the PATH.")
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -200,7 +215,7 @@ for commands in (cluster_commands.app, store_commands.app):
 
 def main() -> None:
     """The entry point. Whatever goes wrong ends in a sentence and an exit code."""
-    logging.basicConfig(level=os.environ.get("LORAFINETUNE_LOG", "WARNING"))
+    logging.basicConfig()
     try:
         app(prog_name=_name())
     except BrokenPipeError:
@@ -215,7 +230,7 @@ def main() -> None:
 def _end(problem: CommandError) -> Never:
     try:
         errors.print(problem.message, style="red")
-    except BrokenPipeError:
+    except OSError:
         silence(sys.stderr)
     sys.exit(problem.code)
 
