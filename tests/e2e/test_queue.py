@@ -112,6 +112,8 @@ def test_one_that_waits_says_in_kueue_s_words_why_while_its_data_is_prepared(ten
     assert stages | {"train": "Waiting"} == stages
     assert stages["download"] == stages["prepare"] == "Complete"
     assert f"insufficient unused quota for {SEAT}" in watched(tenant, "urgent")
+    line = tenant.kubectl("get", "lorafinetune", "urgent", "--no-headers").split()
+    assert (line[1], line[-1]) == ("Train", "Queued")
 
 
 def test_a_more_important_one_takes_the_seat_and_the_other_waits_with_its_checkpoint(tenant: Tenant) -> None:
