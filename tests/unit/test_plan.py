@@ -9,7 +9,14 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
-from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, StageProgress, TrainingStatus
+from lorafinetune.api.status import (
+    Estimate,
+    GpuSeconds,
+    LoRAFineTuneStatus,
+    StageName,
+    StageProgress,
+    TrainingStatus,
+)
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError, TrainResult
 from lorafinetune.core.events import Event
@@ -1029,6 +1036,19 @@ def test_the_status_says_where_the_newest_checkpoint_is(attempt: int | None, fol
     assert saved is not None
     training = f"{world.resource.spec.storage.uri}/trainings/{stage_status(world.status, 'train').key}"
     assert (saved.step, saved.uri) == (40, f"{training}/checkpoints/{folder}")
+
+
+def test_what_a_training_costs_is_told_with_its_checkpoints() -> None:
+    world = World()
+    run_until("train")(world)
+    job = world.active()
+    assert job is not None
+    cost = GpuSeconds(held=90, training=60, evaluating=10)
+    saved = Progress(stage="train", checkpoint_step=40, gpu_seconds=cost)
+    for told in (saved, saved.model_copy(update={"gpu_seconds": None})):
+        world.progress = {job.name: told}
+        world.reconcile()
+        assert world.status.gpu_seconds == cost
 
 
 EDITS: dict[str, tuple[list[Step], bool]] = {
