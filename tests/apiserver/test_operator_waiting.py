@@ -1,5 +1,6 @@
 """What keeps a run from getting on, against the real API server and the real Job controller."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 
 from apiserver.operating import MERGE, Namespace, Object, Operator, outcome_of, uid
 from builders import error, result
+from cluster.apiserver import ApiServer
+from cluster.build import binary
 from cluster.client import ApiError
+from cluster.process import run
 from lorafinetune.api.reasons import Reason
 from lorafinetune.core.jobs import QUEUE_LABEL
 
@@ -53,8 +57,17 @@ def admit(runs: Namespace, job: Object) -> None:
     runs.client.request("PATCH", where, {"spec": {"suspend": False}}, MERGE)
 
 
+def columns(server: ApiServer, runs: Namespace, name: str) -> dict[str, str]:
+    """What `kubectl get` shows of a run, by heading."""
+    where = (f"--kubeconfig={server.kubeconfig}", f"--namespace={runs.name}")
+    heading, line = run(str(binary("kubectl")), *where, "get", "lft", name).splitlines()
+    starts = [found.start() for found in re.finditer(r"\S+", heading)]
+    cells = [slice(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    return {heading[cell].strip(): line[cell].strip() for cell in cells}
+
+
 def test_a_training_that_its_queue_holds_is_told_and_goes_on_when_it_is_let_go(
-    runs: Namespace, operator: Operator
+    runs: Namespace, operator: Operator, served: ApiServer
 ) -> None:
     waited = operator.metric("lorafinetune_queue_wait_seconds_sum")
     job = training_of(runs, "queued", QUEUED)
@@ -63,6 +76,8 @@ def test_a_training_that_its_queue_holds_is_told_and_goes_on_when_it_is_let_go(
     assert runs.condition("queued", "Ready")["reason"] == "Queued"
     assert runs.condition("queued", "Reconciling")["status"] == "True"
     assert runs.status("queued")["stages"][2]["state"] == "Waiting"
+    shown = columns(served, runs, "queued")
+    assert (shown["STAGE"], shown["PROGRESS"], shown["REASON"]) == ("Train", "", "Queued")
     time.sleep(HELD)
     admit(runs, job)
     runs.run(runs.pod(job))

@@ -13,7 +13,7 @@ from cluster.process import run
 from telemetry import ALERTS, rules
 
 OURS = f"{NAMESPACE}/lorafinetune"
-UP = {"up": "1x2000"}
+UP = {"up": "1x6000"}
 
 Fires = dict[str, tuple[dict[str, str], str]]
 """Labels beside the operator, and summary, by alert."""
@@ -147,6 +147,30 @@ CASES: dict[str, tuple[dict[str, str], str, Fires]] = {
     "GPUs that are held for trainings": (
         {'gpu_seconds_total{use="held"}': "0+60x1500", 'gpu_seconds_total{use="training"}': "0+55x1500"},
         "24h",
+        {},
+    ),
+    "GPUs of a pod that was preempted after it told of its checkpoints": (
+        {
+            'gpu_seconds_total{use="held"}': "0x300 180000x1200",
+            'gpu_seconds_total{use="training"}': "0+550x300 165000x1200",
+        },
+        "24h",
+        {},
+    ),
+    "GPUs of a preempted pod whose training has not gone on yet to tell of its checkpoint": (
+        {
+            'gpu_seconds_total{use="held"}': "0x60 180000x600",
+            'gpu_seconds_total{use="training"}': "0x600",
+        },
+        "6h",
+        {},
+    ),
+    "GPUs of a training of three days": (
+        {
+            'gpu_seconds_total{use="held"}': "0x4320 260000x1500",
+            'gpu_seconds_total{use="training"}': "0+58x4320 250560x1500",
+        },
+        "90h",
         {},
     ),
     "half an hour of a GPU": (

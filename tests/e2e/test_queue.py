@@ -1,11 +1,14 @@
 """Trainings that share one seat through a real Kueue: the seat stands in for a GPU."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from cluster.testbed import Cluster
+from documents import ROOT, Typist
 from e2e.installation import Installation, until
 from e2e.kueue import Kueue
 from e2e.tenant import Object, Store, Tenant
@@ -89,6 +92,13 @@ def told(tenant: Tenant, name: str) -> str:
     return next((c["message"] for c in conditions if c["type"] == "Queued" and c["status"] == "True"), "")
 
 
+def watched(tenant: Tenant, name: str) -> str:
+    """What `lorafinetune watch` says in its first ten seconds."""
+    command = Path(sys.executable).with_name("lorafinetune")
+    where = f"-n {tenant.namespace} --kubeconfig '{tenant.installation.cluster.kubeconfig}'"
+    return Typist(ROOT).type(f"timeout 10 '{command}' watch {name} {where} || true")
+
+
 def test_a_training_starts_once_kueue_has_a_seat_for_it(tenant: Tenant) -> None:
     tenant.apply("patient", PATIENT)
     assert tenant.wait_for_checkpoint("patient") >= EVERY
@@ -101,6 +111,9 @@ def test_one_that_waits_says_in_kueue_s_words_why_while_its_data_is_prepared(ten
     stages = {stage["name"]: stage["state"] for stage in tenant.status("urgent")["stages"]}
     assert stages | {"train": "Waiting"} == stages
     assert stages["download"] == stages["prepare"] == "Complete"
+    assert f"insufficient unused quota for {SEAT}" in watched(tenant, "urgent")
+    line = tenant.kubectl("get", "lorafinetune", "urgent", "--no-headers").split()
+    assert (line[1], line[-1]) == ("Train", "Queued")
 
 
 def test_a_more_important_one_takes_the_seat_and_the_other_waits_with_its_checkpoint(tenant: Tenant) -> None:

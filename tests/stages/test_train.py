@@ -108,6 +108,7 @@ def test_the_progress_ends_with_the_last_step_and_checkpoint(trained: tuple[Worl
     assert progress.training is not None
     assert progress.training.step == 6
     assert (progress.checkpoint_step, progress.checkpoint_attempt) == (3, 1)
+    assert progress.gpu_seconds is not None
     assert (made.place / "checkpoints" / "3" / "1" / "manifest.json").is_file()
 
 

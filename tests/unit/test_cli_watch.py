@@ -18,6 +18,9 @@ from lorafinetune.cli.view import LiveView
 from lorafinetune.cli.watch import seconds, told_by
 from lorafinetune.contract.outcome import ExitCode
 from lorafinetune.contract.times import rfc3339
+from lorafinetune.core.events import Event
+from unit.test_plan import run_until
+from unit.world import World
 
 DONE = {"name": "download", "state": "Complete", "cacheHit": True}
 PREPARED = {"name": "prepare", "state": "Complete", "cacheHit": False}
@@ -44,6 +47,15 @@ def conditions(**reasons: str) -> list[dict[str, str]]:
         }
         for kind, reason in told.items()
     ]
+
+
+def queued(why: str) -> dict[str, Any]:
+    """The status of a run whose training is held by its queue, as the operator writes it."""
+    world = World()
+    run_until("train")(world)
+    world.hold(why)
+    world.reconcile()
+    return world.status.encode()
 
 
 SCREENS: dict[str, tuple[dict[str, Any], int, int, list[str]]] = {
@@ -100,6 +112,17 @@ SCREENS: dict[str, tuple[dict[str, Any], int, int, list[str]]] = {
         0,
         ["… download  Secret s3 is missing", "· prepare", "· train", "· export"],
     ),
+    "a training in its queue says why": (
+        queued("insufficient unused quota for nvidia.com/gpu"),
+        95,
+        0,
+        [
+            "✓ download ━━━━━━━━━━━━━━━━━━━━━━━━ done",
+            "✓ prepare  ━━━━━━━━━━━━━━━━━━━━━━━━ done",
+            "… train                             the training waits in its queue: insufficient unused quota…",
+            "· export",
+        ],
+    ),
     "a stranger's text brings no terminal codes": (
         {"stages": [STARTING | {"message": "\x1b[2Jgone [red]x[/]"}]},
         80,
@@ -125,6 +148,26 @@ def test_screen(sentence: str) -> None:
     with console.capture() as shown:
         console.print(view.drawn())
     assert [line.rstrip() for line in shown.get().splitlines()] == expected
+
+
+ABOVE: dict[str, tuple[Event, list[str]]] = {
+    "what somebody may have to mend": (
+        Event("Warning", "SecretMissing", 'secret "s3" not found'),
+        ['SecretMissing: secret "s3" not found'],
+    ),
+    "why a queue holds a training": (Event("Normal", "Queued", "x" * 70), [f"Queued: {'x' * 70}"]),
+    "nothing of what the table shows": (Event("Normal", "StageStarted", "train began as Job a"), []),
+}
+
+
+@pytest.mark.parametrize("sentence", ABOVE)
+def test_above_the_table_stands_in_full(sentence: str) -> None:
+    event, expected = ABOVE[sentence]
+    console = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    view = LiveView(console, Environment(str))
+    with console.capture() as shown:
+        view.show(a_run({}), {}, (event,))
+    assert shown.get().splitlines() == expected
 
 
 def test_a_note_about_the_watching_stands_below_and_goes_again() -> None:

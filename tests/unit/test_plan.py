@@ -9,7 +9,14 @@ import pytest
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION
-from lorafinetune.api.status import Estimate, LoRAFineTuneStatus, StageName, StageProgress, TrainingStatus
+from lorafinetune.api.status import (
+    Estimate,
+    GpuSeconds,
+    LoRAFineTuneStatus,
+    StageName,
+    StageProgress,
+    TrainingStatus,
+)
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import ExportResult, PrepareResult, Progress, StageError, TrainResult
 from lorafinetune.core.events import Event
@@ -835,6 +842,63 @@ def test_each_pod_that_is_taken_away_is_told_once() -> None:
     assert (world.status.stage, world.status.failure) == ("Train", None)
 
 
+IN_QUEUE = "the training waits in its queue"
+FULL = "insufficient unused quota for nvidia.com/gpu"
+HOLDS: dict[str, tuple[list[str], list[str]]] = {
+    "it says why at once": ([FULL], [f"{IN_QUEUE}: {FULL}"]),
+    "it says why later": (["", "", FULL, FULL], [IN_QUEUE, f"{IN_QUEUE}: {FULL}"]),
+    "its numbers change": (
+        ["", f"{FULL}, 2 more needed", f"{FULL}, 1 more needed"],
+        [IN_QUEUE, f"{IN_QUEUE}: {FULL}, 2 more needed"],
+    ),
+    "it says nothing any more": ([FULL, ""], [f"{IN_QUEUE}: {FULL}"]),
+}
+"""What a queue says, look by look, and what Events say of it."""
+
+
+@pytest.mark.parametrize("sentence", HOLDS)
+def test_a_training_that_its_queue_holds_says_why_once_where(sentence: str) -> None:
+    words, told = HOLDS[sentence]
+    world = World()
+    run_until("train")(world)
+    world.events.clear()
+    for why in words:
+        world.hold(why)
+        world.reconcile()
+        shown = f"{IN_QUEUE}: {why}" if why else IN_QUEUE
+        train = stage_status(world.status, "train")
+        assert (train.state, train.message) == ("Waiting", shown)
+    assert [(e.type, e.reason, e.message) for e in world.events] == [
+        ("Normal", "Queued", message) for message in told
+    ]
+
+
+WAITED: dict[str, tuple[list[Step], str | None]] = {
+    "its queue held it": ([lambda w: w.hold(FULL), World.reconcile, World.let_go], None),
+    "no node had room for it": (
+        [lambda w: w.trouble(Reason.UNSCHEDULABLE), World.reconcile, lambda w: w.trouble(None)],
+        None,
+    ),
+    "it tells of its progress already": (
+        [lambda w: tell_of_checkpoint(w, 5), lambda w: w.hold(FULL), World.reconcile, World.let_go],
+        "training",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", WAITED)
+def test_a_stage_says_no_longer_what_it_waited_for_where(sentence: str) -> None:
+    steps, said = WAITED[sentence]
+    world = World()
+    run_until("train")(world)
+    for step in steps:
+        step(world)
+    for _ in range(2):
+        world.reconcile()
+        train = stage_status(world.status, "train")
+        assert (train.state, train.message) == ("Running", said)
+
+
 def test_a_pod_that_is_taken_away_is_looked_at_again_for_its_node_may_be_lost() -> None:
     world = World()
     world.settle()
@@ -972,6 +1036,19 @@ def test_the_status_says_where_the_newest_checkpoint_is(attempt: int | None, fol
     assert saved is not None
     training = f"{world.resource.spec.storage.uri}/trainings/{stage_status(world.status, 'train').key}"
     assert (saved.step, saved.uri) == (40, f"{training}/checkpoints/{folder}")
+
+
+def test_what_a_training_costs_is_told_with_its_checkpoints() -> None:
+    world = World()
+    run_until("train")(world)
+    job = world.active()
+    assert job is not None
+    cost = GpuSeconds(held=90, training=60, evaluating=10)
+    saved = Progress(stage="train", checkpoint_step=40, gpu_seconds=cost)
+    for told in (saved, saved.model_copy(update={"gpu_seconds": None})):
+        world.progress = {job.name: told}
+        world.reconcile()
+        assert world.status.gpu_seconds == cost
 
 
 EDITS: dict[str, tuple[list[Step], bool]] = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lorafinetune.api.status import TrainingStatus
+from lorafinetune.api.status import GpuSeconds, TrainingStatus
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.shell.receiver.bodies import Update, decode
 
@@ -18,6 +18,7 @@ MOVING = Progress(
     eta_seconds=112,
     training=TrainingStatus(step=42, total_steps=100, loss="1.5"),
     checkpoint_step=40,
+    gpu_seconds=GpuSeconds(held=90, training=60, evaluating=10),
 )
 
 BAD: dict[str, tuple[bytes, str]] = {

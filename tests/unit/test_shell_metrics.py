@@ -75,6 +75,15 @@ def test_a_stage_is_counted_once_when_the_status_says_that_it_is_complete() -> N
     assert read(metrics, "lorafinetune_gpu_seconds_total", use="evaluating") == 5
 
 
+def test_a_training_costs_no_more_than_it_tells_in_the_end() -> None:
+    metrics, before = Metrics(), resource()
+    for spent in (GpuSeconds(held=50, training=40), SPENT, SPENT):
+        after = LoRAFineTuneStatus(stages=(training(),), gpu_seconds=spent)
+        metrics.record_status(before, after)
+        before = before.model_copy(update={"status": after})
+    assert read(metrics, "lorafinetune_gpu_seconds_total", use="training") == SPENT.training
+
+
 def test_a_training_that_was_found_in_the_store_costs_nothing_again() -> None:
     metrics = Metrics()
     after = LoRAFineTuneStatus(stages=(training(cache_hit=True),), gpu_seconds=SPENT)

@@ -114,6 +114,16 @@ class World:
         job = next(job for job in self.jobs.values() if job.state in ("queued", "active", "leaving"))
         self.jobs[job.name] = replace(job, trouble=StageError(reason, message) if reason else None)
 
+    def hold(self, why: str) -> None:
+        """The queue holds the training, and says why, or (empty) not yet."""
+        job = next(job for job in self.jobs.values() if job.stage == "train")
+        self.jobs[job.name] = replace(job, state="queued", held=why)
+
+    def let_go(self) -> None:
+        """The queue lets the training start."""
+        job = next(job for job in self.jobs.values() if job.state == "queued")
+        self.jobs[job.name] = replace(job, state="active", held="")
+
     def vanish(self, pods: int = 0) -> None:
         """The active Job is gone, and so many of its pods are not."""
         job = self.active()

@@ -1,6 +1,7 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter
 from transformers import TrainerCallback
 
 from lorafinetune.api.reasons import Reason
-from lorafinetune.api.status import TrainingStatus
+from lorafinetune.api.status import GpuSeconds, TrainingStatus
 from lorafinetune.contract.arguments import TrainArguments
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.output import HELD_OUT
@@ -96,7 +97,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._save_schedule.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         if self._resumed:
-            self._tell_saved(self._resumed.state)
+            self._tell_saved(self._meter.before, self._resumed.state)
             self._progress.update(resumed_from=self._resumed.step, resumes=self.resumes)
             self._evaluate(args, model, state)
 
@@ -130,22 +131,23 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step = state.global_step
         self._save_schedule.note()
-        notes = {"step": step, "resumes": self.resumes, "gpuSeconds": self._meter.gpu_seconds().encode()}
+        cost = self._meter.gpu_seconds()
+        notes = {"step": step, "resumes": self.resumes, "gpuSeconds": cost.encode()}
         notes |= {"best": self.history.best["step"]} if self.history.best else {}
         directory = Path(args.output_dir) / f"checkpoint-{step}"
         states = self._group.gather((directory / RANDOM).read_bytes(), RANDOM_STATE)
         if self._checkpoints:
             add_random_states(directory, states)
             rotates = not self._divergence.is_suspected
-            self._checkpoints.save(directory, step, notes, rotates, self._tell_saved)
+            self._checkpoints.save(directory, step, notes, rotates, partial(self._tell_saved, cost))
         if self._group.any(self._stop.requested):
             if self._checkpoints:
                 self._checkpoints.uploads.wait()
             self._group.barrier()  # who leaves before the others has failed them
             raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
 
-    def _tell_saved(self, state: State) -> None:
-        self._progress.update(checkpoint_step=state.step, checkpoint_attempt=state.attempt)
+    def _tell_saved(self, cost: GpuSeconds, state: State) -> None:
+        self._progress.update(checkpoint_step=state.step, checkpoint_attempt=state.attempt, gpu_seconds=cost)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._end(state)

@@ -16,6 +16,7 @@ COLUMNS = (
     ("Loss", "string", ".status.loss", 0),
     ("ETA", "string", ".status.eta", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
     ("Model", "string", ".spec.model.source", 1),
     ("Step", "integer", ".status.training.step", 1),
     ("Resumes", "integer", ".status.resumes", 1),

@@ -199,11 +199,11 @@ class CheckpointStatus(Model):
 
 
 class GpuSeconds(Model):
-    """Time that GPUs were held by a finished training, summed over GPUs and over its attempts, each up to the
-    checkpoint that the next went on from."""
+    """Time that GPUs were held by a training, summed over GPUs and over its attempts, each up to the
+    checkpoint that the next went on from; while it is not finished, up to its newest checkpoint."""
 
     held: Count = 0
-    """From the start of the stage until its training was done."""
+    """From the start of the stage."""
     training: Count = 0
     """In optimizer steps."""
     evaluating: Count = 0

@@ -20,6 +20,7 @@ from lorafinetune.cli.summary import Environment, summary
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.contract.times import duration
+from lorafinetune.core.conditions import QUEUED
 from lorafinetune.core.events import Event
 from lorafinetune.core.steps import stage_status
 
@@ -105,7 +106,8 @@ class PlainView:
 
 
 class LiveView(PlainView):
-    """The four stages with bars, redrawn in place every second; events scroll above them."""
+    """The four stages with bars, redrawn in place every second. What somebody may have to mend, and why a
+    queue holds a training, scroll above them in full."""
 
     def __init__(
         self, console: Console, environment: Environment, clock: Callable[[], float] = time.monotonic
@@ -126,7 +128,7 @@ class LiveView(PlainView):
 
     def show(self, resource: LoRAFineTune, progress: ProgressByJob, events: tuple[Event, ...]) -> None:
         for event in _news(resource, events):
-            if event.type == "Warning":
+            if event.type == "Warning" or event.reason == QUEUED:
                 self._console.print(Text(safe(f"{event.reason}: {event.message}"), style="yellow"))
         if self._seen is None or (resource, progress) != self._seen[:2]:
             self._seen = (resource, progress, self._clock())

@@ -151,6 +151,8 @@ class Progress(Model):
     """Step of the newest complete checkpoint."""
     checkpoint_attempt: Annotated[int, Field(ge=0)] | None = None
     """Attempt that saved it."""
+    gpu_seconds: GpuSeconds | None = None
+    """What the training cost up to it, in all attempts."""
     resumed_from: Steps | None = None
     """Step of the checkpoint that this attempt went on from."""
     resumes: Resumes | None = None

@@ -39,6 +39,8 @@ ENDS: Final = ("Complete", "Failed", "Suspended")
 """Conditions with which a run has come to rest."""
 QUEUED: Final = "Queued"
 """Reason of a training that its queue holds."""
+IN_QUEUE: Final = "the training waits in its queue"
+"""Its message, before the queue has said why."""
 EVAL_PASSED: Final = "EvalPassed"
 """Condition, and its reason where it holds."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.sources import HUBS, BaseModelSource
 from lorafinetune.api.status import Failure, LoRAFineTuneStatus, StageStatus
-from lorafinetune.core.conditions import Situation
+from lorafinetune.core.conditions import IN_QUEUE, QUEUED, Situation
 from lorafinetune.core.steps import stage_status
 
 
@@ -82,11 +82,17 @@ def _of_run(before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Si
 def _of_waiting(
     before: LoRAFineTuneStatus, after: LoRAFineTuneStatus, situation: Situation
 ) -> tuple[Event, ...]:
-    """Why a stage does not get on, where nothing has been said of it yet. Each preemption is told: the words
-    of another reason may change while it stays."""
-    said = {condition.reason: condition.message for condition in before.conditions}
+    """Why a stage does not get on, where that has not been said yet."""
     retried = any(s.attempts > stage_status(before, s.name).attempts for s in after.stages)
-    is_same = situation.reason != Reason.PREEMPTED or said.get(situation.reason) == situation.message
-    if retried or (situation.reason in said and is_same):
+    said = {condition.reason: condition.message for condition in before.conditions}
+    if retried or _is_said(situation, said.get(situation.reason)):
         return ()
     return (Event("Warning" if after.failure else "Normal", situation.reason, situation.message),)
+
+
+def _is_said(situation: Situation, before: str | None) -> bool:
+    """Each preemption is told, and the first words of a queue: those of another reason may change while it
+    stays. before: what was said of this reason last."""
+    if situation.reason == Reason.PREEMPTED or (situation.reason == QUEUED and before == IN_QUEUE):
+        return before == situation.message
+    return before is not None

@@ -148,6 +148,7 @@ def with_progress(
         saved = state_path(progress.checkpoint_step, progress.checkpoint_attempt or 0)
         uri = f"{training}/{CHECKPOINTS}/{saved}"
         changes["checkpoint"] = _checkpoint(status.checkpoint, progress.checkpoint_step, uri, now)
+        changes["gpu_seconds"] = progress.gpu_seconds or status.gpu_seconds
     return with_stage(status, moved).model_copy(update=changes)
 
 

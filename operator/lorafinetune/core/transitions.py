@@ -9,7 +9,7 @@ from lorafinetune.api.status import StageName, StageStatus
 from lorafinetune.contract.arguments import STAGES
 from lorafinetune.contract.outcome import Result, StageError
 from lorafinetune.contract.times import rfc3339
-from lorafinetune.core.conditions import QUEUED, Situation
+from lorafinetune.core.conditions import IN_QUEUE, QUEUED, Situation
 from lorafinetune.core.jobs import job
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
 from lorafinetune.core.refusals import refusal
@@ -142,16 +142,22 @@ def _unfinished(inputs: Input, walk: Walk, current: Step, observed: ObservedJob)
         return walk.with_stage(recorded).wait(stage, observed.trouble, again)
     walk = replace(walk, check_again=again)
     if observed.state == "queued":
-        waiting = recorded.model_copy(update={"state": "Waiting"})
-        why = f": {observed.held}" if observed.held else ""
-        situation = Situation("Waiting", QUEUED, f"the training waits in its queue{why}", stage)
-        return replace(walk.with_stage(waiting), situation=situation)
-    running = recorded.model_copy(update={"state": "Running"})
+        return _queued(walk, recorded, observed.held)
+    is_over = recorded.state == "Waiting" and current.job not in inputs.progress
+    message = None if is_over else recorded.message
+    running = recorded.model_copy(update={"state": "Running", "message": message})
     situation = _running(stage)
     if is_edited:
         message = f"{stage} is running; the edit takes effect with its next attempt"
         situation = Situation("Running", "AppliesAtNextAttempt", message, stage)
     return replace(walk.with_stage(running), situation=situation)
+
+
+def _queued(walk: Walk, recorded: StageStatus, held: str) -> Walk:
+    """held: why, in the queue's words, where it has said it."""
+    message = f"{IN_QUEUE}: {held}" if held else IN_QUEUE
+    waiting = recorded.model_copy(update={"state": "Waiting", "message": message})
+    return replace(walk.with_stage(waiting), situation=Situation("Waiting", QUEUED, message, recorded.name))
 
 
 def _is_edited(inputs: Input, walk: Walk, current: Step, observed: ObservedJob) -> bool:

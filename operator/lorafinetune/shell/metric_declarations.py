@@ -46,8 +46,8 @@ QUEUED: Final = Declaration(
 )
 GPU_SECONDS: Final = Declaration(
     "lorafinetune_gpu_seconds_total",
-    "GPU time, by use: held by trainings' Pods, whatever their end; of these, training and evaluating, "
-    "once a training is finished.",
+    "GPU time, by use: held by trainings' Pods, once they end; of these, training and evaluating, "
+    "up to the newest checkpoint or the training's end.",
     ("use",),
 )
 PROGRESS_AGE: Final = Declaration(

@@ -81,7 +81,8 @@ class Metrics:
             self.stages.labels(stage.name, str(bool(stage.cache_hit)).lower()).observe(took)
 
     def _gpu_time(self, before: LoRAFineTuneStatus, after: LoRAFineTuneStatus) -> None:
-        """What the training says of itself. One that was found in the store was paid for when it was made."""
+        """What the training says of itself, with each checkpoint and at its end. One that was found in the
+        store was paid for when it was made."""
         if after.gpu_seconds is None or stage_status(after, "train").cache_hit:
             return
         used = before.gpu_seconds or GpuSeconds()
