@@ -303,7 +303,7 @@ def test_layers_are_not_compiled_and_it_says_so(
     from lorafinetune_stages.train import optimizations
 
     monkeypatch.setattr(optimizations, "suits", lambda *_: True)
-    monkeypatch.setattr(optimizations, "can_compile", lambda: True)
+    monkeypatch.setattr(optimizations, "can_compile", lambda _: True)
     chosen = optimizations.choose(64, "bf16", "lora", 1, quantization)
     assert (chosen.attention, chosen.sparse_loss, chosen.cast) == ("varlen", True, True)
     assert (chosen.compiled, chosen.multiple > 1) == (compiled, compiled)

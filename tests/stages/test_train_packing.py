@@ -2,6 +2,7 @@
 each other."""
 
 import inspect
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -367,6 +368,26 @@ def test_a_graph_gets_empty_conversations_behind_those_of_a_pack(conversations: 
     assert inputs["cu_seq_lens_q"].tolist() == own + [length] * (bounds - len(own))
     assert inputs["max_length_q"] == length
     assert not {"sources", "targets"} & inputs.keys()
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["does its work", "does not"])
+def test_layers_are_compiled_where_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, works: bool
+) -> None:
+    import torch
+    from torch._inductor import config
+    from torch._inductor.utils import fresh_cache
+
+    from lorafinetune_stages.train.optimizations import can_compile
+
+    works = works and shutil.which("g++") is not None
+    if not works:
+        monkeypatch.setattr(config.cpp, "cxx", ("false",))
+    torch.compiler.reset()
+    with fresh_cache():
+        assert can_compile("cpu") == works
+    torch.compiler.reset()
+    assert ("layers are not compiled, which costs a third of the speed: " in caplog.text) != works
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

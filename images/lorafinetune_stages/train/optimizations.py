@@ -4,16 +4,12 @@ A model that is not in the list is trained by LLaMA-Factory as it is.
 """
 
 import logging
-import os
-import shutil
-import sysconfig
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from torch import Tensor, nn
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Training
@@ -32,7 +28,6 @@ PLAIN_VARIANTS: Final = ("lora", "rslora")
 """Adapters of two matrix products, which compile."""
 MIXED: Final = {"bf16": "bfloat16", "fp16": "float16", "fp8": "bfloat16"}
 """The type of what is not in FP8, by the spec's precision: torch's names, where that is not its own type."""
-C_COMPILERS: Final = ("gcc", "clang")
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def choose(head: int, precision: str, variant: str, gpus: int, quantization: str
         log.warning("attention goes conversation by conversation: FlashAttention does not suit the device")
     if fast and quantization != "none":
         log.warning("layers are not compiled: that was not tried with a base in %s", quantization)
-    compiled = fast and compiles(variant, quantization) and can_compile()
+    compiled = fast and compiles(variant, quantization) and can_compile(device)
     return Optimizations(
         attention="varlen" if fast else "each",
         compiled=compiled,
@@ -101,13 +96,20 @@ def compiles(variant: str, quantization: str) -> bool:
     return variant in PLAIN_VARIANTS and quantization == "none"
 
 
-def can_compile() -> bool:
-    """Whether there are the C compiler and the headers that Triton builds its launchers with."""
-    compiler = os.environ.get("CC") or next(filter(shutil.which, C_COMPILERS), None)
-    found = bool(compiler) and Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").is_file()
-    if not found:
-        log.warning("layers are not compiled, which costs a third of the speed: no C compiler or no Python.h")
-    return found
+def can_compile(device: str) -> bool:
+    """Whether torch.compile does a small thing here. It needs a C compiler, Python's headers and a place for
+    what it makes, and asks for each only when it compiles."""
+    try:
+        torch.compile(_double, dynamic=True)(torch.ones(8, device=device))
+    except Exception as problem:  # whatever a compiler does wrong
+        reason = next(iter(str(problem).splitlines()), "")
+        log.warning("layers are not compiled, which costs a third of the speed: %s", reason)
+        return False
+    return True
+
+
+def _double(values: Tensor) -> Tensor:
+    return 2 * values
 
 
 def apply(optimizations: Optimizations, model: Any) -> None:
