@@ -107,9 +107,9 @@ def test_the_progress_ends_with_the_last_step_and_checkpoint(trained: tuple[Worl
     assert (progress.done, progress.total) == (size, size)
     assert progress.training is not None
     assert progress.training.step == 6
-    assert (progress.checkpoint_step, progress.checkpoint_attempt) == (3, 1)
+    assert (progress.checkpoint_step, progress.checkpoint_attempt) == (6, 1)
     assert progress.gpu_seconds is not None
-    assert (made.place / "checkpoints" / "3" / "1" / "manifest.json").is_file()
+    assert (made.place / "checkpoints" / "6" / "1" / "manifest.json").is_file()
 
 
 def test_the_adapter_is_fp32_and_names_its_base_by_hub_id_and_commit(

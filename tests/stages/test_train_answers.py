@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from builders import merged
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.training import Training
 from lorafinetune.contract.answers import CUT, MOST_CHARACTERS, Answers
 from lorafinetune.contract.arguments import ANSWERS
+from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.fit import Fit
 from lorafinetune_stages.train.plan import TrainingPlan
 from stages.train_builders import (
@@ -70,11 +72,13 @@ def test_what_goes_on_from_a_checkpoint_has_the_same_ones(asked: World, tmp_path
     assert kept(again) == kept(asked)
 
 
-def test_a_request_to_stop_ends_it_and_the_result_is_whole(asked: World, tmp_path: Path) -> None:
+def test_a_request_to_stop_ends_it_and_the_same_ones_are_made_later(asked: World, tmp_path: Path) -> None:
     again = asked.copy(tmp_path)
-    result = again.train_with(Interrupting(tmp_path / PROGRESS, ACTIVITY))
-    assert ANSWERS not in [file.path for file in again.manifest().files]
-    assert result.adapter.digest == adapter_of(asked)
+    with pytest.raises(StageError) as stopped:
+        again.train_with(Interrupting(tmp_path / PROGRESS, ACTIVITY))
+    assert stopped.value.reason is Reason.PREEMPTED
+    assert again.train().adapter.digest == adapter_of(asked)
+    assert kept(again) == kept(asked)
 
 
 def test_what_fails_is_a_warning_and_the_result_is_whole(

@@ -61,7 +61,7 @@ def test_the_adapter_is_that_of_the_lowest_loss(whole: tuple[World, TrainResult]
     made, result = whole
     found = losses(made)
     assert min(found, key=found.__getitem__) == BEST
-    assert adapter(made) == of_step(made, BEST) != of_step(made, STEPS - 1)
+    assert adapter(made) == of_step(made, BEST) != of_step(made, STEPS)
     told = result.training
     assert (told.step, told.best_step, told.stopped_early) == (STEPS, BEST, None)
     assert float(told.best_eval_loss or 0) == pytest.approx(found[BEST], rel=1e-5)
@@ -86,7 +86,7 @@ def test_the_training_itself_is_the_same_as_with_the_last(whole: tuple[World, Tr
 def cut(made: World, root: Path, step: int) -> World:
     """The store as a machine that dies after this step leaves it; better ones may have been kept since."""
     left = made.copy(root)
-    for later in range(step + 1, STEPS):
+    for later in range(step + 1, STEPS + 1):
         left.store.delete(f"trainings/{made.arguments.key}/checkpoints/{later}")
     return left
 
@@ -104,7 +104,7 @@ def same_end(left: World, whole: tuple[World, TrainResult]) -> None:
     assert bests(left)[-1] == BEST
 
 
-@pytest.mark.parametrize("step", [0, BEST - 1, BEST, BEST + 1, STEPS - 1], ids="after step {}".format)
+@pytest.mark.parametrize("step", [0, BEST - 1, BEST, BEST + 1, STEPS - 1, STEPS], ids="after step {}".format)
 def test_a_training_that_dies_ends_with_the_same_adapter(
     whole: tuple[World, TrainResult], tmp_path: Path, step: int
 ) -> None:
@@ -129,7 +129,7 @@ def test_what_no_checkpoint_speaks_of_is_not_kept(whole: tuple[World, TrainResul
     left = cut(whole[0], tmp_path, BEST + 1).training(**fields(keep=2))
     assert bests(left)[:-1]
     same_end(left, whole)
-    assert left.checkpoints() == [STEPS - 2, STEPS - 1]
+    assert left.checkpoints() == [STEPS - 1, STEPS]
     assert bests(left) == [BEST]
 
 

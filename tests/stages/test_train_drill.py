@@ -37,6 +37,10 @@ LONGEST = 600
 """Tokens of a row: four such rows do not fit one pass."""
 OVERTAKEN = (5, 11, 17)
 """Disturbances at which a second attempt begins while the first is alive."""
+LEAST_RESUMES, LEAST_HARMED = 15, 3
+"""Of all that chance decides, so that it remains a drill."""
+HELD_OUT = 500
+"""Rows that take seconds to evaluate: time enough to hit that."""
 BOUND_SECONDS = 300
 EARLY = ("downloading the model and the dataset", "loading the model")
 
@@ -70,6 +74,11 @@ class Attempt:
         wait_until(lambda: not is_alive(self._pid))
         return decode_message("train", self._message.read_text()) if self._message.is_file() else None
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it was seen to go on from a checkpoint."""
+        return bool((told := self._told()) and told.resumed_from)
+
     def _told(self) -> Progress | None:
         try:
             return Progress.model_validate_json(self._progress.read_text())
@@ -97,6 +106,11 @@ def at_step(further: int) -> Callable[[Progress], bool]:
     return holds
 
 
+def at_the_end(told: Progress) -> bool:
+    """In what follows the last step, once its checkpoint is there."""
+    return told.checkpoint_step == STEPS
+
+
 def early(activity: str) -> Callable[[Progress], bool]:
     """At an activity before the first step, or past it."""
     return lambda told: told.activity in (activity, "training")
@@ -113,10 +127,10 @@ def truncate(path: Path) -> None:
 
 
 def damage(made: World, random: Random) -> str:
-    """Harms the newest checkpoint, as a store might, or an upload that was cut."""
+    """Harms the newest checkpoint, if there is one, as a store might, or an upload that was cut."""
     steps = made.checkpoints()
     if not steps:
-        return "nothing to damage"
+        return ""
     newest = made.state(steps[-1])
     harm = random.choice((flip, truncate, Path.unlink))
     files = sorted(path for path in newest.iterdir() if path.name != "manifest.json")
@@ -154,14 +168,21 @@ def overtaken(nursery: Nursery, made: World, older: Attempt, directory: Path) ->
 def test_a_training_that_is_disturbed_time_and_again_ends_as_if_it_had_not_been(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    fields: dict[str, Any] = {"epochs": None, "maxSteps": STEPS, "checkpoint": {"every": 2, "keep": 3}}
-    made = world(tmp_path / "made", rows=random_rows(ROWS, longest=LONGEST), cutoffLength=LONGEST, **fields)
+    fields: dict[str, Any] = {
+        "epochs": None,
+        "maxSteps": STEPS,
+        "checkpoint": {"every": 2, "keep": 3},
+        "evaluation": {"fraction": "0.2", "everySteps": STEPS // 2},
+        "cutoffLength": LONGEST,
+    }
+    rows, held_out = (random_rows(number, seed, LONGEST) for seed, number in enumerate((ROWS, HELD_OUT)))
+    made = world(tmp_path / "made", rows=rows, held_out=held_out, **fields)
     calm = made.copy(tmp_path / "calm")
     expected = Attempt(nursery, calm, tmp_path / "calm-attempt").end()
     assert isinstance(expected, TrainResult)
     assert max(tokens_by_step(calm)) > CPU_PACK_TOKENS  # which takes more than one pass
 
-    random, happened = Random(SEED), list[tuple[str, bool, str]]()
+    random, happened, resumes = Random(SEED), list[tuple[str, bool, str]](), 0
     for number in range(DISTURBANCES):
         directory = tmp_path / f"attempt-{number}"
         attempt = Attempt(nursery, made, directory)
@@ -174,11 +195,24 @@ def test_a_training_that_is_disturbed_time_and_again_ends_as_if_it_had_not_been(
         told = attempt.end()
         assert not isinstance(told, Result), f"it ended after {happened}"
         assert told is None or told.reason is Reason.PREEMPTED
+        resumes += attempt.is_resumed
         harmed = damage(made, random) if random.random() < 0.3 else ""
         happened.append((number_sent.name, is_early, harmed))
+
+    for number_sent in (signal.SIGTERM, signal.SIGKILL):
+        attempt = Attempt(nursery, made, tmp_path / number_sent.name)
+        attempt.wait_until(at_the_end)
+        attempt.send(number_sent)
+        told = attempt.end()
+        assert not isinstance(told, Result), f"{number_sent.name} came too late"
+        assert (told is None) == (number_sent is signal.SIGKILL)
+        assert made.checkpoints()[-1] == STEPS
 
     result = Attempt(nursery, made, tmp_path / "last").end()
     assert isinstance(result, TrainResult), result
     assert result.adapter.digest == expected.adapter.digest, happened
     assert made.metrics() == calm.metrics()
+    assert (made.compared(), made.answers()) == (calm.compared(), calm.answers())
     assert result.resumes
+    assert resumes >= LEAST_RESUMES, happened
+    assert sum(bool(harmed) for _, _, harmed in happened) >= LEAST_HARMED, happened

@@ -21,7 +21,7 @@ FIELDS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, TrainResult]:
-    """A training that nobody interrupted, and that left a checkpoint after every step but its last."""
+    """A training that nobody interrupted, and that left a checkpoint after every step."""
     made = world(tmp_path_factory.mktemp("whole"), held_out=partly_known(), **FIELDS)
     return made, made.train()
 
@@ -35,7 +35,7 @@ def test_it_ends_when_patience_is_exhausted_and_is_complete(whole: tuple[World, 
     assert result.training.stopped_early
     assert made.manifest().lineage["stoppedEarly"] == {"step": LAST, "of": 12}
     assert "| stopped early after step | 7 of 12 |" in (made.place / "adapter" / "README.md").read_text()
-    assert made.checkpoints() == list(range(1, LAST))
+    assert made.checkpoints() == list(range(1, LAST + 1))
     told = made.progress().training
     assert told
     assert (told.step, told.total_steps, told.stopped_early) == (LAST, 12, True)
@@ -53,7 +53,7 @@ def test_its_adapter_is_what_a_longer_training_had_at_that_step(whole: tuple[Wor
 def cut(made: World, root: Path, step: int) -> World:
     """The store as a machine that dies after this step leaves it."""
     left = made.copy(root)
-    for later in range(step + 1, LAST):
+    for later in range(step + 1, LAST + 1):
         left.store.delete(f"trainings/{made.arguments.key}/checkpoints/{later}")
     return left
 
@@ -67,7 +67,7 @@ def same_end(left: World, whole: tuple[World, TrainResult]) -> None:
     assert (left.place / "loss.png").read_bytes() == (made.place / "loss.png").read_bytes()
 
 
-@pytest.mark.parametrize("step", [0, 3, 4, 5, 6], ids="after step {}".format)
+@pytest.mark.parametrize("step", [0, 3, 4, 5, 6, LAST], ids="after step {}".format)
 def test_a_training_that_dies_ends_at_the_same_step(
     whole: tuple[World, TrainResult], tmp_path: Path, step: int
 ) -> None:

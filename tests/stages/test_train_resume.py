@@ -2,8 +2,10 @@
 
 import itertools
 import logging
+import os
 import re
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,23 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.train.fence import Fence
-from stages.train_builders import PROGRESS, World, wait_for_checkpoint, world
+from stages.train_builders import (
+    OVERFITTING,
+    PROGRESS,
+    ROWS,
+    World,
+    partly_known,
+    random_pairs,
+    wait_for_checkpoint,
+    world,
+)
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
 STEPS = 6
 CORRUPT = Reason.CHECKPOINT_CORRUPT
 EVALUATION = {"fraction": "0.2", "everySteps": 2}
+ANSWERING = "answering held-out prompts"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, TrainResult]
 def cut(made: World, root: Path, step: int) -> World:
     """The store as a machine that dies after this step leaves it."""
     left = made.copy(root)
-    for later in range(step + 1, STEPS):
+    for later in range(step + 1, STEPS + 1):
         left.store.delete(f"trainings/{made.arguments.key}/checkpoints/{later}")
     return left
 
@@ -49,11 +61,16 @@ def same_end(left: World, whole: tuple[World, TrainResult], resumes: int = 1) ->
     assert left.manifest().lineage["resumes"] == resumes
 
 
-def test_no_checkpoint_is_made_of_the_last_step(whole: tuple[World, TrainResult]) -> None:
-    assert whole[0].checkpoints() == [1, 2, 3, 4, 5]
+def test_a_checkpoint_is_made_of_the_last_step_where_an_evaluation_follows(
+    whole: tuple[World, TrainResult],
+) -> None:
+    assert whole[0].checkpoints() == [1, 2, 3, 4, 5, 6]
+    alone = whole[0].training(checkpoint={"every": 1, "keep": "all"})
+    alone.train()
+    assert alone.checkpoints() == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("step", range(STEPS), ids="after step {}".format)
+@pytest.mark.parametrize("step", range(STEPS + 1), ids="after step {}".format)
 def test_a_training_that_dies_goes_on_from_its_last_checkpoint(
     whole: tuple[World, TrainResult], tmp_path: Path, step: int
 ) -> None:
@@ -80,11 +97,12 @@ def test_a_training_of_each_kind_goes_on(
     same_end(left, (made, result))
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4], ids="asked after step {}".format)
+@pytest.mark.parametrize("step", [1, 2, 3, 4, STEPS], ids="asked after step {}".format)
 def test_a_request_to_stop_is_obeyed_at_the_end_of_the_step(
     whole: tuple[World, TrainResult], tmp_path: Path, step: int
 ) -> None:
-    """Step 3 ends an epoch; at steps 2 and 4 an evaluation is cut short, and made up for."""
+    """Step 3 ends an epoch; at steps 2 and 4 an evaluation is cut short, and made up for. After the last one
+    it does not begin."""
     left = cut(whole[0], tmp_path, 0).training(evaluation=EVALUATION)
     with pytest.raises(StageError) as stopped:
         left.interrupted_train(step)
@@ -114,15 +132,89 @@ def test_a_request_before_the_first_step_is_obeyed_at_once(
     assert left.checkpoints() == []
 
 
-def test_a_request_in_the_last_step_lets_the_training_finish(
+def test_a_request_in_the_last_step_lets_a_training_finish_that_evaluates_nothing(
     whole: tuple[World, TrainResult], tmp_path: Path
 ) -> None:
-    left = cut(whole[0], tmp_path, 0)
-    assert left.interrupted_train(STEPS).adapter.digest == whole[1].adapter.digest
-    assert left.metrics() == whole[0].metrics()
+    left = whole[0].copy(tmp_path).training()
+    assert left.interrupted_train(STEPS).training.step == STEPS
+    assert left.checkpoints() == [3]
 
 
-@pytest.mark.parametrize(("keep", "kept"), [(1, [5]), (2, [4, 5]), ("all", [1, 2, 3, 4, 5])])
+class Watched:
+    """A training on which steps and evaluations are counted. It is asked to stop as an evaluation begins."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, asked_at: int = 0) -> None:
+        from lorafinetune_stages.train.callback import TrainingCallback
+        from lorafinetune_stages.train.held_out_evaluation import HeldOutEvaluation
+
+        self.steps, self.evaluations = list[int](), 0
+        begin, tuned = TrainingCallback.on_step_begin, HeldOutEvaluation.tuned
+
+        def stepping(callback: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.steps.append(state.global_step + 1)
+            begin(callback, args, state, control, **more)
+
+        def evaluating(evaluation: Any, *args: Any, **more: Any) -> dict[str, float]:
+            self.evaluations += 1
+            if self.evaluations == asked_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return tuned(evaluation, *args, **more)
+
+        patch.setattr(TrainingCallback, "on_step_begin", stepping)
+        patch.setattr(HeldOutEvaluation, "tuned", evaluating)
+
+
+ODD_END: dict[str, Any] = {"epochs": None, "maxSteps": 4}
+"""The last step is the first one of an epoch."""
+EARLY_END = {**OVERFITTING, "checkpoint": {"every": 5, "earlyStopping": {"patience": 1}}}
+BEST = {"checkpoint": {"every": 5, "select": "best"}}
+PAIRS = {"objective": "dpo", "lora": {"dropout": "0"}, "checkpoint": {"every": 5}}
+ENDS: dict[str, tuple[dict[str, Any], int | str]] = {
+    "in the last evaluation": ({}, 3),
+    "in the last evaluation, with no other checkpoint": ({"checkpoint": {"every": 100}}, 3),
+    "in the last evaluation, in the midst of an epoch": (ODD_END, 2),
+    "in the last evaluation of the best": (BEST, 3),
+    "in the last evaluation of pairs": (PAIRS, 3),
+    "as it answers": ({}, ANSWERING),
+    "as it answers, in the midst of an epoch": (ODD_END, ANSWERING),
+    "as the best answers": (BEST, ANSWERING),
+    "as it answers after an early end": (EARLY_END, ANSWERING),
+    "as it answers to pairs": (PAIRS, ANSWERING),
+}
+
+
+@pytest.mark.parametrize("sentence", ENDS)
+def test_no_step_is_trained_twice_for_what_follows_the_last_one(
+    sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields, moment = ENDS[sentence]
+    pairs: dict[str, Any] = {"rows": random_pairs(ROWS), "held_out": random_pairs(3, seed=1)}
+    rows = pairs if fields is PAIRS else {"held_out": partly_known()}
+    left = world(tmp_path / "made", **{"evaluation": EVALUATION, **rows, **fields})
+    made = left.copy(tmp_path / "calm")
+    result = made.train()
+    assert len(made.answers()["answers"]) == 3
+
+    last = result.training.step
+    with monkeypatch.context() as patch:
+        watched = Watched(patch, moment if isinstance(moment, int) else 0)
+        with pytest.raises(StageError) as stopped:
+            left.interrupted_train(moment if isinstance(moment, str) else "")
+        assert (stopped.value.reason, stopped.value.checkpoint) == (Reason.PREEMPTED, last)
+        assert left.checkpoints()[-1] == last
+        assert not (left.place / "manifest.json").exists()
+        assert (resumed := left.train()).training.stopped_early == result.training.stopped_early
+    assert watched.steps == list(range(1, last + 1))
+    assert resumed.adapter.digest == result.adapter.digest
+    assert (left.metrics(), left.compared(), left.answers()) == (
+        made.metrics(),
+        made.compared(),
+        made.answers(),
+    )
+    assert (left.place / "loss.png").read_bytes() == (made.place / "loss.png").read_bytes()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(1, [6]), (2, [5, 6]), ("all", [1, 2, 3, 4, 5, 6])])
 def test_the_newest_checkpoints_are_kept(
     whole: tuple[World, TrainResult], tmp_path: Path, keep: Any, kept: list[int]
 ) -> None:
@@ -183,7 +275,7 @@ def test_a_bad_checkpoint_is_told_of_and_the_one_before_is_used(
         same_end(left, whole)
     assert re.search(log, caplog.text)
     assert left.progress().resumed_from == 3
-    assert left.checkpoints()[-2:] == [4, 5]
+    assert left.checkpoints()[-3:] == [4, 5, 6]
 
 
 def test_checkpoints_are_made_by_the_clock_where_minutes_are_asked_for(

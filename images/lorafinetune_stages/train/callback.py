@@ -47,7 +47,8 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     """One training, watched from its first step to its last.
 
     The trainer calls, in this order: a step's begin, its end, its log, and its save where one is asked
-    for; so a checkpoint holds the step's own row and evaluation.
+    for; so a checkpoint holds the step's own row and evaluation. What is evaluated after the last step comes
+    after its checkpoint, and begins from there alone: no step is trained twice for it.
     """
 
     def __init__(
@@ -96,10 +97,13 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._divergence = Divergence(state.log_history)
         self._save_schedule.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
+        self.stopped_early = self._ends_early(state)
         if self._resumed:
             self._tell_saved(self._meter.before, self._resumed.state)
             self._progress.update(resumed_from=self._resumed.step, resumes=self.resumes)
-            self._evaluate(args, model, state)
+            self._evaluate(model, state)
+            if self._is_last(state):
+                self._conclude(args, model, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._meter.step_begins(state.num_input_tokens_seen)
@@ -124,11 +128,12 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         state.log_history[-1] = step_row(row, self._meter.tokens_per_second)
         self.history.add(state.log_history[-1])
         self._report(state)
-        self._evaluate(args, model, state)
+        if state.global_step < state.max_steps:
+            self._evaluate(model, state)
         control.should_save &= not self._divergence.is_suspected
-        control.should_save |= self._group.any(self._must_leave(state) or self._is_time(state))
+        control.should_save |= self._group.any(self._must_save(state))
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         step = state.global_step
         self._save_schedule.note()
         cost = self._meter.gpu_seconds()
@@ -140,11 +145,10 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             add_random_states(directory, states)
             rotates = not self._divergence.is_suspected
             self._checkpoints.save(directory, step, notes, rotates, partial(self._tell_saved, cost))
-        if self._group.any(self._stop.requested):
-            if self._checkpoints:
-                self._checkpoints.uploads.wait()
-            self._group.barrier()  # who leaves before the others has failed them
-            raise StageError(Reason.PREEMPTED, f"saved a checkpoint at step {step} of {state.max_steps}")
+        self._leave_if_asked(state)
+        if self._is_last(state):
+            self._evaluate(model, state)
+            self._conclude(args, model, state)
 
     def _tell_saved(self, cost: GpuSeconds, state: State) -> None:
         self._progress.update(checkpoint_step=state.step, checkpoint_attempt=state.attempt, gpu_seconds=cost)
@@ -166,14 +170,26 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if not self._group.is_main:
             torch.manual_seed(self._training.seed + self._group.rank)
 
-    def _must_leave(self, state: Any) -> bool:
-        """Not after the last step: the result is as near as a checkpoint."""
-        return self._stop.requested and not self._is_last(state)
+    def _leave_if_asked(self, state: Any) -> None:
+        """Where there is a checkpoint of this step."""
+        if self._group.any(self._stop.requested):
+            if self._checkpoints:
+                self._checkpoints.uploads.wait()
+            self._group.barrier()  # who leaves before the others has failed them
+            told = f"saved a checkpoint at step {state.global_step} of {state.max_steps}"
+            raise StageError(Reason.PREEMPTED, told)
 
-    def _is_time(self, state: Any) -> bool:
+    def _must_save(self, state: Any) -> bool:
+        """Not after the last step where nothing is evaluated: the result is as near as a checkpoint."""
+        if self._is_last(state):
+            return self.held_out_evaluation.evaluation is not None
+        return self._stop.requested or self._is_time
+
+    @property
+    def _is_time(self) -> bool:
         """By one clock, where there are several."""
-        leaves_it = self._is_last(state) or self._divergence.is_suspected
-        return self._group.is_main and self._save_schedule.is_due_by_now and not leaves_it
+        is_due = self._group.is_main and self._save_schedule.is_due_by_now
+        return is_due and not self._divergence.is_suspected
 
     def _is_last(self, state: Any) -> bool:
         return self.stopped_early or state.global_step >= state.max_steps
@@ -187,7 +203,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
             state.log_history.insert(0, evaluation_row(0, 0.0, measured))
 
-    def _evaluate(self, args: Any, model: Any, state: Any) -> None:
+    def _evaluate(self, model: Any, state: Any) -> None:
         """Evaluates where it is due; one that is cut short is made up for after the resume."""
         evaluation, step = self.held_out_evaluation.evaluation, state.global_step
         if evaluation is None:
@@ -199,32 +215,41 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             state.log_history.append(self._row(measured, state))
             self.history.add(state.log_history[-1])
             self._report(state)
-            self._conclude(args, model, state)
+            self._judge(model, state)
 
     def _row(self, measured: Mapping[str, float], state: Any) -> Row:
         check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
         return evaluation_row(state.global_step, state.epoch, measured)
 
-    def _conclude(self, args: Any, model: Any, state: Any) -> None:
-        """What follows from an evaluation. Here ends the training where this one asks for it."""
+    def _judge(self, model: Any, state: Any) -> None:
+        """What follows from an evaluation: it may be the best, and it may be the last."""
         best, best_adapter = self.history.best, self._checkpoints.best_adapter if self._checkpoints else None
         losses = self.held_out_evaluation.of_result
         if best_adapter and losses and best is self.history.evaluated:
             best_adapter.keep(state.global_step, model.save_pretrained, losses)
-        self.stopped_early = self._group.any(self._is_exhausted) and not self._is_last(state)
-        if not self._is_last(state):
-            return
-        if best:
-            self._take_best(model, best_adapter)
+        self.stopped_early = self._ends_early(state)
+
+    def _conclude(self, args: Any, model: Any, state: Any) -> None:
+        """What follows the last evaluation. Here ends the training, with no other step."""
+        self.steps = state.global_step
+        self._leave_if_asked(state)
+        if self.held_out_evaluation.of_result is None:  # a checkpoint has the loss, but not that of each row
+            self._measure(model, state)
+        if self.history.best:
+            self._take_best(model, self._checkpoints.best_adapter if self._checkpoints else None)
         if self._compares and is_quantised(self._plan):
             self._evaluate_exported(model, state)
+            self._leave_if_asked(state)
         self.held_out_evaluation.ask(model, self._tokenizer)
-        if self.stopped_early:
-            if self._group.is_main:
-                model.save_pretrained(args.output_dir)
-            self._report(state)
-            self._end(state)
-            raise Ended
+        self._leave_if_asked(state)
+        if self._group.is_main:
+            model.save_pretrained(args.output_dir)
+        self._report(state)
+        self._end(state)
+        raise Ended
+
+    def _ends_early(self, state: Any) -> bool:
+        return self._group.any(self._is_exhausted) and state.global_step < state.max_steps
 
     @property
     def _is_exhausted(self) -> bool:
@@ -247,10 +272,10 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._group.broadcast_parameters([each for each in model.parameters() if each.requires_grad])
 
     def _evaluate_exported(self, model: Any, state: Any) -> None:
-        """On the base that the adapter is shipped for, as the base was. No checkpoint is made any more, so it
-        is not in the trainer's own log, which has room for one evaluation of a step."""
+        """On the base that the adapter is shipped for, as the base was. It is not in the trainer's own log,
+        which has room for one evaluation of a step."""
         self._progress.begin("evaluating on the unquantised base", None, "steps")
-        if measured := self.held_out_evaluation.tuned(model, lambda: False, as_shipped=True):
+        if measured := self.held_out_evaluation.tuned(model, self._is_asked, as_shipped=True):
             what = "the loss on the held-out rows, on the unquantised base"
             check_finite(measured["eval_loss"], what, state)
             self.history.add_exported(measured["eval_loss"])
@@ -259,7 +284,10 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     def _measure(self, model: Any, state: Any) -> dict[str, float]:
         """Nothing where it is cut short."""
         as_shipped = self._is_last(state) and not self._compares
-        return self.held_out_evaluation.tuned(model, lambda: self._must_leave(state), as_shipped)
+        return self.held_out_evaluation.tuned(model, self._is_asked, as_shipped)
+
+    def _is_asked(self) -> bool:
+        return self._stop.requested
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

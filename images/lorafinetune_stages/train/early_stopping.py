@@ -1,5 +1,5 @@
-"""Whether a training ends before its last step. Only the losses in its log decide, so a training that was
-interrupted ends at the same step as one that was not.
+"""How a training ends, and whether before its last step. Only the losses in its log decide that, so one that
+was interrupted ends at the same step as one that was not.
 """
 
 import math
@@ -9,7 +9,7 @@ from lorafinetune.api.training import EarlyStopping
 
 
 class Ended(Exception):  # noqa: N818 - all is well
-    """The training has ended before its last step, and its adapter lies where the trainer puts its own.
+    """The training has ended, and its adapter lies where the trainer puts its own.
 
     Raised, since the trainer asks whether to end after a step alone, and an evaluation that was made up for
     after a resume may end the training before there is another one.

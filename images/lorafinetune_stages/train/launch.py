@@ -106,7 +106,7 @@ def train(
         with _changes(training, plan, group, capture), connected(), others, callback.watchdog:
             run_exp(dict(config), callbacks=[callback])
     except Ended:
-        log.info("stopped early after step %d", callback.steps)
+        log.info("%s after step %d", "stopped early" if callback.stopped_early else "ended", callback.steps)
     except Exception as problem:
         if callback.steps == 0:
             stop.check_before_first_step()

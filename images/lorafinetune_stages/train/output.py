@@ -2,7 +2,7 @@
 which hold timings and so are no part of the adapter's digest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,17 @@ def commit_trained(
     directory: Path,
     lineage: Mapping[str, Any],
     training: TrainingStatus,
-    gpu_seconds: GpuSeconds,
+    cost: Callable[[], GpuSeconds],
     resumes: int,
 ) -> TrainResult:
-    """Uploads the directory, and makes it the output of the training. Returns what counts: another
-    writer's result if that was first."""
+    """Uploads the directory, and makes it the output of the training. cost: until now, so that the upload is
+    a part of it. Returns what counts: another writer's result if that was first."""
     where = place("trainings", key)
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     context.progress.begin("uploading the adapter", size, "bytes")
     files = upload_tree(context.store, directory, where, context.progress.advance)
     adapter = adapter_artifact(files, f"{context.store.uri}/{where}")
-    result = TrainResult(
-        key=key, adapter=adapter, training=training, gpu_seconds=gpu_seconds, resumes=resumes
-    )
+    result = TrainResult(key=key, adapter=adapter, training=training, gpu_seconds=cost(), resumes=resumes)
     manifest = commit_manifest(context.store, where, "trainings", key, files, lineage, result.encode())
     return TrainResult.decode(manifest.result or {})
 

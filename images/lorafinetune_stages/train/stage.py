@@ -278,7 +278,7 @@ class Attempt:
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(callback.history.rows, kept / "loss.png", unit)
         self.fence.check()
-        cost = self.meter.gpu_seconds()
+        cost = self.meter.gpu_seconds
         return commit_trained(
             self.context, arguments.key, kept, facts, callback.status, cost, callback.resumes
         )

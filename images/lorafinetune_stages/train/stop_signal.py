@@ -1,8 +1,8 @@
 """What a request to leave (SIGTERM, SIGINT) does at each point of a training.
 
 Before the first step there is nothing to save, and the stage leaves at once. From then on the request
-is only noted: the step is ended, a checkpoint saved. After the last step the result is as near as a
-checkpoint would be, so the stage finishes.
+is only noted: the step is ended, a checkpoint saved. What is evaluated after the last step ends too, and is
+made up for from its checkpoint. From there on the result is near, so the stage finishes.
 """
 
 import signal

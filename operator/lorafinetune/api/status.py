@@ -203,7 +203,7 @@ class GpuSeconds(Model):
     checkpoint that the next went on from; while it is not finished, up to its newest checkpoint."""
 
     held: Count = 0
-    """From the start of the stage."""
+    """From the start of the stage until its adapter was uploaded."""
     training: Count = 0
     """In optimizer steps."""
     evaluating: Count = 0
