@@ -62,10 +62,10 @@ def same_end(left: World, whole: tuple[World, TrainResult], resumes: int = 1) ->
 
 
 def test_a_checkpoint_is_made_of_the_last_step_where_an_evaluation_follows(
-    whole: tuple[World, TrainResult],
+    whole: tuple[World, TrainResult], tmp_path: Path
 ) -> None:
     assert whole[0].checkpoints() == [1, 2, 3, 4, 5, 6]
-    alone = whole[0].training(checkpoint={"every": 1, "keep": "all"})
+    alone = whole[0].copy(tmp_path).training(checkpoint={"every": 1, "keep": "all"})
     alone.train()
     assert alone.checkpoints() == [1, 2, 3, 4, 5]
 
