@@ -105,6 +105,8 @@ def _obey_objective(draw: DrawFn, spec: Json, whole: bool) -> None:
             dataset["format"] = draw(st.sampled_from(("auto", *FORMATS[objective])))
     if objective != "sft":
         training |= {"learnFrom": "allTurns", "trainOnPrompt": False}
+    if training.get("trainOnPrompt"):
+        training["learnFrom"] = "allTurns"
     if objective == "pt":
         training.get("evaluation", {}).pop("groupBy", None)
         for dataset in spec["datasets"]:

@@ -98,6 +98,7 @@ def test_it_shows_the_columns(served: ApiServer) -> None:
         "Progress": "42%",
         "Loss": None,
         "ETA": None,
+        "Reason": None,
         "Model": "hf://owner/model",
         "Step": 7,
         "Resumes": 1,
