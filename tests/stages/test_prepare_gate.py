@@ -558,7 +558,7 @@ def test_another_default_system_prompt_than_the_models_is_a_warning(bench: Bench
         r"'nt named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nWhat is the '"
     )
     contradiction = (
-        "39 rows without a system prompt answer as EmoLLM, but the default system prompt of smollm2 says "
+        "43 rows without a system prompt answer as EmoLLM, but the default system prompt of smollm2 says "
         "SmolLM: set datasets[].system"
     )
     assert bench.run().warnings == (expected, contradiction)
