@@ -66,8 +66,8 @@ def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
     ]
     assert [reason for reason, _ in tenant.events()] == TOLD
     columns = tenant.kubectl("get", "lft").split()
-    assert columns[:6] == ["NAME", "STAGE", "PROGRESS", "LOSS", "ETA", "AGE"]
-    assert columns[6:9] == ["tune", "Complete", "100%"]
+    assert columns[:7] == ["NAME", "STAGE", "PROGRESS", "LOSS", "ETA", "AGE", "REASON"]
+    assert columns[7:10] == ["tune", "Complete", "100%"]
     merged = status["artifacts"]["merged"]["uri"].removeprefix(f"s3://{tenant.store.bucket}/")
     assert f"{merged}/manifest.json" in tenant.store.keys(merged)
 
