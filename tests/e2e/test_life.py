@@ -64,12 +64,18 @@ def test_it_is_complete_and_told_step_by_step(tenant: Tenant) -> None:
     assert [(s["name"], s["state"], s["cacheHit"]) for s in status["stages"]] == [
         (stage, "Complete", False) for stage in STAGES
     ]
-    assert [reason for reason, _ in tenant.events()] == TOLD
+    until(lambda: "Complete" in reasons(tenant), 10)  # told once it is written
+    assert reasons(tenant) == TOLD
     columns = tenant.kubectl("get", "lft").split()
     assert columns[:7] == ["NAME", "STAGE", "PROGRESS", "LOSS", "ETA", "AGE", "REASON"]
     assert columns[7:10] == ["tune", "Complete", "100%"]
     merged = status["artifacts"]["merged"]["uri"].removeprefix(f"s3://{tenant.store.bucket}/")
     assert f"{merged}/manifest.json" in tenant.store.keys(merged)
+
+
+def reasons(tenant: Tenant) -> list[str]:
+    """Of its Events."""
+    return [reason for reason, _ in tenant.events()]
 
 
 def test_no_secret_stands_anywhere_but_in_its_secret(tenant: Tenant, arguments: set[bytes]) -> None:
