@@ -294,9 +294,5 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
 
     def _status(self, state: Any) -> TrainingStatus:
         return self.history.status(
-            state.global_step,
-            state.max_steps,
-            state.epoch,
-            self._meter.tokens_per_second,
-            self.stopped_early,
+            state.global_step, state.max_steps, state.epoch, self._meter.tokens_per_second, self.stopped_early
         )
