@@ -79,6 +79,22 @@ CASES: Final = (
     Case("auto, AdamW unfused", steps=20, extra={"optim": "adamw_torch"}),
     Case("packing: tokens", batch_size=None, steps=24, training=IN_TOKENS),
     Case("packing: tokens, fp8", batch_size=None, steps=24, training={**IN_TOKENS, "precision": "fp8"}),
+    Case("packed, adapters in bf16 copies", steps=12, plan=packed(cast=True)),
+    Case(
+        "fp8, kernels launched one by one",
+        steps=32,
+        training={"precision": "fp8"},
+        plan=packed(
+            checkpointing=False,
+            attention="varlen",
+            sparse_loss=True,
+            compiled=True,
+            multiple=64,
+            mixed="bfloat16",
+            cast=True,
+            fp8=True,
+        ),
+    ),
 )
 SEVERAL: Final = (
     Case("1 GPU, 22 conversations a step", batch_size=22, steps=24),
