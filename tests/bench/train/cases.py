@@ -82,7 +82,7 @@ CASES: Final = (
     Case("packed, adapters in bf16 copies", steps=12, plan=packed(cast=True)),
     Case(
         "fp8, kernels launched one by one",
-        steps=32,
+        steps=LONG,
         training={"precision": "fp8"},
         plan=packed(
             checkpointing=False,
