@@ -1,6 +1,5 @@
 """What we do at each step of LLaMA-Factory's training: log, evaluate, report, save, leave."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,18 +16,17 @@ from lorafinetune_stages.prepare.output import HELD_OUT
 from lorafinetune_stages.progress import Reporter
 from lorafinetune_stages.termination import abandon
 from lorafinetune_stages.train.base_loss import BaseLoss
-from lorafinetune_stages.train.best_adapter import BestAdapter
 from lorafinetune_stages.train.checkpoints import (
     RANDOM,
     Checkpoints,
     FetchedCheckpoint,
     add_random_states,
 )
-from lorafinetune_stages.train.divergence import Divergence, check_finite
-from lorafinetune_stages.train.early_stopping import Ended, is_exhausted
-from lorafinetune_stages.train.evaluation import is_quantised
+from lorafinetune_stages.train.divergence import Divergence
+from lorafinetune_stages.train.early_stopping import Ended
+from lorafinetune_stages.train.evaluation_schedule import EvaluationSchedule
 from lorafinetune_stages.train.held_out_evaluation import HeldOutEvaluation
-from lorafinetune_stages.train.history import History, Row, evaluation_row, is_of_base, step_row
+from lorafinetune_stages.train.history import History, step_row
 from lorafinetune_stages.train.meter import Meter
 from lorafinetune_stages.train.nf4 import settle
 from lorafinetune_stages.train.plan import TrainingPlan
@@ -67,8 +65,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.resumes = 1 + int(resumed.notes.get("resumes", 0)) if resumed else 0
         self.steps = 0
         """Optimizer steps that are done."""
-        self.stopped_early = False
-        self.watchdog = Watchdog(self._abandon)
+        self.watchdog = Watchdog(arguments.gpus, self._abandon)
         self._save_schedule = SaveSchedule(arguments.training.checkpoint.every)
         self._training = arguments.training
         self._every = int(arguments.config.get("logging_steps", 1))
@@ -80,8 +77,24 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._progress = progress
         self._group = group
         self.held_out_evaluation = HeldOutEvaluation(
-            self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, group
+            self._training,
+            dataset / HELD_OUT,
+            plan,
+            base_loss,
+            meter,
+            stop,
+            progress,
+            group,
+            self.watchdog,
         )
+        best_adapter = checkpoints.best_adapter if checkpoints else None
+        self._evaluations = EvaluationSchedule(
+            self._training, plan, self.held_out_evaluation, best_adapter, progress, group
+        )
+
+    @property
+    def stopped_early(self) -> bool:
+        return self._evaluations.stopped_early
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, processing_class: Any = None, **_: Any
@@ -90,19 +103,19 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         check_targets(model, self._training.lora.targets)
         if self._plan.nf4:
             settle(model.get_base_model())
-        self._evaluate_base(model, state)
+        self._evaluations.evaluate_base(model, state)
         self._stop.defer()
         self._join(model)
         self.history = History(state.log_history, self._every, self._training.checkpoint.select)
         self._divergence = Divergence(state.log_history)
         self._save_schedule.note()
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
-        self.stopped_early = self._ends_early(state)
+        self._evaluations.begin(self.history, state)
         if self._resumed:
             self._tell_saved(self._meter.before, self._resumed.state)
             self._progress.update(resumed_from=self._resumed.step, resumes=self.resumes)
-            self._evaluate(model, state)
-            if self._is_last(state):
+            self._evaluations.evaluate(model, state, self._report)
+            if self._evaluations.is_last(state):
                 self._conclude(args, model, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -129,7 +142,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.history.add(state.log_history[-1])
         self._report(state)
         if state.global_step < state.max_steps:
-            self._evaluate(model, state)
+            self._evaluations.evaluate(model, state, self._report)
         control.should_save &= not self._divergence.is_suspected
         control.should_save |= self._group.any(self._must_save(state))
 
@@ -146,8 +159,8 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             rotates = not self._divergence.is_suspected
             self._checkpoints.save(directory, step, notes, rotates, partial(self._tell_saved, cost))
         self._leave_if_asked(state)
-        if self._is_last(state):
-            self._evaluate(model, state)
+        if self._evaluations.is_last(state):
+            self._evaluations.evaluate(model, state, self._report)
             self._conclude(args, model, state)
 
     def _tell_saved(self, cost: GpuSeconds, state: State) -> None:
@@ -181,7 +194,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
 
     def _must_save(self, state: Any) -> bool:
         """Not after the last step where nothing is evaluated: the result is as near as a checkpoint."""
-        if self._is_last(state):
+        if self._evaluations.is_last(state):
             return self.held_out_evaluation.evaluation is not None
         return self._stop.requested or self._is_time
 
@@ -191,55 +204,13 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         is_due = self._group.is_main and self._save_schedule.is_due_by_now
         return is_due and not self._divergence.is_suspected
 
-    def _is_last(self, state: Any) -> bool:
-        return self.stopped_early or state.global_step >= state.max_steps
-
-    def _evaluate_base(self, model: Any, state: Any) -> None:
-        """Puts what the base makes of the held-out rows before all other rows of the log. There is nothing to
-        save yet, so a request to stop ends it."""
-        if not self.held_out_evaluation.evaluation or any(is_of_base(row) for row in state.log_history):
-            return
-        if measured := self.held_out_evaluation.base(model):
-            check_finite(measured["eval_loss"], "the base's loss on the held-out rows", state)
-            state.log_history.insert(0, evaluation_row(0, 0.0, measured))
-
-    def _evaluate(self, model: Any, state: Any) -> None:
-        """Evaluates where it is due; one that is cut short is made up for after the resume."""
-        evaluation, step = self.held_out_evaluation.evaluation, state.global_step
-        if evaluation is None:
-            return
-        done = self.history.evaluated is not None and self.history.evaluated["step"] == step
-        if done or (step % evaluation.every_steps and step < state.max_steps):
-            return
-        if measured := self._measure(model, state):
-            state.log_history.append(self._row(measured, state))
-            self.history.add(state.log_history[-1])
-            self._report(state)
-            self._judge(model, state)
-
-    def _row(self, measured: Mapping[str, float], state: Any) -> Row:
-        check_finite(measured["eval_loss"], "the loss on the held-out rows", state)
-        return evaluation_row(state.global_step, state.epoch, measured)
-
-    def _judge(self, model: Any, state: Any) -> None:
-        """What follows from an evaluation: it may be the best, and it may be the last."""
-        best, best_adapter = self.history.best, self._checkpoints.best_adapter if self._checkpoints else None
-        losses = self.held_out_evaluation.of_result
-        if best_adapter and losses and best is self.history.evaluated:
-            best_adapter.keep(state.global_step, model.save_pretrained, losses)
-        self.stopped_early = self._ends_early(state)
-
     def _conclude(self, args: Any, model: Any, state: Any) -> None:
         """What follows the last evaluation. Here ends the training, with no other step."""
         self.steps = state.global_step
         self._leave_if_asked(state)
-        if self.held_out_evaluation.of_result is None:  # a checkpoint has the loss, but not that of each row
-            self._measure(model, state)
-        if self.history.best:
-            self._take_best(model, self._checkpoints.best_adapter if self._checkpoints else None)
-        if self._compares and is_quantised(self._plan):
-            self._evaluate_exported(model, state)
-            self._leave_if_asked(state)
+        self._evaluations.take_result(model, state)
+        self._evaluations.evaluate_exported(model, state, self._report)
+        self._leave_if_asked(state)
         self.held_out_evaluation.ask(model, self._tokenizer)
         self._leave_if_asked(state)
         if self._group.is_main:
@@ -247,47 +218,6 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._report(state)
         self._end(state)
         raise Ended
-
-    def _ends_early(self, state: Any) -> bool:
-        return self._group.any(self._is_exhausted) and state.global_step < state.max_steps
-
-    @property
-    def _is_exhausted(self) -> bool:
-        rule = self._training.checkpoint.early_stopping
-        return rule is not None and is_exhausted(rule, [r["eval_loss"] for r in self.history.evaluations])
-
-    @property
-    def _compares(self) -> bool:
-        """Whether evaluations are held against each other, and so are all on the base that is trained on."""
-        checkpoint = self._training.checkpoint
-        return checkpoint.select == "best" or checkpoint.early_stopping is not None
-
-    def _take_best(self, model: Any, best_adapter: BestAdapter | None) -> None:
-        """Gives the model on all ranks the adapter of the best evaluation. best_adapter: on the rank that
-        leads."""
-        if best_adapter:
-            best_adapter.wait()
-            self.held_out_evaluation.of_result = best_adapter.losses
-            model.load_adapter(best_adapter.directory, model.active_adapter, is_trainable=True)
-        self._group.broadcast_parameters([each for each in model.parameters() if each.requires_grad])
-
-    def _evaluate_exported(self, model: Any, state: Any) -> None:
-        """On the base that the adapter is shipped for, as the base was. It is not in the trainer's own log,
-        which has room for one evaluation of a step."""
-        self._progress.begin("evaluating on the unquantised base", None, "steps")
-        if measured := self.held_out_evaluation.tuned(model, self._is_asked, as_shipped=True):
-            what = "the loss on the held-out rows, on the unquantised base"
-            check_finite(measured["eval_loss"], what, state)
-            self.history.add_exported(measured["eval_loss"])
-            self._report(state)
-
-    def _measure(self, model: Any, state: Any) -> dict[str, float]:
-        """Nothing where it is cut short."""
-        as_shipped = self._is_last(state) and not self._compares
-        return self.held_out_evaluation.tuned(model, self._is_asked, as_shipped)
-
-    def _is_asked(self) -> bool:
-        return self._stop.requested
 
     def _report(self, state: Any) -> None:
         self._progress.update(done=state.global_step, training=self._status(state))

@@ -2,7 +2,8 @@
 some of the rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from lorafinetune_stages.train.plan import TrainingPlan
 from lorafinetune_stages.train.preferences import evaluate_pairs, of_base
 from lorafinetune_stages.train.process_group import ALONE, ProcessGroup
 from lorafinetune_stages.train.stop_signal import StopSignal
+from lorafinetune_stages.train.watchdog import Watchdog
 from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
 OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=WIRE_FORMAT)
@@ -41,6 +43,7 @@ class HeldOutEvaluation:
         stop: StopSignal,
         progress: Reporter,
         group: ProcessGroup,
+        watchdog: Watchdog,
     ) -> None:
         self.of_result: RowLosses | None = None
         """Of the evaluation that what is exported was measured by, once that is known."""
@@ -57,6 +60,7 @@ class HeldOutEvaluation:
         self._stop = stop
         self._progress = progress
         self._group = group
+        self._watchdog = watchdog
 
     @property
     def compared(self) -> Compared | None:
@@ -79,16 +83,16 @@ class HeldOutEvaluation:
             return found
         self._progress.begin("evaluating the base", None, "steps")
         rows = load_from_disk(str(self._held_out))
-        with self._meter.evaluating():
-            losses = evaluate_base(model, rows, lambda: self._stop.requested, self._plan, self._group)
+        with self._meter.evaluating(), self._passes() as stopped:
+            losses = evaluate_base(model, rows, stopped, self._plan, self._group)
         if self._base_loss and losses and math.isfinite(losses.loss):
             self._base_loss.keep(losses)
         return losses
 
-    def tuned(self, model: Any, stopped: Callable[[], bool], as_shipped: bool) -> dict[str, float]:
+    def tuned(self, model: Any, as_shipped: bool) -> dict[str, float]:
         """Nothing where it is cut short. as_shipped: on the base that the adapter is for."""
         rows = load_from_disk(str(self._held_out))
-        with self._meter.evaluating():
+        with self._meter.evaluating(), self._passes() as stopped:
             if dpo := resolved_dpo(self._training):
                 with shipped_base(model, self._plan, as_shipped):
                     found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
@@ -107,7 +111,19 @@ class HeldOutEvaluation:
         self._progress.begin("answering held-out prompts", None, "answers")
         rows = load_from_disk(str(self._held_out))
         group = self._group if split else ALONE
-        told = answers(
-            model, tokenizer, rows, self._training, self._plan, lambda: self._stop.requested, group
-        )
+        with self._passes() as stopped:
+            told = answers(model, tokenizer, rows, self._training, self._plan, stopped, group)
         self.answers = told if self._group.is_main else None
+
+    @contextmanager
+    def _passes(self) -> Iterator[Callable[[], bool]]:
+        """What is given is asked before each pass whether a stop is requested. The rank that leads is
+        watched: it stalls with any of them."""
+        with self._watchdog.passes() as begins:
+
+            def stopped() -> bool:
+                if self._group.is_main:
+                    begins()
+                return self._stop.requested
+
+            yield stopped

@@ -1,12 +1,15 @@
-"""Ends a training whose step does not end: a GPU that hangs raises nothing, and stays held.
+"""Ends a training of which a step, or a pass of an evaluation, does not end: a GPU that hangs raises nothing,
+and stays held.
 
 Time is counted in ticks of a thread of this process, so a machine or container that was frozen is not taken
-for a step that hangs.
+for one that hangs.
 """
 
 import faulthandler
-from collections import deque
-from collections.abc import Callable
+import math
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from threading import Event, Thread
 from types import TracebackType
@@ -17,22 +20,29 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.termination import abandon
 
 FACTOR: Final = 20
-"""How many times as long as the median of the steps before it a step may take."""
+"""How many times as long as the median of those before it a step or pass may take."""
 LEAST_SECONDS: Final = 600.0
-"""What any step may take: kernels may be compiled in it."""
+"""What any may take: kernels may be compiled in it."""
+FIRST_SECONDS: Final = 7200.0
+"""What any may take on a GPU while nobody knows what is long. A processor may take days."""
 FEWEST: Final = 3
-"""Steps from which a median is taken; before that nobody knows what is long."""
+"""Steps from which a median is taken."""
 MOST: Final = 100
 PERIOD_SECONDS: Final = 1.0
+STEPS: Final = "steps"
+PASSES: Final = "passes"
 
 
 class Watchdog:
-    """Watches the steps while it is entered. end: is given the failure, on a thread of its own."""
+    """Watches steps and passes while it is entered. end: is given the failure, on a thread of its own.
+    gpus: of the training."""
 
-    def __init__(self, end: Callable[[StageError], object] = abandon) -> None:
+    def __init__(self, gpus: int, end: Callable[[StageError], object] = abandon) -> None:
         self._end = end
-        self._took: deque[float] = deque(maxlen=MOST)
-        self._step: int | None = None
+        self._first = FIRST_SECONDS if gpus else math.inf
+        self._took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MOST))
+        self._watched: tuple[str, str] | None = None
+        """Its kind and its name."""
         self._seconds = 0.0
         self._left = Event()
         self._thread = Thread(target=self._run, name="stall", daemon=True)
@@ -49,26 +59,47 @@ class Watchdog:
 
     def step_begins(self, step: int) -> None:
         """Where one has begun already and was not seen to end, both count as one."""
-        if self._step is None:
-            self._step, self._seconds = step, 0.0
+        if self._watched is None:
+            self._begin(STEPS, f"step {step}")
 
     def step_ends(self) -> None:
-        self._took.append(self._seconds)
-        self._step = None
+        self._finish()
+
+    @contextmanager
+    def passes(self) -> Iterator[Callable[[], None]]:
+        """Of an evaluation. What is given is called where one begins, which ends the one before it."""
+        try:
+            yield self._pass_begins
+        finally:
+            self._finish()
 
     def tick(self, seconds: float) -> None:
         """So many seconds have gone by."""
         self._seconds += seconds
-        step, took = self._step, list(self._took)
-        if step is None or len(took) < FEWEST:
+        if self._watched is None:
             return
-        if self._seconds > max(LEAST_SECONDS, FACTOR * median(took)):
-            self._tell(step, median(took))
+        kind, name = self._watched
+        took = list(self._took[kind])
+        usual = median(took) if len(took) >= FEWEST else None
+        patience = self._first if usual is None else FACTOR * usual
+        if self._seconds > max(LEAST_SECONDS, patience):
+            self._tell(name, "" if usual is None else f", where {kind} took {usual:.0f} s")
 
-    def _tell(self, step: int, usual: float) -> None:
+    def _pass_begins(self) -> None:
+        self._finish()
+        self._begin(PASSES, "a pass of an evaluation")
+
+    def _begin(self, kind: str, name: str) -> None:
+        self._seconds, self._watched = 0.0, (kind, name)
+
+    def _finish(self) -> None:
+        if self._watched:
+            self._took[self._watched[0]].append(self._seconds)
+        self._watched = None
+
+    def _tell(self, name: str, usual: str) -> None:
         faulthandler.dump_traceback()
-        said = f"step {step} did not end in {self._seconds:.0f} s, where steps took {usual:.0f} s"
-        self._end(StageError(Reason.STALLED, said))
+        self._end(StageError(Reason.STALLED, f"{name} did not end in {self._seconds:.0f} s{usual}"))
 
     def _run(self) -> None:
         while not self._left.wait(PERIOD_SECONDS):
