@@ -214,6 +214,19 @@ def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("every_steps", "warned"),
+    [pytest.param(1, True, id="after each step"), pytest.param(30, False, id="after the last one")],
+)
+def test_evaluations_that_take_much_of_the_time_are_a_warning(
+    bench: Bench, every_steps: int, warned: bool
+) -> None:
+    bench.gpu = Gpu(count=0)
+    result = bench.run(batch_size=8, epochs="3", evaluation={"fraction": "0.1", "every_steps": every_steps})
+    said = [text for text in result.warnings if text.startswith("evaluation takes about ")]
+    assert bool(said) == warned
+
+
 def test_the_steps_of_so_many_tokens_are_counted_also_of_rows_that_are_found(bench: Bench) -> None:
     steps: Mapping[str, Any] = {"packing": "tokens", "cutoff_length": 512, "epochs": "3"}
     made, found = (bench.run(batch_tokens=size, **steps) for size in (2048, 1024))
