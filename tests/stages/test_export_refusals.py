@@ -90,6 +90,20 @@ def _describe_anew(made: World) -> None:
     commit_manifest(made.store, where, "trainings", before.key, kept + inside, before.lineage, before.result)
 
 
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    made = world(tmp_path, epochs=None, maxSteps=1)
+    made.train()
+    (config,) = made.store.root.glob("models/*/config.json")
+    config.write_text(config.read_text() + "\n")
+    with pytest.raises(StageError) as refused:
+        _forget_sizes(made, config).export(MERGED)
+    assert refused.value.reason is Reason.ARTIFACT_CORRUPT
+    assert refused.value.message == (
+        f"s3://bucket/runs/trainings/{made.arguments.key}: the adapter was trained on another model than "
+        f"models/{config.parent.name}"
+    )
+
+
 def test_a_quantised_base_is_refused(tmp_path: Path) -> None:
     made = world(tmp_path, epochs=None, maxSteps=1)
     made.train()

@@ -80,7 +80,7 @@ def failure(bench: Bench, template: str | None = None, **training: Any) -> Stage
         pytest.param(
             json.dumps([GOOD]).encode()[:-3],
             {"on_bad_row": "skip"},
-            "datasets[0]: rows.jsonl:1:46 (byte 45): broken JSON: Unterminated string starting at, "
+            "datasets[0]: rows.jsonl:1:46 (byte 45): broken JSON: Unterminated string, "
             "and the file ends inside of row [0]",
             id="a cut list, even where bad rows are skipped",
         ),

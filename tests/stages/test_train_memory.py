@@ -3,6 +3,7 @@
 There is no GPU here. What stands in for its memory raises torch's own error where a pack is too large for it.
 """
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
-from lorafinetune_stages.train import fit, packed_trainer
+from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.train import fit, packed_trainer, stage
+from lorafinetune_stages.train.meter import Meter
 from stages.train_builders import World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -49,6 +52,24 @@ def test_it_goes_on_with_half_the_pack(made: World, monkeypatch: pytest.MonkeyPa
     assert made.manifest().lineage["plan"]["gradientCheckpointing"]
     assert result.training.step == result.training.total_steps == 6
     assert made.progress().resumed_from == (from_call or None)
+
+
+def test_what_it_costs_never_goes_back(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock is a second, on a GPU that is made up."""
+    told: list[int] = []
+
+    class Told(Reporter):
+        def update(self, **changes: Any) -> None:
+            told.extend([changes["gpu_seconds"].held] if "gpu_seconds" in changes else [])
+            super().update(**changes)
+
+    clock = count()
+    monkeypatch.setattr(stage, "Meter", lambda gpus: Meter(1, lambda: float(next(clock))))
+    hold(ROOMY // 2, monkeypatch, from_call=2)
+    made.train_with(Told("train", made.root / "told"))
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert told[0] > 0
 
 
 def test_it_is_tried_once_more_and_no_more(made: World, monkeypatch: pytest.MonkeyPatch) -> None:

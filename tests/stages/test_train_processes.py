@@ -47,6 +47,21 @@ callback.TrainingCallback.on_step_begin = hang
 sys.exit(main(["train"]))
 """
 """Its sixth step waits for ever, as for a GPU that does not answer; patience is short."""
+HANGS_AT_THE_END = """
+import sys, threading
+from lorafinetune_stages.__main__ import main
+from lorafinetune_stages.train import held_out_evaluation, watchdog
+
+def hang(model, rows, stopped, *others):
+    for _ in range(watchdog.FEWEST + 1):
+        stopped()
+    threading.Event().wait()
+
+watchdog.LEAST_SECONDS = 2.0
+held_out_evaluation.evaluate_held_out = hang
+sys.exit(main(["train"]))
+"""
+"""As the fourth pass of its last evaluation does."""
 
 
 class Stage:
@@ -152,6 +167,20 @@ def test_a_training_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
         progress = stage.progress()
     assert progress is not None
     assert progress.resumed_from == 4
+
+
+def test_an_evaluation_that_hangs_is_ended_and_the_training_goes_on_from_its_last_step(
+    tmp_path: Path,
+) -> None:
+    made = world(tmp_path / "world", epochs=None, maxSteps=2, evaluation={"fraction": "0.2", "everySteps": 2})
+    with Stage(made, tmp_path / "hung", HANGS_AT_THE_END) as stage:
+        assert stage.end() == ExitCode.TEMPORARY
+        assert stage.error().reason is Reason.STALLED
+        assert stage.error().message.startswith("one of the passes of an evaluation of what is shipped did ")
+        assert stage.error().checkpoint == 2
+    with Stage(made, tmp_path / "again") as stage:
+        assert stage.end() == ExitCode.DONE
+        assert stage.result().training.eval_loss
 
 
 def test_a_training_that_is_told_to_leave_says_so_after_its_checkpoint(

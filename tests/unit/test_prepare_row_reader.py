@@ -122,8 +122,7 @@ LIST_HINT = "Mend the file at this place: what follows in the list can't be read
         ),
         pytest.param(
             b'[{"a": 1}, {"a": "x',
-            "a.json:1:18 (byte 17): broken JSON: Unterminated string starting at, "
-            "and the file ends inside of row [1]",
+            "a.json:1:18 (byte 17): broken JSON: Unterminated string, and the file ends inside of row [1]",
             id="a cut text",
         ),
         pytest.param(

@@ -38,8 +38,10 @@ def test_a_step_may_take(steps: tuple[float, ...], then: float) -> None:
 @pytest.mark.parametrize(
     ("steps", "then", "message"),
     [
-        pytest.param((2, 2, 2), 601, "step 4 did not end in 601 s, where steps took 2 s", id="short ones"),
-        pytest.param((60,) * 9, 1201, "step 10 did not end in 1201 s, where steps took 60 s", id="long ones"),
+        pytest.param((2, 2, 2), 601, "step 4 did not end in 601 s, where others took 2 s", id="short ones"),
+        pytest.param(
+            (60,) * 9, 1201, "step 10 did not end in 1201 s, where others took 60 s", id="long ones"
+        ),
         pytest.param((), 7201, "step 1 did not end in 7201 s", id="the first of all"),
     ],
 )
@@ -60,7 +62,7 @@ def evaluated(*passes: float) -> list[StageError]:
         watchdog.step_begins(number)
         watchdog.tick(1)
         watchdog.step_ends()
-    with watchdog.passes() as begins:
+    with watchdog.passes("passes") as begins:
         for seconds in passes:
             begins()
             watchdog.tick(seconds)
@@ -80,10 +82,20 @@ def test_an_evaluation_may_take(passes: tuple[float, ...]) -> None:
     assert evaluated(*passes) == []
 
 
+def test_passes_of_one_kind_say_nothing_of_another() -> None:
+    said: list[StageError] = []
+    watchdog = Watchdog(1, said.append)
+    for kind, seconds in (("short ones", 1), ("short ones", 1), ("short ones", 1), ("long ones", 6000)):
+        with watchdog.passes(kind) as begins:
+            begins()
+            watchdog.tick(seconds)
+    assert said == []
+
+
 def test_a_pass_of_an_evaluation_is_given_up() -> None:
     (said,) = evaluated(1, 1, 1, 601)
     assert said.reason is Reason.STALLED
-    assert said.message == "a pass of an evaluation did not end in 601 s, where passes took 1 s"
+    assert said.message == "one of the passes did not end in 601 s, where others took 1 s"
 
 
 def test_what_lies_between_two_steps_is_nobodys_time() -> None:

@@ -11,6 +11,11 @@ Scan = Callable[[str, int], tuple[Any, int | None]]
 """A value from a place on, and where it ends. Raises StopIteration where there is none."""
 
 
+def what_is_wrong(problem: json.JSONDecodeError) -> str:
+    """Without the words that announce the place, which is told before."""
+    return problem.msg.removesuffix(" at").removesuffix(" starting")
+
+
 class Decoder:
     """Decodes rows. A row with a key given twice is a RowError in its place."""
 

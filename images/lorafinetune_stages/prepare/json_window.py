@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Final
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.findings import Place
-from lorafinetune_stages.prepare.json_decoder import Decoder
+from lorafinetune_stages.prepare.json_decoder import Decoder, what_is_wrong
 from lorafinetune_stages.store import Advance
 
 MAX_ROW_BYTES: Final = 16 * 2**20
@@ -91,7 +91,7 @@ class JsonWindow:
 
     def _at_end(self, problem: json.JSONDecodeError, index: int) -> str:
         ends = problem.msg.startswith("Unterminated") or problem.pos >= len(self._text.rstrip())
-        return f"{problem.msg}, and the file ends inside of row [{index}]" if ends else problem.msg
+        return what_is_wrong(problem) + (f", and the file ends inside of row [{index}]" if ends else "")
 
     def _grow(self, index: int | None = None) -> bool:
         """Reads on, and forgets what was taken. False, with nothing changed, at the end of the file."""

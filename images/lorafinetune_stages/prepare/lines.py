@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
 from lorafinetune_stages.prepare.findings import Kind, Place, Row, RowError
-from lorafinetune_stages.prepare.json_decoder import Decoder
+from lorafinetune_stages.prepare.json_decoder import Decoder, what_is_wrong
 from lorafinetune_stages.prepare.json_window import MAX_ROW_BYTES
 from lorafinetune_stages.store import Advance
 
@@ -108,5 +108,9 @@ def _why_broken(problem: json.JSONDecodeError) -> str:
         return "broken JSON: another row in the same line"
     if line.strip() in OPENED:
         return f"broken JSON: {line.strip()} alone in a line; each row must be one line, or the file one list"
-    ends = problem.pos >= len(line) or problem.msg.startswith("Unterminated")
-    return f"broken JSON: {problem.msg}" + (", and the line ends inside of the row" if ends else "")
+    where = ", and the line ends inside of the row" if _ends_inside(problem) else ""
+    return f"broken JSON: {what_is_wrong(problem)}{where}"
+
+
+def _ends_inside(problem: json.JSONDecodeError) -> bool:
+    return problem.pos >= len(problem.doc) or problem.msg.startswith("Unterminated")

@@ -72,7 +72,7 @@ def _check_prompt(row: Row, columns: Columns, conversation: Conversation, texts:
     if isinstance(prompt, list):
         same = _asked(row, columns, texts).turns == conversation.turns
     else:
-        same = prompt is None or Turn("user", prompt) in conversation.turns
+        same = prompt in (None, "") or Turn("user", prompt) in conversation.turns
     if not same:
         raise RowError(Kind.PROMPTS, field, "is not what the conversations ask")
     for name in (columns.query, columns.history):

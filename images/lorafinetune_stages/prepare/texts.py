@@ -14,8 +14,13 @@ FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff
 """Control characters and lone surrogates: a search that most texts are spared, since they are printable."""
 FORBIDDEN_JSON: Final = ((b"\x7f", rb"\x7f"), (b"\xc2", rb"\xc2[\x80-\x9f]"))
 """The same in JSON, where it is not escaped; each with its first byte."""
-BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and a symbol that no one sees: fillers of Hangul, and Braille without a dot."""
+SELECTORS: Final = ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+"""The first and last of what only chooses the form of the character before it."""
+BLANKS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(code) for first, last in SELECTORS for code in range(first, last + 1)
+}
+"""What no one sees, though Unicode has it for a letter, a mark or a symbol: such as fillers of Hangul, vowels
+of Khmer that are not written, and Braille without a dot."""
 TYPE_NAMES: Final = {
     dict: "an object",
     list: "a list",

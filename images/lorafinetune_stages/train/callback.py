@@ -112,7 +112,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._progress.begin("training", state.max_steps, "steps", done=state.global_step)
         self._evaluations.begin(self.history, state)
         if self._resumed:
-            self._tell_saved(self._meter.before, self._resumed.state)
+            self._tell_saved(self._resumed.cost, self._resumed.state)
             self._progress.update(resumed_from=self._resumed.step, resumes=self.resumes)
             self._evaluations.evaluate(model, state, self._report)
             if self._evaluations.is_last(state):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lorafinetune.api.reasons import Reason
+from lorafinetune.api.status import GpuSeconds
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.train.best_adapter import BestAdapter
 from lorafinetune_stages.train.last_checkpoint import LastCheckpoint
@@ -53,6 +54,11 @@ class FetchedCheckpoint:
     @property
     def step(self) -> int:
         return self.state.step
+
+    @property
+    def cost(self) -> GpuSeconds:
+        """Of the training until it was saved."""
+        return GpuSeconds.decode(self.notes.get("gpuSeconds", {}))
 
     def fetched(self, kept: StateReader, root: Path) -> "FetchedCheckpoint":
         """The same on another node's disk, below `root`."""

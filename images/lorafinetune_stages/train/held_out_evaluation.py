@@ -27,6 +27,11 @@ from lorafinetune_stages.train.stop_signal import StopSignal
 from lorafinetune_stages.train.watchdog import Watchdog
 from lorafinetune_stages.train.wire_format import WIRE_FORMAT
 
+ON_THE_WAY: Final = "passes of an evaluation"
+AS_SHIPPED: Final = "passes of an evaluation of what is shipped"
+"""Each of which may read the whole base from the disk."""
+WORDS: Final = "words of the answers"
+
 OF_BASE: Final[TypeAdapter[RowLosses | None]] = TypeAdapter(RowLosses | None, config=WIRE_FORMAT)
 
 
@@ -83,7 +88,7 @@ class HeldOutEvaluation:
             return found
         self._progress.begin("evaluating the base", None, "steps")
         rows = load_from_disk(str(self._held_out))
-        with self._meter.evaluating(), self._passes() as stopped:
+        with self._meter.evaluating(), self._passes(AS_SHIPPED) as stopped:
             losses = evaluate_base(model, rows, stopped, self._plan, self._group)
         if self._base_loss and losses and math.isfinite(losses.loss):
             self._base_loss.keep(losses)
@@ -92,7 +97,7 @@ class HeldOutEvaluation:
     def tuned(self, model: Any, as_shipped: bool) -> dict[str, float]:
         """Nothing where it is cut short. as_shipped: on the base that the adapter is for."""
         rows = load_from_disk(str(self._held_out))
-        with self._meter.evaluating(), self._passes() as stopped:
+        with self._meter.evaluating(), self._passes(AS_SHIPPED if as_shipped else ON_THE_WAY) as stopped:
             if dpo := resolved_dpo(self._training):
                 with shipped_base(model, self._plan, as_shipped):
                     found = evaluate_pairs(model, rows, stopped, float(dpo.beta))
@@ -111,15 +116,15 @@ class HeldOutEvaluation:
         self._progress.begin("answering held-out prompts", None, "answers")
         rows = load_from_disk(str(self._held_out))
         group = self._group if split else ALONE
-        with self._passes() as stopped:
+        with self._passes(WORDS) as stopped:
             told = answers(model, tokenizer, rows, self._training, self._plan, stopped, group)
         self.answers = told if self._group.is_main else None
 
     @contextmanager
-    def _passes(self) -> Iterator[Callable[[], bool]]:
+    def _passes(self, kind: str) -> Iterator[Callable[[], bool]]:
         """What is given is asked before each pass whether a stop is requested. The rank that leads is
         watched: it stalls with any of them."""
-        with self._watchdog.passes() as begins:
+        with self._watchdog.passes(kind) as begins:
 
             def stopped() -> bool:
                 if self._group.is_main:

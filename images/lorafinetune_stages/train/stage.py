@@ -147,7 +147,7 @@ class Attempt:
         """All ranks return what the leading one has made."""
         portable = config.portable(self.arguments.config, self.inputs.facts.template)
         resumed = self._newest()
-        self.meter.before = _cost_so_far(resumed)
+        self.meter.before = resumed.cost if resumed else GpuSeconds()
         plan, callback = self._train_within_memory(portable, resumed)
         made = self._finish(portable, plan, callback) if self.group.is_main else None
         result = self.group.broadcast(made, RESULT)
@@ -282,7 +282,3 @@ class Attempt:
         return commit_trained(
             self.context, arguments.key, kept, facts, callback.status, cost, callback.resumes
         )
-
-
-def _cost_so_far(resumed: FetchedCheckpoint | None) -> GpuSeconds:
-    return GpuSeconds.decode(resumed.notes.get("gpuSeconds", {})) if resumed else GpuSeconds()

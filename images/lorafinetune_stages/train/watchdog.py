@@ -10,6 +10,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from threading import Event, Thread
 from types import TracebackType
@@ -30,7 +31,6 @@ FEWEST: Final = 3
 MOST: Final = 100
 PERIOD_SECONDS: Final = 1.0
 STEPS: Final = "steps"
-PASSES: Final = "passes"
 
 
 class Watchdog:
@@ -66,10 +66,11 @@ class Watchdog:
         self._finish()
 
     @contextmanager
-    def passes(self) -> Iterator[Callable[[], None]]:
-        """Of an evaluation. What is given is called where one begins, which ends the one before it."""
+    def passes(self, kind: str) -> Iterator[Callable[[], None]]:
+        """Of an evaluation. What is given is called where one begins, which ends the one before it. kind: in
+        the plural; others may take another time."""
         try:
-            yield self._pass_begins
+            yield partial(self._pass_begins, kind)
         finally:
             self._finish()
 
@@ -83,11 +84,11 @@ class Watchdog:
         usual = median(took) if len(took) >= FEWEST else None
         patience = self._first if usual is None else FACTOR * usual
         if self._seconds > max(LEAST_SECONDS, patience):
-            self._tell(name, "" if usual is None else f", where {kind} took {usual:.0f} s")
+            self._tell(name, "" if usual is None else f", where others took {usual:.0f} s")
 
-    def _pass_begins(self) -> None:
+    def _pass_begins(self, kind: str) -> None:
         self._finish()
-        self._begin(PASSES, "a pass of an evaluation")
+        self._begin(kind, f"one of the {kind}")
 
     def _begin(self, kind: str, name: str) -> None:
         self._seconds, self._watched = 0.0, (kind, name)

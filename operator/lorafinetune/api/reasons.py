@@ -171,7 +171,8 @@ FACTS: Final = {
     ),
     Reason.CUDA_OUT_OF_MEMORY: Facts(
         "The GPU's memory is too small for the training, also with half of a step at a time.",
-        "Lower `training.cutoffLength` or `training.lora.rank`, or use a larger card.",
+        "Lower `training.cutoffLength` or `training.lora.rank`, set `training.quantization: nf4`, or use a "
+        "larger card.",
         Retry.NEVER,
     ),
     Reason.GPU_UNAVAILABLE: Facts(
@@ -199,7 +200,8 @@ FACTS: Final = {
         Retry.BACKOFF,
     ),
     Reason.STALLED: Facts(
-        "A step of the training took 20 times as long as those before it, and more than 10 minutes.",
+        "A step of the training, or a pass of an evaluation, took 20 times as long as those before it, and "
+        "more than 10 minutes; or one of the first three took two hours on a GPU.",
         "The run goes on from its last checkpoint. The stage's log has where it hung; if it comes back, have "
         "the node's GPU and the processors' load looked at.",
         Retry.BACKOFF,

@@ -58,6 +58,7 @@ ANSWERS: dict[str, tuple[Any, str, str]] = {
     "an answer that is missing": (None, "no answer", "the answer is missing"),
     "an answer that is empty": ("", "empty answer", "the answer is empty"),
     "an answer of characters that no one sees": ("\u200b\ufeff ", "empty answer", "the answer is empty"),
+    "an answer of marks that no one sees": ("\ufe0f\U000e0101\u034f", "empty answer", "the answer is empty"),
     "an answer of letters that no one sees": ("\u3164 \u2800", "empty answer", "the answer is empty"),
     "an answer of white space": (" \n\u3000\t", "empty answer", "the answer is empty"),
     "a number for an answer": (1.5, "wrong type", "is a number, not a text"),
