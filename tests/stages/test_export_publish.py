@@ -65,6 +65,23 @@ def test_the_export_keeps_a_record_of_where_it_was_published(trained: World, tar
     assert record.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"uri": "s3:', id="is cut"),
+        pytest.param("[]", id="is no object"),
+        pytest.param("[" * 9999, id="never ends"),
+    ],
+)
+def test_a_record_is_written_anew_that(trained: World, target: Path, text: str) -> None:
+    result = trained.export(EXPORT)
+    (record,) = (trained.store.root / place("exports", result.key) / "published").iterdir()
+    whole = json.loads(record.read_text())
+    record.write_text(text)
+    trained.export(EXPORT)
+    assert json.loads(record.read_text()) | {"since": whole["since"]} == whole
+
+
 def test_a_copy_that_is_gone_is_made_again_from_the_store(trained: World, target: Path) -> None:
     result = trained.export(EXPORT)
     (target / "manifest.json").unlink()
