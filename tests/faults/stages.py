@@ -29,7 +29,7 @@ from lorafinetune.contract.arguments import (
     credential_variable,
 )
 from lorafinetune.contract.outcome import Result, StageError, decode_message
-from lorafinetune_stages.store.manifest import MANIFEST, Manifest, ManifestFile, files_digest
+from lorafinetune_stages.store.manifest import MANIFEST, Manifest, ManifestFile, fault, files_digest
 
 MODULES: Final = {
     "download": (
@@ -171,7 +171,7 @@ class Attempt:
     def check(self) -> None:
         for place, manifest in self.manifests().items():
             torn = [file.path for file in manifest.files if not _is_there(self.root / place, file)]
-            if torn or manifest.digest != files_digest(manifest.files):
+            if torn or manifest.seal is None or fault(manifest):
                 self.ended.torn.append(f"{place}: {torn}")
 
     def manifests(self) -> dict[str, Manifest]:

@@ -1,7 +1,7 @@
 """What is damaged in the store is noticed where it is read, named, and made again: on a real S3 server."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -11,12 +11,13 @@ import pytest
 
 from cluster.s3server import S3Server
 from local.runs import Desk, desk
-from lorafinetune_stages.store.manifest import MANIFEST, Manifest
+from lorafinetune_stages.store.manifest import MANIFEST, Manifest, fault
 
 pytestmark = [pytest.mark.model, pytest.mark.s3]
 
 CALM: Final = "calm"
 PREFIX: Final = "test"
+PROOFS: Final = "proven/*.json"
 CONNECTED: Final = {"connection": "store"}
 FILES: Final = {
     "models": "model.safetensors",
@@ -26,6 +27,8 @@ FILES: Final = {
     "exports": "model.safetensors",
 }
 """One file of each output, by the folder of its kind."""
+KINDS: Final = (*FILES, "evaluations")
+"""The base's loss has no file: all of it is in the manifest."""
 
 
 def at(folder: Path, server: S3Server, bucket: str) -> Desk:
@@ -88,10 +91,27 @@ def remove(place: Path, file: str) -> None:
 
 
 def mix(place: Path, _: str) -> None:
-    """Takes another output's manifest, as all had theirs before."""
+    """Takes another output's manifest, as all had theirs before; for the checkpoints of a training, too."""
     other = "datasets" if place.parent.name != "datasets" else "models"
     (manifest,) = (place.parents[2].with_name(CALM) / PREFIX / other).glob(f"*/{MANIFEST}")
-    (place / MANIFEST).write_bytes(manifest.read_bytes())
+    for path in place.rglob(MANIFEST):
+        path.write_bytes(manifest.read_bytes())
+
+
+def misdate(place: Path, _: str) -> None:
+    """Changes a digit of the manifest, and of those of the checkpoints of a training, or none of them would
+    be read. And one of what was proven of a training, which is asked for where prepared rows are made again.
+    """
+    for path in place.rglob(MANIFEST):
+        replace(path, '"created": "2', '"created": "1')
+    for path in place.glob(PROOFS):
+        replace(path, '"steps": 1', '"steps": 9')
+
+
+def replace(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
 
 
 Harm = Callable[[Path, str], None]
@@ -104,7 +124,14 @@ HARMS: dict[str, tuple[Mapping[str, Harm], str]] = {
         {"exports": cut, "models": cut, "datasets": remove, "prepared": cut, "trainings": remove},
         "files are missing or cut, first {}",
     ),
-    "by the manifest of another output": (dict.fromkeys(FILES, mix), "has the manifest of another output"),
+    "by the manifest of another output": (
+        dict.fromkeys(KINDS, mix),
+        f"{MANIFEST}: it is the manifest of another output",
+    ),
+    "by a digit of the manifest that is another": (
+        dict.fromkeys(KINDS, misdate),
+        f"{MANIFEST}: its seal is not that of what it says",
+    ),
 }
 """What is done to each kind of output, and what a stage says of it."""
 
@@ -119,24 +146,31 @@ def test_an_output_that_is_damaged_is_named_and_made_again(
     root = s3_server.data_dir / bucket / PREFIX
     for kind, harm in harms.items():
         (place,) = (root / kind).iterdir()
-        harm(place, FILES[kind])
+        harm(place, FILES.get(kind, ""))
     made = at(tmp_path, s3_server, bucket)
     said = run(made).splitlines()
     named = {
         kind
-        for kind, file in FILES.items()
-        if any(f"{kind}/" in line and says.format(file) in line for line in said)
+        for kind in KINDS
+        if any(f"{kind}/" in line and says.format(FILES.get(kind)) in line for line in said)
     }
     assert named == set(harms)
     assert made.digests() == calm
-    assert not torn(root)
+    assert not list(torn(root))
+    assert proofs(root) == proofs(s3_server.data_dir / CALM / PREFIX)
 
 
-def torn(root: Path) -> list[str]:
-    """Files that are not what the manifest of their output says."""
-    return [
-        f"{manifest.parent.relative_to(root)}/{file.path}"
-        for manifest in root.rglob(MANIFEST)
-        for file in Manifest.model_validate_json(manifest.read_bytes()).files
-        if sha256((manifest.parent / file.path).read_bytes()).hexdigest() != file.sha256
-    ]
+def torn(root: Path) -> Iterator[str]:
+    """Files that are not what the manifest of their output says, and manifests that are not as written."""
+    for path in root.rglob(MANIFEST):
+        manifest = Manifest.model_validate_json(path.read_bytes())
+        if manifest.seal is None or fault(manifest):
+            yield f"{path.relative_to(root)}"
+        for file in manifest.files:
+            if sha256((path.parent / file.path).read_bytes()).hexdigest() != file.sha256:
+                yield f"{path.parent.relative_to(root)}/{file.path}"
+
+
+def proofs(root: Path) -> dict[str, bytes]:
+    """What was proven of trainings."""
+    return {path.name: path.read_bytes() for path in root.glob(f"prepared/*/{PROOFS}")}

@@ -9,6 +9,7 @@ from lorafinetune.api.exports import Export
 from lorafinetune.contract.arguments import STORE_DIRECTORY_VARIABLE, place
 from lorafinetune_stages.export import store_copy
 from lorafinetune_stages.store.manifest import ManifestFile, files_digest
+from lorafinetune_stages.store.seal import seal
 from stages.train_builders import World, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -64,6 +65,23 @@ def test_the_export_keeps_a_record_of_where_it_was_published(trained: World, tar
     assert record.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"uri": "s3:', id="is cut"),
+        pytest.param("[]", id="is no object"),
+        pytest.param("[" * 9999, id="never ends"),
+    ],
+)
+def test_a_record_is_written_anew_that(trained: World, target: Path, text: str) -> None:
+    result = trained.export(EXPORT)
+    (record,) = (trained.store.root / place("exports", result.key) / "published").iterdir()
+    whole = json.loads(record.read_text())
+    record.write_text(text)
+    trained.export(EXPORT)
+    assert json.loads(record.read_text()) | {"since": whole["since"]} == whole
+
+
 def test_a_copy_that_is_gone_is_made_again_from_the_store(trained: World, target: Path) -> None:
     result = trained.export(EXPORT)
     (target / "manifest.json").unlink()
@@ -80,6 +98,16 @@ def test_a_copy_that_is_there_is_left(trained: World, target: Path) -> None:
     assert (target / "README.md").read_text() == "edited by its owner"
 
 
+def test_a_copy_whose_manifest_is_damaged_is_made_again(trained: World, target: Path) -> None:
+    trained.export(EXPORT)
+    whole = contents(target)
+    harmed = whole["manifest.json"].replace(b'"kind": "exports"', b'"kind": "exportr"')
+    (target / "manifest.json").write_bytes(harmed)
+    (target / "config.json").write_bytes(b"{}")
+    trained.export(EXPORT)
+    assert contents(target) == whole
+
+
 def replaced(trained: World, target: Path) -> set[str]:
     """Publishes, and makes the model there an earlier one that has a file more. What is to be there once it
     is published again."""
@@ -89,7 +117,8 @@ def replaced(trained: World, target: Path) -> set[str]:
     stale = {"path": "model-00001-of-00002.safetensors", "size": 1, "sha256": "0" * 64}
     files = [*manifest["files"], stale]
     digest = files_digest(tuple(ManifestFile.decode(file) for file in files))
-    (target / "manifest.json").write_text(json.dumps(manifest | {"files": files, "digest": digest}))
+    before = manifest | {"files": files, "digest": digest}
+    (target / "manifest.json").write_text(json.dumps(before | {"seal": seal(before)}))
     (target / "model-00001-of-00002.safetensors").write_bytes(b"x")
     (target / "notes.txt").write_text("not ours")
     return wanted

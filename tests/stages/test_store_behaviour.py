@@ -296,14 +296,14 @@ PLACE = f"m/{KEY}"
 
 
 def commit(store: Store, created: str) -> Manifest:
-    return commit_manifest(store, "m/k", "model", "0" * 64, (), {}, None, created)
+    return commit_manifest(store, PLACE, "model", KEY, (), {}, None, created)
 
 
 def test_of_16_concurrent_commits_all_return_the_winners(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         commits = list(pool.map(lambda number: commit(store, f"2026-01-01T00:00:{number:02}Z"), range(16)))
     assert {commit.created for commit in commits} == {commits[0].created}
-    assert read_manifest(store, "m/k") == commits[0]
+    assert read_manifest(store, PLACE) == commits[0]
     assert commits[0].digest == NO_FILES_DIGEST
 
 

@@ -3,6 +3,7 @@ and found from then on.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import COMPARED
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.progress import Reporter
+from lorafinetune_stages.store.seal import seal
 from stages.train_builders import OVERFITTING, PROGRESS, Interrupting, Row, World, random_rows, world
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
@@ -100,14 +102,36 @@ def test_what_is_kept_says_what_it_was_measured_with(first: World) -> None:
     assert manifest.lineage["model"] == first.manifest().lineage["model"]
 
 
-def test_a_number_that_can_not_be_read_is_measured_anew(first: World, tmp_path: Path) -> None:
-    again = first.copy(tmp_path)
+def _of_another_base(text: str) -> str:
+    content = json.loads(text) | {"key": "b" * 64}
+    return json.dumps(content | {"seal": seal(content)})
+
+
+HARMS: dict[str, tuple[Callable[[str], str], str]] = {
+    "can't be read": (lambda _: "{}", "kind: Field required"),
+    "has another digit": (
+        lambda text: text.replace('"rows": 3', '"rows": 2'),
+        "its seal is not that of what it says",
+    ),
+    "is another base's": (_of_another_base, "it is the manifest of another output, whose key is bbb"),
+}
+"""What is done to the manifest, and what is said of it."""
+
+
+@pytest.mark.parametrize("sentence", HARMS)
+def test_it_is_measured_anew_where_what_is_kept(
+    sentence: str, first: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    again, (harm, says) = first.copy(tmp_path), HARMS[sentence]
     again.store.delete(f"trainings/{again.arguments.key}")
     (kept,) = (again.store.root / "evaluations").glob("*/manifest.json")
-    kept.write_text("{}")
+    whole = kept.read_text()
+    kept.write_text(harm(whole))
     assert is_measured(again)
+    assert f"the base is evaluated again: {again.store.uri}/evaluations/" in caplog.text
+    assert says in caplog.text
     assert again.metrics() == first.metrics()
-    assert kept.read_text() != "{}"
+    assert json.loads(kept.read_text())["result"] == json.loads(whole)["result"]
 
 
 def test_a_number_without_its_rows_is_of_an_older_version_and_is_measured_anew(
@@ -116,6 +140,7 @@ def test_a_number_without_its_rows_is_of_an_older_version_and_is_measured_anew(
     again = first.copy(tmp_path)
     (kept,) = (again.store.root / "evaluations").glob("*/manifest.json")
     manifest = json.loads(kept.read_text())
+    del manifest["seal"]
     kept.write_text(json.dumps(manifest | {"result": {"evalLoss": manifest["result"]["evalLoss"]}}))
     again.store.delete(f"trainings/{again.arguments.key}")
     assert is_measured(again)

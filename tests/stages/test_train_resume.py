@@ -238,6 +238,11 @@ def _garble(left: World) -> None:
     (left.state(4) / "manifest.json").write_text("{}")
 
 
+def _change_a_digit(left: World) -> None:
+    path = left.state(4) / "manifest.json"
+    path.write_text(path.read_text().replace('"attempt": 1', '"attempt": 3'))
+
+
 def _leave_incomplete(left: World) -> None:
     (left.state(4) / "manifest.json").unlink()
 
@@ -256,6 +261,11 @@ def _swap(left: World) -> None:
         ),
         pytest.param(_lose, f"{CORRUPT}.*rng_state.pth does not exist", id="a lost file"),
         pytest.param(_garble, f"{CORRUPT}.*manifest.json: kind: Field required", id="an unreadable manifest"),
+        pytest.param(
+            _change_a_digit,
+            f"{CORRUPT}.*manifest.json: its seal is not that of what it says",
+            id="another digit in the manifest",
+        ),
         pytest.param(_leave_incomplete, "", id="an upload that was cut"),
         pytest.param(
             _swap, f"{CORRUPT}.*checkpoints/4/1 belongs to another training", id="a checkpoint from elsewhere"

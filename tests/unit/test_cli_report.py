@@ -397,6 +397,7 @@ CORRUPT = {
         "is not the file that its manifest lists",
     ),
     "a log that is gone": ("trainings/*/metrics.jsonl", None, "is not there any more"),
+    "a manifest that was changed": ("trainings/*/manifest.json", "{}", "kind: Field required"),
 }
 
 

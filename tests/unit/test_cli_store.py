@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,35 @@ def test_diff_does_not_compare_a_lineage_with_none(lorafinetune: Command, tmp_pa
     code, out, err = lorafinetune("diff", "a.yaml", "b.yaml")
     assert (code, "lineage" in out) == (0, False)
     assert err == "the lineage of tune is left out: its training is not in the store.\n"
+
+
+def of_another(mine: Path, other: Path) -> None:
+    mine.write_bytes(other.read_bytes())
+
+
+def another_digit(mine: Path, _: Path) -> None:
+    mine.write_text(mine.read_text().replace("2.11", "2.12"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        pytest.param(of_another, "it is the manifest of another output", id="that of another training"),
+        pytest.param(another_digit, "its seal is not that of what it says", id="one with another digit"),
+    ],
+)
+def test_diff_takes_no_manifest_that_is(
+    harm: Callable[[Path, Path], None], fault: str, lorafinetune: Command, tmp_path: Path
+) -> None:
+    root = tmp_path / "lorafinetune-store" / "bucket" / "runs"
+    places = [f"trainings/{sha(name)}" for name in ("mine", "other")]
+    for place in places:
+        put(DirectoryStore(root), place, {"versions": {"torch": "2.11"}})
+    harm(*(root / place / "manifest.json" for place in places))
+    keep(with_train_key(ended(), sha("mine")), tmp_path / "a.yaml")
+    code, out, err = lorafinetune("diff", "a.yaml", "a.yaml")
+    assert (code, "lineage" in out) == (0, False)
+    assert f"s3://bucket/runs/{places[0]}/manifest.json: {fault}" in err
 
 
 def with_train_key(run: LoRAFineTune, key: str) -> LoRAFineTune:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
+from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -21,10 +22,12 @@ from lorafinetune_stages.store.manifest import (
     files_digest,
     find_output,
     read_manifest,
+    read_manifest_of,
     verify_present,
     withdraw_manifest,
 )
 from lorafinetune_stages.store.naming import key_fault
+from lorafinetune_stages.store.seal import seal
 
 KEY = "0" * 64
 PLACE = f"models/{KEY}"
@@ -91,6 +94,7 @@ def test_a_commit_says_when_it_was(store: DirectoryStore) -> None:
 
 
 def changed(**changes: Any) -> str:
+    """The manifest of a version before there were seals."""
     whole: dict[str, Any] = {
         "kind": "model",
         "key": KEY,
@@ -100,6 +104,12 @@ def changed(**changes: Any) -> str:
         "created": "2026-01-01T00:00:00Z",
     }
     return json.dumps(whole | changes)
+
+
+def resealed(**changes: Any) -> str:
+    """Changed by whoever seals it anew."""
+    content: dict[str, Any] = json.loads(changed(**changes))
+    return json.dumps(content | {"seal": seal(content)})
 
 
 def with_file(**changes: Any) -> str:
@@ -119,6 +129,12 @@ def with_file(**changes: Any) -> str:
         ),
         pytest.param(
             with_file(size=8), "its digest is not that of the files it lists", id="a file of another size"
+        ),
+        pytest.param(changed(seal=HASH), "its seal is not that of what it says", id="another seal"),
+        pytest.param(
+            resealed(key="b" * 64),
+            "it is the manifest of another output, whose key is bbbb",
+            id="the manifest of another output",
         ),
         pytest.param(with_file(size=-1), "files.0.size: ", id="a negative size"),
         pytest.param(
@@ -201,7 +217,13 @@ def test_a_damaged_output_exists_again_when_its_stage_has_run_again(
     [
         pytest.param("{", id="cut JSON"),
         pytest.param(changed(digest=HASH), id="the digest of other files"),
+        pytest.param(resealed(digest=HASH), id="the same, sealed"),
         pytest.param(changed(key="b" * 64), id="the key of another output"),
+        pytest.param(resealed(key="b" * 64), id="the manifest of another output"),
+        pytest.param(changed(seal=HASH), id="the seal of something else"),
+        pytest.param(changed(more=1), id="an unknown field, and no seal"),
+        pytest.param(changed(seal=HASH, more=1), id="an unknown field, and the seal of something else"),
+        pytest.param(changed(more="\ud800"), id="half a character"),
     ],
 )
 def test_a_damaged_manifest_is_no_output_and_does_not_stay(store: DirectoryStore, text: str) -> None:
@@ -212,10 +234,56 @@ def test_a_damaged_manifest_is_no_output_and_does_not_stay(store: DirectoryStore
 
 
 def test_a_manifest_of_a_later_version_stays(store: DirectoryStore) -> None:
-    store.write(f"{PLACE}/manifest.json", (text := changed(more=1)).encode())
+    store.write(f"{PLACE}/manifest.json", (text := resealed(more=1)).encode())
     with pytest.raises(StageError, match="Extra inputs"):
         find_output(store, PLACE)
     assert store.read(f"{PLACE}/manifest.json") == text.encode()
+
+
+def test_a_manifest_of_before_there_were_seals_is_read(store: DirectoryStore) -> None:
+    store.write(f"{PLACE}/weights", b"content")
+    store.write(f"{PLACE}/manifest.json", changed(result={"loss": "2.31"}).encode())
+    found = find_output(store, PLACE)
+    assert found
+    assert (found.seal, found.result) == (None, {"loss": "2.31"})
+
+
+def test_no_bit_of_a_manifest_can_be_another(store: DirectoryStore) -> None:
+    """One of each byte, so each digit, brace and name of a field is hurt."""
+    store.write(f"{PLACE}/weights", b"content")
+    commit(store, file())
+    whole = store.read(f"{PLACE}/manifest.json") or b""
+    for at in range(len(whole)):
+        harmed = bytearray(whole)
+        harmed[at] ^= 1 << at % 7
+        store.write(f"{PLACE}/manifest.json", bytes(harmed))
+        assert find_output(store, PLACE) is None, harmed
+        assert store.find(f"{PLACE}/manifest.json") is None, harmed
+
+
+class HurtOnce(DirectoryStore):
+    """What is read of it first is not what it has."""
+
+    reads = 0
+
+    def read(self, key: str, limit: int = MAX_MANIFEST_BYTES) -> bytes | None:
+        self.reads += 1
+        data = super().read(key, limit)
+        return data.replace(b"abc", b"abb") if data and self.reads == 1 else data
+
+
+def test_a_manifest_that_was_hurt_on_its_way_is_read_again(store: DirectoryStore) -> None:
+    committed = commit(store)
+    hurting = HurtOnce(store.root)
+    assert read_manifest(hurting, PLACE) == committed
+    assert hurting.reads == 2
+
+
+def test_a_place_may_end_with_something_else_than_the_key(store: DirectoryStore) -> None:
+    committed = commit_manifest(store, "trainings/k/checkpoints/3/1", "checkpoint", KEY, [], {}, None)
+    assert read_manifest_of(store, "trainings/k/checkpoints/3/1", KEY) == committed
+    with pytest.raises(DamagedError, match="the manifest of another output"):
+        read_manifest_of(store, "trainings/k/checkpoints/3/1", "b" * 64)
 
 
 def test_a_withdrawn_output_keeps_its_files(store: DirectoryStore) -> None:

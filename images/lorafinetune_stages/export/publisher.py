@@ -42,6 +42,8 @@ UNKNOWN_LICENCE: Final = "other"
 RECORDS: Final = "published"
 """Directory in the export with a record of every place."""
 RECORD_DIGITS: Final = 16
+SINCE: Final = "since"
+"""Name of the time in it."""
 MAX_TOLD_BYTES: Final = 2000
 """Of places in the stage's result, which has to fit a termination message."""
 
@@ -88,11 +90,10 @@ class _Publisher:
     def recorded(self, published: Published) -> Published:
         """Keeps with the export where it was published, and at which revision since when."""
         at = f"{self._where}/{RECORDS}/{digest(published.uri)[:RECORD_DIGITS]}.json"
-        before = self._context.store.read(at)
         record = {**published.encode(), "digest": self._manifest.digest}
-        if before is None or {**json.loads(before), "since": None} != {**record, "since": None}:
+        if _without_since(self._context.store.read(at) or b"null") != record:
             now = rfc3339(datetime.now(UTC))
-            text = json.dumps({**record, "since": now}, indent=1, ensure_ascii=False)
+            text = json.dumps({**record, SINCE: now}, indent=1, ensure_ascii=False)
             self._context.store.write(at, text.encode())
         return published
 
@@ -150,6 +151,15 @@ class _Publisher:
         """The licence that the model's card names, which is that of its base."""
         card = self._context.store.read(f"{self._where}/{README}") or b""
         return licence_fields(card).get("license", UNKNOWN_LICENCE)
+
+
+def _without_since(record: bytes) -> object:
+    """What a record says but for its time; what is damaged says nothing, and is written anew."""
+    try:
+        content = json.loads(record)
+    except (ValueError, RecursionError):
+        return None
+    return {name: content[name] for name in content if name != SINCE} if isinstance(content, dict) else None
 
 
 def _differs(content: Content, found: Mapping[str, RemoteFile]) -> bool:

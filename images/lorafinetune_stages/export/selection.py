@@ -1,5 +1,6 @@
 """Which adapter of a training is merged: its result, or that of a checkpoint that was kept."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.arguments import ADAPTER, CHECKPOINTS, place
 from lorafinetune.contract.outcome import StageError, TrainResult
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest_of
 from lorafinetune_stages.store.transfer import download_tree
 from lorafinetune_stages.train.adapter import CONFIG, WEIGHTS
 from lorafinetune_stages.train.states import State, states_at
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,17 @@ def _checkpoints(
     """Those that are whole and of this training, of one step or of all; that of the newest attempt first."""
     for state in states_at(store, f"{place('trainings', trained.key)}/{CHECKPOINTS}"):
         found = _checkpoint(store, trained, state) if step in (None, state.step) else None
-        if found and found.key == trained.key and found.lineage.get("step") == state.step:
+        if found and found.lineage.get("step") == state.step:
             yield state, found
 
 
 def _checkpoint(store: Store, trained: Manifest, state: State) -> Manifest | None:
     try:
-        return read_manifest(store, _at(trained, state))
+        return read_manifest_of(store, _at(trained, state), trained.key)
     except StageError as problem:
         if problem.reason is not Reason.ARTIFACT_CORRUPT:
             raise
+        log.warning("%s: %s", Reason.CHECKPOINT_CORRUPT, problem.message)
         return None
 
 

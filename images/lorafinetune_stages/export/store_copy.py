@@ -1,6 +1,6 @@
 """Copies of the merged model: files go from store to store, verified, and the manifest last."""
 
-import json
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,8 +11,19 @@ from lorafinetune_stages.runtime import Context
 from lorafinetune_stages.store import Advance, Store, Stored, ignore_progress
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.factory import open_store
-from lorafinetune_stages.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestFile
+from lorafinetune_stages.store.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    ManifestFile,
+    encode,
+    fault,
+    files_digest,
+    sealed,
+)
 from lorafinetune_stages.store.streams import chunks_of
+
+log = logging.getLogger(__name__)
 
 BEGUN: Final = "manifest.begun.json"
 """Stands while one model takes the place of another, and names the files of both."""
@@ -47,7 +58,9 @@ def _replace(
     goes first, so what they had is kept in another until then, for whoever goes on after a crash."""
     files = {file.path: file for one in (*earlier, manifest) for file in one.files}
     if earlier:
-        _write(target, BEGUN, manifest.model_copy(update={"files": tuple(files.values())}))
+        both = tuple(files.values())
+        listed = manifest.model_copy(update={"files": both, "digest": files_digest(both)})
+        target.write(BEGUN, encode(sealed(listed)))
     target.delete(MANIFEST)
     for file in manifest.files:
         copy_file(context.store, where, file, target, file.path, context.progress.advance)
@@ -55,18 +68,18 @@ def _replace(
         target.delete(stale)
     if earlier:
         target.delete(BEGUN)
-    _write(target, MANIFEST, manifest)
-
-
-def _write(target: Store, name: str, manifest: Manifest) -> None:
-    target.write(name, json.dumps(manifest.encode(), indent=1, ensure_ascii=False).encode())
+    target.write(MANIFEST, encode(manifest))
 
 
 def _manifest(store: Store, name: str) -> Manifest | None:
-    """What was published there last, or was being published; None for nothing, and for what is none of
-    ours."""
+    """What was published there last, or was being published; None for nothing, for what is none of ours, and
+    for what is damaged: no file is left or removed for what that says."""
     data = store.read(name, MAX_MANIFEST_BYTES)
     try:
-        return Manifest.model_validate_json(data) if data else None
+        found = Manifest.model_validate_json(data) if data else None
     except ValidationError:
         return None
+    if found and (why := fault(found)):
+        log.warning("%s/%s: %s: the model is published again", store.uri, name, why)
+        return None
+    return found

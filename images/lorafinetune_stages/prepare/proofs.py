@@ -1,19 +1,34 @@
 """What was proven of a training with prepared rows, kept beside them: many trainings share the rows."""
 
+import json
+import logging
 from typing import Final
 
 from pydantic import ValidationError
 
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import DatasetStatus, Estimate
+from lorafinetune.api.types import Digest, Model
 from lorafinetune.contract import keys
 from lorafinetune.contract.arguments import PrepareArguments, place
-from lorafinetune.contract.outcome import PrepareResult, fits
+from lorafinetune.contract.outcome import PrepareResult, StageError, fits
 from lorafinetune_stages.prepare.output import PAGE, training_warnings
 from lorafinetune_stages.store import Store
+from lorafinetune_stages.store.seal import SEAL, is_sealed, seal
+
+log = logging.getLogger(__name__)
 
 ESTIMATES: Final = 3
 """Counts up where an estimate comes to something else, so that none is found that was made before."""
 MAX_BYTES: Final = 4096
+
+
+class KeptEstimate(Model):
+    """The file. key: its own, so that none is taken for another."""
+
+    key: Digest
+    estimate: Estimate
+    seal: Digest
 
 
 def proof_key(arguments: PrepareArguments, training: str) -> str:
@@ -30,21 +45,32 @@ def proof_key(arguments: PrepareArguments, training: str) -> str:
 
 
 def find_estimate(prepared: str, proof: str, store: Store) -> Estimate | None:
-    """What was found when a training was tried with a prepared dataset; None where it was not.
+    """What was found when a training was tried with a prepared dataset; None where it was not, and where that
+    is damaged, another's or of another version: it is tried again.
 
     prepared: key of the dataset, which holds nothing of what only the training is shaped by.
     """
-    data = store.read(f"{_proof(prepared, proof)}.json", MAX_BYTES)
+    at = f"{_proof(prepared, proof)}.json"
     try:
-        return None if data is None else Estimate.model_validate_json(data)
-    except ValidationError:
-        return None
+        data = store.read(at, MAX_BYTES)
+    except StageError as problem:
+        if problem.reason is not Reason.ARTIFACT_CORRUPT:
+            raise
+        data = b""
+    found = None if data is None else _decode(data)
+    if found and found.key == proof:
+        return found.estimate
+    if data is not None:
+        log.warning("%s/%s is not as it was written here: the training is tried again", store.uri, at)
+    return None
 
 
 def keep_estimate(prepared: str, proof: str, estimate: Estimate, store: Store) -> None:
     """Remembers that a training was tried with a prepared dataset; anew in every run, since it shows that the
     store can still be written to, as the training will have to."""
-    store.write(f"{_proof(prepared, proof)}.json", estimate.model_dump_json(by_alias=True).encode())
+    content = {"key": proof, "estimate": estimate.encode()}
+    text = json.dumps(content | {SEAL: seal(content)}, ensure_ascii=False)
+    store.write(f"{_proof(prepared, proof)}.json", text.encode())
 
 
 def keep_page(
@@ -72,6 +98,13 @@ def point_to_page(result: PrepareResult, proof: str, store: Store) -> PrepareRes
     page = f"{store.uri}/{_proof(result.key, proof)}.html"
     longer = result.model_copy(update={"estimate": result.estimate.model_copy(update={"report": page})})
     return longer if fits(longer) else result
+
+
+def _decode(data: bytes) -> KeptEstimate | None:
+    try:
+        return KeptEstimate.model_validate_json(data) if is_sealed(data) else None
+    except ValidationError:
+        return None
 
 
 def _proof(prepared: str, training: str) -> str:

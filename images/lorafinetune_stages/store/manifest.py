@@ -18,14 +18,13 @@ from lorafinetune.contract.times import rfc3339
 from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.errors import DamagedError
 from lorafinetune_stages.store.naming import key_fault
+from lorafinetune_stages.store.seal import is_sealed, seal
 
 log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 2**20
 COMMIT_ATTEMPTS: Final = 3
-NO_JSON: Final = "json_invalid"
-"""Pydantic's name for text that is cut or mixed up."""
 
 
 def _safe(path: str) -> str:
@@ -62,6 +61,9 @@ class Manifest(Model):
     result: dict[str, Any] | None = None
     """The stage's result, from which a cache hit is answered."""
     created: Time
+    seal: Digest | None = None
+    """Digest over all other fields. What was written before 0.1.0 has none and is read without, as long as it
+    is kept; every later version seals."""
 
     @property
     def bytes(self) -> int:
@@ -77,10 +79,20 @@ def read_manifest(store: Store, place: str) -> Manifest | None:
     """The manifest at a place like `trainings/KEY`, or None where the output is not complete.
 
     Raises StageError(ArtifactCorrupt) where it can't be read: DamagedError where no version of ours can have
-    written it so.
+    written it so, or not there.
     """
-    data = store.read(f"{place}/{MANIFEST}", MAX_MANIFEST_BYTES)
-    return None if data is None else _decode(data, store, place)
+    return read_manifest_of(store, place, place.rpartition("/")[2])
+
+
+def read_manifest_of(store: Store, place: str, key: str) -> Manifest | None:
+    """The same at a place that does not end with the key, as that of a checkpoint.
+
+    Twice where it is damaged: what was read may have been hurt on its way, and an output is costly.
+    """
+    try:
+        return _read(store, place, key)
+    except DamagedError:
+        return _read(store, place, key)
 
 
 def find_output(store: Store, place: str) -> Manifest | None:
@@ -92,19 +104,12 @@ def find_output(store: Store, place: str) -> Manifest | None:
     """
     try:
         manifest = read_manifest(store, place)
-        if manifest is None or (_is_of(place, manifest) and verify_present(store, place, manifest)):
+        if manifest is None or verify_present(store, place, manifest):
             return manifest
     except DamagedError as damaged:
         log.warning("%s", damaged.message)
     withdraw_manifest(store, place)
     return None
-
-
-def _is_of(place: str, manifest: Manifest) -> bool:
-    is_ours = manifest.key == place.rpartition("/")[2]
-    if not is_ours:
-        log.warning("%s has the manifest of another output: its key is %s", place, manifest.key)
-    return is_ours
 
 
 def verify_present(store: Store, place: str, manifest: Manifest) -> bool:
@@ -157,16 +162,35 @@ def commit_manifest(
         result=None if result is None else dict(result),
         created=now or rfc3339(datetime.now(UTC)),
     )
-    return _write_once(store, place, ours)
+    return _write_once(store, place, sealed(ours))
+
+
+def sealed(manifest: Manifest) -> Manifest:
+    """The same with the seal that it must have."""
+    return manifest.model_copy(update={"seal": seal(manifest.encode())})
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The file."""
+    return json.dumps(manifest.encode(), indent=1, ensure_ascii=False).encode()
+
+
+def fault(manifest: Manifest) -> str:
+    """What tells that it is not as it was written, or an empty string."""
+    if manifest.seal is not None and manifest.seal != seal(manifest.encode()):
+        return "its seal is not that of what it says"
+    if manifest.digest != files_digest(manifest.files):
+        return "its digest is not that of the files it lists"
+    return ""
 
 
 def _write_once(store: Store, place: str, ours: Manifest) -> Manifest:
     """The manifest that is there in the end."""
-    data = json.dumps(ours.encode(), indent=1, ensure_ascii=False).encode()
+    data = encode(ours)
     for _ in range(COMMIT_ATTEMPTS):
         if store.create(f"{place}/{MANIFEST}", data):
             return ours
-        if theirs := read_manifest(store, place):
+        if theirs := read_manifest_of(store, place, ours.key):
             return theirs
     raise StageError(
         Reason.STORAGE_UNAVAILABLE,
@@ -174,15 +198,23 @@ def _write_once(store: Store, place: str, ours: Manifest) -> Manifest:
     )
 
 
-def _decode(data: bytes, store: Store, place: str) -> Manifest:
-    uri = f"{store.uri}/{place}/{MANIFEST}"
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as problem:
-        message = ": ".join(filter(None, (uri, *first_fault(problem))))
-        if problem.errors()[0]["type"] == NO_JSON:
-            raise DamagedError(place, "", message) from problem
-        raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
-    if manifest.digest != files_digest(manifest.files):
-        raise DamagedError(place, "", f"{uri}: its digest is not that of the files it lists")
+def _read(store: Store, place: str, key: str) -> Manifest | None:
+    data = store.read(f"{place}/{MANIFEST}", MAX_MANIFEST_BYTES)
+    if data is None:
+        return None
+    manifest = _decode(data, store, place)
+    another = f"it is the manifest of another output, whose key is {manifest.key}"
+    if why := fault(manifest) or (another if manifest.key != key else ""):
+        raise DamagedError(place, "", f"{store.uri}/{place}/{MANIFEST}: {why}")
     return manifest
+
+
+def _decode(data: bytes, store: Store, place: str) -> Manifest:
+    """What is sealed, and yet none to this version, is a later one's. All else is damaged."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as problem:
+        message = ": ".join(filter(None, (f"{store.uri}/{place}/{MANIFEST}", *first_fault(problem))))
+        if is_sealed(data):
+            raise StageError(Reason.ARTIFACT_CORRUPT, message) from problem
+        raise DamagedError(place, "", message) from problem

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from lorafinetune.api.problem import first_fault
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.types import Model
 from lorafinetune.contract import keys
@@ -51,12 +52,15 @@ class BaseLoss:
         try:
             manifest = read_manifest(self.store, self._place)
             return None if manifest is None else MeasuredBaseLoss.decode(manifest.result or {}).losses
-        except (StageError, ValidationError) as problem:
-            if isinstance(problem, StageError) and problem.reason is not Reason.ARTIFACT_CORRUPT:
+        except StageError as problem:
+            if problem.reason is not Reason.ARTIFACT_CORRUPT:
                 raise
-            log.warning("%s/%s can't be read: the base is evaluated again", self.store.uri, self._place)
-            withdraw_manifest(self.store, self._place)
-            return None
+            why = problem.message
+        except ValidationError as problem:
+            why = ": ".join((f"{self.store.uri}/{self._place}", *first_fault(problem)))
+        log.warning("the base is evaluated again: %s", why)
+        withdraw_manifest(self.store, self._place)
+        return None
 
     def keep(self, losses: RowLosses) -> None:
         """Another training may have been first: then what it measured stays."""

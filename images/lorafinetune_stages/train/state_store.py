@@ -14,7 +14,7 @@ from lorafinetune.api.reasons import Reason
 from lorafinetune.api.status import ModelStatus
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store import Store
-from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest, withdraw_manifest
+from lorafinetune_stages.store.manifest import Manifest, commit_manifest, read_manifest_of, withdraw_manifest
 from lorafinetune_stages.store.transfer import download_tree, upload_tree
 from lorafinetune_stages.train.adapter import rename_base
 from lorafinetune_stages.train.fence import Fence
@@ -43,7 +43,7 @@ class StateReader:
     def fetch(self, state: State, directory: Path) -> Mapping[str, Any] | None:
         """Downloads a state, and returns its notes; None where it is not whole and ours, which is logged."""
         try:
-            manifest = read_manifest(self.store, self._at(state))
+            manifest = read_manifest_of(self.store, self._at(state), self.key)
             if manifest is None or not self._is_ours(state, manifest):
                 return None
             download_tree(self.store, self._at(state), manifest, directory)
@@ -58,7 +58,7 @@ class StateReader:
         return f"{self.place}/{state.path}"
 
     def _is_ours(self, state: State, manifest: Manifest) -> bool:
-        from_us = manifest.key == self.key and manifest.lineage == self._fingerprint(state.step)
+        from_us = manifest.lineage == self._fingerprint(state.step)
         if from_us and all(self.is_kept(file.path) for file in manifest.files):
             return True
         log.error(

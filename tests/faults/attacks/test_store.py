@@ -13,6 +13,7 @@ from faults.attacks.attempt import Attempt
 from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, find_output
+from lorafinetune_stages.store.seal import SEAL, seal
 from lorafinetune_stages.store.transfer import download_tree
 
 KEY, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"other").hexdigest()
@@ -51,14 +52,14 @@ class Shared:
         raise AssertionError("it was used")
 
 
-def manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Shared], str]:
-    """The manifest is written anew, changed."""
+def manifest(change: Callable[[dict[str, Any]], Any], is_sealed: bool = True) -> Callable[[Shared], str]:
+    """The manifest is written anew, changed, and sealed as anybody can."""
 
     def attempt(shared: Shared) -> str:
         path = shared.path(f"{PLACE}/manifest.json")
         found = json.loads(path.read_bytes())
         change(found)
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(found | ({SEAL: seal(found)} if is_sealed else {})))
         return shared.used()
 
     return attempt
@@ -107,6 +108,9 @@ ATTEMPTS: Mapping[str, Attempt[Shared]] = {
     "the output of another training": Attempt(A, copied, MADE_AGAIN),
     "another's manifest under this key": Attempt(
         A, manifest(lambda found: found.update(key=OTHER)), MADE_AGAIN
+    ),
+    "a manifest that is changed with the seal it had": Attempt(
+        A, manifest(lambda found: found.update(result={"loss": "0.01"}), is_sealed=False), MADE_AGAIN
     ),
     "a manifest that lists a file of another namespace": Attempt(
         A, first_file(path="../../../team-b/finetunes/weights"), "it has the part '..'"
