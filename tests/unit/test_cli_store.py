@@ -5,6 +5,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 
 from builders import NOW, document, model, resource, result, sha
 from commands import Command, commander
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.differences import Difference, Run, differences
@@ -64,6 +67,30 @@ def at(*done: StageName) -> LoRAFineTune:
     return resource().model_copy(update={"status": status})
 
 
+ASKS: dict[str, Any] = {"export": {"merged": {}, "configMap": {"name": "tuned"}}}
+
+
+def trains_anew(
+    *steps: Callable[[World], object], spec: dict[str, Any] = ASKS, local: bool = False
+) -> LoRAFineTune:
+    """A run that came to its end, was edited, trains for the edit, and went on so."""
+    world = World(spec)
+    world.settings = replace(world.settings, local=local)
+    world.run_to_end()
+    world.edit({"training": {"learningRate": "2e-4"}})
+    for step in (World.settle, World.succeed, World.settle, *steps, World.settle):
+        step(world)
+    return world.resource
+
+
+def diverges(world: World) -> None:
+    world.fail(Reason.LOSS_DIVERGED)
+
+
+HANDED_OUT = used_by(ended())[3:]
+"""The training and the export of a run before its edit."""
+
+
 def listed(*places: str, modified: int = OLD) -> list[Entry]:
     return [Entry(f"{place}/manifest.json", 10, "v", modified) for place in places]
 
@@ -101,6 +128,36 @@ RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] =
         listed("evaluations/k"),
         [ended()],
         {"garbage": ["evaluations/k"]},
+    ),
+    "what a ConfigMap names is kept while the edited run trains": (
+        listed(*HANDED_OUT),
+        [trains_anew()],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept where the edited run fails": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept while the edited run exports": (
+        listed(*HANDED_OUT),
+        [trains_anew(World.succeed)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept until the operator has made it name what is new": (
+        listed(*HANDED_OUT),
+        [trains_anew(World.run_to_end)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "without a ConfigMap, a training is garbage once the next has begun": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges, spec={"export": {"merged": {}}})],
+        {"garbage": [HANDED_OUT[0]], "referred to": [HANDED_OUT[1]]},
+    ),
+    "so it is of a local run, which makes no ConfigMap": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges, local=True)],
+        {"garbage": [HANDED_OUT[0]], "referred to": [HANDED_OUT[1]]},
     ),
     "what is in no output of ours is left alone": (
         [Entry("notes.txt", 1, "v", OLD), Entry("refs/x", 1, "v", OLD), Entry("models", 1, "v", OLD)],
