@@ -421,7 +421,11 @@ def test_gc_keeps_in_s3_what_the_runs_of_the_namespace_refer_to(
     options = ("--s3", "--endpoint", s3_server.endpoint, "--secrets", tmp_path / "secrets")
     there = ("-n", own_namespace.name, "--runs", tmp_path / "none", "--older-than", "0m", "--delete")
     code, out, err = lorafinetune("gc", file("tune", spec), *options, *there)
-    assert (code, err, out.splitlines()[-1]) == (0, "", "4 bytes freed")
+    asked, *_, last = out.splitlines()
+    assert (
+        asked == f"runs of this store: none in {tmp_path / 'none'}, 1 in the namespace {own_namespace.name}"
+    )
+    assert (code, err, last) == (0, "", "4 bytes freed")
     left = client.list_objects_v2(Bucket=bucket)["Contents"]
     assert [item["Key"] for item in left] == [f"runs/prepared/{sha('mine')}/manifest.json"]
     client.close()

@@ -96,7 +96,7 @@ def listed(*places: str, modified: int = OLD) -> list[Entry]:
 
 
 RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] = {
-    "without runs everything is garbage": (listed(*USED), [], {"garbage": list(USED)}),
+    "where nothing says what is needed, everything is garbage": (listed(*USED), [], {"garbage": list(USED)}),
     "what a finished run refers to is kept, and nothing else": (
         listed(*used_by(ended()), *UNUSED),
         [ended()],
@@ -211,8 +211,9 @@ def places(folder: Path) -> set[str]:
 def test_gc_shows_first_and_deletes_when_told_to(lorafinetune: Command, tmp_path: Path) -> None:
     before = places(tmp_path)
     code, out, _ = lorafinetune("gc", "tune.yaml")
-    first, *rows = out.splitlines()
-    assert (code, first.split()) == (0, ["OUTPUT", "SIZE", "AGE"])
+    asked, first, *rows = out.splitlines()
+    assert (code, asked) == (0, "runs of this store: 1 in lorafinetune-runs")
+    assert first.split() == ["OUTPUT", "SIZE", "AGE"]
     assert rows[0].split() == ["models/half", "2.0", "kB", "8d0h", "incomplete"]
     assert {row.split()[0] for row in rows[1:3]} == set(UNUSED[:2])
     assert rows[3].startswith("3 outputs, 2.")
@@ -264,6 +265,40 @@ def test_gc_deletes_nothing_beside_a_run_that_it_can_not_read(lorafinetune: Comm
     (tmp_path / "lorafinetune-runs" / "team-a" / "tune" / RESOURCE_FILE).write_text("kind: Else\n")
     assert lorafinetune("gc", "tune.yaml", "--delete")[0] == 64
     assert places(tmp_path) == before
+
+
+NO_RUNS_HINT = (
+    "Give another folder with --runs, or with --s3 another --namespace or --context; or --without-runs, if "
+    "nobody needs what is there.\n"
+)
+
+
+def test_gc_deletes_nothing_where_it_knows_no_run_of_the_store(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    code, out, err = lorafinetune("gc", "tune.yaml", "--runs", "elsewhere", "--delete")
+    assert (code, out, places(tmp_path)) == (64, "", before)
+    assert err == f"NoRuns: s3://bucket/runs has none in elsewhere. {NO_RUNS_HINT}"
+    code, out, _ = lorafinetune("gc", "tune.yaml", "--runs", "elsewhere")
+    assert (code, out.splitlines()[0]) == (0, "runs of this store: none in elsewhere")
+    assert lorafinetune("gc", "tune.yaml", "--runs", "elsewhere", "--delete", "--without-runs")[0] == 0
+    assert places(tmp_path) == set()
+
+
+def test_gc_counts_no_run_of_another_store(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    elsewhere = document({"storage": {"uri": "s3://bucket/others"}})
+    kept = tmp_path / "lorafinetune-runs" / "team-a" / "tune" / RESOURCE_FILE
+    kept.write_text(yaml.safe_dump(elsewhere))
+    code, _, err = lorafinetune("gc", "tune.yaml", "--delete")
+    told = "NoRuns: s3://bucket/runs has none in lorafinetune-runs. "
+    assert (code, err, places(tmp_path)) == (64, told + NO_RUNS_HINT, before)
+
+
+def test_gc_counts_the_run_in_its_file(lorafinetune: Command, tmp_path: Path) -> None:
+    keep(ended(), tmp_path / "run.yaml")
+    code, out, _ = lorafinetune("gc", "run.yaml", "--runs", "elsewhere", "--delete")
+    assert (code, out.splitlines()[0]) == (0, "runs of this store: none in elsewhere, 1 in the file")
+    assert places(tmp_path) == set(used_by(ended()))
 
 
 def test_gc_asks_for_an_age(lorafinetune: Command) -> None:
