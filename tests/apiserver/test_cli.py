@@ -326,12 +326,12 @@ def test_the_readmes_model_is_fetched_by_the_name_of_its_run(
 ) -> None:
     where = f"exports/{sha('exported')}"
     s3_server.create_bucket("finetunes")
-    put(s3_store(s3_server, monkeypatch, "finetunes", "demo"), where)
+    stored = put(s3_store(s3_server, monkeypatch, "finetunes", "demo"), where)
     s3_server.create_user("lorafinetune", "lorafinetune-secret")
     s3_server.let_read("lorafinetune", "finetunes")
     sample = yaml.safe_load((ROOT / SAMPLE).read_text())
     own_namespace.client.request("POST", own_namespace.path("lorafinetunes"), sample)
-    merged = {"uri": f"s3://finetunes/demo/{where}", "digest": sha("exported"), "bytes": 7}
+    merged = {"uri": f"s3://finetunes/demo/{where}", "digest": stored.digest, "bytes": stored.bytes}
     told(own_namespace, "smollm2-emollm", "Complete", {"artifacts": {"merged": merged}}, true="Complete")
     reader = Typist(checkout(tmp_path, {}))
     reader.environment["KUBECONFIG"] = str(within(own_namespace, served, tmp_path / "config"))

@@ -28,7 +28,7 @@ from lorafinetune.contract.outcome import Result
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry, Store
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest, read_manifest
 from unit.world import World
 
 MODEL = f"models/{source_key(model().source, model().revision)}"
@@ -196,11 +196,11 @@ def lorafinetune(
     return commander(monkeypatch, capfd)
 
 
-def put(store: Store, place: str, lineage: dict[str, Any] | None = None) -> None:
+def put(store: Store, place: str, lineage: dict[str, Any] | None = None) -> Manifest:
     stored = store.put(f"{place}/data", [b"content"])
     listed = [ManifestFile(path="data", size=stored.size, sha256=stored.sha256)]
     kind, _, key = place.partition("/")
-    commit_manifest(store, place, kind, key, listed, lineage or {}, None)
+    return commit_manifest(store, place, kind, key, listed, lineage or {}, None)
 
 
 def places(folder: Path) -> set[str]:

@@ -64,6 +64,8 @@ def fetch(
 ) -> None:
     """Bring the merged model or the adapter out of the store, every file checked.
 
+    It is refused if it is not what the status tells of any more: if it was replaced or made anew.
+
     A file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
 
     With `-o json` it tells the directory, every file in it with its sha256, and the digest of them all.
