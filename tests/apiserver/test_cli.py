@@ -189,13 +189,20 @@ def test_list_shows_the_runs_and_why_one_does_not_get_on(
 def test_suspend_and_resume_set_the_field(lorafinetune: Command, own_namespace: Namespace) -> None:
     own_namespace.apply("tune")
     there = ("-n", own_namespace.name)
-    assert lorafinetune("suspend", "tune", *there)[1].startswith(
-        "lorafinetune.lorafinetune.dev/tune suspended"
+    name = "lorafinetune.lorafinetune.dev/tune"
+    resume = f"`lorafinetune resume tune -n {own_namespace.name}`"
+    told(own_namespace, "tune", "Train", training(10))
+    assert lorafinetune("suspend", "tune", *there) == (
+        0,
+        f"{name} suspended: train stops after a checkpoint, and {resume} goes on from there\n",
+        "",
     )
     assert own_namespace.get("tune")["spec"]["suspend"] is True
-    name = "lorafinetune.lorafinetune.dev/tune"
+    again = lorafinetune("suspend", "tune", *there)
+    assert again == (0, f"{name} is suspended already; {resume} lets it go on\n", "")
     assert lorafinetune("resume", "tune", *there) == (0, f"{name} resumed\n", "")
     assert own_namespace.get("tune")["spec"]["suspend"] is False
+    assert lorafinetune("resume", "tune", *there) == (0, f"{name} was not suspended\n", "")
 
 
 ENDS: dict[str, tuple[Json, str, int, list[str]]] = {
