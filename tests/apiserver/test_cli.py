@@ -189,13 +189,20 @@ def test_list_shows_the_runs_and_why_one_does_not_get_on(
 def test_suspend_and_resume_set_the_field(lorafinetune: Command, own_namespace: Namespace) -> None:
     own_namespace.apply("tune")
     there = ("-n", own_namespace.name)
-    assert lorafinetune("suspend", "tune", *there)[1].startswith(
-        "lorafinetune.lorafinetune.dev/tune suspended"
+    name = "lorafinetune.lorafinetune.dev/tune"
+    resume = f"`lorafinetune resume tune -n {own_namespace.name}`"
+    told(own_namespace, "tune", "Train", training(10))
+    assert lorafinetune("suspend", "tune", *there) == (
+        0,
+        f"{name} suspended: train stops after a checkpoint, and {resume} goes on from there\n",
+        "",
     )
     assert own_namespace.get("tune")["spec"]["suspend"] is True
-    name = "lorafinetune.lorafinetune.dev/tune"
+    again = lorafinetune("suspend", "tune", *there)
+    assert again == (0, f"{name} is suspended already; {resume} lets it go on\n", "")
     assert lorafinetune("resume", "tune", *there) == (0, f"{name} resumed\n", "")
     assert own_namespace.get("tune")["spec"]["suspend"] is False
+    assert lorafinetune("resume", "tune", *there) == (0, f"{name} was not suspended\n", "")
 
 
 ENDS: dict[str, tuple[Json, str, int, list[str]]] = {
@@ -326,12 +333,12 @@ def test_the_readmes_model_is_fetched_by_the_name_of_its_run(
 ) -> None:
     where = f"exports/{sha('exported')}"
     s3_server.create_bucket("finetunes")
-    put(s3_store(s3_server, monkeypatch, "finetunes", "demo"), where)
+    stored = put(s3_store(s3_server, monkeypatch, "finetunes", "demo"), where)
     s3_server.create_user("lorafinetune", "lorafinetune-secret")
     s3_server.let_read("lorafinetune", "finetunes")
     sample = yaml.safe_load((ROOT / SAMPLE).read_text())
     own_namespace.client.request("POST", own_namespace.path("lorafinetunes"), sample)
-    merged = {"uri": f"s3://finetunes/demo/{where}", "digest": sha("exported"), "bytes": 7}
+    merged = {"uri": f"s3://finetunes/demo/{where}", "digest": stored.digest, "bytes": stored.bytes}
     told(own_namespace, "smollm2-emollm", "Complete", {"artifacts": {"merged": merged}}, true="Complete")
     reader = Typist(checkout(tmp_path, {}))
     reader.environment["KUBECONFIG"] = str(within(own_namespace, served, tmp_path / "config"))
@@ -421,7 +428,11 @@ def test_gc_keeps_in_s3_what_the_runs_of_the_namespace_refer_to(
     options = ("--s3", "--endpoint", s3_server.endpoint, "--secrets", tmp_path / "secrets")
     there = ("-n", own_namespace.name, "--runs", tmp_path / "none", "--older-than", "0m", "--delete")
     code, out, err = lorafinetune("gc", file("tune", spec), *options, *there)
-    assert (code, err, out.splitlines()[-1]) == (0, "", "4 bytes freed")
+    asked, *_, last = out.splitlines()
+    assert (
+        asked == f"runs of this store: none in {tmp_path / 'none'}, 1 in the namespace {own_namespace.name}"
+    )
+    assert (code, err, last) == (0, "", "4 bytes freed")
     left = client.list_objects_v2(Bucket=bucket)["Contents"]
     assert [item["Key"] for item in left] == [f"runs/prepared/{sha('mine')}/manifest.json"]
     client.close()

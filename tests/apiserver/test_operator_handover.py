@@ -25,7 +25,7 @@ def found(runs: Namespace, name: str) -> Object:
 
 def kept(runs: Namespace, name: str, config_map: str) -> Object:
     """The ConfigMap, once the status of the run says that it is there."""
-    runs.wait(lambda: runs.status(name).get("configMap") == {"name": config_map})
+    runs.wait(lambda: runs.status(name).get("configMap", {}).get("name") == config_map)
     return found(runs, config_map)
 
 
@@ -45,6 +45,7 @@ def test_it_is_there_once_the_run_is_complete_and_goes_with_the_run(runs: Namesp
     assert told["BASE_MODEL"] == status["model"]["source"]
     assert told["BASE_REVISION"] == status["model"]["revision"]
     assert runs.told("handed", "ConfigMapWritten") == 1
+    assert status["configMap"]["outputs"] == [told["ADAPTER_URI"], told["MERGED_URI"]]
     runs.client.request("DELETE", runs.path("lorafinetunes", "handed"))
     runs.wait(lambda: not found(runs, "handed-over"))
 

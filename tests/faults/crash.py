@@ -163,7 +163,7 @@ async def _suspend_and_resume(world: World, name: str, seen: Seen) -> None:
 
 def is_cleared(seen: Seen) -> bool:
     """Whether what follows the end is done, too."""
-    return None not in seen.ttl.values() and "configMap" in seen.status
+    return None not in seen.ttl.values() and "name" in seen.status.get("configMap", {})
 
 
 def _judged(world: World, name: str, life: Life) -> Tried:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
-from builders import artifact, document
+from builders import document
 from calls import (
     CODES,
     COMMANDS,
@@ -34,10 +34,8 @@ from calls import (
 )
 from cluster.process import free_port
 from forked import Call, Ended, forking
-from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.cli.run import keep
-from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import MANIFEST
 from unit.test_cli_store import ended, put, used_by
@@ -61,9 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a run that has ended, its store, and what nobody may touch."""
     home = tmp_path_factory.mktemp("home")
     store = DirectoryStore(home / STORE / "bucket" / "runs")
-    for place in used_by(ended()):
-        put(store, place)
-    keep(with_outputs_in_the_store(ended()), home / ENDED)
+    stored = [put(store, place) for place in used_by(ended())]
+    keep(with_digest(ended(), stored[-1].digest), home / ENDED)
     for name in (FILE, "closed.yaml"):
         (home / name).write_text(yaml.safe_dump(document(STORED_MODEL)))
     (home / "secrets" / "s3").mkdir(parents=True)
@@ -78,10 +75,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def with_outputs_in_the_store(run: LoRAFineTune) -> LoRAFineTune:
-    """The run with a status that says where its outputs are."""
-    *_, training, export = used_by(run)
-    artifacts = Artifacts(adapter=artifact(f"{training}/{ADAPTER}"), merged=artifact(export))
+def with_digest(run: LoRAFineTune, digest: str) -> LoRAFineTune:
+    """The run with a status that tells the digest of the merged model."""
+    made = status_of(run).artifacts
+    assert made
+    assert made.merged
+    artifacts = made.model_copy(update={"merged": made.merged.model_copy(update={"digest": digest})})
     status = status_of(run).model_copy(update={"artifacts": artifacts})
     return run.model_copy(update={"status": status})
 

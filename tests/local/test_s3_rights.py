@@ -14,7 +14,7 @@ from builders import document
 from calls import COMMANDS, ENDED, FILE, forms, here, is_a_sentence, is_decent, takes
 from cluster.s3server import S3Server
 from forked import Call, Ended, forking
-from local.test_every_command import with_outputs_in_the_store
+from local.test_every_command import with_digest
 from lorafinetune.cli.run import keep
 from stages.store_builders import s3_store
 from unit.test_cli_store import ended, put, used_by
@@ -40,8 +40,7 @@ class Visitor:
 @pytest.fixture(scope="module")
 def visitor(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
     home = tmp_path_factory.mktemp("home")
-    fill(s3_server)
-    keep(with_outputs_in_the_store(ended()), home / ENDED)
+    keep(with_digest(ended(), fill(s3_server)), home / ENDED)
     stored = {"source": f"s3://{BUCKET}/model", "connection": "store"}
     connection = {"name": "store", "endpoint": s3_server.endpoint, "secretRef": {"name": "s3"}}
     spec = {"model": stored, "connections": [connection]}
@@ -54,15 +53,15 @@ def visitor(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Visitor(s3_server, lambda *words: calling(Call(words, str(home))))
 
 
-def fill(server: S3Server) -> None:
-    """Puts a model and the outputs of a run there, as the administrator."""
+def fill(server: S3Server) -> str:
+    """Puts a model and the outputs of a run there, as the administrator; the digest of the last."""
     server.create_bucket(BUCKET)
     server.create_user(USER, PASSWORD)
     with pytest.MonkeyPatch.context() as patch:
         store = s3_store(server, patch, BUCKET, KEPT)
-        for place in used_by(ended()):
-            put(store, place)
+        stored = [put(store, place) for place in used_by(ended())]
         s3_store(server, patch, BUCKET, "").write("model/config.json", b"{}")
+    return stored[-1].digest
 
 
 DENIED: Final = f"StorageDenied: s3://{BUCKET}/"

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from builders import NOW, document, model, resource, result, sha
 from commands import Command, commander
+from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.differences import Difference, Run, differences
@@ -26,7 +28,7 @@ from lorafinetune.contract.outcome import Result
 from lorafinetune.core.results import record
 from lorafinetune_stages.store import Entry, Store
 from lorafinetune_stages.store.directory import DirectoryStore
-from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest, read_manifest
+from lorafinetune_stages.store.manifest import Manifest, ManifestFile, commit_manifest, read_manifest
 from unit.world import World
 
 MODEL = f"models/{source_key(model().source, model().revision)}"
@@ -65,12 +67,36 @@ def at(*done: StageName) -> LoRAFineTune:
     return resource().model_copy(update={"status": status})
 
 
+ASKS: dict[str, Any] = {"export": {"merged": {}, "configMap": {"name": "tuned"}}}
+
+
+def trains_anew(
+    *steps: Callable[[World], object], spec: dict[str, Any] = ASKS, local: bool = False
+) -> LoRAFineTune:
+    """A run that came to its end, was edited, trains for the edit, and went on so."""
+    world = World(spec)
+    world.settings = replace(world.settings, local=local)
+    world.run_to_end()
+    world.edit({"training": {"learningRate": "2e-4"}})
+    for step in (World.settle, World.succeed, World.settle, *steps, World.settle):
+        step(world)
+    return world.resource
+
+
+def diverges(world: World) -> None:
+    world.fail(Reason.LOSS_DIVERGED)
+
+
+HANDED_OUT = used_by(ended())[3:]
+"""The training and the export of a run before its edit."""
+
+
 def listed(*places: str, modified: int = OLD) -> list[Entry]:
     return [Entry(f"{place}/manifest.json", 10, "v", modified) for place in places]
 
 
 RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] = {
-    "without runs everything is garbage": (listed(*USED), [], {"garbage": list(USED)}),
+    "where nothing says what is needed, everything is garbage": (listed(*USED), [], {"garbage": list(USED)}),
     "what a finished run refers to is kept, and nothing else": (
         listed(*used_by(ended()), *UNUSED),
         [ended()],
@@ -102,6 +128,36 @@ RULES: dict[str, tuple[list[Entry], list[LoRAFineTune], dict[Why, list[str]]]] =
         listed("evaluations/k"),
         [ended()],
         {"garbage": ["evaluations/k"]},
+    ),
+    "what a ConfigMap names is kept while the edited run trains": (
+        listed(*HANDED_OUT),
+        [trains_anew()],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept where the edited run fails": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept while the edited run exports": (
+        listed(*HANDED_OUT),
+        [trains_anew(World.succeed)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "what a ConfigMap names is kept until the operator has made it name what is new": (
+        listed(*HANDED_OUT),
+        [trains_anew(World.run_to_end)],
+        {"referred to": list(HANDED_OUT)},
+    ),
+    "without a ConfigMap, a training is garbage once the next has begun": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges, spec={"export": {"merged": {}}})],
+        {"garbage": [HANDED_OUT[0]], "referred to": [HANDED_OUT[1]]},
+    ),
+    "so it is of a local run, which makes no ConfigMap": (
+        listed(*HANDED_OUT),
+        [trains_anew(diverges, local=True)],
+        {"garbage": [HANDED_OUT[0]], "referred to": [HANDED_OUT[1]]},
     ),
     "what is in no output of ours is left alone": (
         [Entry("notes.txt", 1, "v", OLD), Entry("refs/x", 1, "v", OLD), Entry("models", 1, "v", OLD)],
@@ -140,11 +196,11 @@ def lorafinetune(
     return commander(monkeypatch, capfd)
 
 
-def put(store: Store, place: str, lineage: dict[str, Any] | None = None) -> None:
+def put(store: Store, place: str, lineage: dict[str, Any] | None = None) -> Manifest:
     stored = store.put(f"{place}/data", [b"content"])
     listed = [ManifestFile(path="data", size=stored.size, sha256=stored.sha256)]
     kind, _, key = place.partition("/")
-    commit_manifest(store, place, kind, key, listed, lineage or {}, None)
+    return commit_manifest(store, place, kind, key, listed, lineage or {}, None)
 
 
 def places(folder: Path) -> set[str]:
@@ -155,8 +211,9 @@ def places(folder: Path) -> set[str]:
 def test_gc_shows_first_and_deletes_when_told_to(lorafinetune: Command, tmp_path: Path) -> None:
     before = places(tmp_path)
     code, out, _ = lorafinetune("gc", "tune.yaml")
-    first, *rows = out.splitlines()
-    assert (code, first.split()) == (0, ["OUTPUT", "SIZE", "AGE"])
+    asked, first, *rows = out.splitlines()
+    assert (code, asked) == (0, "runs of this store: 1 in lorafinetune-runs")
+    assert first.split() == ["OUTPUT", "SIZE", "AGE"]
     assert rows[0].split() == ["models/half", "2.0", "kB", "8d0h", "incomplete"]
     assert {row.split()[0] for row in rows[1:3]} == set(UNUSED[:2])
     assert rows[3].startswith("3 outputs, 2.")
@@ -208,6 +265,40 @@ def test_gc_deletes_nothing_beside_a_run_that_it_can_not_read(lorafinetune: Comm
     (tmp_path / "lorafinetune-runs" / "team-a" / "tune" / RESOURCE_FILE).write_text("kind: Else\n")
     assert lorafinetune("gc", "tune.yaml", "--delete")[0] == 64
     assert places(tmp_path) == before
+
+
+NO_RUNS_HINT = (
+    "Give another folder with --runs, or with --s3 another --namespace or --context; or --without-runs, if "
+    "nobody needs what is there.\n"
+)
+
+
+def test_gc_deletes_nothing_where_it_knows_no_run_of_the_store(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    code, out, err = lorafinetune("gc", "tune.yaml", "--runs", "elsewhere", "--delete")
+    assert (code, out, places(tmp_path)) == (64, "", before)
+    assert err == f"NoRuns: s3://bucket/runs has none in elsewhere. {NO_RUNS_HINT}"
+    code, out, _ = lorafinetune("gc", "tune.yaml", "--runs", "elsewhere")
+    assert (code, out.splitlines()[0]) == (0, "runs of this store: none in elsewhere")
+    assert lorafinetune("gc", "tune.yaml", "--runs", "elsewhere", "--delete", "--without-runs")[0] == 0
+    assert places(tmp_path) == set()
+
+
+def test_gc_counts_no_run_of_another_store(lorafinetune: Command, tmp_path: Path) -> None:
+    before = places(tmp_path)
+    elsewhere = document({"storage": {"uri": "s3://bucket/others"}})
+    kept = tmp_path / "lorafinetune-runs" / "team-a" / "tune" / RESOURCE_FILE
+    kept.write_text(yaml.safe_dump(elsewhere))
+    code, _, err = lorafinetune("gc", "tune.yaml", "--delete")
+    told = "NoRuns: s3://bucket/runs has none in lorafinetune-runs. "
+    assert (code, err, places(tmp_path)) == (64, told + NO_RUNS_HINT, before)
+
+
+def test_gc_counts_the_run_in_its_file(lorafinetune: Command, tmp_path: Path) -> None:
+    keep(ended(), tmp_path / "run.yaml")
+    code, out, _ = lorafinetune("gc", "run.yaml", "--runs", "elsewhere", "--delete")
+    assert (code, out.splitlines()[0]) == (0, "runs of this store: none in elsewhere, 1 in the file")
+    assert places(tmp_path) == set(used_by(ended()))
 
 
 def test_gc_asks_for_an_age(lorafinetune: Command) -> None:

@@ -1,5 +1,6 @@
 """Bringing an output out of the store: whole, checked, or not at all."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ def lorafinetune(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     return commander(monkeypatch, capsys)
 
 
-def a_store(folder: Path) -> Path:
+def a_store(folder: Path, outputs: Mapping[str, Mapping[str, bytes]] = OUTPUTS) -> Path:
     """A directory in place of S3, with a merged model and a training."""
     store = DirectoryStore(folder / "bucket" / "runs", URI)
-    for place, files in OUTPUTS.items():
+    for place, files in outputs.items():
         put = [(name, store.put(f"{place}/{name}", [body])) for name, body in files.items()]
         listed = [ManifestFile(path=name, size=it.size, sha256=it.sha256) for name, it in put]
         kind, _, key = place.partition("/")
@@ -53,11 +54,13 @@ def a_store(folder: Path) -> Path:
 
 
 def a_run(spec: dict[str, Any] | None = None) -> LoRAFineTune:
-    def at(place: str) -> Artifact:
-        return Artifact(uri=f"{URI}/{place}", digest=sha("x"), bytes=1)
+    def at(place: str, files: dict[str, bytes]) -> Artifact:
+        return Artifact(uri=f"{URI}/{place}", digest=digest_of(files), bytes=sum(map(len, files.values())))
 
+    merged_model, training = OUTPUTS
+    adapter = {"adapter_model.safetensors": b"small"}
     artifacts = Artifacts(
-        merged=at(f"exports/{sha('merged')}"), adapter=at(f"trainings/{sha('trained')}/adapter")
+        merged=at(merged_model, OUTPUTS[merged_model]), adapter=at(f"{training}/adapter", adapter)
     )
     made = resource(merged({"training": {"learningRate": "1e-3"}}, spec or {}))
     return made.model_copy(update={"status": LoRAFineTuneStatus(artifacts=artifacts)})
@@ -112,14 +115,14 @@ def test_a_program_is_told_what_was_fetched(
         "what": what.value,
         "uri": f"{URI}/{place}",
         "directory": str(tmp_path / "here"),
-        "digest": digest_of(tmp_path / "here"),
+        "digest": digest_of(contents(tmp_path / "here")),
         "bytes": sum(map(len, contents(tmp_path / "here").values())),
     }
 
 
-def digest_of(folder: Path) -> str:
-    """As the status would have it, were the folder all of an output."""
-    files = ((name, len(body), sha256(body).hexdigest()) for name, body in contents(folder).items())
+def digest_of(contained: dict[str, bytes]) -> str:
+    """As the status has it of an output with these files."""
+    files = ((name, len(body), sha256(body).hexdigest()) for name, body in contained.items())
     return files_digest(
         tuple(ManifestFile(path=name, size=size, sha256=told) for name, size, told in sorted(files))
     )
@@ -158,6 +161,36 @@ def test_an_output_that_is_not_whole_is_not_fetched(mishap: Any, tmp_path: Path)
         fetch(a_run(), OutputKind.MERGED, tmp_path / "here", StoreLocation(store, "", tmp_path))
     assert refused.value.reason is Reason.ARTIFACT_CORRUPT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+
+
+REMADE = {place: {name: body[::-1] for name, body in files.items()} for place, files in OUTPUTS.items()}
+"""Other outputs of the same keys, each whole."""
+
+
+@pytest.mark.parametrize("sentence", PARTS)
+def test_an_output_that_is_not_the_runs_any_more_is_not_fetched(
+    sentence: str, lorafinetune: Command, tmp_path: Path
+) -> None:
+    what, place, _ = PARTS[sentence]
+    a_store(tmp_path / "store", REMADE)
+    keep(a_run(), tmp_path / "run.yaml")
+    options = ("--store", tmp_path / "store", "--to", tmp_path / "here")
+    code, out, err = lorafinetune("fetch", tmp_path / "run.yaml", "--what", what, *options)
+    begins = f"ArtifactCorrupt: {URI}/{place} is not what tune made: its digest is "
+    hint = (
+        "It was replaced or made anew. Take the status of the run that made it, or delete this run and apply "
+        "it again: it finds what is there.\n"
+    )
+    assert (code, out, err.startswith(begins), err.endswith(hint)) == (64, "", True, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.yaml", "store"]
+
+
+def test_what_a_training_has_beside_its_adapter_is_none_of_the_adapter(tmp_path: Path) -> None:
+    training = next(place for place in OUTPUTS if place.startswith("trainings/"))
+    drawn_anew = {training: OUTPUTS[training] | {"loss.png": b"other"}}
+    where = StoreLocation(a_store(tmp_path / "store", drawn_anew), "", tmp_path)
+    fetch(a_run(), OutputKind.ADAPTER, tmp_path / "here", where)
+    assert contents(tmp_path / "here") == {"adapter_model.safetensors": b"small"}
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lorafinetune.cli.view import LiveView, PlainView
 from lorafinetune.contract.outcome import Progress
 from lorafinetune.core.events import Event
 from lorafinetune.core.results import record
+from lorafinetune.core.steps import stage_status
 from unit.world import World
 
 HERE = Environment(places(None))
@@ -90,7 +91,8 @@ def test_a_finished_run_says_where_everything_is() -> None:
     world.run_to_end()
     lines = summary(world.resource, Environment(places(Path("/store"))), "")
     assert [line.split()[0] for line in lines] == ["adapter", "merged", "loss", "manifest", "data"]
-    assert lines[0] == "adapter      /store/bucket/runs/adapter"
+    training = stage_status(world.status, "train").key
+    assert lines[0] == f"adapter      /store/bucket/runs/trainings/{training}/adapter"
 
 
 def test_a_finished_run_says_where_it_was_published() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from builders import NOW, document, merged, model, resource, result
+from builders import NOW, artifact, document, merged, model, resource, result
 from lorafinetune.api.codec import decode
 from lorafinetune.api.reasons import Reason
 from lorafinetune.api.resource import REFRESH_ANNOTATION, LoRAFineTune
@@ -236,14 +236,18 @@ class World:
         prepared = key("prepare", spec, {"sources": sources})
         training = key("train", spec, {"prepared": prepared})
         if stage == "prepare":
-            found = result("train", key=training) if training in self.trained else None
+            found = self._trained(training) if training in self.trained else None
             return result("prepare", key=prepared, train_key=training, trained=found)
         if stage == "train":
             self.trained.add(training)
-            return result("train", key=training)
+            return self._trained(training)
         if stage == "download":
             return result("download", model=model(digest=sources), datasets=(sources,))
-        return result("export", key=key("export", spec, {"trained": training}))
+        exported = key("export", spec, {"trained": training})
+        return result("export", key=exported, merged=artifact(f"exports/{exported}"))
+
+    def _trained(self, training: str) -> Outcome:
+        return result("train", key=training, adapter=artifact(f"trainings/{training}/adapter"))
 
 
 def status_of(run: LoRAFineTune) -> LoRAFineTuneStatus:

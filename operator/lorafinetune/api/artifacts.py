@@ -1,10 +1,12 @@
 """What a run leaves in the store and beside it, as its status names it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from lorafinetune.api.types import Count, Digest, Line, Model, Subdomain, Text
+
+MOST_OUTPUTS: Final = 16
 
 Uri = Annotated[str, Field(max_length=1024)]
 
@@ -41,6 +43,11 @@ class Artifacts(Model):
     report: Uri | None = None
     """A page about the run, as it was when its export ended."""
 
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """Where the adapter and the merged model are."""
+        return tuple(made.uri for made in (self.adapter, self.merged) if made)
+
 
 class ConfigMapStatus(Model):
     """What became of `export.configMap`."""
@@ -49,3 +56,6 @@ class ConfigMapStatus(Model):
     """The ConfigMap that is kept."""
     message: Text | None = None
     """Why there is none of the name that the spec asks for."""
+    outputs: Annotated[tuple[Uri, ...], Field(max_length=MOST_OUTPUTS)] = ()
+    """The outputs that the ConfigMap names, and those that it is about to name. They stay while the run is
+    edited or fails, and `lorafinetune gc` keeps them."""

@@ -48,7 +48,8 @@ def chat(
 
 
 def _directory(store: Store, where: str, folder: str) -> Path:
-    """An output, or a folder of it, as a directory of this machine; what was fetched once stays."""
+    """An output, or a folder of it, as a directory of this machine; what was fetched once stays. Its name is
+    the digest of the content: what is made anew has the same key."""
     manifest = read_manifest(store, where)
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{where} is not in the store any more")
@@ -56,7 +57,7 @@ def _directory(store: Store, where: str, folder: str) -> Path:
         if damaged := damaged_files(store, where, manifest):
             raise StageError(Reason.ARTIFACT_CORRUPT, f"{store.uri}/{where}/{damaged[0]} is missing or cut")
         return store.root / where / folder
-    kept = CACHE.expanduser() / where / folder
+    kept = CACHE.expanduser() / manifest.digest / folder
     if not kept.exists():
         bring(store, where, manifest, kept, folder)
     return kept

@@ -122,8 +122,8 @@ def _add_switch(command: str, suspended: bool, what: str) -> None:
         set_suspend(_cluster_of(name, context, namespace, kubeconfig), name, suspended, Format(form))
 
 
-_add_switch("suspend", True, "Stop a run after a checkpoint, and free its GPUs.")
-_add_switch("resume", False, "Let a suspended run go on from its checkpoint.")
+_add_switch("suspend", True, "Stop a run, its training after a checkpoint, and free its GPUs.")
+_add_switch("resume", False, "Let a suspended run go on, its training from its checkpoint.")
 
 
 def _cluster(context: str, namespace: str, kubeconfig: str) -> "Cluster":

@@ -1,13 +1,15 @@
 """`lorafinetune fetch`: brings an output out of the store, every file checked against its manifest.
 
-It reads where the output is from the status, so it takes what `kubectl get -o yaml` prints and what a local
-run leaves behind.
+It reads where the output is, and the digest of all its files, from the status, so it takes what `kubectl get
+-o yaml` prints and what a local run leaves behind. A manifest proves that an output is whole, and not that it
+is still what this run made.
 """
 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -27,6 +29,11 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import Manifest, ManifestFile, files_digest, read_manifest
 from lorafinetune_stages.store.transfer import download_tree
 
+REPLACED: Final = (
+    "It was replaced or made anew. Take the status of the run that made it, or delete this run and apply it "
+    "again: it finds what is there."
+)
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -41,7 +48,7 @@ class Fetched:
 
     @property
     def told(self) -> Mapping[str, object]:
-        """For a program. The digest is made as the status' is: what is whole and the run's has the same."""
+        """For a program. The digest is that of the status."""
         return {
             "namespace": self.namespace,
             "run": self.run,
@@ -63,14 +70,14 @@ def fetch(resource: LoRAFineTune, what: OutputKind, to: Path, where: StoreLocati
         raise StageError(Reason.CONFIG_INVALID, f"{to} exists already", "Give another directory with --to.")
     artifact = _artifact(resource, what)
     opened = open_store_of(resource, where)
-    place = place_of(artifact.uri, resource)
-    if what is OutputKind.ADAPTER:
-        place = place.removesuffix(f"/{ADAPTER}")
+    folder = ADAPTER if what is OutputKind.ADAPTER else ""
+    place = place_of(artifact.uri, resource).removesuffix(f"/{folder}")
     manifest = read_manifest(opened, place)
     if manifest is None:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"{artifact.uri} is not in the store any more")
+    _refuse_another(artifact, files_digest(_inside(manifest, folder)), resource)
     try:
-        files = bring(opened, place, manifest, to, ADAPTER if what is OutputKind.ADAPTER else "")
+        files = bring(opened, place, manifest, to, folder)
     except KeyboardInterrupt:
         told = f"interrupted: nothing of it is kept in {to.parent}. The same command fetches all of it."
         raise CommandError(told, INTERRUPTED) from None
@@ -90,7 +97,7 @@ def bring(
 ) -> tuple[ManifestFile, ...]:
     """Downloads an output, or one folder of it, as the directory `to`; its files, each checked. Raises
     StageError."""
-    wanted = _part(manifest, f"{folder}/") if folder else manifest
+    wanted = _part(manifest, folder)
     if not wanted.files:
         raise StageError(Reason.ARTIFACT_CORRUPT, f"the manifest of {store.uri}/{place} lists no {folder}")
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +106,7 @@ def bring(
         download_tree(store, place, wanted, Path(partial), lambda count: bar.advance(task, count))
         Path(partial, folder).rename(to)
         Path(partial).mkdir(exist_ok=True)
-    return tuple(each.model_copy(update={"path": _below(folder, each.path)}) for each in wanted.files)
+    return _inside(manifest, folder)
 
 
 def _artifact(resource: LoRAFineTune, what: OutputKind) -> Artifact:
@@ -110,13 +117,26 @@ def _artifact(resource: LoRAFineTune, what: OutputKind) -> Artifact:
     return artifact
 
 
-def _below(folder: str, path: str) -> str:
-    return path.removeprefix(f"{folder}/") if folder else path
+def _refuse_another(artifact: Artifact, found: str, resource: LoRAFineTune) -> None:
+    """What another run made in its place may be whole, and is another model."""
+    if found != artifact.digest:
+        name = resource.metadata.name
+        told = f"its digest is {found}, and the status of {name} tells of {artifact.digest}"
+        raise CommandError(
+            f"{Reason.ARTIFACT_CORRUPT}: {artifact.uri} is not what {name} made: {told}. {REPLACED}"
+        )
 
 
-def _part(manifest: Manifest, prefix: str) -> Manifest:
-    files = tuple(file for file in manifest.files if file.path.startswith(prefix))
+def _part(manifest: Manifest, folder: str) -> Manifest:
+    """A folder of an output with the paths of the output; the whole where none is named."""
+    files = tuple(file for file in manifest.files if not folder or file.path.startswith(f"{folder}/"))
     return manifest.model_copy(update={"files": files})
+
+
+def _inside(manifest: Manifest, folder: str) -> tuple[ManifestFile, ...]:
+    """The files of a folder with their paths inside it, as its digest is of them."""
+    files = _part(manifest, folder).files
+    return tuple(each.model_copy(update={"path": each.path.removeprefix(f"{folder}/")}) for each in files)
 
 
 def _bar() -> Progress:

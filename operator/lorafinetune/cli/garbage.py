@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import LoRAFineTuneStatus, StageName
 from lorafinetune.cli.runs import has_ended, status_of
+from lorafinetune.cli.store import place_of
 from lorafinetune.contract.arguments import STAGES, Kind, place
 from lorafinetune.contract.keys import model_place
 from lorafinetune.core.steps import stage_status
@@ -58,7 +59,7 @@ def outputs(entries: Iterable[Entry]) -> list[Output]:
 
 def judged(found: Sequence[Output], runs: Sequence[LoRAFineTune], before: float) -> dict[Why, list[Output]]:
     """Every output by why it is kept, or not. before: what is younger than this moment is kept."""
-    named = {where for run in runs for where in references(status_of(run))}
+    named = {where for run in runs for where in references(run)}
     kept = {kind for run in runs if not has_ended(run) for kind in MAY_FIND[_stage(status_of(run))]}
     sorted_out: dict[Why, list[Output]] = {"garbage": [], "referred to": [], "young": [], "may be found": []}
     for output in found:
@@ -73,8 +74,10 @@ def judged(found: Sequence[Output], runs: Sequence[LoRAFineTune], before: float)
     return sorted_out
 
 
-def references(status: LoRAFineTuneStatus) -> set[str]:
-    """Places of all outputs that a status speaks of."""
+def references(run: LoRAFineTune) -> set[str]:
+    """Places of all outputs that a status speaks of. What a ConfigMap names is served, whatever became of the
+    run since."""
+    status = status_of(run)
     keys = {
         "prepared": stage_status(status, "prepare").key,
         "trainings": stage_status(status, "train").key,
@@ -84,7 +87,8 @@ def references(status: LoRAFineTuneStatus) -> set[str]:
     named |= {place("datasets", key) for key in status.datasets}
     if status.model:
         named.add(model_place(status.model))
-    return named
+    handed_out = status.config_map.outputs if status.config_map else ()
+    return named | {"/".join(place_of(uri, run).split("/")[:2]) for uri in handed_out}
 
 
 def _stage(status: LoRAFineTuneStatus) -> StageName:

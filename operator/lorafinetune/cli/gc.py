@@ -1,7 +1,7 @@
 """`lorafinetune gc`: frees what a store holds that no run refers to; it shows before it deletes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,10 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import withdraw_manifest
 
 UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+NO_RUNS: Final = (
+    "Give another folder with --runs, or with --s3 another --namespace or --context; or --without-runs, if "
+    "nobody needs what is there."
+)
 KEPT: Final[dict[Why, str]] = {
     "referred to": "referred to by runs",
     "young": "younger than {bound}",
@@ -36,10 +40,16 @@ KEPT: Final[dict[Why, str]] = {
 
 @dataclass(frozen=True)
 class Referrers:
-    """Where runs that refer to a store are known. access: None where no cluster is asked."""
+    """Where runs that refer to a store are known. access: None where no cluster is asked. may_be_none: what
+    nobody refers to is deleted also where no run of the store is known."""
 
     runs: Path
     access: Access | None
+    may_be_none: bool = False
+
+
+Known = Mapping[str, Sequence[LoRAFineTune]]
+"""The runs of a store, by where they are known."""
 
 
 def collect(
@@ -48,13 +58,16 @@ def collect(
     """Shows what is garbage, and deletes it if told to. bound: an age like `7d`. Raises CommandError and
     StageError."""
     before = clock() - span(bound)
-    runs = _runs(resource, referrers)
+    known = _known(resource, referrers)
+    runs = [run for each in known.values() for run in each]
+    if delete and not (runs or referrers.may_be_none):
+        raise CommandError(f"NoRuns: {resource.spec.storage.uri} has {_told_of(known)}. {NO_RUNS}")
     store = open_store_of(resource, where)
     found = judged(outputs(store.list("")), runs, before.timestamp())
     if form.is_data:
         emit(structured([_told(each) for each in found["garbage"]], form))
     else:
-        output.print("\n".join(lines(found, bound, clock())))
+        output.print("\n".join((f"runs of this store: {_told_of(known)}", *lines(found, bound, clock()))))
     freed = _delete_all(store, found["garbage"]) if delete else 0
     if found["garbage"] and not form.is_data:
         output.print(f"{amount(freed)} freed" if delete else "nothing is deleted: --delete does that")
@@ -79,19 +92,33 @@ def span(bound: str) -> timedelta:
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
-def _runs(resource: LoRAFineTune, referrers: Referrers) -> list[LoRAFineTune]:
-    """Every run that is known and has the same store."""
-    for lock in sorted(referrers.runs.glob(f"*/*/{LOCK_FILE}")):
+def _known(resource: LoRAFineTune, referrers: Referrers) -> Known:
+    """Every run that has the same store."""
+    _refuse_beside_a_live_run(referrers.runs)
+    paths = sorted(referrers.runs.glob(f"*/*/{RESOURCE_FILE}"))
+    found = {str(referrers.runs): [read_resource(path) for path in paths]}
+    if referrers.access:
+        cluster = connect(referrers.access)
+        listed = cluster.list(PLURAL, cluster.namespace)
+        found[f"the namespace {cluster.namespace}"] = [decoded(run) for run in listed]
+    if resource.status:
+        found["the file"] = [resource]
+    uri = resource.spec.storage.uri.rstrip("/")
+    return {
+        place: [run for run in runs if run.spec.storage.uri.rstrip("/") == uri]
+        for place, runs in found.items()
+    }
+
+
+def _refuse_beside_a_live_run(runs: Path) -> None:
+    for lock in sorted(runs.glob(f"*/*/{LOCK_FILE}")):
         if is_held(lock):
             told = f"{lock.parent.name} is running on this machine, and may need what is there"
             raise CommandError(f"{told}. Try again when it has ended.", ExitCode.TEMPORARY)
-    found = [read_resource(path) for path in sorted(referrers.runs.glob(f"*/*/{RESOURCE_FILE}"))]
-    if referrers.access:
-        cluster = connect(referrers.access)
-        found += [decoded(run) for run in cluster.list(PLURAL, cluster.namespace)]
-    uri = resource.spec.storage.uri.rstrip("/")
-    found += [resource] if resource.status else []
-    return [run for run in found if run.spec.storage.uri.rstrip("/") == uri]
+
+
+def _told_of(known: Known) -> str:
+    return ", ".join(f"{len(runs) or 'none'} in {place}" for place, runs in known.items())
 
 
 def _delete_all(store: Store, garbage: Sequence[Output]) -> int:

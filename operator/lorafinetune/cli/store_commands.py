@@ -21,7 +21,6 @@ from lorafinetune.cli.options import (
     File,
     Kubeconfig,
     Namespace,
-    RunsFolder,
     SecretsFolder,
     Store,
     complete_name,
@@ -41,6 +40,12 @@ B = Annotated[str, typer.Argument(metavar="B", help=SIDE, autocompletion=complet
 Delete = Annotated[
     bool, typer.Option("--delete", help="Delete what is listed; otherwise nothing is deleted.")
 ]
+WithoutRuns = Annotated[
+    bool, typer.Option("--without-runs", help="Delete also where no run of the store is known.")
+]
+RunsToAsk = Annotated[
+    Path, typer.Option("--runs", help="Directory of the local runs that count.", readable=False)
+]
 
 
 @app.command(rich_help_panel=KEPT)
@@ -58,6 +63,8 @@ def fetch(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Bring the merged model or the adapter out of the store, every file checked.
+
+    It is refused if it is not what the status tells of any more: if it was replaced or made anew.
 
     A file must have the status: `kubectl get lft NAME -o yaml`, or a local run's resource.yaml.
 
@@ -171,9 +178,10 @@ def report(
 def gc(
     file: File,
     delete: Delete = False,
+    without_runs: WithoutRuns = False,
     older_than: Annotated[str, typer.Option(help="Keep what is younger, like 12h or 30m.")] = "7d",
     form: FactsOutput = FactsFormat.TEXT,
-    runs: RunsFolder = RUNS,
+    runs: RunsToAsk = RUNS,
     store: Store = STORE,
     s3: S3 = False,
     endpoint: Endpoint = "",
@@ -184,8 +192,9 @@ def gc(
 ) -> None:
     """Show what the store of a file holds that no run refers to, and free it.
 
-    Runs of this machine count, and with --s3 those of the namespace. What a run that has not ended may still
-    look for is kept.
+    The runs in the folder of --runs count, and with --s3 those of one namespace: it says how many there are
+    that use the store, and deletes nothing where there is none. What a run that has not ended may still look
+    for is kept.
 
     Example: lorafinetune gc tune.yaml --s3 --older-than 30d
     """
@@ -195,7 +204,7 @@ def gc(
 
     given = read(file)
     access = Access(context, namespace or given.namespace, kubeconfig) if s3 else None
-    where, referrers = _where(store, s3, endpoint, secrets), Referrers(runs, access)
+    where, referrers = _where(store, s3, endpoint, secrets), Referrers(runs, access, without_runs)
     with _failures():
         collect(given.resource, where, referrers, older_than, delete, Format(form))
 

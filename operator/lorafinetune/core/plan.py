@@ -17,7 +17,7 @@ from lorafinetune.core.checks import first_violation
 from lorafinetune.core.conditions import Situation, conditions
 from lorafinetune.core.events import Event, events_between, floating_revision
 from lorafinetune.core.gate import judge
-from lorafinetune.core.results import without_outputs
+from lorafinetune.core.results import with_handover, without_outputs
 from lorafinetune.core.steps import has_result, refresh_of, shape, stage_status, step
 from lorafinetune.core.transitions import follow
 from lorafinetune.core.walk import Input, Walk
@@ -183,6 +183,8 @@ def _conclude(inputs: Input, walk: Walk) -> Plan:
             "failure": _failure(walk.error, situation.stage),
         }
     )
+    if situation.kind == "Complete" and inputs.resource.spec.export.config_map and not inputs.settings.local:
+        status = with_handover(status)
     floating = floating_revision(inputs.resource.spec.model, before, status)
     events = (*events_between(before, status, situation), *floating)
     return Plan(status, walk.create, walk.delete, (), events, walk.check_again)

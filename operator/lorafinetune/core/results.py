@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from lorafinetune.api.artifacts import Artifacts
+from lorafinetune.api.artifacts import MOST_OUTPUTS, Artifacts, ConfigMapStatus
 from lorafinetune.api.resource import LoRAFineTune
 from lorafinetune.api.status import (
     CheckpointStatus,
@@ -107,6 +107,14 @@ def without_outputs(status: LoRAFineTuneStatus, stage: StageName) -> LoRAFineTun
         return status
     gone = {"training": None, "checkpoint": None, "loss": None, "gpu_seconds": None, "resumes": 0}
     return _artifacts(status, adapter=None).model_copy(update=gone)
+
+
+def with_handover(status: LoRAFineTuneStatus) -> LoRAFineTuneStatus:
+    """The status of a complete run whose ConfigMap is to name its outputs. Until it does, it names those of
+    before, and both are told, so that none of them is taken for garbage."""
+    kept, made = status.config_map or ConfigMapStatus(), status.artifacts or Artifacts()
+    outputs = tuple(dict.fromkeys((*kept.outputs, *made.uris)))[:MOST_OUTPUTS]
+    return status.model_copy(update={"config_map": kept.model_copy(update={"outputs": outputs})})
 
 
 def _artifacts(status: LoRAFineTuneStatus, **changes: object) -> LoRAFineTuneStatus:

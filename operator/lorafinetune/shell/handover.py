@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from lorafinetune.api.artifacts import ConfigMapStatus
+from lorafinetune.api.artifacts import Artifacts, ConfigMapStatus
 from lorafinetune.api.resource import LoRAFineTune, Metadata
 from lorafinetune.api.status import LoRAFineTuneStatus
 from lorafinetune.core.events import Event
@@ -52,14 +52,17 @@ class Handover:
 
     async def _kept(self, resource: LoRAFineTune, status: LoRAFineTuneStatus) -> ConfigMapStatus | None:
         of, desired, name = resource.metadata, config_map(resource), config_map_name(resource)
-        known = status.config_map.name if status.config_map else None
-        if known and known != name:
-            await self._remove(of, known)
-            known = None
+        known = status.config_map or ConfigMapStatus()
+        if known.name and known.name != name:
+            await self._remove(of, known.name)
+            known = ConfigMapStatus()
         if desired is None:
-            return ConfigMapStatus(name=known) if known else None
+            is_there = name and (known.name or known.outputs)
+            return known.model_copy(update={"message": None}) if is_there else None
         fault = await self._write(of, desired)
-        return ConfigMapStatus(message=fault[:LONGEST]) if fault else ConfigMapStatus(name=name)
+        if fault:
+            return ConfigMapStatus(message=fault[:LONGEST], outputs=known.outputs)
+        return ConfigMapStatus(name=name, outputs=(status.artifacts or Artifacts()).uris)
 
     async def _write(self, of: Metadata, desired: Object) -> str:
         """Makes or changes it. Returns why that can't be done; empty: it is there."""
@@ -115,7 +118,7 @@ def _change(existing: Object, desired: Object) -> Object:
 
 def _news(before: ConfigMapStatus | None, after: ConfigMapStatus | None) -> tuple[Event, ...]:
     """What changed."""
-    if after is None or after == before:
+    if after is None or (before and (after.name, after.message) == (before.name, before.message)):
         return ()
     if after.message:
         return (Event("Warning", "ConfigMapRefused", after.message),)
