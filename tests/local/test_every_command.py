@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -320,6 +322,29 @@ def test_a_reader_can_leave(command: str, call: Calls, tmp_path: Path) -> None:
         told = call(*here(command), *to(command, tmp_path / f"model{number}"), *form, is_read=False)
         assert told.code == READERS_LEAVE.get(command, 0)
         assert is_decent(told)
+
+
+HELP: Final = [(), ("--help",), *((command, "--help") for command in COMMANDS), ("--version",)]
+
+
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
+def test_a_reader_of_help_can_leave(arguments: tuple[str, ...], call: Calls) -> None:
+    told = call(*arguments, is_read=False)
+    assert (told.code, told.err) == (0, "")
+
+
+def test_a_reader_of_a_completion_can_leave(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    asked = f"{Path(sys.executable).with_name('lorafinetune')} --show-completion; exit $?"
+    ended = subprocess.run(["/bin/bash", "-c", asked], cwd=folder, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("wrong", [("nothing",), ("run", "--nothing"), ("run",)], ids=" ".join)
+def test_wrong_usage_that_nobody_reads_of_is_wrong_still(wrong: tuple[str, ...], call: Calls) -> None:
+    assert call(*wrong, is_watched=False).code == 2
 
 
 LAST_WORDS: Final[Mapping[str, Callable[[str], object]]] = {

@@ -47,11 +47,8 @@ def watched(told: str) -> Iterator[None]:
 
 def emit(text: str) -> None:
     """Prints what a program reads, as it is; rich takes a second a megabyte."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise BrokenPipeError from None  # without a number, or typer would end with 1
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 class Format(StrEnum):
