@@ -38,6 +38,7 @@ from cluster.process import free_port
 from forked import Call, Ended, forking
 from lorafinetune.api.artifacts import Artifacts
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.safetext import UNSAFE
 from lorafinetune.cli.run import keep
 from lorafinetune.contract.arguments import ADAPTER
 from lorafinetune_stages.store.directory import DirectoryStore
@@ -152,6 +153,34 @@ def test_a_file_can_be_bad(sentence: str, command: str, call: Calls) -> None:
         assert told.code == 64
         is_fine = is_a_list_of_faults if form and command == "validate" else is_a_sentence
         assert is_fine(told), told
+
+
+HOSTILE: Final = ("ev\x1b[31mil.yaml", "ev\u202eil.yaml")
+"""Names of which a terminal obeys one, and turns the text after the other."""
+
+
+@pytest.mark.parametrize("command", [each for each in those("file", "a", "run", "name") if each != "init"])
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_can_be_hostile(name: str, command: str, call: Calls, folder: Path, tmp_path: Path) -> None:
+    called = [name if word in (FILE, ENDED, "tune") else word for word in files(command)]
+    missing = call(*called)
+    shutil.copy(folder / (ENDED if ENDED in files(command) else FILE), folder / name)
+    there = call(*called, *to(command, tmp_path / name))
+    (folder / name).unlink()
+    assert missing.err
+    for told in (missing, there):
+        assert not UNSAFE.search(told.out + told.err), told
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_in_a_store_can_be_hostile(name: str, call: Calls, tmp_path: Path) -> None:
+    place = tmp_path / "bucket" / "runs" / "datasets" / name
+    place.mkdir(parents=True)
+    (place / "data").write_bytes(b"old")
+    os.utime(place / "data", (0, 0))
+    told = call(*here("gc"), "--store", tmp_path)
+    assert "il.yaml" in told.out + told.err
+    assert not UNSAFE.search(told.out + told.err), told
 
 
 MISTYPED: Final = {

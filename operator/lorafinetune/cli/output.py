@@ -12,12 +12,17 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lorafinetune.api import GROUP, KIND
+from lorafinetune.api.safetext import safe
 from lorafinetune.cli import INTERRUPTED
 from lorafinetune.cli.errors import CommandError
 
 
 class _Console(Console):
-    """Lets the entry point decide what a closed pipe means."""
+    """Shows nothing that a terminal obeys, such as the name of a file, and lets the entry point decide what a
+    closed pipe means."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(safe(each) if isinstance(each, str) else each for each in objects), **how)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
