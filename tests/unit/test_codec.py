@@ -143,6 +143,10 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
         "spec.model.source: must be hf://OWNER/NAME, modelscope://OWNER/NAME, s3://BUCKET/PREFIX or "
         'file://PATH, not "owner/model"',
     ),
+    "a quoted number of more digits than any": (
+        {"training": {"seed": "9" * 5000}},
+        f'spec.training.seed: must be a whole number, not "{"9" * 60}…"',
+    ),
     "a name in capitals": (
         {"storage": {"connection": "Store"}},
         'spec.storage.connection: must be a name of lowercase letters, digits and -, not "Store"',

@@ -210,6 +210,10 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
         GOOD.replace('"3"', "-.inf"),
         ['tune.yaml:11: spec.training.epochs: must be a string, not -Infinity (quote it: "-Infinity")'],
     ),
+    "a whole number of more digits than any": (
+        GOOD.replace('"3"', f'"3"\n    seed: {"9" * 5000}'),
+        [f'tune.yaml:12: spec.training.seed: must be a whole number, not "{"9" * 60}…"'],
+    ),
     "a word that YAML takes for a boolean": (
         GOOD.replace("alpaca", "alpaca\n      system: y"),
         ['tune.yaml:10: spec.datasets[1].system: must be a string, not true (quote it: "true")'],

@@ -1,5 +1,6 @@
 """Whether one value fits one node of a schema, and if not, why not in plain words."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -28,6 +29,10 @@ WORDS: Final = {
     "boolean": "true or false",
     "integer": "a whole number",
 }
+
+
+NUMBER: Final = re.compile("-?[0-9]{1,18}")
+"""What is a whole number without its quotes: one with more digits may be a text without them, too."""
 
 
 def misfit(value: Any, node: Schema) -> Misfit | None:
@@ -91,7 +96,7 @@ def _quoting(value: Any, wanted: tuple[str, ...]) -> str:
     """What to do about quotes, if they are the trouble."""
     if wanted == ("string",) and isinstance(value, int | float):
         return f'quote it: "{display_value(value)}"'
-    number = isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
+    number = isinstance(value, str) and NUMBER.fullmatch(value)
     if ("integer" in wanted and number) or ("boolean" in wanted and value in ("true", "false")):
         return f"remove the quotes: {display_value(value)[1:-1]}"
     return ""
