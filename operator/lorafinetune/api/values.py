@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic_core import SchemaValidator, core_schema
 
 from lorafinetune.api.problem import display_value, suggestion
+from lorafinetune.api.sources import BUCKET, S3
 from lorafinetune.api.types import FORM, is_time
 
 Schema = Mapping[str, Any]
@@ -33,6 +34,8 @@ WORDS: Final = {
 
 NUMBER: Final = re.compile("-?[0-9]{1,18}")
 """What is a whole number without its quotes: one with more digits may be a text without them, too."""
+IN_A_BUCKET: Final = re.compile(f"{S3}{BUCKET}(/|$)")
+BUCKETS: Final = "a bucket's name has 3 to 63 lowercase letters, digits, dots and hyphens"
 
 
 def misfit(value: Any, node: Schema) -> Misfit | None:
@@ -60,7 +63,7 @@ def _form(value: Any, node: Schema) -> Misfit | None:
         return None
     if _matches(node["pattern"], value) and (node.get("format") != "date-time" or is_time(value)):
         return None
-    hint = _quoting(value, ("integer",)) if node.get(INT_OR_STRING) else ""
+    hint = _quoting(value, ("integer",)) if node.get(INT_OR_STRING) else _naming(value, node["pattern"])
     return f"must be {node[FORM]}, not {display_value(value)}", hint
 
 
@@ -100,6 +103,11 @@ def _quoting(value: Any, wanted: tuple[str, ...]) -> str:
     if ("integer" in wanted and number) or ("boolean" in wanted and value in ("true", "false")):
         return f"remove the quotes: {display_value(value)[1:-1]}"
     return ""
+
+
+def _naming(value: str, pattern: str) -> str:
+    """What a bucket may be called, if its name is the trouble: else the place looks as it is asked for."""
+    return BUCKETS if S3 in pattern and value.startswith(S3) and not IN_A_BUCKET.match(value) else ""
 
 
 @cache
