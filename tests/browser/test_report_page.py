@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from browser.devtools import DESK, PHONE, Tab
+from lorafinetune.api.reasons import Reason
 from lorafinetune.contract.answers import Answers
 from lorafinetune.contract.rowlosses import Compared
 from lorafinetune.report.language import Language
@@ -20,6 +21,7 @@ from lorafinetune.report.page import render
 from lorafinetune.report.sources import DataReport, Output, Run, Sources
 from unit.report_runs import Row, answers, data_report, ended, evaluations, held_out, logged, steps
 from unit.test_cli_report import HOSTILE, hostile, hostile_report
+from unit.world import World, status_of
 
 UNBROKEN: Final = "字" * 400 + "w" * 2000
 BASE: Final[Row] = {"step": 0, "eval_loss": 2.25}
@@ -81,6 +83,44 @@ def mean() -> Sources:
     return sources([BASE, *noisy(3)], report, run=hostile(), said=said)
 
 
+def failed() -> Sources:
+    world = World()
+    world.settle()
+    world.fail(Reason.DATASET_INVALID, "rows.json:7: the answer is empty")
+    world.settle()
+    return begun(world.resource)
+
+
+def refused() -> Sources:
+    """By the gate, after its training."""
+    evaluation = {"fraction": "0.1", "gate": {"mustImproveBy": "0.5"}}
+    world = World({"training": {"evaluation": evaluation}})
+    world.run_to_end()
+    assert status_of(world.resource).failure
+    return sources([BASE, *noisy(30), *evaluations(2.2, 2.15)], usual_report(), run=world.resource)
+
+
+def begun(run: Any) -> Sources:
+    """Of which the store has nothing yet."""
+    return Sources(Run.of(run), (), None, {})
+
+
+def stopped_early() -> Sources:
+    run = ended({"training": {"checkpoint": {"select": "best"}, "evaluation": {"fraction": "0.1"}}})
+    status = status_of(run)
+    assert status.training
+    told = status.training.model_copy(update={"step": 30, "total_steps": 300, "stopped_early": True})
+    run = run.model_copy(update={"status": status.model_copy(update={"training": told})})
+    return sources([BASE, *noisy(30), *evaluations(2, 1.6, 1.9)], usual_report(), held_out(-0.55), run=run)
+
+
+def preferences() -> Sources:
+    data = [{"source": "s3://data/x.json", "format": "preference"}]
+    run = ended({"training": {"objective": "dpo"}, "datasets": data})
+    log = [{"step": 10 * n, "eval_loss": 0.7 / n, "eval_rewards/accuracies": 1 - 0.5 / n} for n in (1, 2, 3)]
+    return sources([*noisy(30), *log], data_report(objective="dpo"), run=run)
+
+
 PAGES: Final[dict[str, Callable[[], Sources]]] = {
     "a run": usual,
     "a run without evaluations": lambda: sources(noisy(30), data_report()),
@@ -91,6 +131,11 @@ PAGES: Final[dict[str, Callable[[], Sources]]] = {
         held_out(0.0, rows=4096),
     ),
     "a run on hostile rows": mean,
+    "a run that has only begun": lambda: begun(World().resource),
+    "a run that failed": failed,
+    "a run that its gate refused": refused,
+    "a run on preferences": preferences,
+    "a run that was stopped early, whose result is its best": stopped_early,
 }
 
 

@@ -12,8 +12,8 @@ from cluster import product
 from cluster.process import CommandError, run
 
 FLOOR: Final = "4fc61a24f3ec49054636ef80e350017d28d4a5ed"
-"""What is upgraded from until there is a release: the newest commit with another definition than today's. The
-commit before might be the same program. Where the definition changes again, take the commit before that."""
+"""What is upgraded from until there is a release: a commit with another definition than today's, since the
+commit before might be the same program. It stays where it is when the definition changes again."""
 MISSING: Final = (
     "git has nothing to upgrade from: no release before this commit, and no FLOOR in a shallow clone"
 )

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -35,6 +37,7 @@ from calls import (
 from cluster.process import free_port
 from forked import Call, Ended, forking
 from lorafinetune.api.resource import LoRAFineTune
+from lorafinetune.api.safetext import UNSAFE
 from lorafinetune.cli.run import keep
 from lorafinetune_stages.store.directory import DirectoryStore
 from lorafinetune_stages.store.manifest import MANIFEST
@@ -149,6 +152,34 @@ def test_a_file_can_be_bad(sentence: str, command: str, call: Calls) -> None:
         assert told.code == 64
         is_fine = is_a_list_of_faults if form and command == "validate" else is_a_sentence
         assert is_fine(told), told
+
+
+HOSTILE: Final = ("ev\x1b[31mil.yaml", "ev\u202eil.yaml")
+"""Names of which a terminal obeys one, and turns the text after the other."""
+
+
+@pytest.mark.parametrize("command", [each for each in those("file", "a", "run", "name") if each != "init"])
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_can_be_hostile(name: str, command: str, call: Calls, folder: Path, tmp_path: Path) -> None:
+    called = [name if word in (FILE, ENDED, "tune") else word for word in files(command)]
+    missing = call(*called)
+    shutil.copy(folder / (ENDED if ENDED in files(command) else FILE), folder / name)
+    there = call(*called, *to(command, tmp_path / name))
+    (folder / name).unlink()
+    assert missing.err
+    for told in (missing, there):
+        assert not UNSAFE.search(told.out + told.err), told
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_in_a_store_can_be_hostile(name: str, call: Calls, tmp_path: Path) -> None:
+    place = tmp_path / "bucket" / "runs" / "datasets" / name
+    place.mkdir(parents=True)
+    (place / "data").write_bytes(b"old")
+    os.utime(place / "data", (0, 0))
+    told = call(*here("gc"), "--store", tmp_path)
+    assert "il.yaml" in told.out + told.err
+    assert not UNSAFE.search(told.out + told.err), told
 
 
 MISTYPED: Final = {
@@ -319,6 +350,29 @@ def test_a_reader_can_leave(command: str, call: Calls, tmp_path: Path) -> None:
         told = call(*here(command), *to(command, tmp_path / f"model{number}"), *form, is_read=False)
         assert told.code == READERS_LEAVE.get(command, 0)
         assert is_decent(told)
+
+
+HELP: Final = [(), ("--help",), *((command, "--help") for command in COMMANDS), ("--version",)]
+
+
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
+def test_a_reader_of_help_can_leave(arguments: tuple[str, ...], call: Calls) -> None:
+    told = call(*arguments, is_read=False)
+    assert (told.code, told.err) == (0, "")
+
+
+def test_a_reader_of_a_completion_can_leave(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    asked = f"{Path(sys.executable).with_name('lorafinetune')} --show-completion; exit $?"
+    ended = subprocess.run(["/bin/bash", "-c", asked], cwd=folder, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("wrong", [("nothing",), ("run", "--nothing"), ("run",)], ids=" ".join)
+def test_wrong_usage_that_nobody_reads_of_is_wrong_still(wrong: tuple[str, ...], call: Calls) -> None:
+    assert call(*wrong, is_watched=False).code == 2
 
 
 LAST_WORDS: Final[Mapping[str, Callable[[str], object]]] = {

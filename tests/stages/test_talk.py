@@ -1,6 +1,10 @@
 """A person asks the base model and the tuned one the same questions."""
 
 import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,25 +43,42 @@ def test_both_answer_and_each_stays_itself(
     assert len(typed) == 4
 
 
-ENDS: dict[str, tuple[type[BaseException], int]] = {
-    "a person who interrupts it": (KeyboardInterrupt, 130),
-    "a reader who leaves": (BrokenPipeError, 0),
-}
-
-
-@pytest.mark.parametrize("sentence", ENDS)
-def test_no_traceback_is_shown_to(sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ends_with, code = ENDS[sentence]
-
-    class Broken:
-        def isatty(self) -> bool:
-            raise ends_with
-
+@pytest.fixture
+def talking(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program as a person starts it, at whose standard input and output a test is."""
     base = tiny_model(tmp_path / "tiny")
-    monkeypatch.setattr("sys.stdin", Broken())
-    with (tmp_path / "shown").open("w") as shown:
-        monkeypatch.setattr("sys.stdout", shown)
-        assert talk.program([str(base), str(an_adapter(base, tmp_path / "adapter"))]) == code
+    options = ["--tokens", "8", str(base), str(an_adapter(base, tmp_path / "adapter"))]
+    command = [sys.executable, "-m", "lorafinetune_stages.talk", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
+        yield program
+        program.kill()
+
+
+def test_a_person_who_interrupts_it_is_shown_no_traceback(talking: subprocess.Popen[str]) -> None:
+    assert talking.stdin
+    assert talking.stdout
+    talking.stdin.write("Hi\n")
+    talking.stdin.flush()
+    assert any(line.startswith("tuned") for line in talking.stdout)
+    talking.send_signal(signal.SIGINT)
+    assert talking.wait() == 130
+    assert "Traceback" not in said_beside(talking)
+
+
+def test_a_reader_who_leaves_is_shown_no_traceback(talking: subprocess.Popen[str]) -> None:
+    assert talking.stdin
+    assert talking.stdout
+    talking.stdout.close()
+    talking.stdin.write("Hi\n")
+    talking.stdin.close()
+    assert talking.wait() == 0
+    assert "Traceback" not in said_beside(talking)
+
+
+def said_beside(program: subprocess.Popen[str]) -> str:
+    assert program.stderr
+    return program.stderr.read()
 
 
 def test_a_model_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

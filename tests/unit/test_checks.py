@@ -80,6 +80,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
+    "a model": ({"model": {"source": "file:///m"}}, "Use s3://, hf:// or modelscope://."),
+    "a dataset": (
+        {"datasets": [{"source": "file:///rows.json"}]},
+        "Use s3://, hf://, modelscope:// or https://.",
+    ),
+    "a store": ({"storage": {"uri": "file:///x"}}, "Use s3://."),
+}
+
+
+@pytest.mark.parametrize("sentence", ELSEWHERE)
+def test_what_is_on_the_machine_s_own_disk_may_be_elsewhere(sentence: str) -> None:
+    spec, expected = ELSEWHERE[sentence]
+    violation = first_violation(resource(spec), Settings())
+    assert violation
+    assert violation.hint == expected
+
+
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_refused(sentence: str) -> None:
     spec, message = REFUSED[sentence]

@@ -28,6 +28,9 @@ STARTING = {"name": "train", "state": "Running", "job": "lft-train-1"}
 COUNTED = {"message": "training", "progress": {"done": 42, "total": 100, "unit": "steps"}}
 CURVE = [{"step": step, "loss": loss} for step, loss in ((10, "3"), (20, "2"), (30, "1.5"), (40, "1"))]
 NUMBERS = {"step": 42, "totalSteps": 100, "loss": "1.0", "recent": CURVE}
+MEASURED = [{"step": 10 + step, "loss": f"{2 / (1 + step):.6f}"} for step in range(32)]
+"""As a training writes its losses."""
+LONG = {"step": 42, "totalSteps": 100, "loss": "0.062500", "recent": MEASURED}
 
 
 def a_run(status: Mapping[str, Any] | None, **metadata: Any) -> LoRAFineTune:
@@ -105,6 +108,42 @@ SCREENS: dict[str, tuple[dict[str, Any], int, int, list[str]]] = {
         32,
         0,
         ["· download", "· prepare", "▶ train     training 42/100 ste…", "· export", "  loss   █▅▃▁  3 → 1"],
+    ),
+    "losses as they are measured are whole on 80 columns": (
+        {"stages": [DONE, STARTING | COUNTED], "eta": "1m30s", "training": LONG},
+        80,
+        0,
+        [
+            "✓ download ━━━━━━━━━━━━━━━━ found in the store",
+            "· prepare",
+            "▶ train    ━━━━━━╸          training 42/100 steps, 1m30s left, loss 0.062500",
+            "· export",
+            "  loss   █▄▃▃▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁  2.000000 → 0.062500",
+        ],
+    ),
+    "they are whole on 60 columns, and there is no room for a bar": (
+        {"stages": [DONE, STARTING | COUNTED], "eta": "1m30s", "training": LONG},
+        60,
+        0,
+        [
+            "✓ download  found in the store",
+            "· prepare",
+            "▶ train     training 42/100 steps, 1m30s left, loss 0.062500",
+            "· export",
+            "  loss   █▆▅▄▄▃▃▃▂▂▂▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁  0.666667 → 0.062500",
+        ],
+    ),
+    "on 40 columns the last one is whole in the curve, which is shorter": (
+        {"stages": [STARTING | COUNTED], "eta": "1m30s", "training": LONG},
+        40,
+        0,
+        [
+            "· download",
+            "· prepare",
+            "▶ train     training 42/100 steps, 1m30…",
+            "· export",
+            "  loss   █▇▆▅▄▄▃▂▂▁  0.086957 → 0.062500",
+        ],
     ),
     "a stage that waits says for what": (
         {"stages": [{"name": "download", "state": "Waiting", "message": "Secret s3 is missing\nmore"}]},

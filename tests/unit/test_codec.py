@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from builders import document, resource
 from lorafinetune.api.codec import MOST_PROBLEMS, InvalidResourceError, decode
+from lorafinetune.api.values import BUCKETS
 from searching import examples
 from strategies import documents, specs, spoiled, statuses
 
@@ -143,6 +144,26 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
         "spec.model.source: must be hf://OWNER/NAME, modelscope://OWNER/NAME, s3://BUCKET/PREFIX or "
         'file://PATH, not "owner/model"',
     ),
+    "a bucket whose name is too short": (
+        {"datasets": [{"source": "s3://b/k.jsonl"}]},
+        "spec.datasets[0].source: must be s3://BUCKET/KEY, s3://BUCKET/PREFIX/, hf://OWNER/NAME[/FILE], "
+        "modelscope://OWNER/NAME[/FILE], https://HOST/FILE without user, query or fragment, or file://PATH, "
+        f'not "s3://b/k.jsonl" ({BUCKETS})',
+    ),
+    "a bucket in capitals": (
+        {"model": {"source": "s3://My_Bucket/x"}},
+        "spec.model.source: must be hf://OWNER/NAME, modelscope://OWNER/NAME, s3://BUCKET/PREFIX or "
+        f'file://PATH, not "s3://My_Bucket/x" ({BUCKETS})',
+    ),
+    "a good bucket with a key that is none": (
+        {"export": {"merged": {}, "publish": [{"to": "s3://models//tuned"}]}},
+        "spec.export.publish[0].to: must be hf://OWNER/NAME, modelscope://OWNER/NAME or s3://BUCKET/PREFIX, "
+        'not "s3://models//tuned"',
+    ),
+    "a quoted number of more digits than any": (
+        {"training": {"seed": "9" * 5000}},
+        f'spec.training.seed: must be a whole number, not "{"9" * 60}…"',
+    ),
     "a name in capitals": (
         {"storage": {"connection": "Store"}},
         'spec.storage.connection: must be a name of lowercase letters, digits and -, not "Store"',
@@ -153,7 +174,9 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a value that is long and odd": (
         {"storage": {"uri": "s3://\x1b[2J" + "x" * 100}},
-        r'spec.storage.uri: must be s3://BUCKET/PREFIX or file://PATH, not "s3://\x1b[2J' + "x" * 51 + '…"',
+        r'spec.storage.uri: must be s3://BUCKET/PREFIX or file://PATH, not "s3://\x1b[2J'
+        + "x" * 51
+        + f'…" ({BUCKETS})',
     ),
     "a text that is too long": (
         {"datasets": [{"source": "s3://data/a.json", "system": "é" * 9000}]},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builders import document, resource
 from lorafinetune.api.crd import crd
-from lorafinetune.cli.document import MAX_BYTES, DocumentError, read_resource
+from lorafinetune.cli.document import MAX_BYTES, TOO_LARGE, DocumentError, read_resource
 from lorafinetune.cli.kubeyaml import dump, parse, plain
 from searching import examples
 
@@ -195,7 +195,8 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
         GOOD.replace("alpaca", "alpacca\n      format: auto").replace("bucket", "Bucket"),
         [
             "tune.yaml:10: spec.datasets[1].format: is given twice, on lines 9 and 10 (keep one of them)",
-            'tune.yaml:13: spec.storage.uri: must be s3://BUCKET/PREFIX or file://PATH, not "s3://Bucket/runs"',
+            'tune.yaml:13: spec.storage.uri: must be s3://BUCKET/PREFIX or file://PATH, not "s3://Bucket/runs"'
+            " (a bucket's name has 3 to 63 lowercase letters, digits, dots and hyphens)",
         ],
     ),
     "numbers without quotes": (
@@ -209,6 +210,10 @@ REFUSALS: dict[str, tuple[str | bytes, list[str]]] = {
     "infinity": (
         GOOD.replace('"3"', "-.inf"),
         ['tune.yaml:11: spec.training.epochs: must be a string, not -Infinity (quote it: "-Infinity")'],
+    ),
+    "a whole number of more digits than any": (
+        GOOD.replace('"3"', f'"3"\n    seed: {"9" * 5000}'),
+        [f'tune.yaml:12: spec.training.seed: must be a whole number, not "{"9" * 60}…"'],
     ),
     "a word that YAML takes for a boolean": (
         GOOD.replace("alpaca", "alpaca\n      system: y"),
@@ -261,11 +266,13 @@ def test_it_refuses_a_directory(tmp_path: Path) -> None:
 
 
 def test_it_refuses_a_file_that_is_too_large(write: Write) -> None:
-    assert problems(write(GOOD + "#" * MAX_BYTES)) == [f"tune.yaml: is larger than {MAX_BYTES} bytes"]
+    assert problems(write(GOOD + "#" * MAX_BYTES)) == [
+        f"tune.yaml: is larger than {MAX_BYTES} bytes. {TOO_LARGE}"
+    ]
 
 
 def test_it_refuses_a_file_without_end() -> None:
-    assert problems(Path("/dev/zero")) == [f"/dev/zero: is larger than {MAX_BYTES} bytes"]
+    assert problems(Path("/dev/zero")) == [f"/dev/zero: is larger than {MAX_BYTES} bytes. {TOO_LARGE}"]
 
 
 def test_it_reads_the_largest_file_in_bounded_time(write: Write) -> None:

@@ -12,11 +12,12 @@ HUBS = (HUGGING_FACE, "modelscope://")
 S3 = "s3://"
 LOCAL = "file://"
 """How a path of the machine that runs the stages begins, which means something in local runs only."""
-MODEL_SOURCE = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+MODEL_SOURCE = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://{BUCKET}(/[^/\x00-\x1f]+)*|file://[^\x00-\x1f]+)$"
 HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[1-9][0-9]{0,4})?"
-DATASET_SOURCE = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[^/\x00-\x1f]+)+/?|https://{HOST}(/[^/?#\x00-\x20]+)+|file://[^\x00-\x1f]+)$"
-STORAGE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*|file://[^\x00-\x1f]+)$"
-PUBLISH_TARGET = r"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*)$"
+DATASET_SOURCE = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[^/\x00-\x1f]+)*|s3://{BUCKET}(/[^/\x00-\x1f]+)+/?|https://{HOST}(/[^/?#\x00-\x20]+)+|file://[^\x00-\x1f]+)$"
+STORAGE_URI = rf"^(s3://{BUCKET}(/[A-Za-z0-9_.=-]+)*|file://[^\x00-\x1f]+)$"
+PUBLISH_TARGET = rf"^((hf|modelscope)://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|s3://{BUCKET}(/[^/\x00-\x1f]+)*)$"
 Revision = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128),

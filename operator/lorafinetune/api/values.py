@@ -1,5 +1,6 @@
 """Whether one value fits one node of a schema, and if not, why not in plain words."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 from pydantic_core import SchemaValidator, core_schema
 
 from lorafinetune.api.problem import display_value, suggestion
+from lorafinetune.api.sources import BUCKET, S3
 from lorafinetune.api.types import FORM, is_time
 
 Schema = Mapping[str, Any]
@@ -28,6 +30,12 @@ WORDS: Final = {
     "boolean": "true or false",
     "integer": "a whole number",
 }
+
+
+NUMBER: Final = re.compile("-?[0-9]{1,18}")
+"""What is a whole number without its quotes: one with more digits may be a text without them, too."""
+IN_A_BUCKET: Final = re.compile(f"{S3}{BUCKET}(/|$)")
+BUCKETS: Final = "a bucket's name has 3 to 63 lowercase letters, digits, dots and hyphens"
 
 
 def misfit(value: Any, node: Schema) -> Misfit | None:
@@ -55,7 +63,7 @@ def _form(value: Any, node: Schema) -> Misfit | None:
         return None
     if _matches(node["pattern"], value) and (node.get("format") != "date-time" or is_time(value)):
         return None
-    hint = _quoting(value, ("integer",)) if node.get(INT_OR_STRING) else ""
+    hint = _quoting(value, ("integer",)) if node.get(INT_OR_STRING) else _naming(value, node["pattern"])
     return f"must be {node[FORM]}, not {display_value(value)}", hint
 
 
@@ -91,10 +99,15 @@ def _quoting(value: Any, wanted: tuple[str, ...]) -> str:
     """What to do about quotes, if they are the trouble."""
     if wanted == ("string",) and isinstance(value, int | float):
         return f'quote it: "{display_value(value)}"'
-    number = isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
+    number = isinstance(value, str) and NUMBER.fullmatch(value)
     if ("integer" in wanted and number) or ("boolean" in wanted and value in ("true", "false")):
         return f"remove the quotes: {display_value(value)[1:-1]}"
     return ""
+
+
+def _naming(value: str, pattern: str) -> str:
+    """What a bucket may be called, if its name is the trouble: else the place looks as it is asked for."""
+    return BUCKETS if S3 in pattern and value.startswith(S3) and not IN_A_BUCKET.match(value) else ""
 
 
 @cache

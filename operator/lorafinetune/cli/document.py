@@ -16,6 +16,7 @@ from lorafinetune.cli.kubeyaml import Document, YamlError, parse
 MAX_BYTES: Final = 1_500_000
 """etcd takes no larger object either."""
 HINT: Final = "Give a YAML file that can be read, or - for standard input."
+TOO_LARGE: Final = "No cluster takes a larger object; rows belong in files that it names."
 INIT: Final = "`lorafinetune init` writes one."
 STANDARD_INPUT: Final = Path("/dev/stdin")
 
@@ -96,7 +97,7 @@ def _read(path: Path) -> str:
         told = (problem.strerror or "unreadable").lower()
         raise DocumentError([Fault(path, told, HINT)]) from None
     if len(content) > MAX_BYTES:
-        raise DocumentError([Fault(path, f"is larger than {MAX_BYTES} bytes")])
+        raise DocumentError([Fault(path, f"is larger than {MAX_BYTES} bytes", TOO_LARGE)])
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:

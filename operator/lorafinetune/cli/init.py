@@ -153,7 +153,7 @@ def data_source(given: str) -> str:
     if Path(given).is_file():
         return f"{LOCAL}{Path(given).resolve()}"
     raise CommandError(
-        f"DatasetNotFound: there is no file {given}. Mend --data: a file, or a URI like s3://B/KEY."
+        f"DatasetNotFound: there is no file {given}. Mend --data: a file, or a URI like s3://BUCKET/KEY."
     )
 
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lorafinetune.api.safetext import safe
 from lorafinetune.api.status import StageName
 from lorafinetune.cli.cluster import ApiError, Cluster, Object
 from lorafinetune.cli.errors import CommandError
@@ -39,7 +38,7 @@ def show_logs(cluster: Cluster, name: str, stage: StageName | None, follow: bool
         said = (part for told in plain(line.decode(errors="replace")) for part in BREAKS.split(told))
         parts = [part for part in said if part]
         for part in parts or [""]:
-            output.print(safe(part.replace("\t", "    ")))
+            output.print(part.replace("\t", "    "))
 
 
 def _pod(cluster: Cluster, name: str, stage: StageName | None) -> Object:

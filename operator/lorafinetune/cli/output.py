@@ -12,12 +12,17 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lorafinetune.api import GROUP, KIND
+from lorafinetune.api.safetext import safe
 from lorafinetune.cli import INTERRUPTED
 from lorafinetune.cli.errors import CommandError
 
 
 class _Console(Console):
-    """Lets the entry point decide what a closed pipe means."""
+    """Shows nothing that a terminal obeys, such as the name of a file, and lets the entry point decide what a
+    closed pipe means."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(safe(each) if isinstance(each, str) else each for each in objects), **how)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -47,11 +52,8 @@ def watched(told: str) -> Iterator[None]:
 
 def emit(text: str) -> None:
     """Prints what a program reads, as it is; rich takes a second a megabyte."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise BrokenPipeError from None  # without a number, or typer would end with 1
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 class Format(StrEnum):

@@ -225,6 +225,17 @@ def main() -> None:
         _end(unusable(problem, "Give a place that can be read and written, with room."))
     except CommandError as problem:
         _end(problem)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            _leave(ended.__context__)
+        raise
+
+
+def _leave(broken: BrokenPipeError) -> Never:
+    """Where nobody reads help, typer and rich end with 1; of wrong usage its own exit code stays."""
+    silence(sys.stdout)
+    silence(sys.stderr)
+    sys.exit(getattr(broken.__context__, "exit_code", ExitCode.DONE))
 
 
 def _end(problem: CommandError) -> Never:

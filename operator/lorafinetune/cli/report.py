@@ -59,7 +59,7 @@ def tell(written: Written, form: Format) -> None:
         plain = {"language": written.language.value, "file": str(written.file)}
         emit(structured(asdict(written) | plain, form))
     else:
-        output.print(written.file)
+        output.print(str(written.file))
 
 
 def _origin(name: str, where: StoreLocation) -> Origin:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -27,10 +28,12 @@ from lorafinetune.core.steps import stage_status
 PLAIN_EVERY_SECONDS: Final = 10
 OLD_AFTER_SECONDS: Final = 30
 """What was said longer ago than this is shown with its age."""
-WIDEST_BAR: Final = 24
-NARROWEST_BAR: Final = 4
-ROOM_FOR_WORDS: Final = 56
-"""Columns that the words of a training take, with those before the bar."""
+BARS: Final = (24, 16, 8, 4)
+"""Widths of a bar, of which the first is taken that leaves the words whole: in steps, or it would move with
+each digit of theirs."""
+AROUND_BAR: Final = 12
+"""Columns before the bar, and between it and the words."""
+CURVE: Final = "  loss   {line}  {first} → {last}"
 MARKS: Final = {
     "Pending": "·",
     "Running": "▶",
@@ -171,17 +174,23 @@ def _table(resource: LoRAFineTune, progress: ProgressByJob, old: int, width: int
     """The stages. old: seconds since the progress was told."""
     status = resource.status or LoRAFineTuneStatus()
     table = Table.grid(padding=(0, 1))
-    bar = min(WIDEST_BAR, width - ROOM_FOR_WORDS)
-    for name in STAGES:
-        stage = stage_status(status, name)
-        found = progress.get(stage.job or "") if stage.state == "Running" else None
-        words = Text(safe(_words(stage, found, old)), overflow="ellipsis", no_wrap=True)
-        table.add_row(MARKS[stage.state], name, _bar(stage, found, bar), words)
+    stages = {name: stage_status(status, name) for name in STAGES}
+    found = {name: progress.get(each.job or "") for name, each in stages.items() if each.state == "Running"}
+    words = {name: safe(_words(each, found.get(name), old)) for name, each in stages.items()}
+    beside = [words[name] for name, each in stages.items() if each.state in ("Running", "Complete")]
+    bar = _bar_width(width - AROUND_BAR - max(map(cell_len, beside), default=0))
+    for name, each in stages.items():
+        told = Text(words[name], overflow="ellipsis", no_wrap=True)
+        table.add_row(MARKS[each.state], name, _bar(each, found.get(name), bar), told)
     return table
 
 
+def _bar_width(room: int) -> int:
+    return next((width for width in BARS if width <= room), 0)
+
+
 def _bar(stage: StageStatus, found: Progress | None, width: int) -> ProgressBar | str:
-    if width < NARROWEST_BAR:
+    if not width:
         return ""
     if stage.state == "Complete":
         return ProgressBar(total=1, completed=1, width=width)
@@ -205,8 +214,12 @@ def _words(stage: StageStatus, found: Progress | None, old: int) -> str:
 def _curve(resource: LoRAFineTune, width: int) -> list[Text]:
     """The last losses as a line, where there are some."""
     training = resource.status.training if resource.status else None
-    points = training.recent[-max(8, width - 24) :] if training else ()
+    points = training.recent if training else ()
     if len(points) < 2:
         return []
+    longest = "0" * max(len(point.loss) for point in points)
+    room = width - len(CURVE.format(line="", first=longest, last=longest))
+    points = points[-max(2, room) :]
     line = sparkline([float(point.loss) for point in points])
-    return [Text(f"  loss   {line}  {points[0].loss} → {points[-1].loss}", no_wrap=True, overflow="ellipsis")]
+    told = CURVE.format(line=line, first=points[0].loss, last=points[-1].loss)
+    return [Text(told, no_wrap=True, overflow="ellipsis")]

@@ -19,6 +19,9 @@ from lorafinetune.contract.outcome import StageError
 from lorafinetune.core.jobs import Settings
 from lorafinetune.core.steps import has_result, step
 
+MODEL: Final = "spec.model.source"
+STORAGE: Final = "spec.storage.uri"
+
 Check = Callable[[LoRAFineTune, Settings], Iterator[StageError]]
 
 
@@ -37,7 +40,7 @@ def sources_are_reachable(resource: LoRAFineTune, settings: Settings) -> Iterato
     """`file://` names a path of the machine that runs the stages: it means something in local runs only."""
     for field, uri in _places(resource).items():
         if uri.startswith(LOCAL) and not settings.local:
-            yield _invalid(f"{field}: {uri} is for local runs only", "Use s3://, hf:// or modelscope://.")
+            yield _invalid(f"{field}: {uri} is for local runs only", _elsewhere(field))
 
 
 def https_hosts_are_allowed(resource: LoRAFineTune, settings: Settings) -> Iterator[StageError]:
@@ -115,11 +118,20 @@ def _places(resource: LoRAFineTune) -> dict[str, str]:
     """Every URI of the spec, by its field."""
     spec = resource.spec
     return {
-        "spec.model.source": spec.model.source,
-        "spec.storage.uri": spec.storage.uri,
+        MODEL: spec.model.source,
+        STORAGE: spec.storage.uri,
         **{f"spec.datasets[{i}].source": dataset.source for i, dataset in enumerate(spec.datasets)},
         **{f"spec.export.publish[{i}].to": target.to for i, target in enumerate(spec.export.publish)},
     }
+
+
+def _elsewhere(field: str) -> str:
+    """What a cluster reaches, of what the field takes."""
+    if field == STORAGE:
+        return "Use s3://."
+    if field == MODEL:
+        return "Use s3://, hf:// or modelscope://."
+    return "Use s3://, hf://, modelscope:// or https://."
 
 
 def _invalid(message: str, hint: str) -> StageError:
