@@ -32,7 +32,9 @@ def test_a_reason_is_explained(reader: Typist) -> None:
 def test_an_empty_store_holds_nothing(reader: Typist) -> None:
     (reader.folder / "lorafinetune-store" / "finetunes").mkdir(parents=True)
     printed = reader.type(said("docs/how-to/cli.md", "What a store holds for nothing"))
-    assert printed == "0 outputs, 0 bytes, that no run refers to\n"
+    assert printed == (
+        "runs of this store: none in lorafinetune-runs\n0 outputs, 0 bytes, that no run refers to\n"
+    )
 
 
 def test_a_page_about_a_run_is_written(reader: Typist) -> None:
