@@ -71,15 +71,19 @@ def crowded(running: Iterable[str]) -> frozenset[str]:
 
 
 def tally(judged: Sequence[Judged], names: Iterable[str]) -> list[Row]:
-    """One row for each disturbance that was tried. A run counts in the row of each that struck it."""
-    return [_row(what, mine) for what in names if (mine := [j for j in judged if what in j.struck])]
+    """One row for each disturbance that was drawn. A run counts in the row of each that struck it."""
+    drawn = Counter(strike.what for j in judged for strike in j.schedule.strikes)
+    return [_row(what, drawn[what], judged) for what in names if drawn[what]]
 
 
-def _row(what: str, judged: Sequence[Judged]) -> Row:
-    verdicts = [j.verdict for j in judged]
+def _row(what: str, drawn: int, judged: Sequence[Judged]) -> Row:
+    times = sum(j.struck.count(what) for j in judged)
+    verdicts = [j.verdict for j in judged if what in j.struck]
     return {
         "disturbance": what,
-        "times": sum(j.struck.count(what) for j in judged),
+        "drawn": drawn,
+        "missed": drawn - times,
+        "times": times,
         "completed": verdicts.count("completed"),
         "failed with the right reason": verdicts.count("failed with the right reason"),
         "wrong": verdicts.count("wrong"),

@@ -90,6 +90,18 @@ VALUES: dict[str, tuple[dict[str, Any], Peer, int, frozenset[str]]] = {
         443,
         ALL,
     ),
+    "a token service beside the store": (
+        {"store": {"to": [*STORE, {"ipBlock": {"cidr": "10.4.4.4/32"}}]}},
+        Peer(address="10.4.4.4"),
+        443,
+        ALL,
+    ),
+    "the store beside a token service": (
+        {"store": {"to": [*STORE, {"ipBlock": {"cidr": "10.4.4.4/32"}}]}},
+        S3,
+        443,
+        ALL,
+    ),
     "pod identity": ({"podIdentity": True}, Peer(address="169.254.170.23"), 80, ALL),
     "pod identity over IPv6": ({"podIdentity": True}, Peer(address="fd00:ec2::23"), 80, ALL),
     "one hub": (

@@ -115,9 +115,9 @@ def _untrue(seen: Seen, at: int, status: Object) -> Iterator[str]:
         yield "Suspended before its Pods are gone"
     for stage in states.values():
         job = stage.get("job", "")
-        if job and seen.born.get(job, at) > at:
+        if job and seen.born.get(job, inf) > at:
             yield f"the Job {job} before it was made"
-        if stage.get("state") == "Complete" and seen.done.get(job, at + 1) > at:
+        if stage.get("state") == "Complete" and seen.done.get(job, inf) > at:
             yield f"{stage['name']} is complete before its Job"
 
 

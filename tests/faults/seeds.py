@@ -22,7 +22,7 @@ from lorafinetune_stages.store import Store
 from lorafinetune_stages.store.manifest import ManifestFile, commit_manifest
 from stages.peer import tiny_glm
 from stages.prepare_builders import Bench, alpaca, json_lines
-from stages.train_builders import world
+from stages.train_builders import partly_known, world
 
 PREFIX: Final = "runs"
 PUBLISHED: Final = "published"
@@ -84,8 +84,18 @@ def prepare(folder: Path) -> Iterator[Seed]:
 
 @contextmanager
 def train(folder: Path) -> Iterator[Seed]:
-    """Four steps, a checkpoint after each second, of which one stays: so there are deletions too."""
-    made = world(folder, epochs=None, maxSteps=4, checkpoint={"every": 2, "keep": 1})
+    """Six steps, of which the second evaluation is the best, and checkpoints of which one stays: so there is
+    a best adapter that is not the last, and both a checkpoint and an adapter that was best are deleted."""
+    made = world(
+        folder,
+        held_out=partly_known(),
+        epochs=None,
+        maxSteps=6,
+        learningRate="5e-2",
+        scheduler="constant",
+        evaluation={"fraction": "0.2", "everySteps": 2},
+        checkpoint={"every": 2, "keep": 1, "select": "best"},
+    )
     yield Seed("train", made.arguments, made.store)
 
 

@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -46,7 +46,7 @@ STORE: Final = ("faults.programs", "lorafinetune_stages.store.s3")
 TIMED: Final = frozenset({"gpuSeconds", "resumes", "training"})
 """Fields of a result that tell how long it took, and how often it was disturbed."""
 TIMED_FILES: Final = frozenset({"loss.png", "metrics.jsonl", "trainer_state.json"})
-CHECKPOINT: Final = re.compile(r"(/checkpoints/\d+)/\d+$")
+STATE: Final = re.compile(r"(/(?:checkpoints|best)/\d+)/\d+$")
 ATTEMPTS: Final = 4
 WITHIN: Final = 300.0
 AT_ONCE: Final = 6
@@ -121,7 +121,7 @@ class Attempt:
                 self.ended.result = self.told(outcome)
                 break
             self._note(outcome, said)
-        for place, manifest in self.manifests().items():
+        for place, manifest in manifests(self.root).items():
             files = tuple(file for file in manifest.files if file.path not in TIMED_FILES)
             self.ended.manifests.setdefault(whoever_made_it(place), []).append(files_digest(files))
         self.ended.published = sorted(path.name for path in (self.root / PUBLISHED).glob("*"))
@@ -169,21 +169,28 @@ class Attempt:
         return self.site.data(self.bucket) / PREFIX
 
     def check(self) -> None:
-        for place, manifest in self.manifests().items():
-            torn = [file.path for file in manifest.files if not _is_there(self.root / place, file)]
-            if torn or manifest.seal is None or fault(manifest):
-                self.ended.torn.append(f"{place}: {torn}")
+        self.ended.torn.extend(torn(self.root))
 
-    def manifests(self) -> dict[str, Manifest]:
-        return {
-            str(path.parent.relative_to(self.root)): Manifest.model_validate_json(path.read_bytes())
-            for path in sorted(self.root.rglob(MANIFEST))
-        }
+
+def torn(root: Path) -> Iterator[str]:
+    """Places whose manifest stands without its files, and which of them are not there as it says."""
+    for place, manifest in manifests(root).items():
+        missing = [file.path for file in manifest.files if not _is_there(root / place, file)]
+        if missing or manifest.seal is None or fault(manifest):
+            yield f"{place}: {missing}"
+
+
+def manifests(root: Path) -> dict[str, Manifest]:
+    """By place."""
+    return {
+        str(path.parent.relative_to(root)): Manifest.model_validate_json(path.read_bytes())
+        for path in sorted(root.rglob(MANIFEST))
+    }
 
 
 def whoever_made_it(place: str) -> str:
-    """A checkpoint's place without the attempt that made it: a disturbed run has more of them."""
-    return CHECKPOINT.sub(r"\1", place)
+    """A checkpoint's or best adapter's place without the attempt that made it: a disturbed run has more."""
+    return STATE.sub(r"\1", place)
 
 
 def _is_there(place: Path, file: ManifestFile) -> bool:
@@ -193,17 +200,19 @@ def _is_there(place: Path, file: ManifestFile) -> bool:
 
 def matrix_of(stage: str, folder: Path, share: float, seed: int) -> Outcome:
     """A share of all points of a stage, on an S3 server of its own."""
+    with site_of(stage, folder) as site:
+        return asyncio.run(_matrix(site, share, seed))
+
+
+@contextmanager
+def site_of(stage: str, folder: Path) -> Iterator[Site]:
+    """An S3 server that has what the stage begins with, and a proxy before it that does not serve yet."""
     with S3Server(folder) as server, Nursery(*STORE, *MODULES[stage]) as nursery:
-        return _of_stage(server, nursery, stage, share, seed, folder / stage)
-
-
-def _of_stage(
-    server: S3Server, nursery: Nursery, stage: str, share: float, seed: int, folder: Path
-) -> Outcome:
-    folder.mkdir()
-    with SEEDS[stage](folder) as found:
-        _fill(server, found)
-        return asyncio.run(_matrix(server, nursery, found, folder, share, seed))
+        own = folder / stage
+        own.mkdir()
+        with SEEDS[stage](own) as found:
+            _fill(server, found)
+            yield Site(server, S3Proxy(server.endpoint), nursery, found, own)
 
 
 def _fill(server: S3Server, seed: Seed) -> None:
@@ -215,12 +224,10 @@ def _fill(server: S3Server, seed: Seed) -> None:
             client.put_object(Bucket=seed.stage, Key=f"{PREFIX}/{entry.key}", Body=body or b"")
 
 
-async def _matrix(
-    server: S3Server, nursery: Nursery, found: Seed, folder: Path, share: float, seed: int
-) -> Outcome:
-    async with S3Proxy(server.endpoint).serving() as proxy:
-        calm, ended = await tried(Site(server, proxy, nursery, found, folder), share, seed)
-        return judged(found.stage, calm, ended)
+async def _matrix(site: Site, share: float, seed: int) -> Outcome:
+    async with site.proxy.serving():
+        calm, ended = await tried(site, share, seed)
+        return judged(site.seed.stage, calm, ended)
 
 
 async def tried(where: Site, share: float, seed: int) -> tuple[Ended, list[Ended]]:

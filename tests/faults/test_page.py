@@ -7,9 +7,11 @@ import pytest
 
 from bench.reliability import PAGE, marked, renewed
 from bench.results import RESULTS
+from chaos.schedule import EVERYTHING
 from faults.__main__ import PARTS
 from faults.attempts import REFUSED
 from faults.outcome import PREFIX
+from soak.lives import KINDS
 
 ATTACKS: Final = f"{PREFIX}attacks"
 CHAOS: Final = "chaos"
@@ -56,10 +58,24 @@ def test_no_run_that_was_disturbed_ended_wrongly(name: str) -> None:
     chaos = KEPT[name]
     assert chaos["runs"] >= 50
     assert chaos["complaints"] == chaos["tracebacks"] == []
-    assert all(row["times"] > 0 and row["wrong"] == 0 for row in chaos["rows"])
+    assert [row["wrong"] for row in chaos["rows"]] == [0] * len(chaos["rows"])
+
+
+@pytest.mark.xfail(raises=KeyError, strict=True, reason="until both tables are of today's disturbances")
+def test_every_disturbance_struck_some_run() -> None:
+    rows = [row for name in (CHAOS, CHAOS_OF_THE_SAMPLE) for row in KEPT[name]["rows"]]
+    struck = {row["disturbance"] for row in rows if row["drawn"] > row["missed"]}
+    assert struck == {*EVERYTHING}
 
 
 def test_a_soak_left_nothing_and_grew_nowhere() -> None:
     assert KEPT[SOAK]["complaints"] == []
     assert sum(KEPT[SOAK]["lives"].values()) >= 2000
-    assert [row["count"] for row in KEPT[SOAK_OF_UPLOADS]["rows"] if row["goal"] == "0"] == [0, 0]
+    uploads = KEPT[SOAK_OF_UPLOADS]["rows"]
+    assert [row["count"] for row in uploads if row["goal"] == "0"] == [0, 0]
+
+
+@pytest.mark.xfail(raises=KeyError, strict=True, reason="until a soak has counted Services and ConfigMaps")
+def test_a_soak_left_none_of_any_kind() -> None:
+    ended = {row["what"]: row["at the end"] for row in KEPT[SOAK]["rows"]}
+    assert [ended[f"{kind} left"] for kind in KINDS] == [0] * len(KINDS)

@@ -20,6 +20,8 @@ WITHIN: Final = 120.0
 NOT_FOUND: Final = 404
 ROOT_CERTIFICATE: Final = "kube-root-ca.crt"
 """Of every namespace."""
+KINDS: Final = ("lorafinetunes", "jobs", "pods", "services", "configmaps")
+"""Of what may be left."""
 ONCE_MORE: Final = {"training": {"epochs": "4"}}
 
 
@@ -140,7 +142,7 @@ def _is(given: Object, kind: str) -> bool:
 
 async def left(client: Client) -> dict[str, int]:
     """What is still there, of all namespaces."""
-    found = dict.fromkeys(("lorafinetunes", "jobs", "pods", "services", "configmaps"), 0)
+    found = dict.fromkeys(KINDS, 0)
     for plural in found:
         for namespace in Lives.namespaces():
             items = await client.items(path(plural, namespace))

@@ -35,7 +35,8 @@ LONGEST_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Soaked:
-    """most: unfinished uploads that were there at once. left: those in the end, and their parts."""
+    """most: unfinished uploads that were there at once. left: those in the end. parts_left: files that
+    the server has on its disk then, and that are no objects: it may keep parts of what it lists no more."""
 
     writers: int
     killed: int
@@ -49,7 +50,7 @@ class Soaked:
             {"what": "writers that were killed", "count": self.killed, "goal": ""},
             {"what": "unfinished uploads on the way, at most", "count": self.most, "goal": ""},
             {"what": "unfinished uploads left", "count": self.left, "goal": "0"},
-            {"what": "parts of them left", "count": self.parts_left, "goal": "0"},
+            {"what": "files of parts left on the server's disk", "count": self.parts_left, "goal": "0"},
         ]
 
 
@@ -62,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         soaked = soak(Path(folder), given.writers, given.at_once, given.seed)
     write_results(NAME, soaked.rows(), seed=given.seed)
-    return int(soaked.left > 0)
+    return int(soaked.left + soaked.parts_left > 0)
 
 
 def soak(folder: Path, writers: int, at_once: int, seed: int) -> Soaked:
@@ -81,7 +82,7 @@ def soak(folder: Path, writers: int, at_once: int, seed: int) -> Soaked:
         time.sleep(STALE_SECONDS)
         write(server.endpoint, writers, None)
         left = unfinished(client)
-        parts = sum(_parts(client, key, upload) for key, upload in left)
+        parts = len(files_of_parts(client, server.data_dir))
     killed = sum(was for was, _ in seen)
     return Soaked(writers + 1, killed, max(there for _, there in seen), len(left), parts)
 
@@ -108,8 +109,11 @@ def unfinished(client: "S3Client") -> list[tuple[str, str]]:
     return [(each["Key"], each["UploadId"]) for page in pages for each in page.get("Uploads", [])]
 
 
-def _parts(client: "S3Client", key: str, upload: str) -> int:
-    return len(client.list_parts(Bucket=BUCKET, Key=key, UploadId=upload).get("Parts", []))
+def files_of_parts(client: "S3Client", disk: Path) -> list[Path]:
+    """What lies on the disk of a server that keeps each object as a file, and is none."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    objects = {disk / BUCKET / each["Key"] for page in pages for each in page.get("Contents", [])}
+    return [path for path in (disk / BUCKET).rglob("*") if path.is_file() and path not in objects]
 
 
 if __name__ == "__main__":

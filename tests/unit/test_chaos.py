@@ -181,6 +181,17 @@ def test_a_run_counts_in_the_row_of_each_disturbance_that_struck_it() -> None:
     well = judge(schedule, [POD, POD], [], TWIN, TWIN)
     ill = judge(schedule, [POD, STORE], [], OTHER, TWIN)
     assert tally([well, ill], EVERYTHING) == [
-        {"disturbance": POD, "times": 3, "completed": 1, "failed with the right reason": 0, "wrong": 1},
-        {"disturbance": STORE, "times": 1, "completed": 0, "failed with the right reason": 0, "wrong": 1},
+        {"disturbance": POD, "drawn": 4, "missed": 1, "times": 3, **ends(1, 1)},
+        {"disturbance": STORE, "drawn": 2, "missed": 1, "times": 1, **ends(0, 1)},
     ]
+
+
+def test_what_was_drawn_and_struck_nobody_has_its_row() -> None:
+    missed = judge(Schedule(1, (Strike(0.1, POD),)), [], [], TWIN, TWIN)
+    assert tally([missed], EVERYTHING) == [
+        {"disturbance": POD, "drawn": 1, "missed": 1, "times": 0, **ends(0, 0)}
+    ]
+
+
+def ends(completed: int, wrong: int) -> dict[str, int]:
+    return {"completed": completed, "failed with the right reason": 0, "wrong": wrong}

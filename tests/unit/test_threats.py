@@ -13,6 +13,14 @@ from lorafinetune.api.reasons import Reason
 ROOT: Final = Path(__file__).parents[2]
 NAMED: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
+FILE: Final = re.compile(r"`([\w/]*\btest_\w+\.py)")
+"""With or without the name of a test in it."""
+FILES: Final = {
+    path
+    for document in ("security.md", "reliability.md")
+    for path in FILE.findall((ROOT / "docs" / document).read_text())
+}
+
 
 def lines(document: str) -> list[str]:
     """Those that name a test."""
@@ -27,6 +35,11 @@ ALL_NAMED: Final = {named for line in (*ATTEMPTS, *REASONS) for named in NAMED.f
 @pytest.mark.parametrize(("path", "name"), sorted(ALL_NAMED))
 def test_a_test_that_is_named_exists(path: str, name: str) -> None:
     assert name in functions(ROOT / path)
+
+
+@pytest.mark.parametrize("path", sorted(FILES))
+def test_a_file_of_tests_that_is_named_exists(path: str) -> None:
+    assert (ROOT / path).is_file()
 
 
 def test_every_attempt_stands_in_it() -> None:
