@@ -153,7 +153,8 @@ faults: servers ## every fault at every write and event, and every attack; PARTS
 	PYTHONPATH=tests $(BIN)/python -m faults $(PARTS)
 
 fuzz: .venv/ready ## what tests try of drawn data, with other data each time and 20 times as much of it: minutes
-	$(BIN)/pytest -q -n 2 -m hypothesis --timeout=3600 --hypothesis-profile=searching tests/unit tests/faults/data
+	$(BIN)/pytest -q -n 2 -m hypothesis --timeout=3600 --hypothesis-profile=searching tests/unit tests/faults/data \
+	  tests/stages/test_prepare_tokens.py tests/stages/test_store_s3.py
 
 chaos: .venv/ready ## real runs on our own cluster, disturbed at random; SEED=, RUNS= and MODEL=
 	PYTHONPATH=tests $(BIN)/python -m chaos $(SEED:%=--seed %) $(RUNS:%=--runs %) $(MODEL:%=--model %)

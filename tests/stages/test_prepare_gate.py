@@ -430,6 +430,37 @@ def test_it_may_be_skipped_and_then_is_counted(bench: Bench) -> None:
     assert report["badRows"] == [place]
 
 
+def alone(bench: Bench, rows: list[Any]) -> Bench:
+    """With no other dataset, and bad rows left out."""
+    bench.datasets[:], bench.dataset_keys[:] = [], []
+    return bench.add(json_lines(rows), "long.jsonl", on_bad_row="skip")
+
+
+def test_where_none_of_the_chosen_rows_is_good_the_first_bad_ones_are_told(bench: Bench) -> None:
+    alone(bench, [LONG, alpaca("q", "a")])
+    error = failure(bench, cutoff_length=288, max_samples=1)
+    assert error.reason is Reason.DATASET_INVALID
+    assert error.message == (
+        "datasets[0]: 1 of 1 chosen rows can't be learned from, so no row is left to train on "
+        f"(1 prompt cut off)\n  long.jsonl:1: {CUT_ROW}"
+    )
+    assert error.hint == (
+        "Mend the rows named in the message, raise `training.cutoffLength`, or have more rows chosen."
+    )
+
+
+def test_a_row_that_is_left_out_is_not_shown_and_no_leak(bench: Bench) -> None:
+    good = [alpaca(f"question {number}", f"answer {number}") for number in range(20)]
+    alone(bench, [LONG] * 20 + good)
+    result = bench.run(cutoff_length=288, evaluation={"count": 10})
+    report = bench.report(result.key)
+    assert result.dataset.dropped == 20
+    assert result.dataset.overlap == 0
+    shown = ["".join(piece["text"] for piece in sample) for sample in report["samples"]]
+    assert len(shown) == 3
+    assert all("question" in text for text in shown)
+
+
 PARAMETERS = {"type": "object", "properties": {"level": {"type": "integer", "enum": [1, 2]}}}
 
 

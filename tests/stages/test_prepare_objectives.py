@@ -155,6 +155,7 @@ def test_a_pair_that_the_cutoff_spoils_is_left_out(
     report = bench.report(result.key)
     assert set(report["datasets"][0]["dropped"]) <= {"answer cut off", "prompt cut off"}
     assert len(report["samples"]) == 6
+    assert report["padding"] == []
     assert {piece["learned"] for piece in report["samples"][1]} == {True, False}
 
 
@@ -171,6 +172,7 @@ def test_what_becomes_of_texts_is_told(bench: Bench) -> None:
     result = bench.add(texts(100)).run(objective="pt", cutoff_length=64, evaluation=Evaluation(count=20))
     report = bench.report(result.key)
     assert result.template == "empty"
+    assert report["padding"] == []
     assert result.dataset.formats == ("text",)
     assert (report["rows"], report["evalRows"]) == (80, 20)
     assert (result.dataset.rows, result.dataset.eval_rows) == (

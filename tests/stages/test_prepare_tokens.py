@@ -325,6 +325,19 @@ def conversations(draw: st.DrawFn) -> Conversation:
 LEARNED: Sequence[dict[str, Any]] = [{}, {"mask_history": True}, {"train_on_prompt": True}]
 
 
+@pytest.mark.parametrize("learned", LEARNED, ids=["answers", "the last answer", "prompts, too"])
+@pytest.mark.parametrize(("template", "kind"), FAMILIES)
+def test_tools_system_prompts_and_history_have_llama_factory_s_labels(
+    template: str, kind: str, learned: dict[str, Any]
+) -> None:
+    if template == "glm4" and "train_on_prompt" in learned:
+        pytest.skip("LLaMA-Factory learns no prompts with glm4")
+    for cutoff in (256, 4096):
+        pair = remembered(template, kind, (("cutoff_len", cutoff), *learned.items()))
+        assert pair.ours.is_fast
+        pair.compare((*ROWS, TOOL_ROW, replace(TOOL_ROW, system="")))
+
+
 @settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     template=st.sampled_from(["glm4", "qwen", "llama3", "smollm2", "qwen3", "llama2", "chatml"]),

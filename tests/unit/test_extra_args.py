@@ -158,6 +158,13 @@ MISFITS: Final = {
         "must be one of adafactor, adagrad, adamw_torch, adamw_torch_fused, rmsprop, sgd, "
         "not 'paged_adamw_8bit'",
     ),
+    "a number with an underscore": (
+        "logging_steps",
+        "1_0",
+        "must be a whole number from 1 to 1000000, not '1_0'",
+    ),
+    "a number with spaces": ("adam_beta1", " 0.5 ", "must be a number from 0 to 1, but not 1, not ' 0.5 '"),
+    "a number in other digits": ("adam_beta2", "٠", "must be a number from 0 to 1, but not 1, not '٠'"),
     "an empty text": ("adam_epsilon", "", "must be a number from 0 to 1, not ''"),
     "a text": ("loraplus_lr_ratio", "big", "must be a number from 0 to 1000000, but not 0, not 'big'"),
 }

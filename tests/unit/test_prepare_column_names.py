@@ -128,6 +128,12 @@ def test_two_columns_of_one_name_are_refused(sentence: str, tmp_path: Path) -> N
     assert told == (Reason.DATASET_INVALID, f"datasets[0].columns: {message}")
 
 
+def test_the_turns_may_have_the_name_of_a_field_that_is_in_them(tmp_path: Path) -> None:
+    turns = {"input": [{"input": "q", "output": "a"}]}
+    (found,) = merged(tmp_path, {"a.jsonl": json_lines([turns])}, {"messages": "input"}, format="multiTurn")
+    assert [turn.content for turn in found.turns] == ["q", "a"]
+
+
 def test_what_a_row_need_not_have_is_not_read_from_what_another_column_is(tmp_path: Path) -> None:
     (found,) = merged(tmp_path, {"a.jsonl": json_lines([{"input": "q", "output": "a"}])}, {"prompt": "input"})
     assert [turn.content for turn in found.turns] == ["q", "a"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lorafinetune.api.training import Training
-from lorafinetune_stages.prepare.empty_datasets import RowUsage, nothing_left
+from lorafinetune_stages.prepare.empty_datasets import RowUsage, too_short
 from lorafinetune_stages.prepare.report import SplitSummary
 
 HEAD = "see training.maxSamples and training.sampling"
@@ -51,25 +51,11 @@ def test_datasets_that_contribute_nothing_are_told(
     assert [*found] == [f"no row is used of {text}" for text in expected]
 
 
-@pytest.mark.parametrize(
-    ("texts", "message", "hint"),
-    [
-        pytest.param(
-            0,
-            "no row is left to train on: all that were chosen are bad, as the log says",
-            "Mend these rows, raise `training.cutoffLength`, or have more rows chosen.",
-            id="bad rows",
-        ),
-        pytest.param(
-            2,
-            "2 texts of 9 tokens in all fill no row of training.cutoffLength 64 to train on",
-            "Lower `training.cutoffLength`, or add texts.",
-            id="short texts",
-        ),
-    ],
-)
-def test_nothing_is_left_of(texts: int, message: str, hint: str) -> None:
+def test_texts_that_fill_no_row_are_told() -> None:
     split = SplitSummary(left_tokens=9)
-    split.rows_by_dataset[0] = texts
-    error = nothing_left(split, "train on", 64)
-    assert (error.message, error.hint) == (f"datasets: {message}", hint)
+    split.rows_by_dataset[0] = 2
+    error = too_short(split, "train on", 64)
+    assert error.message == (
+        "datasets: 2 texts of 9 tokens in all fill no row of training.cutoffLength 64 to train on"
+    )
+    assert error.hint == "Lower `training.cutoffLength`, or add texts."

@@ -149,6 +149,19 @@ def test_a_row_that_shows_its_fault_as_tokens_is_one_of_those_that_were_chosen()
     )
 
 
+def test_where_all_chosen_rows_are_bad_they_are_told() -> None:
+    found = Findings([Dataset(source="s3://raw/a"), Dataset(source="s3://raw/b")])
+    for dataset in (0, 1):
+        found.count_rows(dataset, 9)
+    found.begin_chosen([1, 1])
+    found.leave_out(11, 1, "b.jsonl:3", RowError(Kind.CUT_OFF, "", "the answer is cut"))
+    assert found.left_out == {11}
+    assert found.none_left("train on").message == (
+        "datasets[1]: 1 of 1 chosen rows can't be learned from, so no row is left to train on "
+        "(1 answer cut off)\n  b.jsonl:3: the answer is cut"
+    )
+
+
 def test_the_first_places_say_of_which_dataset_they_are() -> None:
     found = Findings([Dataset(source="s3://raw/a"), Dataset(source="s3://raw/b")])
     for dataset in (1, 0):

@@ -3,7 +3,7 @@
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -87,10 +87,18 @@ def test_the_names_that_need_no_source_are_those_of_the_source() -> None:
     assert known_templates().keys() == CHAT_TEMPLATES
 
 
-def test_stop_words_and_placeholders_are_markers() -> None:
-    assert known_templates()["glm4"].markers == ("<|user|>", "<|observation|>")
-    assert known_templates()["qwen3_5"].markers == ("<|im_end|>", "<image>", "<video>", "<audio>")
-    assert known_templates()["vicuna"].markers == ()
+MARKERS: Final = {
+    "glm4": ("<|user|>", "<|observation|>", "<|assistant|>"),
+    "qwen3_5": ("<|im_end|>", "<image>", "<video>", "<audio>", "<|im_start|>"),
+    "mistral": ("[INST]", "[/INST]"),
+    "zephyr": ("<|user|>", "<|assistant|>"),
+    "vicuna": (),
+}
+
+
+@pytest.mark.parametrize("template", MARKERS)
+def test_stop_words_placeholders_and_what_says_who_speaks_are_markers(template: str) -> None:
+    assert known_templates()[template].markers == MARKERS[template]
 
 
 def test_the_names_are_read_without_an_import() -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from lorafinetune.contract import memory
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -17,12 +19,15 @@ def rows(name: str) -> dict[str, dict[str, Any]]:
 
 TRAIN: Final = rows("train")
 NODES: Final = rows("train_nodes")
-CARDS: Final = rows("train_gpus")
 SMALL: Final = {
     (row["settings"], row["seed"]): row["mean loss of the last 10 steps"]
     for row in json.loads((ROOT / "docs" / "results" / "parity_smollm2_gpu.json").read_text())["rows"]
     if "mean loss of the last 10 steps" in row
 }
+PREPARE: Final = json.loads((ROOT / "docs" / "results" / "prepare.json").read_text())["rows"]
+LARGE: Final = [row for row in PREPARE if row["rows"] == "5120 MiB"]
+MEMORY: Final = json.loads((ROOT / "docs" / "results" / "memory.json").read_text())["rows"]
+OVER: Final = sorted(row["estimate over measured %"] for row in MEMORY)
 MANY: Final = ", 22 conversations a step"
 
 
@@ -43,6 +48,11 @@ def hundreds(settings: str) -> int:
     return round(rate(settings), -2)
 
 
+def speedups(what: str) -> tuple[float, ...]:
+    """How many times as fast as the peer we make tokens of such rows."""
+    return tuple(row["× the peer"] for row in PREPARE if row["rows"].startswith(what) and row["× the peer"])
+
+
 NF4: Final = span(percent("nf4", "auto"), percent("nf4" + MANY, "auto" + MANY))
 SENTENCES: Final = (
     (
@@ -57,6 +67,24 @@ SENTENCES: Final = (
         f"it trains at {span(hundreds('nf4'), hundreds('nf4' + MANY))} tokens a second, where bf16 reaches "
         f"{span(hundreds('auto'), hundreds('auto' + MANY))}",
     ),
+    (
+        "docs/limits.md",
+        f"{min(speedups('aiwei'))} to {max(speedups('aiwei'))} times as fast as with LLaMA-Factory if they "
+        "are long",
+    ),
+    (
+        "docs/limits.md",
+        "Short rows are {:.0f} and {:.0f} times as fast, and short rows that hardly repeat {:.0f} and "
+        "{:.1f} times".format(*speedups("100000 short"), *speedups("100000 that")),
+    ),
+    ("docs/limits.md", f"a dataset of 5 GB took {max(row['peak MB'] for row in LARGE) / 1000:.1f} GB in all"),
+    ("docs/limits.md", f"the estimate was {OVER[0]:.0f} to {OVER[-1]:.0f} % above the most memory"),
+    (
+        "docs/limits.md",
+        f"{100 * memory.RESERVED_SHARE:.0f} % of that card and {memory.RESERVE / memory.GIB:.0f} GiB are "
+        "left free",
+    ),
+    ("docs/design/differences.md", f"JSON Lines at {LARGE[0]['MB/s']:.0f} MB/s,"),
     (
         "docs/how-to/gpus.md",
         f"trained {NODES['2 nodes with a GPU each']['tokens/s'] / NODES['1 GPU']['tokens/s']:.2f} times as "

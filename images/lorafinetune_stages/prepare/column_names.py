@@ -31,7 +31,8 @@ def check_used(name: FormatName, own: Columns, index: int) -> None:
 
 def _check_apart(name: FormatName, own: Columns, index: int) -> None:
     first: dict[str, str] = {}
-    for key, field in columns_of(name, own).model_dump(exclude_none=True).items():
+    of_rows = {"messages"} if name == "multiTurn" else set()  # the others are of its turns
+    for key, field in columns_of(name, own).model_dump(exclude_none=True, exclude=of_rows).items():
         if (other := first.setdefault(field, key)) != key:
             raise StageError(
                 Reason.DATASET_INVALID,

@@ -42,12 +42,12 @@ SCHEMA: Final = FEATURES.arrow_schema
 @dataclass(frozen=True)
 class _Batch:
     """Rows that were encoded at once. rows: how many these were. table: the good ones, of which `summary` has
-    the numbers. bad: dataset, place and fault of the others."""
+    the numbers. bad: number, dataset, place and fault of the others."""
 
     rows: int
     table: Any
     summary: SplitSummary
-    bad: Sequence[tuple[int, str, RowError]]
+    bad: Sequence[tuple[int, int, str, RowError]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ConversationBuilder(Splits):
             parts = batches(rows, self.corpus.sizes, self.corpus.lasts())
             for batch in in_order(self._encode, parts, FEW_BATCHES):
                 for bad in batch.bad:
-                    self.findings.add(*bad)
+                    self.findings.leave_out(*bad)
                 summary.add(batch.summary)
                 written.write_batch(batch.table)
                 self.advance(batch.rows)
@@ -102,7 +102,7 @@ class ConversationBuilder(Splits):
             rows=len(numbers),
             table=_table(encoded, good),
             summary=self._summary(taken, rows, encoded, good),
-            bad=[(self.corpus.dataset_of(number), row[0], problem) for number, row, problem in bad],
+            bad=[(number, self.corpus.dataset_of(number), row[0], problem) for number, row, problem in bad],
         )
 
     def _fault(self, row: Packed) -> RowError | None:

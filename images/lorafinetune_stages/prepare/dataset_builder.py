@@ -14,8 +14,9 @@ from typing import Final
 from lorafinetune.api.status import DatasetStatus
 from lorafinetune.contract.arguments import PrepareArguments
 from lorafinetune.contract.names import source_name
+from lorafinetune.contract.outcome import StageError
 from lorafinetune_stages.prepare.corpus import Corpus
-from lorafinetune_stages.prepare.empty_datasets import RowUsage, nothing_left
+from lorafinetune_stages.prepare.empty_datasets import RowUsage, too_short
 from lorafinetune_stages.prepare.examples import find_examples
 from lorafinetune_stages.prepare.findings import Findings
 from lorafinetune_stages.prepare.fingerprints import Overlap
@@ -94,9 +95,14 @@ class DatasetBuilder:
     def _check_rows(self, train: SplitSummary, held_out: SplitSummary) -> None:
         training = self.arguments.training
         if not train.examples:
-            raise nothing_left(train, "train on", training.cutoff_length)
+            raise self._nothing_left(train, "train on")
         if training.evaluation and not held_out.examples:
-            raise nothing_left(held_out, "evaluate on", training.cutoff_length)
+            raise self._nothing_left(held_out, "evaluate on")
+
+    def _nothing_left(self, split: SplitSummary, purpose: str) -> StageError:
+        if split.rows:
+            return too_short(split, purpose, self.arguments.training.cutoff_length)
+        return self.findings.none_left(purpose)
 
     def _prepared(
         self, fit: TemplateFit, train: SplitSummary, held_out: SplitSummary, warnings: Sequence[str]
@@ -162,11 +168,16 @@ class DatasetBuilder:
 
     @cached_property
     def _overlap(self) -> Overlap:
-        return self.corpus.fingerprints.overlap(self.rows.train, self.rows.held_out)
+        return self.corpus.fingerprints.overlap(self._used(self.rows.train), self._used(self.rows.held_out))
+
+    def _used(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those of chosen rows that are not bad."""
+        left_out = self.findings.left_out
+        return [row for row in rows if row not in left_out] if left_out else rows
 
     def _samples(self, builder: Splits) -> list[Pieces]:
         """The first, the middle and the last row that is trained on."""
-        rows = self.rows.train
+        rows = self._used(self.rows.train)
         chosen = sorted({0, len(rows) // 2, len(rows) - 1})
         return builder.samples([rows[index] for index in chosen])
 

@@ -36,17 +36,11 @@ class RowUsage:
         return "see training.maxSamples and training.sampling"
 
 
-def nothing_left(split: SplitSummary, purpose: str, cutoff: int) -> StageError:
-    """Of a split without an example. purpose: like `train on`."""
-    if split.rows:
-        return StageError(
-            Reason.DATASET_INVALID,
-            f"datasets: {split.rows} texts of {split.left_tokens} tokens in all fill no row of "
-            f"training.cutoffLength {cutoff} to {purpose}",
-            "Lower `training.cutoffLength`, or add texts.",
-        )
+def too_short(split: SplitSummary, purpose: str, cutoff: int) -> StageError:
+    """Of texts that make no example. purpose: like `train on`."""
     return StageError(
         Reason.DATASET_INVALID,
-        f"datasets: no row is left to {purpose}: all that were chosen are bad, as the log says",
-        "Mend these rows, raise `training.cutoffLength`, or have more rows chosen.",
+        f"datasets: {split.rows} texts of {split.left_tokens} tokens in all fill no row of "
+        f"training.cutoffLength {cutoff} to {purpose}",
+        "Lower `training.cutoffLength`, or add texts.",
     )

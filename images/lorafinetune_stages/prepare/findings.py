@@ -119,6 +119,8 @@ class Findings:
         self._read = [Bad() for _ in datasets]
         self._chosen = [Bad() for _ in datasets]
         self._looked_at = self._read
+        self.left_out: set[int] = set()
+        """Numbers of chosen rows that are bad."""
 
     def count_rows(self, dataset: int, rows: int) -> None:
         """So many more were read."""
@@ -128,6 +130,11 @@ class Findings:
         """From now on those are found bad that were chosen. rows: how many these are of each dataset."""
         self._chosen = [Bad(count) for count in rows]
         self._looked_at = self._chosen
+
+    def leave_out(self, number: int, dataset: int, place: str, problem: RowError) -> None:
+        """A chosen row is bad."""
+        self.left_out.add(number)
+        self.add(dataset, place, problem)
 
     def add(self, dataset: int, place: str, problem: RowError) -> None:
         """A row that was counted is bad."""
@@ -171,6 +178,16 @@ class Findings:
         remedies = [*dict.fromkeys(remedy for _, remedies in verdicts for remedy in remedies)]
         hint = ", ".join(["Mend the rows named in the message", *remedies[:-1], f"or {remedies[-1]}."])
         raise StageError(Reason.DATASET_INVALID, describe(refused), hint)
+
+    def none_left(self, purpose: str) -> StageError:
+        """Of the chosen rows, of which some are bad. purpose: like `train on`."""
+        refused = [
+            self._refused(index, f", so no row is left to {purpose}")
+            for index, found in enumerate(self._looked_at)
+            if found.kinds
+        ]
+        hint = "Mend the rows named in the message, raise `training.cutoffLength`, or have more rows chosen."
+        return StageError(Reason.DATASET_INVALID, describe(refused), hint)
 
     def _both(self) -> Iterator[tuple[Bad, Bad]]:
         return zip(self._read, self._chosen, strict=True)

@@ -121,7 +121,7 @@ class Report:
             "answerTokens": sum(split.answer_tokens for split in both),
             "lostAnswerTokens": sum(split.lost_tokens for split in both),
             "rowsByLength": histogram(chain(*(split.lengths for split in both)), self.cutoff),
-            "padding": padding(self.training.lengths, self.cutoff),
+            "padding": padding(self.training.lengths, self.cutoff) if self.objective == "sft" else [],
             "warnings": list(self.warnings),
             "samples": [_sample(pieces) for pieces in self.samples],
         }

@@ -48,7 +48,7 @@ class Splits(ABC):
         try:
             check(*what)
         except RowError as problem:
-            self.findings.add(self.corpus.dataset_of(row), place, problem)
+            self.findings.leave_out(row, self.corpus.dataset_of(row), place, problem)
             return False
         return True
 

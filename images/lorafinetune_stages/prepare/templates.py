@@ -5,6 +5,7 @@ says, never from the model's name; whether it really fits is proven later by ren
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,9 @@ from lorafinetune.contract.outcome import StageError
 TURNS: Final = ("format_user", "format_assistant")
 MEDIA_PLACEHOLDERS: Final = ("<image>", "<video>", "<audio>")
 """What templates for images and sound replace in a text."""
+
+MARK: Final = re.compile(r"<\|[^\s<>|]+\|>|\[/?INST\]")
+"""What nobody writes but to say who speaks. Not every tokenizer has a token of its own for it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def _facts(call: ast.Call) -> tuple[str, TemplateFacts]:
     stop_words = ast.literal_eval(arguments["stop_words"]) if "stop_words" in arguments else []
     media = MEDIA_PLACEHOLDERS if "mm_plugin" in arguments else ()
     turns = "".join(text for name in TURNS if name in arguments for text in _texts(arguments[name]))
-    return ast.literal_eval(arguments["name"]), TemplateFacts((*stop_words, *media), turns)
+    markers = tuple(dict.fromkeys((*stop_words, *media, *MARK.findall(turns))))
+    return ast.literal_eval(arguments["name"]), TemplateFacts(markers, turns)
 
 
 def _texts(formatter: ast.expr) -> Iterator[str]:

@@ -5,11 +5,13 @@ refused with a reason. What names a path, a host, a hub, code or a reporter is a
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+NUMBER: Final = re.compile(r"-?[0-9]+([.][0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECASE)
 Value = bool | int | float | str
 
 
@@ -34,7 +36,7 @@ class ExtraArgument:
     def parse(self, text: str) -> Value:
         """The typed value. Raises ValueError that says what the text must be."""
         try:
-            value = TRUTH[text] if self.type is bool else self.type(text)
+            value = TRUTH[text] if self.type is bool else self.type(self._spelt(text))
         except (ValueError, KeyError):
             raise ValueError(f"must be {self.form}, not {text!r}") from None
         if not self._allows(value):
@@ -51,6 +53,12 @@ class ExtraArgument:
         kind = "a whole number" if self.type is int else "a number"
         but = "" if self.without is None else f", but not {self.without:g}"
         return f"{kind} from {self.low:.10g} to {self.high:.10g}{but}"
+
+    def _spelt(self, text: str) -> str:
+        """Raises ValueError for a number in a way that Python alone takes, like 1_0."""
+        if self.type is not str and not NUMBER.fullmatch(text):
+            raise ValueError(text)
+        return text
 
     def _allows(self, value: Value) -> bool:
         if isinstance(value, str):

@@ -148,9 +148,9 @@ BROKEN_LISTS = {
         (
             "a list cut in a text",
             listed(ALPACA)[:-3],
-            r"1:\d+ \(byte \d+\): broken JSON: Unterminated string .*",
+            r"1:\d+ \(byte \d+\): broken JSON: Unterminated string.*",
         ),
-        ("a list cut in a key", b'[{"instr', r"1:3 \(byte 2\): broken JSON: Unterminated string .*"),
+        ("a list cut in a key", b'[{"instr', r"1:3 \(byte 2\): broken JSON: Unterminated string.*"),
         ("a list cut after a row", listed(ALPACA)[:-1], r"1:\d+ \(byte \d+\): .*ends before the list does"),
         (
             "a list cut after a comma",
@@ -220,8 +220,8 @@ BROKEN_LISTS = {
 BROKEN_LINES = {
     sentence: Case(second(line), one("broken JSON", error))
     for sentence, line, error in [
-        ("a line cut in a text", GOOD[:-3], "broken JSON: Unterminated string .*"),
-        ("a line cut in a key", b'{"instr\n', "broken JSON: Unterminated string .*"),
+        ("a line cut in a text", GOOD[:-3], "broken JSON: Unterminated string.*"),
+        ("a line cut in a key", b'{"instr\n', "broken JSON: Unterminated string.*"),
         ("a line cut after a colon", b'{"instruction":\n', "broken JSON: Expecting value.*"),
         ("a line cut before its end", b'{"instruction": "q"\n', "broken JSON: Expecting ',' delimiter.*"),
         ("two rows in a line", GOOD[:-1] + GOOD, "broken JSON: another row in the same line"),
