@@ -45,7 +45,8 @@ MODULES: Final = {
 STORE: Final = ("faults.programs", "lorafinetune_stages.store.s3")
 TIMED: Final = frozenset({"gpuSeconds", "resumes", "training"})
 """Fields of a result that tell how long it took, and how often it was disturbed."""
-TIMED_FILES: Final = frozenset({"loss.png", "metrics.jsonl", "trainer_state.json"})
+TIMED_FILES: Final = frozenset({"loss.png", "metrics.jsonl", "trainer_state.json", "rng_state.pth"})
+"""The last has Python's own generator, too, of which boto draws how long it waits, and a training nothing."""
 STATE: Final = re.compile(r"(/(?:checkpoints|best)/\d+)/\d+$")
 ATTEMPTS: Final = 4
 WITHIN: Final = 300.0

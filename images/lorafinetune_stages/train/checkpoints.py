@@ -155,6 +155,13 @@ class Checkpoints:
         if self.best_adapter:
             self.best_adapter.rotate()
 
+    def settle(self, step: int) -> None:
+        """Once no other follows `step`: removes what is not to be kept, also where an attempt was ended while
+        it did."""
+        self._rotate(step)
+        if self.best_adapter:
+            self.best_adapter.rotate()
+
     def _restores_best(self, notes: Mapping[str, Any]) -> bool:
         """Whether the best adapter is there of which a checkpoint speaks."""
         return self.best_adapter is None or self.best_adapter.restore(notes.get("best"))

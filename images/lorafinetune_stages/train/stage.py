@@ -277,6 +277,7 @@ class Attempt:
             (kept / ANSWERS).write_text(json.dumps(answers.encode()))
         unit = "pair" if arguments.training.objective == "dpo" else "learned token"
         draw_loss(callback.history.rows, kept / "loss.png", unit)
+        self._checkpoints().settle(callback.steps)
         self.fence.check()
         cost = self.meter.gpu_seconds
         return commit_trained(
