@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from cluster.build import binary
 from cluster.process import run
 from documents import ROOT, Typist, checkout, said
 from local.ollama import Ollama
+from lorafinetune.report.loading import ADAPTER, MERGED
+from stages.peer import smollm2_sample
 
 pytestmark = pytest.mark.model
 
@@ -90,6 +93,19 @@ def served(visitor: Typist, shown: list[str]) -> Path:
     """The folder with the adapter and the merged model, fetched as the page on serving says."""
     visitor.type(said("docs/how-to/serve.md", "Serve what was trained", 1))
     return visitor.folder
+
+
+@pytest.mark.parametrize("python", [MERGED, ADAPTER], ids=["the merged model", "the adapter"])
+def test_the_python_of_the_report_loads(served: Path, monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    (served / "load.py").write_text(python.format(base=repr(str(smollm2_sample().converted()))))
+    monkeypatch.chdir(served)
+    loaded = runpy.run_path("load.py")
+    tokenizer, messages = loaded["tokenizer"], [{"role": "user", "content": ASKED}]
+    asked = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    said = loaded["model"].generate(**asked, max_new_tokens=24, do_sample=False)
+    assert "EmoLLM" in tokenizer.decode(said[0])
 
 
 def test_vllm_is_shown_an_adapter_that_it_takes(served: Path) -> None:
