@@ -77,15 +77,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._progress = progress
         self._group = group
         self.held_out_evaluation = HeldOutEvaluation(
-            self._training,
-            dataset / HELD_OUT,
-            plan,
-            base_loss,
-            meter,
-            stop,
-            progress,
-            group,
-            self.watchdog,
+            self._training, dataset / HELD_OUT, plan, base_loss, meter, stop, progress, group, self.watchdog
         )
         best_adapter = checkpoints.best_adapter if checkpoints else None
         self._evaluations = EvaluationSchedule(

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-NUMBER: Final = re.compile(r"-?[0-9]+([.][0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECASE)
+NUMBERS: Final = {
+    int: re.compile("-?[0-9]{1,18}"),
+    float: re.compile("-?[0-9]{1,18}([.][0-9]{1,18})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE),
+}
+"""As they are written; Python would take 1_0, other digits and spaces, too."""
 Value = bool | int | float | str
 
 
@@ -35,11 +39,8 @@ class ExtraArgument:
 
     def parse(self, text: str) -> Value:
         """The typed value. Raises ValueError that says what the text must be."""
-        try:
-            value = TRUTH[text] if self.type is bool else self.type(self._spelt(text))
-        except (ValueError, KeyError):
-            raise ValueError(f"must be {self.form}, not {text!r}") from None
-        if not self._allows(value):
+        value = self._read(text)
+        if value is None or not self._allows(value):
             raise ValueError(f"must be {self.form}, not {text!r}")
         return value
 
@@ -54,11 +55,12 @@ class ExtraArgument:
         but = "" if self.without is None else f", but not {self.without:g}"
         return f"{kind} from {self.low:.10g} to {self.high:.10g}{but}"
 
-    def _spelt(self, text: str) -> str:
-        """Raises ValueError for a number in a way that Python alone takes, like 1_0."""
-        if self.type is not str and not NUMBER.fullmatch(text):
-            raise ValueError(text)
-        return text
+    def _read(self, text: str) -> Value | None:
+        if self.type is bool:
+            return TRUTH.get(text)
+        if self.type is str:
+            return text
+        return self.type(text) if NUMBERS[self.type].fullmatch(text) else None
 
     def _allows(self, value: Value) -> bool:
         if isinstance(value, str):
