@@ -1,5 +1,6 @@
 """Layers that are launched as graphs, on a real card: they compute what the same layers do without."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,22 @@ def wait(*_: Any) -> None:
     torch.cuda.current_stream().synchronize()
 
 
+def hoard(*_: Any) -> None:
+    """As a card whose memory does for layers, and not for a graph of them."""
+    if torch.cuda.is_current_stream_capturing():
+        torch.empty(2**47, dtype=torch.uint8, device="cuda")
+
+
+@pytest.mark.parametrize(("hurt", "why"), [(wait, "capturing"), (hoard, "out of memory")])
 def test_layers_that_cannot_be_captured_run_without_and_it_says_so(
-    model: Any, caplog: pytest.LogCaptureFixture
+    model: Any, caplog: pytest.LogCaptureFixture, hurt: Callable[..., None], why: str
 ) -> None:
     plain, again, capture = steps(model, None), steps(model, None), Capture()
-    hook = model.get_base_model().model.norm.register_forward_hook(wait)
+    hook = model.get_base_model().model.norm.register_forward_hook(hurt)
     check(steps(model, graphed(model, capture)), plain, again)
     hook.remove()
     assert "layers are not launched as graphs" in caplog.text
+    assert why in caplog.text
     assert not capture.is_possible
     gives_memory_back()
 

@@ -400,8 +400,13 @@ def test_layers_that_are_computed_twice_are_not_captured(checkpointing: bool) ->
     assert plan.refit(Fit(8, 1, checkpointing, 4096)).facts()["optimizations"]["graphed"] != checkpointing
 
 
+@pytest.mark.parametrize("is_full", [False, True], ids=["at all", "in the memory that is left"])
 def test_a_training_whose_layers_can_not_be_captured_is_not_graphed_in_its_lineage(
-    made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    made: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_full: bool,
 ) -> None:
     """What asks a driver is made up: there is none here, and where there is one, layers can be captured."""
     import torch
@@ -409,8 +414,8 @@ def test_a_training_whose_layers_can_not_be_captured_is_not_graphed_in_its_linea
     from lorafinetune_stages.train import launch
     from lorafinetune_stages.train.optimizations import Optimizations
 
-    graphed = made.training(epochs=None, maxSteps=3)
-    plain = graphed.copy(tmp_path / "plain")
+    own = made.training(epochs=None, maxSteps=3)
+    graphed, plain = own.copy(tmp_path / "graphed"), own.copy(tmp_path / "plain")
     asked = Optimizations(mixed="bfloat16", cast=True, multiple=64, graphed=True)
     left = replace(asked, graphed=False)
     with monkeypatch.context() as patched:
@@ -419,7 +424,8 @@ def test_a_training_whose_layers_can_not_be_captured_is_not_graphed_in_its_linea
     monkeypatch.setattr(launch, "choose", lambda *_: asked)
     for name in ("current_stream", "set_stream"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", refuse)
+    problem = (torch.OutOfMemoryError if is_full else RuntimeError)("not here")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: refuse(problem))
     trained = graphed.train()
     monkeypatch.undo()
     assert caplog.text.count("layers are not launched as graphs: they can't be captured: not here") == 1
@@ -427,5 +433,5 @@ def test_a_training_whose_layers_can_not_be_captured_is_not_graphed_in_its_linea
     assert trained.adapter.digest == wanted.adapter.digest
 
 
-def refuse() -> NoReturn:
-    raise RuntimeError("not here")
+def refuse(problem: Exception) -> NoReturn:
+    raise problem

@@ -115,9 +115,7 @@ class GraphedLayers:
         stream = torch.cuda.current_stream()
         try:
             return self._capture_passes(inputs)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as problem:
+        except RuntimeError as problem:  # also where a card's memory does not do for a graph
             torch.cuda.set_stream(stream)
             _clean_up(self._pool)
             self._graphs.clear()
