@@ -104,6 +104,21 @@ SEVERAL: Final = (
     Case("2 GPUs, 16 conversations a step", batch_size=16, steps=32, ranks=2),
     Case("2 GPUs, 8 conversations a step", steps=32, ranks=2),
     Case("1 GPU, 44 conversations a step", batch_size=44, steps=16),
+    Case(
+        "fp8, 2 GPUs, 44 conversations a step",
+        batch_size=44,
+        steps=48,
+        ranks=2,
+        training={"precision": "fp8"},
+    ),
+    Case("fp8, 1 GPU, 22 conversations a step", batch_size=22, steps=48, training={"precision": "fp8"}),
+    Case(
+        "fp8, 2 GPUs, 22 conversations a step",
+        batch_size=22,
+        steps=48,
+        ranks=2,
+        training={"precision": "fp8"},
+    ),
 )
 """Two cards against one: with as much for each of them, and with the same for both."""
 TINY: Final = (
