@@ -97,7 +97,7 @@ def hoard(*_: Any) -> None:
         torch.empty(2**47, dtype=torch.uint8, device="cuda")
 
 
-@pytest.mark.parametrize(("hurt", "why"), [(wait, "capturing"), (hoard, "out of memory")])
+@pytest.mark.parametrize(("hurt", "why"), [(wait, "during capture"), (hoard, "out of memory")])
 def test_layers_that_cannot_be_captured_run_without_and_it_says_so(
     model: Any, caplog: pytest.LogCaptureFixture, hurt: Callable[..., None], why: str
 ) -> None:
