@@ -19,6 +19,7 @@ def rows(name: str) -> dict[str, dict[str, Any]]:
 
 TRAIN: Final = rows("train")
 NODES: Final = rows("train_nodes")
+CARDS: Final = rows("train_gpus")
 SMALL: Final = {
     (row["settings"], row["seed"]): row["mean loss of the last 10 steps"]
     for row in json.loads((ROOT / "docs" / "results" / "parity_smollm2_gpu.json").read_text())["rows"]
@@ -51,6 +52,15 @@ def hundreds(settings: str) -> int:
 def speedups(what: str) -> tuple[float, ...]:
     """How many times as fast as the peer we make tokens of such rows."""
     return tuple(row["× the peer"] for row in PREPARE if row["rows"].startswith(what) and row["× the peer"])
+
+
+def of_one_card(settings: str, one: str) -> str:
+    """How many times as fast two cards are as one."""
+    times = (
+        CARDS[f"{settings} conversations a step"]["tokens/s"]
+        / CARDS[f"{one} conversations a step"]["tokens/s"]
+    )
+    return f"{times:.2f} times"
 
 
 NF4: Final = span(percent("nf4", "auto"), percent("nf4" + MANY, "auto" + MANY))
@@ -94,6 +104,22 @@ SENTENCES: Final = (
         "docs/how-to/gpus.md",
         f"Two H200 of one node were "
         f"{NODES['2 GPUs of one node']['tokens/s'] / NODES['1 GPU']['tokens/s']:.2f} times as fast",
+    ),
+    (
+        "docs/design/differences.md",
+        f"Two GPUs are {of_one_card('2 GPUs, 22', '1 GPU, 22')} as fast as one with the same step of 22",
+    ),
+    ("docs/design/differences.md", f"{of_one_card('2 GPUs, 8', '1 GPU, 8')} with 8"),
+    (
+        "docs/design/differences.md",
+        f"44 conversations, they are {of_one_card('2 GPUs, 44', '1 GPU, 22')} as fast",
+    ),
+    (
+        "docs/design/differences.md",
+        "In FP8 both are {} and {} as fast".format(
+            of_one_card("fp8, 2 GPUs, 22", "fp8, 1 GPU, 22").removesuffix(" times"),
+            of_one_card("fp8, 2 GPUs, 44", "fp8, 1 GPU, 22"),
+        ),
     ),
     (
         "docs/design/training-speed.md",
