@@ -11,6 +11,7 @@ import pytest
 from lorafinetune.api.exports import Publish
 from lorafinetune.api.pods import Gpu
 from lorafinetune.api.reasons import Reason
+from lorafinetune.contract import effort
 from lorafinetune.contract.arguments import place
 from lorafinetune.contract.extra_args import EXTRA_ARGUMENTS, OWNED, REFUSED
 from lorafinetune.contract.outcome import StageError
@@ -212,6 +213,18 @@ def test_the_result_says_what_the_training_will_take(bench: Bench) -> None:
     assert bench.run(batch_size=8, epochs="3", evaluation={"fraction": "0.1", "every_steps": 5}) == (
         result.model_copy(update={"cache_hit": True})
     )
+
+
+def test_held_out_rows_count_by_their_own_length(bench: Bench) -> None:
+    """For disk and time, whatever the mean of the others."""
+    bench.gpu = Gpu(count=0)
+    bench.add(json_lines([alpaca("q" * 20_000, "a")] * 3), "test.jsonl", name="test")
+    result = bench.run(cutoff_length=30_000, evaluation={"dataset": "test"})
+    held_out, estimate = bench.report(result.key)["evalTokens"], result.estimate
+    assert held_out > 3 * 2000
+    assert estimate is not None
+    assert estimate.disk > bench.model.bytes + effort.TOKEN_BYTES * (result.dataset.tokens + held_out)
+    assert estimate.evaluating_seconds > estimate.seconds / 2
 
 
 @pytest.mark.parametrize(

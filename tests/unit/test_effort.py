@@ -29,6 +29,10 @@ def test_evaluations() -> None:
     evaluated = Training(epochs="1", evaluation=Evaluation(fraction="0.1", every_steps=10))
     assert effort.evaluations(evaluated, 25) == 3 + 1, "the base too"
     assert effort.evaluations(evaluated.model_copy(update={"objective": "dpo"}), 25) == 3
+    for reduced in ({"precision": "fp8"}, {"quantization": "nf4"}):
+        assert effort.evaluations(evaluated.model_copy(update=reduced), 25) == 3 + 1 + 1, (
+            "what is shipped too"
+        )
     assert effort.evaluations(Training(epochs="1"), 25) == 0
 
 

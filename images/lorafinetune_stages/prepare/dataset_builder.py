@@ -127,6 +127,7 @@ class DatasetBuilder:
             warnings=shorten(warnings),
             template_differs=fit.differs,
             longest=train.longest(cutoff),
+            eval_tokens=held_out.tokens,
         )
 
     def _report(

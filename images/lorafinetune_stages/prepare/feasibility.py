@@ -27,7 +27,8 @@ class Feasibility:
     """One training on a model of a shape, with prepared rows.
 
     settings_of: what of a training on this model counts for its memory. longest: tokens of the longest rows,
-    from the longest on. packs: that the rows fill, where a step is of tokens.
+    from the longest on. packs: that the rows fill, where a step is of tokens. eval_tokens: of all held-out
+    rows.
     """
 
     arguments: PrepareArguments
@@ -36,6 +37,7 @@ class Feasibility:
     rows: DatasetStatus
     longest: Sequence[int]
     packs: int | None = None
+    eval_tokens: int = 0
 
     def prove(self) -> Estimate:
         """What the training will take. Raises StageError where it can't fit."""
@@ -125,7 +127,7 @@ class Feasibility:
 
     def _disk(self) -> int:
         base, scratch = self.arguments.model.bytes, self.arguments.scratch
-        needed = effort.disk(base, self.rows.tokens, self.shape.adapter)
+        needed = effort.disk(base, self.rows.tokens + self.eval_tokens, self.shape.adapter)
         if needed > amount(scratch):
             raise StageError(
                 Reason.DISK_FULL,
@@ -138,9 +140,8 @@ class Feasibility:
     def _seconds(self, cut: StepCut | None) -> tuple[float, float]:
         rows, training = self.rows, self.arguments.training
         steps = effort.steps(training, self._epoch)
-        each = rows.tokens / rows.rows
-        trained = int(each * self._batch_size * steps)
-        evaluated = int(each * rows.eval_rows * effort.evaluations(training, steps))
+        trained = int(rows.tokens / rows.rows * self._batch_size * steps)
+        evaluated = self.eval_tokens * effort.evaluations(training, steps)
         multiplied = self.shape.parameters - self.shape.hidden * self.shape.vocabulary
         recomputed = cut.gradient_checkpointing if cut else False
         compared = self._settings.pairs

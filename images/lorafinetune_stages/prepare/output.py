@@ -55,6 +55,8 @@ class Prepared(Model):
     """Whether the template renders conversations otherwise than the model's own: good only if declared."""
     longest: Annotated[tuple[Count, ...], Field(max_length=KEPT_LENGTHS)] = ()
     """Tokens of the longest rows that are trained on, from the longest on."""
+    eval_tokens: Count = 0
+    """Tokens of all held-out rows."""
 
 
 def find_prepared(key: str, context: Context) -> Prepared | None:

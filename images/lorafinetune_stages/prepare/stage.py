@@ -116,7 +116,9 @@ def _estimate(
         packs = (
             _count_packs(arguments, inputs, rows.rows, context) if arguments.training.batch_tokens else None
         )
-        estimate = Feasibility(arguments, proof.shape, settings_of, rows, longest, packs).prove()
+        estimate = Feasibility(
+            arguments, proof.shape, settings_of, rows, longest, packs, prepared.eval_tokens
+        ).prove()
         keep_page(inputs.key, tried, estimate, arguments, rows, context.store)
     keep_estimate(inputs.key, tried, estimate, context.store)
     return estimate

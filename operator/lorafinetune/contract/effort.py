@@ -51,10 +51,13 @@ def leaves_room(tokens: int, packs: int, size: int) -> bool:
 
 def evaluations(training: Training, steps: int) -> int:
     """How often held-out rows are evaluated: on the way, at the end, and by the base, if that is not found in
-    the store. Of pairs the base's loss is known."""
+    the store. Of pairs the base's loss is known. A result of 8 or 4 bits is evaluated on the base it is for,
+    too."""
     if training.evaluation is None:
         return 0
-    return math.ceil(steps / training.evaluation.every_steps) + (training.objective != "dpo")
+    on_the_way = math.ceil(steps / training.evaluation.every_steps)
+    reduced = training.precision == "fp8" or training.quantization != "none"
+    return on_the_way + (training.objective != "dpo") + reduced
 
 
 def rate(training: Training, settings: MemorySettings, gpus: int) -> float:
@@ -86,7 +89,8 @@ def seconds(
 
 
 def disk(model: int, tokens: int, adapter: int) -> int:
-    """Bytes of scratch. model: bytes of the base. tokens: of all rows. adapter: trained parameters."""
+    """Bytes of scratch. model: bytes of the base. tokens: of all rows, held-out ones too. adapter: trained
+    parameters."""
     return model + TOKEN_BYTES * tokens + STATES * STATE_BYTES * adapter
 
 
