@@ -13,6 +13,8 @@ Scan = Callable[[str, int], tuple[Any, int | None]]
 
 def what_is_wrong(problem: json.JSONDecodeError) -> str:
     """Without the words that announce the place, which is told before."""
+    if problem.msg == "Expecting value" and problem.doc.startswith("]", problem.pos):
+        return "a comma before the end of a list"
     return problem.msg.removesuffix(" at").removesuffix(" starting")
 
 
