@@ -1,12 +1,14 @@
 """Packed conversations learn what padded ones learn: the same losses, the same gradients, and nothing of
 each other."""
 
+import copy
 import inspect
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
 import pytest
@@ -250,6 +252,21 @@ def test_loss_and_gradients_are_those_of_padded_conversations(base: Any, sparse:
     (gradient,) = torch.autograd.grad(nats, matrix)
     (wanted,) = torch.autograd.grad(expected, matrix)
     torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_head_whose_logits_are_made_everywhere_is_told_of(
+    base: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    from lorafinetune_stages.train.optimizations import Optimizations, apply
+
+    base.requires_grad_(False)
+    biased, told = copy.deepcopy(base), "logits are made at all places"
+    biased.lm_head.bias = torch.nn.Parameter(torch.zeros(biased.config.vocab_size))
+    for model, is_told in ((base, False), (biased, True)):
+        apply(Optimizations(), SimpleNamespace(get_base_model=lambda model=model: model))
+        assert (told in caplog.text) == is_told
 
 
 def padded_nats(base: Any, row: Row) -> Any:

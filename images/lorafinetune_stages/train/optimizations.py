@@ -128,6 +128,8 @@ def apply(optimizations: Optimizations, model: Any) -> None:
         adapt_layers(model)
     if optimizations.compiled:
         compile_layers(base)
+    if optimizations.sparse_loss and not has_plain_head(base):
+        log.warning("logits are made at all places, not at the learned ones alone: the head has a bias")
     log.info("fast paths: %s", optimizations.facts())
 
 

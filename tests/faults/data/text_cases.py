@@ -167,7 +167,11 @@ BROKEN_LISTS = {
             r"1:\d+ \(byte \d+\): broken JSON: expected ',' or ']'",
         ),
         ("two commas", b"[{},,{}]", r"1:5 \(byte 4\): broken JSON: Expecting value"),
-        ("a comma before the end", b"[{},]", r"1:5 \(byte 4\): broken JSON: a comma before the end of a list"),
+        (
+            "a comma before the end",
+            b"[{},]",
+            r"1:5 \(byte 4\): broken JSON: a comma before the end.*",
+        ),
         ("a colon too many", b'[{"output":: 1}]', r"1:12 \(byte 11\): broken JSON: Expecting value"),
         (
             "a key without a value",
