@@ -7,7 +7,6 @@ first Pod of `prepare` is evicted instead, so that a life has a deletion and a s
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from apiserver.operating import controller_uid, outcome_of
@@ -31,6 +30,8 @@ Object = dict[str, Any]
 
 AT_ONCE: Final = 8
 PAUSE: Final = 0.1
+CHANGED_OR_GONE: Final = (404, 409)
+"""Of which the watch tells. After any other answer it is asked again."""
 OURS_QUERY: Final = {"labelSelector": "=".join(OURS)}
 
 
@@ -76,8 +77,12 @@ class Kubelet:
     async def _serve(self) -> None:
         while True:
             given = await self._todo.get()
-            with suppress(ApiError):  # it changed or left meanwhile, of which the watch tells
+            try:
                 await (self._admit(given) if "template" in given["spec"] else self._move(given))
+            except ApiError as problem:
+                if problem.code not in CHANGED_OR_GONE:
+                    await asyncio.sleep(PAUSE)
+                    self._todo.put_nowait(given)
 
     async def _admit(self, job: Object) -> None:
         where = path("jobs", job["metadata"]["namespace"], job["metadata"]["name"])

@@ -1,6 +1,7 @@
 """Short lives of resources, some beside each other, and what a person does to each, by a seed."""
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
@@ -117,9 +118,14 @@ class Lives:
         await self._client.delete(path("lorafinetunes", *where), self._there[where]["metadata"]["uid"])
 
     async def _until(self, where: tuple[str, str], holds: Callable[[Object], bool]) -> None:
-        async with asyncio.timeout(WITHIN):
-            while not holds(self._there[where]):
-                await asyncio.sleep(POLL)
+        try:
+            async with asyncio.timeout(WITHIN):
+                while not holds(self._there[where]):
+                    await asyncio.sleep(POLL)
+        except TimeoutError as problem:
+            raise TimeoutError(
+                f"after {WITHIN:g} s it still is: {json.dumps(self._there[where])}"
+            ) from problem
 
     def _take(self, kind: str, given: Object) -> None:
         where = (given["metadata"]["namespace"], given["metadata"]["name"])
