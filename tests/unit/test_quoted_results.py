@@ -20,6 +20,7 @@ def rows(name: str) -> dict[str, dict[str, Any]]:
 TRAIN: Final = rows("train")
 NODES: Final = rows("train_nodes")
 CARDS: Final = rows("train_gpus")
+HELD: Final = rows("held")
 SMALL: Final = {
     (row["settings"], row["seed"]): row["mean loss of the last 10 steps"]
     for row in json.loads((ROOT / "docs" / "results" / "parity_smollm2_gpu.json").read_text())["rows"]
@@ -70,6 +71,14 @@ SENTENCES: Final = (
         "CHANGELOG.md",
         f"{percent('fp8', 'auto') - 100} % faster with 8 conversations in a step, and "
         f"{percent('fp8' + MANY, 'auto' + MANY) - 100} % with 22",
+    ),
+    (
+        "CHANGELOG.md",
+        "at {:.0f} % of what a network of 10 Gbit/s carries".format(
+            100
+            * HELD["downloading the model and the dataset"]["MB/s"]
+            / HELD["limit: the network into memory"]["MB/s"]
+        ),
     ),
     ("CHANGELOG.md", f"trained at {NF4} % of the speed of bf16"),
     ("docs/limits.md", f"with the shape of GLM-4-9B alone, at {NF4} % of the speed of bf16"),
