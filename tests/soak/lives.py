@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from builders import document
 from faults.kubelet import follow
+from lorafinetune.core.reminders import REMIND_EVERY
 from lorafinetune.shell.client import ApiError, Client
 from lorafinetune.shell.paths import path
 
@@ -17,7 +18,8 @@ NAMESPACES: Final = 5
 LONGEST_PAUSE: Final = 1.5
 """Seconds: a life that is left alone takes about as long."""
 POLL: Final = 0.05
-WITHIN: Final = 120.0
+WITHIN: Final = REMIND_EVERY.total_seconds() + 120.0
+"""Kubernetes' own controller may forget a Job for so long, whose name another had a moment before."""
 NOT_FOUND: Final = 404
 ROOT_CERTIFICATE: Final = "kube-root-ca.crt"
 """Of every namespace."""

@@ -227,6 +227,7 @@ class World:
             refresh=notes[REFRESH_ANNOTATION],
             state="queued" if job["spec"].get("suspend") else "active",
             started=self.now,
+            pods=1,
         )
 
     def result(self, stage: StageName) -> Outcome:

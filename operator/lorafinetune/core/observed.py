@@ -44,6 +44,7 @@ ATTEMPT_ANNOTATION: Final = "lorafinetune.dev/attempt"
 CHECKPOINT_ANNOTATION: Final = "lorafinetune.dev/checkpoint"
 GENERATION_ANNOTATION: Final = "lorafinetune.dev/generation"
 TEMPLATE_ANNOTATION: Final = "lorafinetune.dev/template"
+REMINDED_ANNOTATION: Final = "lorafinetune.dev/reminded"
 
 NO_CAUSE: Final = (Reason.PREEMPTED, Reason.RANK_LOST)
 """Reasons of what happened to a pod from outside."""
@@ -61,7 +62,7 @@ class ObservedJob:
     that has not ended from getting on. wordless: it has ended, and of its pods there is none, or one that
     has not ended or has not left the result: what is known of the pods may be older than of the Job.
     checkpoint: step of the last one that attempts before it left, as far as they told; 0: none.
-    held: why the queue holds it, in the queue's words.
+    held: why the queue holds it, in the queue's words. reminded: how often it was changed for want of a pod.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ObservedJob:
     wordless: bool = False
     checkpoint: int = 0
     held: str = ""
+    reminded: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def _job(job: Object, pods: list[Object], events: tuple[Object, ...], now: datet
         wordless=_is_wordless(state, outcome, pods),
         checkpoint=int(notes.get(CHECKPOINT_ANNOTATION, "0")),
         held=why_held(metadata["name"], events) if state == "queued" else "",
+        reminded=notes.get(REMINDED_ANNOTATION, ""),
     )
 
 

@@ -187,7 +187,7 @@ def _conclude(inputs: Input, walk: Walk) -> Plan:
         status = with_handover(status)
     floating = floating_revision(inputs.resource.spec.model, before, status)
     events = (*events_between(before, status, situation), *floating)
-    return Plan(status, walk.create, walk.delete, (), events, walk.check_again)
+    return Plan(status, walk.create, walk.delete, walk.patch, events, walk.check_again)
 
 
 def _stage_column(situation: Situation) -> str:

@@ -13,6 +13,7 @@ from lorafinetune.core.conditions import IN_QUEUE, QUEUED, Situation
 from lorafinetune.core.jobs import job
 from lorafinetune.core.observed import TEMPLATE_ANNOTATION, ObservedJob
 from lorafinetune.core.refusals import refusal
+from lorafinetune.core.reminders import reminded
 from lorafinetune.core.results import record, with_progress
 from lorafinetune.core.steps import Step, arguments_of, refresh_of, stage_status
 from lorafinetune.core.walk import Input, Walk
@@ -150,7 +151,8 @@ def _unfinished(inputs: Input, walk: Walk, current: Step, observed: ObservedJob)
     if is_edited:
         message = f"{stage} is running; the edit takes effect with its next attempt"
         situation = Situation("Running", "AppliesAtNextAttempt", message, stage)
-    return replace(walk.with_stage(running), situation=situation)
+    walk = replace(walk.with_stage(running), situation=situation)
+    return walk if inputs.settings.local else reminded(walk, observed, inputs.now)
 
 
 def _queued(walk: Walk, recorded: StageStatus, held: str) -> Walk:

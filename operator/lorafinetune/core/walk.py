@@ -48,6 +48,7 @@ class Walk:
     situation: Situation | None = None
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[str, ...] = ()
+    patch: tuple[tuple[str, dict[str, Any]], ...] = ()
     check_again: timedelta | None = None
     error: StageError | None = None
     verdict: GateResult | None = None
