@@ -65,7 +65,7 @@ def refusal(root: Path, *several: Files, **fields: Any) -> StageError:
             LIST,
             BROKEN_LIST,
             f"datasets[1]: train.json:1:{len(BROKEN_LIST)} (byte {len(BROKEN_LIST) - 1}): broken JSON: "
-            "Expecting value",
+            "a comma before the end of a list",
             id="a broken list",
         ),
         pytest.param(

@@ -118,7 +118,9 @@ LIST_HINT = "Mend the file at this place: what follows in the list can't be read
             id="a comma is missing",
         ),
         pytest.param(
-            b'[{"a": 1}, ]', "a.json:1:12 (byte 11): broken JSON: Expecting value", id="a comma too many"
+            b'[{"a": 1}, ]',
+            "a.json:1:12 (byte 11): broken JSON: a comma before the end of a list",
+            id="a comma too many",
         ),
         pytest.param(
             b'[{"a": 1}, {"a": "x',
