@@ -129,7 +129,7 @@ def apply(optimizations: Optimizations, model: Any) -> None:
     if optimizations.compiled:
         compile_layers(base)
     if optimizations.sparse_loss and not has_plain_head(base):
-        log.warning("logits are made at all places, not at the learned ones alone: the head is no frozen matrix alone")
+        log.warning("logits are made at all places, not at the learned ones alone")
     log.info("fast paths: %s", optimizations.facts())
 
 
